@@ -1,0 +1,1 @@
+"""The scorecards that anyone can run."""

@@ -1,0 +1,1 @@
+"""One mode of the command line a module: each builds the parts and joins them."""

@@ -1,0 +1,101 @@
+"""What a run is going to take, said before it starts: measured on a small batch, not guessed."""
+
+from __future__ import annotations
+
+import copy
+import time
+from dataclasses import dataclass
+
+import psutil
+import torch
+from torch import Tensor, nn
+
+from commands.prepared_corpus import PreparedCorpus
+from corpus.batches import Batch, BatchLoader, epoch_order
+from hparams import HParams
+from models import count_parameters
+from models.tacotron2 import Tacotron2
+from training.knobs import Knobs
+from training.trainer import Limits
+
+TRIAL_UTTERANCES = 4
+AFFORDABLE_SECONDS = 1.0  # for the small trial: then a whole batch is tried too, which says it better
+BYTES_PER_WEIGHT = 16  # float32 weight, gradient and Adam's two moments
+CHECKPOINT_BYTES_PER_WEIGHT = 12
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Seconds a step and bytes at the peak, scaled up from a trial batch."""
+
+    seconds_per_step: float
+    memory_bytes: int
+
+
+def describe_plan(corpus: PreparedCorpus, model: Tacotron2, hparams: HParams, *, n_steps: int, limits: Limits) -> str:
+    """A few lines: data, model, time, memory, disk."""
+    forecast = measure(corpus, model, hparams)
+    n_weights = count_parameters(model)
+    frames = [e.n_frames for e in corpus.train]
+    hours = sum(frames) * hparams.hop_length / hparams.sampling_rate / 3600
+    seconds = n_steps * forecast.seconds_per_step
+    if limits.deadline is not None:
+        seconds = min(seconds, limits.deadline - time.monotonic())
+    disk = (hparams.keep_checkpoints + 2) * CHECKPOINT_BYTES_PER_WEIGHT * n_weights
+    disk += sum(frames) * hparams.n_mel_channels * 4
+    return (
+        f"data    {corpus.name}: {len(corpus.train)} utterances to train on ({hours:.2f} h), "
+        f"{len(corpus.held_out)} held out, {len(corpus.skipped)} skipped\n"
+        f"model   {hparams.model}: {n_weights / 1e6:.1f} million weights, {len(corpus.frontend.symbols)} symbols, "
+        f"{hparams.language}\n"
+        f"time    about {_duration(seconds)} for {n_steps:,} steps of {forecast.seconds_per_step:.2f} s\n"
+        f"memory  about {forecast.memory_bytes / 1e9:.1f} GB\n"
+        f"disk    about {disk / 1e9:.2f} GB"
+    )
+
+
+def measure(corpus: PreparedCorpus, model: Tacotron2, hparams: HParams) -> Forecast:
+    """Try batches forward and backward on a copy of the model; the run itself is not touched."""
+    loader = BatchLoader(corpus.train, hparams, corpus.cache.mel)
+    order = epoch_order(corpus.train, hparams, 0)
+    frames = [max(corpus.train[i].n_frames for i in indices) * len(indices) for indices in order]
+    typical = order[frames.index(sorted(frames)[len(frames) // 2])]
+    with torch.random.fork_rng(devices=[]):
+        trial = copy.deepcopy(model).train()
+        seconds, kept_bytes, share = _timed(trial, loader.load(typical[:TRIAL_UTTERANCES]), hparams)
+        if seconds < AFFORDABLE_SECONDS:
+            seconds, kept_bytes, share = _timed(trial, loader.load(typical), hparams)
+    activations = kept_bytes * max(frames) / share
+    memory = psutil.Process().memory_info().rss + count_parameters(model) * BYTES_PER_WEIGHT + activations
+    return Forecast(seconds * max(1.0, sum(frames) / len(frames) / share), int(memory))
+
+
+def _timed(model: Tacotron2, batch: Batch, hparams: HParams) -> tuple[float, int, int]:
+    """Seconds and bytes that a batch takes, and its padded frames; the first pass pays for one-time set-up."""
+    _forward_backward(model, batch, hparams)
+    started = time.perf_counter()
+    kept_bytes = _forward_backward(model, batch, hparams)
+    return time.perf_counter() - started, kept_bytes, batch.mels.size(0) * batch.mels.size(2)
+
+
+def _forward_backward(model: Tacotron2, batch: Batch, hparams: HParams) -> int:
+    """Returns the bytes that the backward pass needed kept."""
+    kept: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    knobs = Knobs.from_hparams(hparams).for_losses(1, hparams)
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        losses = model.losses(model(batch), batch, knobs)
+    losses.total.backward()
+    nn.Module.zero_grad(model)
+    return sum(kept.values())
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,144 @@
+"""A corpus made ready: found or made, mels cached, texts encoded, what cannot be used named with its reason."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import track
+
+from corpus.batches import BatchLoader, Example
+from corpus.demo import make_demo_corpus
+from corpus.mel_cache import MelCache
+from corpus.text import TextFrontend, text_frontend, unknown_symbols
+from corpus.utterances import Corpus, Skipped, Utterance, is_held_out, read_corpus, require_usable
+from hparams import HParams, UserError
+from training.evaluation import Sentence
+from training.trainer import TrainingData
+
+SHOWN_SKIPPED = 20
+
+
+@dataclass(frozen=True)
+class PreparedCorpus:
+    """What training and evaluation need of a corpus."""
+
+    name: str
+    frontend: TextFrontend
+    train: tuple[Example, ...]
+    held_out: tuple[Example, ...]
+    skipped: tuple[Skipped, ...]
+    cache: MelCache
+
+    def training_data(self, hparams: HParams, sentences: tuple[Sentence, ...]) -> TrainingData:
+        few = sorted(self.held_out, key=lambda e: e.utterance.id)[: hparams.evaluation_utterances]
+        return TrainingData(
+            train=BatchLoader(self.train, hparams, self.cache.mel),
+            held_out=BatchLoader(few, hparams, self.cache.mel),
+            sentences=sentences,
+            symbols=self.frontend.symbols,
+            fingerprint=_fingerprint(self.train, hparams),
+        )
+
+
+def find_corpus(options: argparse.Namespace, hparams: HParams) -> tuple[str, Corpus]:
+    """A short name and the corpus: the person's, or the demo made on the spot."""
+    if options.data is not None:
+        return Path(options.data.split(",")[0]).expanduser().resolve().stem, read_corpus(
+            options.data, options.data_format
+        )
+    folder = make_demo_corpus(options.output / ".cache", hparams.language)
+    return "demo", read_corpus(str(folder), "filelist")
+
+
+def prepare_corpus(options: argparse.Namespace, hparams: HParams, console: Console) -> PreparedCorpus:
+    """Find the corpus and make it ready; whatever is wrong with a single clip only costs that clip."""
+    frontend = text_frontend(hparams)
+    name, corpus = find_corpus(options, hparams)
+    require_usable(corpus)
+    cache = MelCache(options.output / ".cache" / "mels", hparams)
+    unreadable = cache.fill(corpus.utterances, os.cpu_count() or 1)
+    lost = {skip.where for skip in unreadable}
+    readable = [u for u in corpus.utterances if u.id not in lost]
+    _report_unknown_symbols(frontend, readable, console)
+    shown = track(readable, "reading transcripts", console=console, transient=True) if console.is_terminal else readable
+    encoded = [(u, tuple(frontend.encode(u.text))) for u in shown]
+    speechless = [Skipped(u.id, "its transcript holds nothing that can be spoken") for u, ids in encoded if not ids]
+    examples = [Example(u, ids, cache.n_frames(u)) for u, ids in encoded if ids]
+    skipped = (*corpus.skipped, *unreadable, *speechless)
+    report_skipped(skipped, console)
+    train, held_out = split(examples, hparams.validation_percent, skipped)
+    return PreparedCorpus(name, frontend, train, held_out, skipped, cache)
+
+
+def split(
+    examples: list[Example], percent: float, skipped: tuple[Skipped, ...]
+) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
+    """Training and held-out examples; with 0 percent the voice is evaluated on what it was trained on."""
+    if len(examples) < 2:
+        why = f"; the first reason: {skipped[0].where}: {skipped[0].reason}" if skipped else ""
+        raise UserError(f"the corpus has {len(examples)} usable utterances, at least 2 are needed{why}")
+    if percent == 0:
+        return tuple(examples), tuple(examples)
+    held_out = [e for e in examples if is_held_out(e.utterance, percent)]
+    if not held_out:
+        held_out = [min(examples, key=lambda e: _digest(e.utterance.id))]
+    if len(held_out) == len(examples):
+        held_out = held_out[:1]
+    kept = {e.utterance.id for e in held_out}
+    return tuple(e for e in examples if e.utterance.id not in kept), tuple(held_out)
+
+
+def read_sentences(path: Path | None, frontend: TextFrontend) -> tuple[Sentence, ...]:
+    """The person's own sentences, one a line."""
+    if path is None:
+        return ()
+    lines = read_lines(path, "--eval_sentences")
+    return tuple(encode_sentence(f"own-{i:03d}", text, frontend) for i, text in enumerate(lines))
+
+
+def read_lines(path: Path, option: str) -> list[str]:
+    """The non-empty lines of a UTF-8 text file."""
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    except OSError as error:
+        raise UserError(f"{option} {path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{option} {path}: is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+    if not any(lines):
+        raise UserError(f"{option} {path}: holds no text; write one sentence a line")
+    return [line for line in lines if line]
+
+
+def encode_sentence(id_: str, text: str, frontend: TextFrontend) -> Sentence:
+    ids = tuple(frontend.encode(text))
+    if not ids:
+        raise UserError(f"{text[:60]!r} holds nothing that can be spoken with the symbols of this voice")
+    return Sentence(id_, text, ids)
+
+
+def report_skipped(skipped: tuple[Skipped, ...], console: Console) -> None:
+    for skip in skipped[:SHOWN_SKIPPED]:
+        console.print(f"skipped {skip.where}: {skip.reason}")
+    if len(skipped) > SHOWN_SKIPPED:
+        console.print(f"… {len(skipped)} skipped in all; --mode check and the journal list every one")
+
+
+def _report_unknown_symbols(frontend: TextFrontend, utterances: list[Utterance], console: Console) -> None:
+    for symbol, found in unknown_symbols(frontend, utterances).items():
+        where = ", ".join(found.utterance_ids)
+        console.print(f"symbol {symbol!r} is not in the symbol set: {found.count} times, in {where}; it is left out")
+
+
+def _fingerprint(examples: tuple[Example, ...], hparams: HParams) -> str:
+    """Of all that decides the order and content of the batches."""
+    order = [(e.utterance.id, e.symbol_ids, e.n_frames) for e in examples]
+    return _digest(repr((order, hparams.seed, hparams.batch_size, hparams.max_frames_per_batch)))
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

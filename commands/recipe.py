@@ -1,0 +1,30 @@
+"""From the command line to the recipe: preset, then config file, then --hparams, then the options of their own."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import torch
+
+from hparams import PRESETS, HParams, UserError, build_hparams, parse_overrides
+from smart_tuner.settings import Settings
+
+OWN_OPTIONS = ("language", "model", "epochs", "batch_size", "learning_rate", "seed")
+
+
+def recipe(options: argparse.Namespace, settings: Settings) -> HParams:
+    preset = PRESETS[options.preset or ("demo" if options.data is None else "full")]
+    return build_hparams(preset, settings.hparams, parse_overrides(options.hparams), given_options(options))
+
+
+def given_options(options: argparse.Namespace) -> dict[str, Any]:
+    """Those recipe options that were really given."""
+    return {name: value for name in OWN_OPTIONS if (value := getattr(options, name)) is not None}
+
+
+def choose_device(wanted: str) -> torch.device:
+    """auto: the GPU where there is one."""
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: torch finds no CUDA GPU here; use --device auto, or a CUDA build of torch")
+    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")

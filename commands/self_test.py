@@ -1,0 +1,138 @@
+"""--mode test: every component for about a minute; a line each, ok or what is wrong and what to do."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from commands.console import open_console
+from commands.recipe import choose_device
+from commands.run_folder import make_writable
+from corpus import demo, espeak
+from hparams import UserError
+from smart_tuner.settings import load_settings
+
+PROGRAM = Path(__file__).parents[1] / "train_enhanced.py"
+STEPS = 20
+UTTERANCES = 64
+
+
+class Wrong(Exception):
+    """A component does not work; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where the components are tried: what the person asked for, on a small corpus in a temporary folder."""
+
+    options: argparse.Namespace
+    folder: Path
+
+    @property
+    def language(self) -> str:
+        return str(self.options.language or "en-us")
+
+    @property
+    def run(self) -> Path:
+        return self.folder / "test"
+
+    def program(self, mode: str, *arguments: str) -> str:
+        """Run the program itself as a person would; returns what it printed."""
+        common = ["--mode", mode, "--output", str(self.folder), "--device", self.options.device]
+        done = subprocess.run(
+            [sys.executable, str(PROGRAM), *common, *arguments], capture_output=True, text=True, check=False
+        )
+        if done.returncode != 0:
+            last = (done.stderr or done.stdout).strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
+            raise Wrong(last[0])
+        return done.stdout
+
+
+def run(options: argparse.Namespace) -> int:
+    console = open_console()
+    failed = 0
+    with tempfile.TemporaryDirectory() as folder:
+        for name, component in COMPONENTS.items():
+            try:
+                console.print(f"ok     {name:<11} {component(Bench(options, Path(folder)))}")
+            except (Wrong, UserError, OSError, ImportError, RuntimeError, ValueError) as error:
+                console.print(f"wrong  {name:<11} {' '.join(str(error).split())}")
+                failed += 1
+    return 1 if failed else 0
+
+
+def _settings(bench: Bench) -> str:
+    load_settings(bench.options.config)
+    return str(bench.options.config)
+
+
+def _output(bench: Bench) -> str:
+    make_writable(bench.options.output)
+    return f"{bench.options.output} can be written"
+
+
+def _device(bench: Bench) -> str:
+    import torch
+
+    device = choose_device(bench.options.device)
+    product = torch.ones(64, 64, device=device) @ torch.ones(64, 64, device=device)
+    if float(product.sum()) != 64.0**3:
+        raise Wrong(f"{device}: a product of two matrices came out wrong; try --device cpu")
+    name = torch.cuda.get_device_name() if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
+    return f"torch {torch.__version__}, {name}"
+
+
+def _espeak(bench: Bench) -> str:
+    speech = espeak.speak("One, two, three.", bench.language)
+    return f"{bench.language}: {len(speech.audio) / speech.sampling_rate:.1f} s, {len(speech.phones)} phones"
+
+
+def _small_corpus(bench: Bench) -> list[str]:
+    folder = demo.make_demo_corpus(bench.folder / ".cache", bench.language, UTTERANCES)
+    return ["--data", str(folder), "--data_format", "filelist", "--language", bench.language, "--preset", "demo"]
+
+
+def _corpus(bench: Bench) -> str:
+    return bench.program("check", *_small_corpus(bench)).splitlines()[0]
+
+
+def _training(bench: Bench) -> str:
+    for steps in (STEPS // 2, STEPS):  # the second time it resumes
+        bench.program("train", *_small_corpus(bench), "--run_name", "test", "--max_steps", str(steps))
+    summary = json.loads((bench.run / "summary.json").read_text(encoding="utf-8"))
+    if summary["step"] != STEPS:
+        raise Wrong(f"expected to resume up to step {STEPS}, came to {summary['step']}")
+    return f"{STEPS} steps, saved and resumed; total_loss {summary['signals']['total_loss']:.2f}"
+
+
+def _evaluation(bench: Bench) -> str:
+    result = json.loads(bench.program("validate", "--run", str(bench.run), "--json"))
+    pictures = list((bench.run / "samples").glob("*.png"))
+    events = list((bench.run / "tensorboard").glob("events*"))
+    if not pictures or not events:
+        raise Wrong(f"expected pictures and TensorBoard files in {bench.run}")
+    return f"{result['utterances']} held-out utterances, {len(pictures)} pictures, {len(events)} TensorBoard files"
+
+
+def _speaking(bench: Bench) -> str:
+    wave = bench.folder / "test.wav"
+    bench.program("synthesize", "--run", str(bench.run), "--text", "One, two.", "--out", str(wave))
+    return f"{wave.stat().st_size / 1e3:.0f} kB of sound"
+
+
+COMPONENTS: dict[str, Callable[[Bench], str]] = {
+    "settings": _settings,
+    "output": _output,
+    "device": _device,
+    "espeak": _espeak,
+    "corpus": _corpus,
+    "training": _training,
+    "evaluation": _evaluation,
+    "speaking": _speaking,
+}

@@ -1,0 +1,117 @@
+"""Where training starts: anew, from the newest usable checkpoint of the run, from a given one, or warm."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from corpus.batches import BatchLoader
+from hparams import HParams, UserError
+from training.checkpoint import list_checkpoints, load_checkpoint
+from training.compatibility import (
+    Origin,
+    is_foreign,
+    load_all_weights,
+    other_differences,
+    require_own,
+    require_same_voice,
+    warm_start,
+)
+from training.trainer import EnhancedTrainer, Limits
+
+Kind = Literal["started", "resumed", "warm_started"]
+
+
+@dataclass(frozen=True)
+class Start:
+    """What to load before the first step; `changed` are settings that differ from the checkpoint's."""
+
+    kind: Kind
+    path: Path | None = None
+    state: dict[str, Any] = field(default_factory=dict)
+    changed: dict[str, list[Any]] = field(default_factory=dict)
+    ignore_layers: tuple[str, ...] = ()
+
+    @property
+    def step(self) -> int | None:
+        """The step of the checkpoint, None when there is none of ours."""
+        return int(self.state["progress"]["step"]) if "progress" in self.state else None
+
+    def has_reached(self, limits: Limits, train: BatchLoader, hparams: HParams) -> bool:
+        """Whether no step is left to do."""
+        if self.kind != "resumed" or self.step is None:
+            return False
+        epoch, batch = int(self.state["progress"]["epoch"]), int(self.state["progress"]["batch"])
+        in_last_epoch = epoch == hparams.epochs - 1
+        all_epochs = epoch >= hparams.epochs or (in_last_epoch and batch >= train.n_batches(epoch))
+        return all_epochs or (limits.max_steps is not None and self.step >= limits.max_steps)
+
+    def apply(self, trainer: EnhancedTrainer) -> None:
+        if self.path is None:
+            return
+        if self.kind == "warm_started":
+            warm_start(trainer.model, self.path, self.state, self.ignore_layers)
+        elif is_foreign(self.state):
+            trainer.load_foreign(self.path, self.state)
+        else:
+            load_all_weights(trainer.model, self.path, self.state)  # first, as it says what does not fit
+            trainer.load_state_dict(self.state)
+
+
+def find_start(options: argparse.Namespace, hparams: HParams, folder: Path, *, symbols: tuple[str, ...]) -> Start:
+    if options.resume == "none":
+        return _fresh(options, hparams)
+    if options.resume == "auto":
+        path = newest_usable(folder)
+        return _fresh(options, hparams) if path is None else _resumed(path, hparams, symbols)
+    given = Path(options.resume)
+    path = newest_usable(given) if given.is_dir() else given
+    if path is None:
+        raise UserError(f"--resume {given}: the folder holds no usable checkpoint; expected a run folder or a .pt file")
+    start = _resumed(path, hparams, symbols)
+    _require_no_other_future(folder, start)
+    return start
+
+
+def _require_no_other_future(folder: Path, start: Start) -> None:
+    """Going back to an earlier checkpoint begins a new run: in the old folder two histories would mix."""
+    saved = list_checkpoints(folder / "checkpoints")
+    if saved and (start.step is None or saved[-1].step > start.step):
+        raise UserError(
+            f"{folder} already holds a checkpoint of step {saved[-1].step}, beyond {start.path}; "
+            "name the run that branches off with --run_name"
+        )
+
+
+def _fresh(options: argparse.Namespace, hparams: HParams) -> Start:
+    if options.warm_start is None:
+        return Start("started")
+    state = load_checkpoint(options.warm_start)
+    return Start("warm_started", options.warm_start, state, ignore_layers=hparams.ignore_layers)
+
+
+def _resumed(path: Path, hparams: HParams, symbols: tuple[str, ...]) -> Start:
+    state = load_checkpoint(path)
+    if is_foreign(state):
+        return Start("resumed", path, state)
+    require_own(path, state)
+    require_same_voice(Origin(path, state["hparams"], tuple(state["symbols"])), hparams, symbols)
+    return Start("resumed", path, state, other_differences(state, hparams))
+
+
+def newest_usable(run: Path) -> Path | None:
+    """The newest checkpoint of a run that is not damaged."""
+    saved = list_checkpoints(run / "checkpoints")
+    problems = []
+    for checkpoint in reversed(saved):
+        try:
+            load_checkpoint(checkpoint.path)
+        except UserError as error:
+            problems.append(str(error))
+        else:
+            return checkpoint.path
+    if problems:
+        raise UserError(f"{run}: none of its {len(saved)} checkpoints can be read; {problems[0]}")
+    return None

@@ -1,0 +1,39 @@
+"""Ctrl-C and a cluster's signals: before training they end the program, during it they ask it to save and stop."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType
+from typing import Self
+
+from training.trainer import Limits
+
+EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 143}
+
+
+class StopSignals:
+    """While entered, signals are ours; from `training_starts` on they only set `limits.stop` to their name."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits, self._training = limits, False
+
+    def __enter__(self) -> Self:
+        self._before = {number: signal.signal(number, self._received) for number in EXIT_CODES}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def training_starts(self) -> None:
+        self._training = True
+
+    def _received(self, number: int, _frame: FrameType | None) -> None:
+        asked_twice = self._limits.stop is not None and number == signal.SIGINT
+        if not self._training or asked_twice:
+            raise SystemExit(EXIT_CODES[signal.Signals(number)])
+        self._limits.stop = signal.Signals(number).name
+
+
+def exit_code(stop: str) -> int:
+    return EXIT_CODES[signal.Signals[stop]]

@@ -1,0 +1,81 @@
+"""--mode synthesize: speak with a trained voice."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+
+from commands.console import open_console
+from commands.prepared_corpus import encode_sentence, read_lines
+from commands.recipe import choose_device, given_options
+from commands.run_folder import make_writable
+from commands.validate import voice_file
+from commands.voicing import vocode
+from corpus.audio import write_wave
+from corpus.text import TextFrontend, text_frontend
+from hparams import UserError, build_hparams
+from training.evaluation import Sentence, measuring, speak
+from training.voice import Voice, load_voice
+
+PAUSE_SECONDS = 0.2  # between the sentences of one text
+SENTENCE_END = re.compile(r"(?<=[.!?…])\s+")
+
+
+def run(options: argparse.Namespace) -> int:
+    if (options.text is None) == (options.text_file is None) or options.out is None:
+        raise UserError('--mode synthesize: expected --text "…" --out x.wav, or --text_file FILE --out FOLDER/')
+    console = open_console()
+    voice = load_voice(voice_file(options))
+    frontend = text_frontend(voice.hparams)
+    if frontend.symbols != voice.symbols:
+        raise UserError("this voice was trained with another symbol set than this version of the program has")
+    texts = [options.text] if options.text_file is None else read_lines(options.text_file, "--text_file")
+    paths = output_paths(options, len(texts))
+    seed = build_hparams(voice.hparams.model_dump(), given_options(options)).seed
+    device = choose_device(options.device)
+    for path, wave in zip(
+        paths, speak_texts(voice, frontend, texts, seed=seed, device=device, console=console), strict=True
+    ):
+        write_wave(path, wave, voice.hparams.sampling_rate)
+        console.print(f"{path}: {len(wave) / voice.hparams.sampling_rate:.2f} s")
+    return 0
+
+
+def output_paths(options: argparse.Namespace, n_texts: int) -> list[Path]:
+    """One .wav, or 000.wav, 001.wav, … in a folder."""
+    if options.text_file is not None:
+        make_writable(options.out)
+        return [options.out / f"{i:03d}.wav" for i in range(n_texts)]
+    if options.out.is_dir():
+        raise UserError(f"--out {options.out}: is a folder; expected a file like x.wav")
+    make_writable(options.out.parent)
+    return [options.out]
+
+
+def speak_texts(
+    voice: Voice, frontend: TextFrontend, texts: list[str], *, seed: int, device: torch.device, console: Console
+) -> list[np.ndarray]:
+    """One wave [samples] a text; long texts are spoken sentence by sentence."""
+    sentences: list[list[Sentence]] = []
+    for i, text in enumerate(texts):
+        for symbol in frontend.unknown(text):
+            console.print(f"text {i}: symbol {symbol!r} is not in the voice's symbol set; it is left out")
+        parts = [part for part in SENTENCE_END.split(text.strip()) if frontend.encode(part)] or [text]
+        sentences.append([encode_sentence(f"{i}-{j}", part, frontend) for j, part in enumerate(parts)])
+    with measuring(voice.model.to(device), seed):
+        flat = [sentence for row in sentences for sentence in row]
+        spoken = {report.id: report for report in speak(voice.model, flat, voice.hparams.batch_size)}
+    for report in spoken.values():
+        if not report.stopped:
+            console.print(f"{report.text[:60]!r}: the voice did not end by itself and was cut")
+    pause = np.zeros(round(PAUSE_SECONDS * voice.hparams.sampling_rate), dtype=np.float32)
+    waves = []
+    for row in sentences:
+        pieces = [piece for sentence in row for piece in (pause, vocode(spoken[sentence.id].free_mel, voice.hparams))]
+        waves.append(np.concatenate(pieces[1:]))
+    return waves

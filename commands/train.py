@@ -1,0 +1,195 @@
+"""--mode train: from a corpus to a voice."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import json
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from commands.console import open_console
+from commands.forecast import describe_plan
+from commands.prepared_corpus import PreparedCorpus, prepare_corpus, read_sentences
+from commands.recipe import choose_device, recipe
+from commands.run_folder import choose_run_folder, locked, make_writable, read_summary
+from commands.start_point import Start, find_start
+from commands.stop_signals import StopSignals, exit_code
+from commands.voicing import voicing_of
+from corpus.atomic_file import replacing
+from hparams import HParams, UserError
+from models import build_model
+from monitoring.progress import ProgressDisplay
+from monitoring.run_record import RunRecord
+from monitoring.tensorboard import TensorBoardLog
+from smart_tuner.settings import Settings, load_settings
+from training.checkpoint import DiskFull
+from training.knobs import KNOB_NAMES
+from training.precision import choose_precision
+from training.trainer import EnhancedTrainer, Limits
+
+EXIT_FAILED = 1
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything decided before the run folder is touched."""
+
+    options: argparse.Namespace
+    settings: Settings
+    hparams: HParams
+    device: torch.device
+    console: Console
+    limits: Limits
+
+
+def run(options: argparse.Namespace) -> int:
+    job = plan_job(options)
+    with StopSignals(job.limits) as signals:
+        make_writable(options.output)
+        corpus = prepare_corpus(options, job.hparams, job.console)
+        folder = choose_run_folder(options, job.hparams, corpus.name)
+        with locked(folder):
+            return _train(job, corpus, folder=folder, signals=signals)
+
+
+def plan_job(options: argparse.Namespace) -> Job:
+    """Check all that the person asked for before anything is made."""
+    settings = load_settings(options.config)
+    hparams = recipe(options, settings)
+    pinned_knobs(options.pin)
+    if options.max_minutes is not None and not options.max_minutes > 0:
+        raise UserError(f"--max_minutes {options.max_minutes:g}: expected more than 0")
+    if options.max_steps is not None and options.max_steps < 1:
+        raise UserError(f"--max_steps {options.max_steps}: expected at least 1")
+    deadline = None if options.max_minutes is None else time.monotonic() + 60 * options.max_minutes
+    limits = Limits(max_steps=options.max_steps, deadline=deadline)
+    device = choose_device(options.device)
+    choose_precision(hparams.precision, device)
+    torch.set_num_threads(hparams.cpu_threads or torch.get_num_threads())
+    return Job(options, settings, hparams, device, open_console(), limits)
+
+
+def pinned_knobs(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if unknown := [name for name in names if name not in KNOB_NAMES]:
+        raise UserError(f"--pin: there is no knob {unknown[0]!r}; the knobs are {', '.join(KNOB_NAMES)}")
+    return names
+
+
+def _train(job: Job, corpus: PreparedCorpus, *, folder: Path, signals: StopSignals) -> int:
+    hparams = job.hparams
+    sentences = read_sentences(job.options.eval_sentences, corpus.frontend)
+    data = corpus.training_data(hparams, sentences)
+    start = find_start(job.options, hparams, folder, symbols=data.symbols)
+    torch.manual_seed(hparams.seed)
+    model = build_model(hparams, len(data.symbols))
+    n_batches = data.train.n_batches(0)
+    total_steps = min(hparams.epochs * n_batches, job.limits.max_steps or hparams.epochs * n_batches)
+    if start.has_reached(job.limits, data.train, hparams) and read_summary(folder).get("status") == "finished":
+        job.console.print(f"{folder}: this run is finished; a new one: --run_name NAME, or --resume none")
+        return 0
+    job.console.print(describe_plan(corpus, model, hparams, n_steps=total_steps - (start.step or 0), limits=job.limits))
+    record = _open_record(job, corpus, folder=folder, start=start, total_steps=total_steps)
+    try:
+        trainer = EnhancedTrainer(model, data, hparams, folder=folder, watcher=record, device=job.device)
+        start.apply(trainer)
+        _journal_start(job, corpus, record, trainer, start)
+        write_hparams(folder, hparams)
+        signals.training_starts()
+        return _fit(job, trainer, record)
+    finally:
+        record.close()
+
+
+def _open_record(job: Job, corpus: PreparedCorpus, *, folder: Path, start: Start, total_steps: int) -> RunRecord:
+    # Events of a run that died before its first checkpoint are hidden too.
+    tensorboard = TensorBoardLog(folder / "tensorboard", start.step or 0) if job.settings.tensorboard else None
+    display = ProgressDisplay(job.console, total_steps=total_steps, every_seconds=job.settings.progress_every_seconds)
+    try:
+        return RunRecord(
+            folder,
+            voicing_of(job.hparams, corpus.frontend.symbols),
+            model=job.hparams.model,
+            n_samples=job.hparams.evaluation_samples,
+            tensorboard=tensorboard,
+            display=display,
+        )
+    except OSError:
+        if tensorboard is not None:
+            tensorboard.close()
+        raise
+
+
+def _journal_start(job: Job, corpus: PreparedCorpus, record: RunRecord, trainer: EnhancedTrainer, start: Start) -> None:
+    """Record what this run is made of: its data, settings and choices."""
+    choices: dict[str, Any] = {
+        "precision": trainer.precision.name,
+        "threads": torch.get_num_threads(),
+        "device": job.device.type,
+        "pinned": list(pinned_knobs(job.options.pin)),
+    }
+    record.journal.write(
+        start.kind,
+        trainer.progress.step,
+        hparams=job.hparams.model_dump(mode="json"),
+        choices=choices,
+        changed=start.changed,
+        data=job.options.data,
+        data_format=job.options.data_format,
+        source=None if start.path is None else str(start.path),
+        train_utterances=len(corpus.train),
+        held_out_utterances=len(corpus.held_out),
+    )
+    for skip in corpus.skipped:
+        record.journal.write("skipped", trainer.progress.step, utterance=skip.where, reason=skip.reason)
+    progress, samples = trainer.progress, read_summary(record.folder).get("samples", [])
+    record.begin(step=progress.step, epoch=progress.epoch, best=trainer.best_checkpoint(), samples=samples)
+
+
+def _fit(job: Job, trainer: EnhancedTrainer, record: RunRecord) -> int:
+    try:
+        reason = trainer.fit(job.limits)
+        if (stop := job.limits.stop) is None:
+            trainer.write_voice()
+        record.finish(status="finished" if stop is None else "interrupted", reason=reason)
+    except (DiskFull, OSError) as error:
+        if not _is_disk_full(error):
+            raise
+        record.finish(status="failed", reason=f"disk full: {error}")
+        job.console.print(f"failed: {error}; make room and run the same command again")
+        return EXIT_FAILED
+    finally:
+        if record.is_running:  # something unforeseen is on its way up: the record says what
+            status = "failed" if job.limits.stop is None else "interrupted"
+            record.finish(status=status, reason=repr(sys.exception()))
+    if stop is not None:
+        job.console.print(f"{stop}: saved at step {trainer.progress.step}; the same command goes on from here")
+        return exit_code(stop)
+    job.console.print(_farewell(trainer.folder))
+    return 0
+
+
+def _is_disk_full(error: BaseException) -> bool:
+    return isinstance(error, DiskFull) or (isinstance(error, OSError) and error.errno in NO_SPACE)
+
+
+def _farewell(folder: Path) -> str:
+    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    return (
+        f"finished at step {summary['step']}: {folder / 'voice.safetensors'}\n"
+        f"listen: {folder / 'samples'}   see: tensorboard --logdir {folder.parent}\n"
+        f'speak: python train_enhanced.py --mode synthesize --run {folder} --text "…" --out x.wav'
+    )
+
+
+def write_hparams(folder: Path, hparams: HParams) -> None:
+    with replacing(folder / "hparams.json") as temporary:
+        temporary.write_text(json.dumps(hparams.model_dump(mode="json"), indent=1) + "\n", encoding="utf-8")

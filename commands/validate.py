@@ -1,0 +1,78 @@
+"""--mode validate: how good a checkpoint is on held-out utterances."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from commands.console import open_console
+from commands.prepared_corpus import PreparedCorpus, prepare_corpus
+from commands.recipe import choose_device, given_options
+from commands.run_folder import best_voice_file, latest_run, make_writable
+from hparams import HParams, build_hparams, parse_overrides
+from monitoring.journal import read as read_journal
+from monitoring.signals import Signals, evaluation_signals
+from training.compatibility import Origin, require_same_voice
+from training.evaluation import evaluate_utterances, measuring
+from training.knobs import Knobs
+from training.reports import EvaluationReport
+from training.voice import Voice, load_voice
+
+
+def run(options: argparse.Namespace) -> int:
+    console = open_console(quiet=options.json)
+    path = voice_file(options)
+    voice = load_voice(path)
+    own = voice.hparams.model_dump(mode="json")
+    hparams = build_hparams(own, parse_overrides(options.hparams), given_options(options))
+    make_writable(options.output)
+    corpus = prepare_corpus(with_data_of_run(options, path), hparams, console)
+    require_same_voice(Origin(path, own, voice.symbols), hparams, corpus.frontend.symbols)
+    report = evaluate(voice, hparams, corpus, device=choose_device(options.device))
+    signals = evaluation_signals(report)
+    result = {"checkpoint": str(path), "step": voice.step, "utterances": len(report.decodes), "signals": signals}
+    if options.json:
+        sys.stdout.write(json.dumps(result, ensure_ascii=False) + "\n")
+    else:
+        console.print(_table(result, signals))
+    return 0
+
+
+def voice_file(options: argparse.Namespace) -> Path:
+    """What to evaluate or speak with: --resume CHECKPOINT, else the best of --run, else of the latest run."""
+    if options.resume not in ("auto", "none"):
+        given = Path(options.resume)
+        return best_voice_file(given) if given.is_dir() else given
+    return best_voice_file(options.run or latest_run(options.output))
+
+
+def with_data_of_run(options: argparse.Namespace, voice: Path) -> argparse.Namespace:
+    """Without --data: what the run itself was trained from, by its journal."""
+    run = voice.parent.parent if voice.parent.name == "checkpoints" else voice.parent
+    if options.data is not None or not (run / "journal.jsonl").is_file():
+        return options
+    starts = [record for record in read_journal(run / "journal.jsonl") if "data" in record]
+    if not starts:
+        return options
+    return argparse.Namespace(**vars(options) | {name: starts[-1][name] for name in ("data", "data_format")})
+
+
+def evaluate(voice: Voice, hparams: HParams, corpus: PreparedCorpus, *, device: torch.device) -> EvaluationReport:
+    model = voice.model.to(device)
+    knobs = Knobs.from_hparams(hparams).for_losses(voice.step, hparams)
+    held_out = corpus.training_data(hparams, ()).held_out
+    with measuring(model, hparams.seed):
+        losses, decodes = evaluate_utterances(model, held_out, hparams, knobs)
+    return EvaluationReport(voice.step, 0, 0.0, losses, decodes, ())
+
+
+def _table(result: dict[str, Any], signals: Signals) -> str:
+    width = max(map(len, signals))
+    rows = [f"{name:<{width}}  {'–' if value is None else format(value, '.4f')}" for name, value in signals.items()]
+    head = f"{result['checkpoint']} at step {result['step']}, on {result['utterances']} held-out utterances"
+    return "\n".join([head, *rows])

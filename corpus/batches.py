@@ -1,0 +1,112 @@
+"""Batches: length buckets, an order that is a function of (seed, epoch), loading ahead in the background."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from corpus.utterances import Utterance
+from hparams import HParams
+
+
+@dataclass(frozen=True)
+class Example:
+    """An utterance ready for training: its symbol ids and how many mel frames it has."""
+
+    utterance: Utterance
+    symbol_ids: tuple[int, ...]
+    n_frames: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Padded examples, longest text first."""
+
+    ids: tuple[str, ...]
+    text: Tensor  # [B, N] int64, 0 in the padding
+    text_lengths: Tensor  # [B] int64
+    mels: Tensor  # [B, n_mel, T], 0 in the padding
+    mel_lengths: Tensor  # [B] int64
+
+    def to(self, device: torch.device) -> Batch:
+        moved = (x.to(device, non_blocking=True) for x in (self.text, self.text_lengths, self.mels, self.mel_lengths))
+        return Batch(self.ids, *moved)
+
+
+def collate(examples: Sequence[Example], mels: Sequence[np.ndarray]) -> Batch:
+    """Pad examples and their mels [n_mel, T] into one batch.
+
+    In numpy on purpose: torch operations in the loading thread would give it a pool of OpenMP threads of its own, and
+    with more threads than cores those of the training thread stop waiting actively: every step takes 1.6 times as long.
+    """
+    order = sorted(range(len(examples)), key=lambda i: -len(examples[i].symbol_ids))
+    text_lengths = np.array([len(examples[i].symbol_ids) for i in order])
+    mel_lengths = np.array([mels[i].shape[1] for i in order])
+    text = np.zeros((len(order), text_lengths.max()), dtype=np.int64)
+    padded = np.zeros((len(order), mels[0].shape[0], mel_lengths.max()), dtype=np.float32)
+    for row, i in enumerate(order):
+        text[row, : text_lengths[row]] = examples[i].symbol_ids
+        padded[row, :, : mel_lengths[row]] = mels[i]
+    tensors = (torch.from_numpy(array) for array in (text, text_lengths, padded, mel_lengths))
+    return Batch(tuple(examples[i].utterance.id for i in order), *tensors)
+
+
+def epoch_order(examples: Sequence[Example], hparams: HParams, epoch: int) -> list[list[int]]:
+    """The batches of one epoch as indices of examples: similar lengths together, shuffled, a function of the seed."""
+    rng = np.random.default_rng([hparams.seed, epoch])
+    frames = np.array([e.n_frames for e in examples], dtype=np.float64)
+    # A little noise on the length lets neighbours differ from epoch to epoch at a small cost in padding.
+    by_length = np.argsort(frames * rng.uniform(0.9, 1.1, len(frames)), kind="stable")
+    batches: list[list[int]] = []
+    longest = 0
+    for i in by_length.tolist():
+        longest_with = max(longest, examples[i].n_frames)
+        is_full = not batches or len(batches[-1]) == hparams.batch_size
+        if is_full or longest_with * (len(batches[-1]) + 1) > hparams.max_frames_per_batch:
+            batches.append([])
+            longest_with = examples[i].n_frames
+        batches[-1].append(i)
+        longest = longest_with
+    return [batches[i] for i in rng.permutation(len(batches))]
+
+
+class BatchLoader:
+    """Loads batches one after another, a few ahead, in a background thread."""
+
+    def __init__(
+        self, examples: Sequence[Example], hparams: HParams, load_mel: Callable[[Utterance], np.ndarray]
+    ) -> None:
+        self.examples, self._hparams, self._load_mel = tuple(examples), hparams, load_mel
+
+    def load(self, indices: Sequence[int]) -> Batch:
+        chosen = [self.examples[i] for i in indices]
+        return collate(chosen, [self._load_mel(e.utterance) for e in chosen])
+
+    def n_batches(self, epoch: int) -> int:
+        return len(epoch_order(self.examples, self._hparams, epoch))
+
+    def epoch(self, epoch: int, *, start: int = 0) -> Generator[Batch, None, None]:
+        """The batches of an epoch from number `start` on; closing the iterator ends the thread."""
+        order = epoch_order(self.examples, self._hparams, epoch)[start:]
+        return prefetch(partial(self.load, indices) for indices in order)
+
+
+def prefetch(loads: Iterator[Callable[[], Batch]], *, depth: int = 4) -> Generator[Batch, None, None]:
+    """The batches of the loads in their order, made up to `depth` ahead in one thread."""
+    with ThreadPoolExecutor(1, thread_name_prefix="batches") as pool:
+        ahead = deque(pool.submit(load) for load in islice(loads, depth))
+        try:
+            while ahead:
+                batch = ahead.popleft().result()
+                ahead.extend(pool.submit(load) for load in islice(loads, 1))
+                yield batch
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,188 @@
+"""Log-mels computed once, on disk, named by what the recording holds and how it is analysed."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from corpus.atomic_file import replacing
+from corpus.audio import MelFrontend, Recording, UnusableAudio, read_recording, resample, trim
+from corpus.utterances import Skipped, Utterance
+from hparams import HParams, UserError
+
+SETTINGS_THAT_MATTER = (
+    "sampling_rate",
+    "filter_length",
+    "hop_length",
+    "win_length",
+    "n_mel_channels",
+    "mel_fmin",
+    "mel_fmax",
+    "mel_floor",
+    "trim_db",
+    "trim_margin_seconds",
+)
+ANALYSIS_VERSION = 1  # goes up when the same settings give other mels
+CHECKSUM_BYTES = 4
+
+Progress = Callable[[int, int], None]
+
+
+class MelCache:
+    """The mels of a corpus; several processes may share one folder, and a kill leaves no half entry behind.
+
+    `<content>-<settings>.npy` is a mel with a checksum behind it. `contents/<file>` notes what the file of a path, size
+    and time holds, so that later starts need not read it again.
+    """
+
+    def __init__(self, folder: Path, hparams: HParams) -> None:
+        self._folder = folder
+        self._hparams = hparams
+        self._frontend = MelFrontend(hparams)
+        settings = hparams.model_dump(include=set(SETTINGS_THAT_MATTER)) | {"version": ANALYSIS_VERSION}
+        self._settings_digest = _digest(json.dumps(settings, sort_keys=True).encode())
+        self._n_frames: dict[Path, int] = {}
+        try:
+            (folder / "contents").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{folder}: the folder for mels cannot be made ({error.strerror})") from error
+
+    def mel(self, utterance: Utterance) -> np.ndarray:
+        """Return float32 log-mels [n_mel_channels, frames] of the trimmed recording, or raise `UnusableAudio`."""
+        content = _read_if_present(self._note(utterance)).decode("ascii", "replace")
+        mel = self._load(content)
+        if mel is None:
+            return self.keep(utterance, read_recording(utterance.audio_path))
+        self._require_length(mel.shape[1])
+        self._n_frames[utterance.audio_path] = mel.shape[1]
+        return mel
+
+    def keep(self, utterance: Utterance, recording: Recording) -> np.ndarray:
+        """Do the same for an utterance whose recording was read already."""
+        note = self._note(utterance)
+        content = _digest(recording.wave.tobytes() + str(recording.sampling_rate).encode())
+        mel = self._load(content)
+        if mel is None:
+            mel = self._analyse(recording)
+            self._store(content, mel)
+        self._require_length(mel.shape[1])
+        with replacing(note, sync=False) as temporary:
+            temporary.write_text(content)
+        self._n_frames[utterance.audio_path] = mel.shape[1]
+        return mel
+
+    def n_frames(self, utterance: Utterance) -> int:
+        """Length of the mel, without reading it again."""
+        known = self._n_frames.get(utterance.audio_path)
+        return self.mel(utterance).shape[1] if known is None else known
+
+    def fill(self, utterances: Sequence[Utterance], workers: int, progress: Progress | None = None) -> list[Skipped]:
+        """Compute what is missing with `workers` threads; return the utterances that cannot be used, with reasons."""
+        skipped = []
+        with worker_threads(workers) as pool:
+            for done, problem in enumerate(pool.map(self._problem, utterances), start=1):
+                if problem is not None:
+                    skipped.append(problem)
+                if progress is not None:
+                    progress(done, len(utterances))
+        return skipped
+
+    def _problem(self, utterance: Utterance) -> Skipped | None:
+        """Have the mel computed; say why if that cannot be done."""
+        try:
+            self.mel(utterance)
+        except UnusableAudio as error:
+            return Skipped(utterance.id, str(error))
+        return None
+
+    def _analyse(self, recording: Recording) -> np.ndarray:
+        """Resample, trim and transform a recording."""
+        rate = self._hparams.sampling_rate
+        wave = resample(recording.wave, source_rate=recording.sampling_rate, target_rate=rate)
+        wave = trim(wave, self._hparams)
+        self._require_length(1 + len(wave) // self._hparams.hop_length)
+        return self._frontend.mel(torch.from_numpy(wave)).numpy()
+
+    def _require_length(self, n_frames: int) -> None:
+        """Refuse what is shorter or longer than the settings allow."""
+        require_length((n_frames - 1) * self._hparams.hop_length / self._hparams.sampling_rate, self._hparams)
+
+    def _note(self, utterance: Utterance) -> Path:
+        """Where the digest of an audio file's content is noted, for as long as the file does not change."""
+        path = utterance.audio_path.absolute()
+        try:
+            status = path.stat()
+        except OSError as error:
+            raise UnusableAudio(f"{path} cannot be read ({error.strerror})") from error
+        return self._folder / "contents" / _digest(f"{path}|{status.st_size}|{status.st_mtime_ns}".encode())
+
+    def _entry(self, content: str) -> Path:
+        """Where the mel of a recording is stored."""
+        return self._folder / f"{content}-{self._settings_digest}.npy"
+
+    def _store(self, content: str, mel: np.ndarray) -> None:
+        """Write a mel and its checksum in one step."""
+        buffer = io.BytesIO()
+        np.save(buffer, mel, allow_pickle=False)
+        with replacing(self._entry(content), sync=False) as temporary:
+            temporary.write_bytes(buffer.getvalue() + _checksum(buffer.getvalue()))
+
+    def _load(self, content: str) -> np.ndarray | None:
+        """Read a mel back; `None` if it is absent or damaged, so that it is computed again."""
+        if not re.fullmatch(r"[0-9a-f]{32}", content):
+            return None
+        data = _read_if_present(self._entry(content))
+        stored, checksum = data[:-CHECKSUM_BYTES], data[-CHECKSUM_BYTES:]
+        if not stored or _checksum(stored) != checksum:
+            return None
+        mel: np.ndarray = np.load(io.BytesIO(stored), allow_pickle=False)
+        return mel
+
+
+def require_length(seconds: float, hparams: HParams) -> None:
+    """Raise `UnusableAudio` for a trimmed recording shorter or longer than the settings allow."""
+    shortest, longest = hparams.min_utterance_seconds, hparams.max_utterance_seconds
+    if seconds < shortest:
+        raise UnusableAudio(f"too short: {seconds:.2f} s after trimming, at least {shortest:g} s are needed")
+    if seconds > longest:
+        raise UnusableAudio(f"too long: {seconds:.2f} s after trimming, at most {longest:g} s are allowed")
+
+
+@contextmanager
+def worker_threads(workers: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads that each use one core: reading, resampling and transforming release Python's lock."""
+    threads_before = torch.get_num_threads()
+    pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(threads_before)
+
+
+def _read_if_present(path: Path) -> bytes:
+    """The bytes of a file; none if there is no such file."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
+
+
+def _digest(data: bytes) -> str:
+    """32 hexadecimal digits that name `data`."""
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def _checksum(data: bytes) -> bytes:
+    """The checksum behind a stored mel."""
+    return zlib.crc32(data).to_bytes(CHECKSUM_BYTES)

@@ -1,0 +1,53 @@
+"""Numbers in English words."""
+
+from __future__ import annotations
+
+import re
+
+LONGEST_NUMBER_DIGITS = 15
+"""Longer ones are read digit by digit."""
+
+
+def cardinal(number: int) -> str:
+    """twelve thousand three hundred forty-five"""
+    from num2words import num2words
+
+    return str(num2words(number)).replace(",", "").replace(" and ", " ")
+
+
+def ordinal(number: int) -> str:
+    """twenty-first"""
+    from num2words import num2words
+
+    return str(num2words(number, to="ordinal")).replace(",", "").replace(" and ", " ")
+
+
+def year(number: int) -> str:
+    """nineteen eighty-four"""
+    from num2words import num2words
+
+    return str(num2words(number, to="year")).replace(" and ", " ")
+
+
+def number_words(digits: str) -> str:
+    """Words of 1,234.5; what starts with a superfluous zero or is too long is read digit by digit."""
+    whole, _, fraction = digits.replace(",", "").partition(".")
+    if len(whole) > LONGEST_NUMBER_DIGITS or (len(whole) > 1 and whole[0] == "0"):
+        words = digit_words(whole)
+    else:
+        words = cardinal(int(whole)) if whole else ""
+    return f"{words} point {digit_words(fraction)}".strip() if fraction else words
+
+
+def digit_words(digits: str) -> str:
+    return " ".join(cardinal(int(digit)) for digit in digits)
+
+
+def plural(words: str) -> str:
+    return words[:-1] + "ies" if words.endswith("y") else words + ("es" if words.endswith("x") else "s")
+
+
+def year_or_number(digits: str) -> str:
+    if re.fullmatch(r"1[1-9]\d\d|20\d\d", digits):
+        return year(int(digits))
+    return f"oh {cardinal(int(digits))}" if re.fullmatch(r"0[1-9]", digits) else number_words(digits)

@@ -1,0 +1,38 @@
+"""The only door to torchaudio: its Python operations work beside a CPU-only torch too."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import threading
+from types import ModuleType
+
+_importing = threading.Lock()
+
+
+def torchaudio_module() -> ModuleType:
+    """Return torchaudio, imported when it is first needed.
+
+    The wheel on PyPI is built for CUDA: beside a CPU-only torch its compiled extension does not load. Nothing here
+    needs that extension, so in this one case a stand-in takes its place and the import is tried again.
+    """
+    with _importing:
+        try:
+            return importlib.import_module("torchaudio")
+        except OSError:
+            for name in [name for name in sys.modules if name.split(".")[0] == "torchaudio"]:
+                del sys.modules[name]
+            sys.modules["torchaudio._extension"] = _extension_stand_in()
+            return importlib.import_module("torchaudio")
+
+
+def _extension_stand_in() -> ModuleType:
+    """A module with the four names that torchaudio expects of its extension."""
+    stand_in = ModuleType("torchaudio._extension")
+    stand_in.__dict__.update(
+        _IS_TORCHAUDIO_EXT_AVAILABLE=False,
+        _IS_ALIGN_AVAILABLE=False,
+        fail_if_no_align=lambda function: function,
+        _check_cuda_version=lambda: None,
+    )
+    return stand_in

@@ -1,0 +1,242 @@
+"""Every training default with its unit and bounds, and the ways to override one."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+
+
+class UserError(Exception):
+    """What the person gave cannot be used; the message says what was expected, what came and what to do (exit 2)."""
+
+
+class HParams(BaseModel):
+    """One training recipe. Names follow the reference Tacotron 2 where it has one; bounds exclude what cannot work."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    # The run
+    model: Literal["tacotron2"] = Field("tacotron2", description="architecture")
+    seed: int = Field(1234, ge=0, lt=2**63, description="of weights, dropout, data order and evaluation")
+    epochs: int = Field(500, ge=1, description="passes over the training utterances")
+    batch_size: int = Field(32, ge=1, description="utterances in a batch at most")
+    max_frames_per_batch: int = Field(40_000, ge=100, description="padded mel frames in a batch at most")
+    cpu_threads: int = Field(0, ge=0, description="of torch's operations; 0: one for each core")
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="of the forward pass")
+    iters_per_checkpoint: int = Field(1000, ge=1, description="steps between checkpoints")
+    iters_per_evaluation: int = Field(1000, ge=1, description="steps between evaluations")
+    evaluation_utterances: int = Field(32, ge=1, description="held-out utterances decoded at an evaluation at most")
+    evaluation_samples: int = Field(4, ge=0, description="of those, how many are written as sound and picture")
+    keep_checkpoints: int = Field(3, ge=1, description="newest checkpoints kept beside the best")
+    ignore_layers: tuple[str, ...] = Field(("embedding.weight",), description="not taken over by --warm_start")
+
+    # The optimizer
+    learning_rate: float = Field(1e-4, gt=0, description="peak, after the warm-up")
+    warmup_steps: int = Field(500, ge=0, description="of linear growth from zero")
+    decay_start_step: int = Field(50_000, ge=0, description="where the learning rate starts to fall")
+    decay_half_life_steps: int = Field(50_000, ge=1, description="in which it halves")
+    learning_rate_floor: float = Field(0.01, ge=0, le=1, description="share of the peak it never falls below")
+    adam_beta2: float = Field(0.999, gt=0, lt=1, description="memory of Adam's second moment")
+    weight_decay: float = Field(1e-6, ge=0, description="L2, as in Adam")
+    grad_clip_thresh: float = Field(1.0, gt=0, description="largest global L2 norm of the gradient")
+
+    # The loss
+    guide_loss_weight: float = Field(2.5, ge=0, description="of guided attention")
+    guide_sigma: float = Field(0.4, gt=0, description="width of the guide's diagonal, share of the length")
+    guide_anneal_start_step: int = Field(20_000, ge=0, description="where guidance starts to fade: kept on it harms")
+    guide_anneal_steps: int = Field(20_000, ge=1, description="in which it fades to zero, linearly")
+    gate_loss_weight: float = Field(1.0, ge=0)
+    gate_positive_weight: float = Field(8.0, gt=0, description="of the one frame in hundreds where speech ends")
+
+    # Audio
+    sampling_rate: int = Field(22050, ge=4000, le=192_000, description="Hz; recordings are resampled to it")
+    filter_length: int = Field(1024, ge=16, description="samples of the FFT")
+    hop_length: int = Field(256, ge=1, description="samples a frame")
+    win_length: int = Field(1024, ge=16, description="samples of the window")
+    n_mel_channels: int = Field(80, ge=1)
+    mel_fmin: float = Field(0.0, ge=0, description="Hz")
+    mel_fmax: float = Field(8000.0, gt=0, description="Hz")
+    mel_floor: float = Field(1e-5, gt=0, lt=1, description="amplitude below which mels are clamped")
+    trim_db: float = Field(45.0, gt=0, description="edges this far below the loudest frame are trimmed")
+    trim_margin_seconds: float = Field(0.05, ge=0, description="silence kept at both edges")
+    min_utterance_seconds: float = Field(0.2, gt=0, description="shorter ones are skipped")
+    max_utterance_seconds: float = Field(20.0, gt=0, description="longer ones are skipped")
+    griffin_lim_iterations: int = Field(60, ge=1)
+
+    # Text
+    language: str = Field("en-us", min_length=2, description="an espeak-ng voice name")
+    text_frontend: Literal["auto", "graphemes", "phonemes"] = Field(
+        "auto", description="auto: graphemes for English and Russian, phonemes for every other language"
+    )
+    validation_percent: float = Field(5.0, ge=0, le=50, description="held out by hash of the id; 0: none")
+
+    # Tacotron 2
+    symbols_embedding_dim: int = Field(512, ge=1)
+    encoder_kernel_size: int = Field(5, ge=1)
+    encoder_n_convolutions: int = Field(3, ge=1)
+    encoder_embedding_dim: int = Field(512, ge=2)
+    n_frames_per_step: int = Field(1, ge=1, le=20, description="reduction factor r")
+    decoder_rnn_dim: int = Field(1024, ge=1)
+    prenet_dim: int = Field(256, ge=1)
+    max_decoder_steps: int = Field(1000, ge=1, description="free-running synthesis stops here at the latest")
+    gate_threshold: float = Field(0.5, gt=0, le=1, description="probability of the end that stops synthesis")
+    attention_rnn_dim: int = Field(1024, ge=1)
+    attention_dim: int = Field(128, ge=1)
+    attention_location_n_filters: int = Field(32, ge=1)
+    attention_location_kernel_size: int = Field(31, ge=1)
+    postnet_embedding_dim: int = Field(512, ge=1)
+    postnet_kernel_size: int = Field(5, ge=1)
+    postnet_n_convolutions: int = Field(5, ge=2)
+    p_encoder_dropout: float = Field(0.5, ge=0, lt=1)
+    p_prenet_dropout: float = Field(0.5, ge=0, lt=1, description="stays on in synthesis")
+    p_attention_dropout: float = Field(0.1, ge=0, lt=1)
+    p_decoder_dropout: float = Field(0.1, ge=0, lt=1)
+    p_postnet_dropout: float = Field(0.5, ge=0, lt=1)
+    mask_padding: bool = Field(True, description="zero mels and shut gates in the padding of the outputs")
+    leaky_padding: bool = Field(False, description="let padding leak into the last frames, as old checkpoints expect")
+
+    @field_validator("ignore_layers", mode="before")
+    @classmethod
+    def _split_layers(cls, value: object) -> object:
+        return tuple(filter(None, value.split(";"))) if isinstance(value, str) else value
+
+    @field_validator(
+        "encoder_kernel_size", "attention_location_kernel_size", "postnet_kernel_size", "encoder_embedding_dim"
+    )
+    @classmethod
+    def _check_parity(cls, value: int, info: ValidationInfo) -> int:
+        wanted = 0 if info.field_name == "encoder_embedding_dim" else 1
+        if value % 2 != wanted:
+            raise ValueError(f"must be {('even', 'odd')[wanted]}")
+        return value
+
+    @model_validator(mode="after")
+    def _check_audio(self) -> HParams:
+        problems = []
+        if self.mel_fmax > self.sampling_rate / 2:
+            problems.append(f"mel_fmax {self.mel_fmax:g} Hz is above half of sampling_rate {self.sampling_rate} Hz")
+        if self.mel_fmin >= self.mel_fmax:
+            problems.append(f"mel_fmin {self.mel_fmin:g} Hz is not below mel_fmax {self.mel_fmax:g} Hz")
+        if not self.hop_length <= self.win_length <= self.filter_length:
+            problems.append("hop_length <= win_length <= filter_length does not hold")
+        if self.min_utterance_seconds >= self.max_utterance_seconds:
+            problems.append("min_utterance_seconds is not below max_utterance_seconds")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+
+AUDIO_FIELDS = (
+    "sampling_rate",
+    "filter_length",
+    "hop_length",
+    "win_length",
+    "n_mel_channels",
+    "mel_fmin",
+    "mel_fmax",
+    "mel_floor",
+)
+ARCHITECTURE_FIELDS = (
+    "model",
+    "symbols_embedding_dim",
+    "encoder_kernel_size",
+    "encoder_n_convolutions",
+    "encoder_embedding_dim",
+    "n_frames_per_step",
+    "decoder_rnn_dim",
+    "prenet_dim",
+    "attention_rnn_dim",
+    "attention_dim",
+    "attention_location_n_filters",
+    "attention_location_kernel_size",
+    "postnet_embedding_dim",
+    "postnet_kernel_size",
+    "postnet_n_convolutions",
+)
+
+
+SMALL: dict[str, Any] = {
+    "symbols_embedding_dim": 256,
+    "encoder_embedding_dim": 256,
+    "attention_rnn_dim": 512,
+    "decoder_rnn_dim": 512,
+    "prenet_dim": 128,
+    "postnet_embedding_dim": 256,
+    "n_frames_per_step": 3,
+    "batch_size": 16,
+    "learning_rate": 1e-3,
+    "warmup_steps": 100,
+    "grad_clip_thresh": 5.0,
+    "guide_loss_weight": 10.0,
+    "iters_per_checkpoint": 250,
+    "iters_per_evaluation": 250,
+}
+DEMO: dict[str, Any] = {
+    "text_frontend": "phonemes",
+    "cpu_threads": 1,  # a second one gains such a small model a tenth, and beside another busy program costs far more
+    "symbols_embedding_dim": 128,
+    "encoder_embedding_dim": 128,
+    "encoder_n_convolutions": 2,
+    "attention_rnn_dim": 256,
+    "attention_dim": 96,
+    "attention_location_kernel_size": 17,
+    "attention_location_n_filters": 16,
+    "decoder_rnn_dim": 256,
+    "prenet_dim": 128,
+    "postnet_embedding_dim": 96,
+    "postnet_n_convolutions": 3,
+    "n_frames_per_step": 3,  # 35 ms: with 4, a step would hold more than one phoneme
+    "mel_floor": 3e-4,  # espeak-ng is digitally silent between sounds: no need to learn how silent
+    "max_decoder_steps": 300,
+    # A few passes over thousands of words leave nothing to overfit: dropout would only cost time.
+    "p_encoder_dropout": 0.0,
+    "p_attention_dropout": 0.0,
+    "p_decoder_dropout": 0.0,
+    "p_postnet_dropout": 0.0,
+    "epochs": 4,
+    "batch_size": 8,
+    "learning_rate": 2.5e-3,
+    "adam_beta2": 0.98,
+    "warmup_steps": 50,
+    "grad_clip_thresh": 5.0,
+    "decay_start_step": 500,
+    "decay_half_life_steps": 100,
+    "guide_loss_weight": 10.0,
+    "guide_anneal_start_step": 300,
+    "guide_anneal_steps": 300,
+    "evaluation_samples": 2,
+    "griffin_lim_iterations": 30,
+    "iters_per_checkpoint": 250,
+    "iters_per_evaluation": 250,
+}
+PRESETS: dict[str, dict[str, Any]] = {"full": {}, "small": SMALL, "demo": DEMO}
+
+
+def build_hparams(*layers: dict[str, Any]) -> HParams:
+    """The recipe of several layers of overrides, later ones win; all mistakes are named at once."""
+    values = {name: value for layer in layers for name, value in layer.items()}
+    try:
+        return HParams(**values)
+    except ValidationError as error:
+        problems = [_describe(detail) for detail in error.errors()]
+    raise UserError(f"hparams: {'; '.join(problems)}")
+
+
+def _describe(detail: Any) -> str:
+    name = ".".join(str(part) for part in detail["loc"])
+    if detail["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(name, HParams.model_fields, n=1, cutoff=0.0)[0]
+        return f"there is no {name!r}, the nearest is {near!r}"
+    message = detail["msg"].removeprefix("Value error, ")
+    return f"{name}={detail['input']!r}: {message}" if name else message
+
+
+def parse_overrides(text: str) -> dict[str, Any]:
+    """`a=1,b=2` → {"a": "1", "b": "2"}; pydantic turns the strings into the fields' types."""
+    pairs = [part.strip() for part in text.split(",") if part.strip()]
+    broken = [pair for pair in pairs if "=" not in pair]
+    if broken:
+        raise UserError(f"--hparams: expected NAME=VALUE,NAME=VALUE; {broken[0]!r} has no '='")
+    return {name.strip(): value.strip() for name, value in (pair.split("=", 1) for pair in pairs)}

@@ -1,0 +1,66 @@
+"""What an acoustic model owes the trainer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from corpus.batches import Batch
+
+
+@dataclass(frozen=True)
+class Losses:
+    """The scalar to minimise and its parts by signal name (`mel_loss`, `gate_loss`, …), all scalar tensors."""
+
+    total: Tensor
+    parts: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class LossKnobs:
+    """The weights of a loss that may change while training runs."""
+
+    guide_weight: float
+    guide_sigma: float
+    gate_positive_weight: float
+
+
+@dataclass(frozen=True)
+class Output:
+    """A teacher-forced pass. Decoder steps S = ceil(T / r)."""
+
+    mels: Tensor  # [B, n_mel, T] before the postnet
+    mels_postnet: Tensor  # [B, n_mel, T]
+    gates: Tensor  # [B, S] logits of "this step holds the last frame"
+    alignments: Tensor  # [B, S, N], rows sum to 1
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A free-running pass; item b is valid up to its own lengths."""
+
+    mels: Tensor  # [B, n_mel, T] after the postnet
+    mel_lengths: Tensor  # [B] frames
+    mels_before_postnet: Tensor  # [B, n_mel, T]
+    gates: Tensor  # [B, S] logits
+    alignments: Tensor  # [B, S, N]
+    steps: Tensor  # [B] decoder steps
+    stopped: Tensor  # [B] bool: by its gate, not by max_decoder_steps
+
+
+class AcousticModel(Protocol):
+    """Text to mel: trained on batches, then speaks freely. Implementations are nn.Modules."""
+
+    def forward(self, batch: Batch) -> Output:
+        """Teacher-forced pass over a batch."""
+        ...
+
+    def losses(self, output: Output, batch: Batch, knobs: LossKnobs) -> Losses:
+        """The losses of a pass against its batch."""
+        ...
+
+    def synthesize(self, text: Tensor, text_lengths: Tensor, max_steps: int | None = None) -> Decoded:
+        """Free-running decode of symbol ids [B, N] with lengths [B], cut at `max_steps` (the recipe's, if smaller)."""
+        ...

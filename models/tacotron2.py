@@ -1,0 +1,304 @@
+"""Tacotron 2 with location-sensitive attention, a reduction factor and properly masked padding.
+
+Under teacher forcing only the attention LSTM has to step through time; the prenet, the decoder LSTM and the output
+projections run once over all steps. Module names give the state_dict keys of the NVIDIA implementation.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from corpus.batches import Batch
+from hparams import HParams
+from models.attention_scan import AttentionScan, ScanWeights, location_windows
+from models.interface import Decoded, Losses, LossKnobs, Output
+from models.layers import Conv, ConvNorm, Linear, length_mask
+from models.tacotron2_loss import tacotron2_losses
+
+TYPICAL_LOG_MEL = -5.0  # of speech: the output starts there, or the first hundred steps would go into learning it
+CLOSED_GATE_LOGIT = 1000.0  # written into the padding of gates, as the reference does: "it has stopped"
+
+
+class Encoder(nn.Module):
+    """Symbol embeddings [B, E, N] → memory [B, N, encoder_embedding_dim]: convolutions, then a bidirectional LSTM."""
+
+    def __init__(self, hparams: HParams) -> None:
+        super().__init__()
+        width = hparams.encoder_embedding_dim
+        self.leaky = hparams.leaky_padding
+        self.p_dropout = hparams.p_encoder_dropout
+        inputs = [hparams.symbols_embedding_dim] + [width] * (hparams.encoder_n_convolutions - 1)
+        self.convolutions = nn.ModuleList(
+            ConvNorm(n, width, kernel_size=hparams.encoder_kernel_size, gain="relu") for n in inputs
+        )
+        self.lstm = nn.LSTM(width, width // 2, batch_first=True, bidirectional=True)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        mask = None if self.leaky else length_mask(lengths, x.size(2)).unsqueeze(1)
+        for convolution in self.convolutions:
+            x = F.dropout(F.relu(convolution(x, mask)), self.p_dropout, self.training)
+        packed = nn.utils.rnn.pack_padded_sequence(
+            x.transpose(1, 2), lengths.cpu(), batch_first=True, enforce_sorted=False
+        )
+        memory, _ = self.lstm(packed)
+        return nn.utils.rnn.pad_packed_sequence(memory, batch_first=True, total_length=x.size(2))[0]
+
+
+class Prenet(nn.Module):
+    """Two narrow layers whose dropout stays on in synthesis: [..., n_mel·r] → [..., prenet_dim]."""
+
+    def __init__(self, hparams: HParams) -> None:
+        super().__init__()
+        n_inputs = hparams.n_mel_channels * hparams.n_frames_per_step
+        self.p_dropout = hparams.p_prenet_dropout
+        self.layers = nn.ModuleList(Linear(n, hparams.prenet_dim, bias=False) for n in (n_inputs, hparams.prenet_dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = F.dropout(F.relu(layer(x)), self.p_dropout, training=True)
+        return x
+
+
+class LocationLayer(nn.Module):
+    """Features of where the attention was, last step and summed over all: [B, 2, N] → [B, N, attention_dim]."""
+
+    def __init__(self, hparams: HParams) -> None:
+        super().__init__()
+        n_filters = hparams.attention_location_n_filters
+        self.location_conv = Conv(2, n_filters, kernel_size=hparams.attention_location_kernel_size, bias=False)
+        self.location_dense = Linear(n_filters, hparams.attention_dim, bias=False, gain="tanh")
+
+    def fused_weight(self) -> Tensor:
+        """Both layers are linear: one matrix [2·kernel, attention_dim] does their work in one product."""
+        convolution = self.location_conv.conv.weight  # [F, 2, K]
+        return (self.location_dense.linear_layer.weight @ convolution.flatten(1)).t()
+
+
+class Attention(nn.Module):
+    """The parameters of location-sensitive attention; `AttentionLoop` runs them."""
+
+    def __init__(self, hparams: HParams) -> None:
+        super().__init__()
+        dim = hparams.attention_dim
+        self.query_layer = Linear(hparams.attention_rnn_dim, dim, bias=False, gain="tanh")
+        self.memory_layer = Linear(hparams.encoder_embedding_dim, dim, bias=False, gain="tanh")
+        self.v = Linear(dim, 1, bias=False)
+        self.location_layer = LocationLayer(hparams)
+
+
+class AttentionState(NamedTuple):
+    """What one decoder step hands to the next."""
+
+    hidden: Tensor  # [B, attention_rnn_dim]
+    cell: Tensor  # [B, attention_rnn_dim]
+    context: Tensor  # [B, encoder_embedding_dim]
+    weights: Tensor  # [B, N]
+    cumulative: Tensor  # [B, N]
+
+
+class AttentionLoop:
+    """Runs attention LSTM and attention over one memory; what does not depend on the step is computed once."""
+
+    def __init__(self, decoder: Decoder, memory: Tensor, mask: Tensor) -> None:
+        attention, cell = decoder.attention_layer, decoder.attention_rnn
+        n_prenet = cell.input_size - memory.size(2)
+        self.memory, self.closed = _precise(memory), ~mask
+        self.projected_memory = _precise(attention.memory_layer(memory))
+        self.prenet_weight = cell.weight_ih[:, :n_prenet]
+        self.bias = cell.bias_ih + cell.bias_hh
+        self.weights = ScanWeights(
+            recurrent=torch.cat([cell.weight_ih[:, n_prenet:], cell.weight_hh], dim=1).t(),
+            query=attention.query_layer.linear_layer.weight.t(),
+            location=attention.location_layer.fused_weight(),
+            energy=attention.v.linear_layer.weight.squeeze(0),
+        )
+        self.kernel_size = attention.location_layer.location_conv.conv.kernel_size[0]
+        self.p_dropout = decoder.p_attention_dropout if decoder.training else 0.0
+
+    def start(self) -> AttentionState:
+        batch, n_tokens, width = self.memory.shape
+        zeros = self.memory.new_zeros
+        n_hidden = self.weights.query.size(0)
+        return AttentionState(
+            zeros(batch, n_hidden), zeros(batch, n_hidden), zeros(batch, width), *zeros(2, batch, n_tokens).unbind()
+        )
+
+    def project_inputs(self, prenet: Tensor) -> Tensor:
+        """The prenet's share of the LSTM gates, for any number of steps at once: [..., prenet_dim] → [..., 4·rnn]."""
+        return F.linear(prenet, self.prenet_weight, self.bias)
+
+    def scan(self, prenet: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """All steps of teacher forcing, in float32: [B, S, prenet_dim] → hidden, context, attention [B, S, …]."""
+        with torch.autocast(prenet.device.type, enabled=False):
+            inputs = self.project_inputs(_precise(prenet)).transpose(0, 1)
+            keep = F.dropout(inputs.new_ones(*inputs.shape[:2], self.weights.query.size(0)), self.p_dropout)
+            found = AttentionScan.apply(
+                inputs, self.memory, self.projected_memory, self.closed, keep, *map(_precise, self.weights)
+            )
+        hidden, context, alignments = (x.transpose(0, 1) for x in found)
+        return hidden, context, alignments
+
+    def step(self, projected_input: Tensor, state: AttentionState) -> AttentionState:
+        """One free-running decoder step from the projected prenet output [B, 4·rnn]."""
+        gates = torch.addmm(projected_input, torch.cat([state.context, state.hidden], dim=1), self.weights.recurrent)
+        into, forget, candidate, out = gates.chunk(4, dim=1)
+        cell = torch.sigmoid(forget) * state.cell + torch.sigmoid(into) * torch.tanh(candidate)
+        hidden = torch.sigmoid(out) * torch.tanh(cell)
+        weights = self._attend(hidden, state)
+        context = torch.bmm(weights.unsqueeze(1), self.memory).squeeze(1)
+        return AttentionState(hidden, cell, context, weights, state.cumulative + weights)
+
+    def _attend(self, hidden: Tensor, state: AttentionState) -> Tensor:
+        windows = location_windows(state.weights, state.cumulative, self.kernel_size)
+        query = (hidden @ self.weights.query).unsqueeze(1)
+        features = torch.tanh(query + windows @ self.weights.location + self.projected_memory)
+        energies = features @ self.weights.energy
+        return torch.softmax(energies.masked_fill(self.closed, -torch.inf), dim=1)
+
+
+def _precise(x: Tensor) -> Tensor:
+    """In float32 at least: autocast makes some of the attention's inputs half as wide."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+class Decoder(nn.Module):
+    """Memory [B, N, E] → mel frames, r a step, with the gate that ends them."""
+
+    def __init__(self, hparams: HParams) -> None:
+        super().__init__()
+        self.r, self.n_mel = hparams.n_frames_per_step, hparams.n_mel_channels
+        self.p_attention_dropout, self.p_decoder_dropout = hparams.p_attention_dropout, hparams.p_decoder_dropout
+        self.gate_threshold = hparams.gate_threshold
+        width, rnn = hparams.encoder_embedding_dim, hparams.attention_rnn_dim
+        self.prenet = Prenet(hparams)
+        self.attention_rnn = nn.LSTMCell(hparams.prenet_dim + width, rnn)
+        self.attention_layer = Attention(hparams)
+        self.decoder_rnn = nn.LSTMCell(rnn + width, hparams.decoder_rnn_dim)
+        self.linear_projection = Linear(hparams.decoder_rnn_dim + width, self.n_mel * self.r)
+        nn.init.constant_(self.linear_projection.linear_layer.bias, TYPICAL_LOG_MEL)
+        self.gate_layer = Linear(hparams.decoder_rnn_dim + width, 1, gain="sigmoid")
+
+    def forward(self, memory: Tensor, mask: Tensor, mels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Teacher forcing with mels [B, n_mel, S·r] → mels, gate logits [B, S], alignments [B, S, N]."""
+        steps = mels.transpose(1, 2).reshape(mels.size(0), -1, self.n_mel * self.r)
+        previous = F.pad(steps[:, :-1], (0, 0, 1, 0))
+        hidden, context, alignments = AttentionLoop(self, memory, mask).scan(self.prenet(previous))
+        decoded = self._decode_all(torch.cat([hidden, context], dim=2))
+        frames, gates = self._project(torch.cat([decoded, context], dim=2))
+        return frames, gates, alignments
+
+    def _decode_all(self, inputs: Tensor) -> Tensor:
+        """The decoder LSTM over all steps at once: [B, S, rnn + E] → [B, S, decoder_rnn_dim]."""
+        cell = self.decoder_rnn
+        zeros = inputs.new_zeros(1, inputs.size(0), cell.hidden_size)
+        weights = [cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh]
+        hidden = torch.lstm(inputs, [zeros, zeros], weights, True, 1, 0.0, self.training, False, True)[0]
+        return F.dropout(hidden, self.p_decoder_dropout, self.training)
+
+    def _project(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, S, decoder_rnn_dim + E] → frames [B, n_mel, S·r] and gate logits [B, S]."""
+        frames = self.linear_projection(hidden).reshape(hidden.size(0), -1, self.n_mel).transpose(1, 2)
+        return frames, self.gate_layer(hidden).squeeze(2)
+
+    def speak(self, memory: Tensor, mask: Tensor, max_steps: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Free running → mels [B, n_mel, S·r], gate logits [B, S], alignments, steps [B], stopped [B]."""
+        loop = AttentionLoop(self, memory, mask)
+        state, batch = loop.start(), memory.size(0)
+        previous = memory.new_zeros(batch, self.n_mel * self.r)
+        decoder_state: tuple[Tensor, Tensor] | None = None
+        steps = torch.full((batch,), max_steps, device=memory.device)
+        stopped = torch.zeros(batch, dtype=torch.bool, device=memory.device)
+        outputs: list[tuple[Tensor, Tensor, Tensor]] = []
+        while len(outputs) < max_steps and not bool(stopped.all()):
+            state = loop.step(loop.project_inputs(self.prenet(previous)), state)
+            decoder_state = self.decoder_rnn(torch.cat([state.hidden, state.context], dim=1), decoder_state)
+            frames, gate = self._project(torch.cat([decoder_state[0], state.context], dim=1).unsqueeze(1))
+            previous = frames.transpose(1, 2).reshape(batch, -1)
+            outputs.append((frames, gate, state.weights))
+            ends = ~stopped & (torch.sigmoid(gate[:, 0]) > self.gate_threshold)
+            steps = torch.where(ends, len(outputs), steps)
+            stopped = stopped | ends
+        mels, gates, alignments = zip(*outputs, strict=True)
+        return torch.cat(mels, dim=2), torch.cat(gates, dim=1), torch.stack(alignments, dim=1), steps, stopped
+
+
+class Postnet(nn.Module):
+    """A residual that sharpens mels [B, n_mel, T]."""
+
+    def __init__(self, hparams: HParams) -> None:
+        super().__init__()
+        self.leaky = hparams.leaky_padding
+        self.p_dropout = hparams.p_postnet_dropout
+        inner = [hparams.postnet_embedding_dim] * (hparams.postnet_n_convolutions - 1)
+        widths = [hparams.n_mel_channels, *inner]
+        size = hparams.postnet_kernel_size
+        self.convolutions = nn.ModuleList(
+            ConvNorm(n_in, n_out, kernel_size=size, gain="tanh") for n_in, n_out in itertools.pairwise(widths)
+        )
+        last = ConvNorm(widths[-1], hparams.n_mel_channels, kernel_size=size, gain="linear")
+        nn.init.zeros_(last.norm.weight)  # it starts as no correction at all
+        self.convolutions.append(last)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        mask = None if self.leaky else length_mask(lengths, x.size(2)).unsqueeze(1)
+        for convolution in self.convolutions[:-1]:
+            x = F.dropout(torch.tanh(convolution(x, mask)), self.p_dropout, self.training)
+        return F.dropout(self.convolutions[-1](x, mask), self.p_dropout, self.training)
+
+
+class Tacotron2(nn.Module):
+    """Symbol ids → mel spectrogram."""
+
+    def __init__(self, hparams: HParams, n_symbols: int) -> None:
+        super().__init__()
+        self.hparams = hparams
+        self.embedding = nn.Embedding(n_symbols, hparams.symbols_embedding_dim)
+        bound = (6.0 / (n_symbols + hparams.symbols_embedding_dim)) ** 0.5
+        nn.init.uniform_(self.embedding.weight, -bound, bound)
+        self.encoder = Encoder(hparams)
+        self.decoder = Decoder(hparams)
+        self.postnet = Postnet(hparams)
+
+    def forward(self, batch: Batch) -> Output:
+        memory, mask = self._remember(batch.text, batch.text_lengths)
+        r = self.hparams.n_frames_per_step
+        n_frames = batch.mels.size(2)
+        padded = F.pad(batch.mels, (0, -n_frames % r))
+        mels, gates, alignments = self.decoder(memory, mask, padded)
+        mels = mels[:, :, :n_frames]
+        mels_postnet = mels + self.postnet(mels, batch.mel_lengths)
+        output = Output(mels, mels_postnet, gates, alignments)
+        return self._mask(output, batch.mel_lengths) if self.hparams.mask_padding else output
+
+    def _mask(self, output: Output, mel_lengths: Tensor) -> Output:
+        steps = torch.ceil(mel_lengths / self.hparams.n_frames_per_step)
+        beyond = ~length_mask(mel_lengths, output.mels.size(2)).unsqueeze(1)
+        stopped = ~length_mask(steps, output.gates.size(1))
+        return Output(
+            output.mels.masked_fill(beyond, 0.0),
+            output.mels_postnet.masked_fill(beyond, 0.0),
+            output.gates.masked_fill(stopped, CLOSED_GATE_LOGIT),
+            output.alignments,
+        )
+
+    def losses(self, output: Output, batch: Batch, knobs: LossKnobs) -> Losses:
+        return tacotron2_losses(output, batch, knobs, self.hparams)
+
+    @torch.no_grad()
+    def synthesize(self, text: Tensor, text_lengths: Tensor, max_steps: int | None = None) -> Decoded:
+        limit = min(max_steps or self.hparams.max_decoder_steps, self.hparams.max_decoder_steps)
+        memory, mask = self._remember(text, text_lengths)
+        before, gates, alignments, steps, stopped = self.decoder.speak(memory, mask, limit)
+        mel_lengths = steps * self.hparams.n_frames_per_step
+        mels = before + self.postnet(before, mel_lengths)
+        return Decoded(mels, mel_lengths, before, gates, alignments, steps, stopped)
+
+    def _remember(self, text: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Memory [B, N, E] and the mask [B, N] of its real tokens."""
+        memory = self.encoder(self.embedding(text).transpose(1, 2), lengths)
+        return memory, length_mask(lengths, text.size(1))

@@ -1,0 +1,1 @@
+"""Measuring, and where a person looks."""

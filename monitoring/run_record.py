@@ -1,0 +1,221 @@
+"""What remains of a run in its folder: journal, samples, TensorBoard files, summary.json."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from monitoring.journal import Journal
+from monitoring.plots import Sample, save_png
+from monitoring.progress import ProgressDisplay
+from monitoring.signals import (
+    DecodeReport,
+    EvaluationReport,
+    SignalHistory,
+    Signals,
+    StepReport,
+    evaluation_signals,
+    step_signals,
+)
+from monitoring.tensorboard import TensorBoardLog
+
+SCHEMA_VERSION = 1
+STEPS_PER_RECORD = 20  # step signals are journalled in blocks: a block is one write and one fsync
+
+
+class SpokenSentence(Protocol):
+    """A sentence spoken freely: a held-out one or one of the person's own."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def text(self) -> str: ...
+    @property
+    def symbol_ids(self) -> Sequence[int]: ...
+    @property
+    def free_attention(self) -> np.ndarray: ...
+    @property
+    def free_mel(self) -> np.ndarray: ...
+
+
+class SpokenDecode(DecodeReport, SpokenSentence, Protocol):
+    """A held-out utterance with its text."""
+
+
+class FullEvaluation(EvaluationReport, Protocol):
+    """An evaluation whose decodes can be shown and heard."""
+
+    @property
+    def training_seconds(self) -> float:
+        """Time spent in training steps so far, evaluations not counted."""
+
+    @property
+    def decodes(self) -> Sequence[SpokenDecode]: ...
+    @property
+    def sentences(self) -> Sequence[SpokenSentence]: ...
+
+
+@dataclass(frozen=True)
+class Voicing:
+    """How mels become sound and ids become symbols."""
+
+    symbols: Sequence[str]
+    vocode: Callable[[np.ndarray], np.ndarray]  # natural-log mel [n_mel, T] → samples in -1..1
+    write_wave: Callable[[Path, np.ndarray], None]
+    safe_name: Callable[[str], str]
+    sampling_rate: int
+    hop_length: int
+
+
+class RunRecord:
+    """Watches a trainer and writes down what it reports."""
+
+    def __init__(
+        self,
+        folder: Path,
+        voicing: Voicing,
+        *,
+        model: str,
+        n_samples: int,
+        tensorboard: TensorBoardLog | None,
+        display: ProgressDisplay,
+    ) -> None:
+        self.folder, self._voicing, self._n_samples = folder, voicing, n_samples
+        self._tensorboard, self._display = tensorboard, display
+        self.journal = Journal(folder / "journal.jsonl")
+        self.history = SignalHistory()
+        self._pending: list[tuple[int, Signals]] = []
+        self._summary: dict[str, Any] = {
+            "schema_version": SCHEMA_VERSION,
+            "status": "running",
+            "reason": None,
+            "model": model,
+            "step": 0,
+            "epoch": 0,
+            "seconds": 0.0,
+            "phase": None,
+            "signals": {},
+            "interventions": {},
+            "best_checkpoint": None,
+            "samples": [],
+        }
+
+    def begin(self, *, step: int, epoch: int, best: Path | None, samples: list[str]) -> None:
+        """Say that the run is under way again, from what an earlier session left."""
+        self._summary |= {"step": step, "epoch": epoch, "best_checkpoint": self._relative(best), "samples": samples}
+        self.write_summary()
+
+    def on_step(self, report: StepReport) -> None:
+        signals = step_signals(report)
+        self.history.record(report.step, signals)
+        self._pending.append((report.step, signals))
+        if len(self._pending) >= STEPS_PER_RECORD:
+            self.before_checkpoint()
+        if self._tensorboard is not None:
+            self._tensorboard.step(report)
+        self._summary |= {"step": report.step, "epoch": report.epoch}
+        self._display.step(report)
+
+    def on_evaluation(self, report: FullEvaluation) -> float | None:
+        signals = evaluation_signals(report)
+        self.before_checkpoint()
+        self.history.record(report.step, signals)
+        self.journal.write("evaluation", report.step, signals=signals, training_seconds=report.training_seconds)
+        samples = self._samples(report)
+        paths = [path for sample in samples for path in self._write_sample(report.step, sample)]
+        if self._tensorboard is not None:
+            self._tensorboard.evaluation(report, signals, samples)
+        self._summary["samples"] = [str(path.relative_to(self.folder)) for path in paths]
+        self.write_summary()
+        self._display.evaluation(report.step, signals)
+        return signals["composite_tts_score"]
+
+    def before_checkpoint(self) -> None:
+        if not self._pending:
+            return
+        names = self._pending[0][1]
+        columns = {name: [signals[name] for _, signals in self._pending] for name in names}
+        steps = [step for step, _ in self._pending]
+        self.journal.write("steps", steps[-1], steps=steps, signals=columns)
+        self._pending.clear()
+
+    def after_checkpoint(self, *, latest: Path, best: Path | None) -> None:
+        self._summary["best_checkpoint"] = self._relative(best)
+        self.journal.write("checkpoint", self._summary["step"], path=str(latest.relative_to(self.folder)))
+        self.journal.keep_reserve()
+
+    def _relative(self, path: Path | None) -> str | None:
+        return None if path is None else str(path.relative_to(self.folder))
+
+    def finish(self, *, status: str, reason: str) -> None:
+        """The last word on this run; no step is lost, and on a full disk the reserve makes room for it."""
+        self.journal.release_reserve()
+        self.before_checkpoint()
+        self.journal.write("end", self._summary["step"], status=status, reason=reason)
+        self._summary |= {"status": status, "reason": reason}
+        self.write_summary()
+
+    @property
+    def is_running(self) -> bool:
+        return bool(self._summary["status"] == "running")
+
+    def close(self) -> None:
+        self._display.close()
+        self.journal.close()
+        if self._tensorboard is not None:
+            self._tensorboard.close()
+
+    def write_summary(self) -> None:
+        self._summary["signals"] = self.history.latest()
+        self._summary["seconds"] = round(self._display.seconds(), 3)
+        temporary = self.folder / ".summary.json.tmp"
+        with temporary.open("w", encoding="utf-8") as file:
+            json.dump(self._summary, file, ensure_ascii=False, indent=1, allow_nan=False)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, self.folder / "summary.json")
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"history": self.history.state_dict(), "seconds": self._display.seconds()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.history.load_state_dict(state["history"])
+        self._display.resume(state["seconds"])
+
+    def _samples(self, report: FullEvaluation) -> list[Sample]:
+        """The same few held-out utterances every time, and all of the person's own sentences."""
+        chosen = sorted(report.decodes, key=lambda decode: decode.id)[: self._n_samples]
+        samples = [self._sample(decode, decode.recorded_mel) for decode in chosen]
+        samples += [self._sample(sentence, None) for sentence in report.sentences]
+        for sample in samples:
+            if not np.isfinite(sample.audio).all():
+                self.journal.write("sample_skipped", report.step, utterance=sample.id, reason="its sound is not finite")
+        return [sample for sample in samples if np.isfinite(sample.audio).all()]
+
+    def _sample(self, spoken: SpokenSentence, recorded_mel: np.ndarray | None) -> Sample:
+        voicing = self._voicing
+        return Sample(
+            id=spoken.id,
+            sentence=spoken.text,
+            symbols=[voicing.symbols[i] for i in spoken.symbol_ids],
+            attention=spoken.free_attention,
+            free_mel=spoken.free_mel,
+            recorded_mel=recorded_mel,
+            audio=voicing.vocode(spoken.free_mel),
+            sampling_rate=voicing.sampling_rate,
+            hop_length=voicing.hop_length,
+        )
+
+    def _write_sample(self, step: int, sample: Sample) -> tuple[Path, Path]:
+        stem = self.folder / "samples" / f"step-{step:08d}-{self._voicing.safe_name(sample.id)}"
+        stem.parent.mkdir(exist_ok=True)
+        wave, picture = stem.with_name(stem.name + ".wav"), stem.with_name(stem.name + ".png")
+        self._voicing.write_wave(wave, sample.audio)
+        save_png(sample.picture, picture)
+        return wave, picture

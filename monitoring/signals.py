@@ -1,0 +1,265 @@
+"""What the trainer reports, and the signals made from it: numbers with one definition, None where there is none."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import Any, Protocol
+
+import numpy as np
+
+from monitoring.alignment import Alignment, measure_alignment
+from monitoring.distance import mel_distance
+from monitoring.score import composite_tts_score
+
+GATE_TOLERANCE_FRAMES = 5
+"""A gate may open this far from the true end; at least two decoder steps where those are longer."""
+
+HISTORY_POINTS = 2_000
+"""Points kept of each signal: two usual intervals between evaluations, and little beside a checkpoint's weights."""
+
+Signals = dict[str, float | None]
+
+
+class StepReport(Protocol):
+    """One training step; a loss or norm is None when it was not finite (the step was then not taken)."""
+
+    @property
+    def step(self) -> int: ...
+    @property
+    def epoch(self) -> int: ...
+    @property
+    def mel_loss(self) -> float | None: ...
+    @property
+    def gate_loss(self) -> float | None: ...
+    @property
+    def guide_loss(self) -> float | None: ...
+    @property
+    def total_loss(self) -> float | None: ...
+    @property
+    def gradient_norm(self) -> float | None:
+        """Global L2 before clipping."""
+
+    @property
+    def learning_rate(self) -> float: ...
+    @property
+    def update_ratio(self) -> float | None:
+        """Size of the update as a share of the size of the weights."""
+
+    @property
+    def frames_per_second(self) -> float: ...
+    @property
+    def data_wait_share(self) -> float:
+        """Share of the step's time spent waiting for its batch."""
+
+    @property
+    def memory_bytes(self) -> int: ...
+    @property
+    def nonfinite_steps(self) -> int:
+        """How many steps of the run so far were not finite."""
+
+
+class DecodeReport(Protocol):
+    """One held-out utterance, decoded twice: teacher-forced and free-running; everything cut to its valid region."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def forced_attention(self) -> np.ndarray:
+        """[decoder steps, tokens]"""
+
+    @property
+    def free_attention(self) -> np.ndarray:
+        """[decoder steps spoken, tokens]"""
+
+    @property
+    def forced_gate(self) -> np.ndarray:
+        """[decoder steps], probability of the end"""
+
+    @property
+    def gate_threshold(self) -> float: ...
+    @property
+    def n_frames_per_step(self) -> int: ...
+    @property
+    def recorded_mel(self) -> np.ndarray:
+        """[n_mel, frames], natural log"""
+
+    @property
+    def free_mel(self) -> np.ndarray:
+        """[n_mel, frames spoken], natural log"""
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the free-running decode ended by its own gate."""
+
+
+class EvaluationReport(Protocol):
+    """One evaluation on held-out utterances; losses are val_mel_loss, val_gate_loss, val_guide_loss, val_total_loss."""
+
+    @property
+    def step(self) -> int: ...
+    @property
+    def epoch(self) -> int: ...
+    @property
+    def losses(self) -> Mapping[str, float]: ...
+    @property
+    def decodes(self) -> Sequence[DecodeReport]: ...
+
+
+def step_signals(report: StepReport) -> Signals:
+    """Signals of one step; a non-finite step has no gradient_norm, so that no statistic can take it in."""
+    total_loss = _finite(report.total_loss)
+    return {
+        "mel_loss": _finite(report.mel_loss),
+        "gate_loss": _finite(report.gate_loss),
+        "guide_loss": _finite(report.guide_loss),
+        "total_loss": total_loss,
+        "gradient_norm": None if total_loss is None else _finite(report.gradient_norm),
+        "learning_rate": _finite(report.learning_rate),
+        "update_ratio": _finite(report.update_ratio),
+        "frames_per_second": _finite(report.frames_per_second),
+        "data_wait_share": _finite(report.data_wait_share),
+        "memory_bytes": float(report.memory_bytes),
+        "nonfinite_steps": float(report.nonfinite_steps),
+    }
+
+
+def evaluation_signals(report: EvaluationReport) -> Signals:
+    """Signals of one evaluation: means over the utterances for which they can be said, None where there is none."""
+    decodes = report.decodes
+    signals: Signals = {
+        **_alignment_signals([measure_alignment(decode.forced_attention) for decode in decodes]),
+        "free_diagonality": _mean(map(free_diagonality, decodes)),
+        **_gate_signals(decodes),
+        "stop_rate": _mean(float(decode.stopped) for decode in decodes),
+        "length_ratio": _mean(_length_ratio(decode) for decode in decodes),
+        "mel_distance": _mean(mel_distance(decode.free_mel, decode.recorded_mel) for decode in decodes),
+        **{name: _finite(loss) for name, loss in report.losses.items()},
+    }
+    signals["composite_tts_score"] = composite_tts_score(
+        diagonality=signals["free_diagonality"],
+        gate_accuracy=signals["gate_accuracy"],
+        stop_rate=signals["stop_rate"],
+        mel_distance=signals["mel_distance"],
+    )
+    return signals
+
+
+def free_diagonality(decode: DecodeReport) -> float | None:
+    """Diagonality of the free-running decode; 0 where it ended before it could have said its text, which fits the
+    recording: leaving such a decode out as undefined would hide the worst of failures.
+    """
+    n_tokens = decode.free_attention.shape[1]
+    if len(decode.free_attention) < n_tokens <= len(decode.forced_attention):
+        return 0.0
+    return measure_alignment(decode.free_attention).diagonality
+
+
+def _alignment_signals(alignments: Sequence[Alignment]) -> Signals:
+    return {
+        "focus": _mean(alignment.focus for alignment in alignments),
+        "path_ratio": _mean(alignment.path_ratio for alignment in alignments),
+        "coverage": _mean(alignment.coverage for alignment in alignments),
+        "diagonality": _mean(alignment.diagonality for alignment in alignments),
+    }
+
+
+def _gate_signals(decodes: Sequence[DecodeReport]) -> Signals:
+    verdicts = [verdict for verdict in map(gate_verdict, decodes) if verdict is not None]
+    counts = Counter(verdicts)
+    return {
+        name: counts[name] / len(verdicts) if verdicts else None
+        for name in ("gate_accuracy", "gate_premature", "gate_overrun")
+    }
+
+
+def gate_verdict(decode: DecodeReport) -> str | None:
+    """Name the signal this utterance's teacher-forced gate counts for; None when the gate is not finite.
+
+    The end the gate names is the last frame of the first step that exceeds the threshold; never is an overrun.
+    """
+    if not np.isfinite(decode.forced_gate).all():
+        return None
+    opened = np.flatnonzero(decode.forced_gate > decode.gate_threshold)
+    if opened.size == 0:
+        return "gate_overrun"
+    frames_late = (int(opened[0]) + 1) * decode.n_frames_per_step - decode.recorded_mel.shape[1]
+    if abs(frames_late) <= max(GATE_TOLERANCE_FRAMES, 2 * decode.n_frames_per_step):
+        return "gate_accuracy"
+    return "gate_premature" if frames_late < 0 else "gate_overrun"
+
+
+def _length_ratio(decode: DecodeReport) -> float | None:
+    recorded_frames = decode.recorded_mel.shape[1]
+    return decode.free_mel.shape[1] / recorded_frames if recorded_frames else None
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return math.fsum(known) / len(known) if known else None
+
+
+def _finite(value: float | None) -> float | None:
+    return float(value) if value is not None and math.isfinite(value) else None
+
+
+@dataclass(frozen=True)
+class LogStatistics:
+    """Mean and standard deviation of the natural logarithm of a signal over a window, and how many steps made them."""
+
+    mean: float
+    deviation: float
+    count: int
+
+
+class SignalHistory:
+    """The last points (step, value) of every signal; a None stays in the series as a gap and out of the statistics."""
+
+    def __init__(self, points_per_signal: int = HISTORY_POINTS) -> None:
+        self._points_per_signal = points_per_signal
+        self._series: dict[str, deque[tuple[int, float | None]]] = {}
+
+    def record(self, step: int, signals: Mapping[str, float | None]) -> None:
+        """Append one value a signal; a non-finite one is recorded as None."""
+        for name, value in signals.items():
+            series = self._series.setdefault(name, deque(maxlen=self._points_per_signal))
+            if series and step < series[-1][0]:
+                raise ValueError(
+                    f"{name}: expected a step from {series[-1][0]} on, got {step}: after a rollback load its history"
+                )
+            series.append((step, _finite(value)))
+
+    def latest(self) -> Signals:
+        """Return the newest value of each signal, by name."""
+        return {name: series[-1][1] for name, series in self._series.items()}
+
+    def series(self, name: str) -> list[tuple[int, float | None]]:
+        """Return the kept points of one signal, oldest first; none for a signal never recorded."""
+        return list(self._series.get(name, ()))
+
+    def log_statistics(self, name: str, window_steps: int) -> LogStatistics | None:
+        """Summarise the logarithm of a signal over its last `window_steps` steps; None without a positive value."""
+        series = self._series.get(name)
+        if not series:
+            return None
+        first_step = series[-1][0] - window_steps + 1
+        window = takewhile(lambda point: point[0] >= first_step, reversed(series))
+        logs = [math.log(value) for _, value in window if value is not None and value > 0]
+        if not logs:
+            return None
+        return LogStatistics(mean=statistics.fmean(logs), deviation=statistics.pstdev(logs), count=len(logs))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return plain dictionaries, lists and numbers, as `torch.load(weights_only=True)` takes them."""
+        return {name: [list(point) for point in series] for name, series in self._series.items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Replace everything recorded by what `state_dict` returned."""
+        self._series = {
+            name: deque(((int(step), _finite(value)) for step, value in points), maxlen=self._points_per_signal)
+            for name, points in state.items()
+        }

@@ -1,0 +1,1 @@
+"""Deciding: what to change in a training run, and whether it helped."""

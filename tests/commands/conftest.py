@@ -1,0 +1,40 @@
+"""One small corpus and one finished run for all tests of the commands."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+import train_enhanced
+from tests.commands.program import Program, good_clips, tiny, write_metadata
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight recordings of a second; seven to train on: two batches an epoch."""
+    folder = tmp_path_factory.mktemp("corpus")
+    write_metadata(folder, good_clips(folder, 8))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def finished_output(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An output folder with a finished run of 4 steps; not to be written to."""
+    output = tmp_path_factory.mktemp("finished")
+    arguments = ["--data", str(data), "--output", str(output), "--run_name", "run", *tiny()]
+    assert train_enhanced.main(arguments) == 0
+    return output
+
+
+@pytest.fixture
+def program(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Program:
+    return Program(capsys, tmp_path / "logs")
+
+
+@pytest.fixture
+def run(finished_output: Path, program: Program) -> Path:
+    """A copy of the finished run, at the place where the program looks for it."""
+    shutil.copytree(finished_output, program.output)
+    return program.output / "run"

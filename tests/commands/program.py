@@ -1,0 +1,163 @@
+"""The program as a person starts it, on a corpus and a model so small that a run takes a second or two."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from string import ascii_lowercase
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+import train_enhanced
+from monitoring.journal import read as read_journal
+from training.checkpoint import list_checkpoints
+
+PROGRAM = Path(train_enhanced.__file__)
+RATE = 16_000
+TINY: dict[str, Any] = {
+    "text_frontend": "graphemes",
+    "symbols_embedding_dim": 8,
+    "encoder_embedding_dim": 16,
+    "attention_rnn_dim": 16,
+    "attention_dim": 8,
+    "decoder_rnn_dim": 16,
+    "prenet_dim": 8,
+    "postnet_embedding_dim": 8,
+    "postnet_n_convolutions": 2,
+    "n_frames_per_step": 4,
+    "max_decoder_steps": 20,
+    "batch_size": 4,
+    "epochs": 2,
+    "evaluation_samples": 1,
+    "evaluation_utterances": 2,
+    "griffin_lim_iterations": 2,
+    "iters_per_evaluation": 4,
+    "iters_per_checkpoint": 4,
+}
+
+
+def tiny(**changes: Any) -> list[str]:
+    """The --hparams option of the tiny model."""
+    return ["--hparams", ",".join(f"{name}={value}" for name, value in (TINY | changes).items())]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one run of the program left: exit code and what it said."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def flat(self) -> str:
+        return " ".join(self.out.split())
+
+    def refused(self, pattern: str) -> None:
+        """Assert exit 2 with one clear line that matches, and no traceback."""
+        assert self.code == 2, (self.code, self.out, self.err)
+        lines = self.err.splitlines()
+        assert len(lines) == 1, self.err
+        assert "Traceback" not in self.err
+        assert re.search(pattern, lines[0]), lines[0]
+
+
+class Program:
+    """Runs the command line in this process, or in one of its own."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str], output: Path) -> None:
+        self._capsys, self.output = capsys, output
+
+    def __call__(self, *arguments: object) -> Outcome:
+        self._capsys.readouterr()
+        code = train_enhanced.main(["--output", str(self.output), *map(str, arguments)])
+        said = self._capsys.readouterr()
+        return Outcome(code, said.out, said.err)
+
+    def train(self, data: Path, *arguments: object, run: str = "run", **changes: Any) -> Outcome:
+        return self("--data", data, "--run_name", run, *tiny(**changes), *arguments)
+
+    def trained(self, data: Path, *arguments: object, run: str = "run", **changes: Any) -> Path:
+        """The folder of a run that must finish."""
+        outcome = self.train(data, *arguments, run=run, **changes)
+        assert outcome.code == 0, outcome.err
+        return self.output / run
+
+    def start(self, data: Path, *arguments: object, run: str = "run", **changes: Any) -> subprocess.Popen[str]:
+        """A training in a process of its own."""
+        options = ["--output", str(self.output), "--data", str(data), "--run_name", run, *tiny(**changes)]
+        return start([*options, *map(str, arguments)])
+
+
+def start(arguments: list[str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, str(PROGRAM), *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+
+
+def wait_for(condition: Callable[[], object], process: subprocess.Popen[str], seconds: float = 150.0) -> None:
+    """Until the condition holds; a process that ends before it fails the test."""
+    give_up = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < give_up, "waited in vain"
+        time.sleep(0.002)
+
+
+def journal(run: Path, kind: str | None = None) -> list[dict[str, Any]]:
+    return [record for record in read_journal(run / "journal.jsonl") if kind in (None, record["kind"])]
+
+
+def summary(run: Path) -> dict[str, Any]:
+    return dict(json.loads((run / "summary.json").read_text(encoding="utf-8")))
+
+
+def newest(run: Path) -> Path:
+    return list_checkpoints(run / "checkpoints")[-1].path
+
+
+def losses(run: Path) -> dict[int, float]:
+    """Step → total loss; what was recorded later counts."""
+    found: dict[int, float] = {}
+    for record in journal(run, "steps"):
+        found |= dict(zip(record["steps"], record["signals"]["total_loss"], strict=True))
+    return found
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def tone(seconds: float, rate: int = RATE, seed: int = 0) -> np.ndarray:
+    """Something like speech: a tone that swells and fades, with a little noise; float64 [samples]."""
+    t = np.arange(round(seconds * rate)) / rate
+    noise = np.random.default_rng(seed).normal(0, 0.01, len(t))
+    return 0.4 * np.sin(2 * np.pi * (150 + 20 * seed) * t) * (1.2 + np.sin(2 * np.pi * 3 * t)) / 2.2 + noise
+
+
+def good_clips(folder: Path, count: int = 4) -> dict[str, str]:
+    """Writes recordings of 1 s and returns their texts by id."""
+    (folder / "wavs").mkdir(parents=True)
+    for i in range(count):
+        soundfile.write(folder / "wavs" / f"good{i}.wav", tone(0.8 + 0.1 * i, seed=i), RATE)
+    return {f"good{i}": f"good words number {ascii_lowercase[i]}" for i in range(count)}
+
+
+def write_metadata(folder: Path, texts: dict[str, str], *more_rows: str) -> None:
+    """metadata.csv of the form id|text."""
+    rows = [f"{id_}|{text}" for id_, text in texts.items()]
+    (folder / "metadata.csv").write_text("\n".join([*rows, *more_rows]) + "\n", encoding="utf-8")

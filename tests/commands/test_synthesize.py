@@ -1,0 +1,66 @@
+"""--mode synthesize: files that can be heard, one for each text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import soundfile
+
+from tests.commands.program import Program, newest
+
+
+def test_a_text_becomes_a_wave(program: Program, run: Path, tmp_path: Path) -> None:
+    outcome = program(
+        "--mode", "synthesize", "--run", run, "--text", "Good words.", "--out", tmp_path / "new" / "x.wav"
+    )
+    assert outcome.code == 0, outcome.err
+    info = soundfile.info(tmp_path / "new" / "x.wav")
+    assert (info.samplerate, info.channels) == (22_050, 1)
+    assert info.frames > 0
+
+
+def test_the_latest_run_speaks_when_none_is_named(program: Program, run: Path, tmp_path: Path) -> None:
+    named, latest = tmp_path / "named.wav", tmp_path / "latest.wav"
+    assert program("--mode", "synthesize", "--run", run, "--text", "Words.", "--out", named).code == 0
+    assert program("--mode", "synthesize", "--text", "Words.", "--out", latest).code == 0
+    assert named.read_bytes() == latest.read_bytes()
+
+
+def test_a_checkpoint_can_speak(program: Program, run: Path, tmp_path: Path) -> None:
+    arguments = ["--resume", newest(run), "--text", "Words.", "--out", tmp_path / "x.wav"]
+    assert program("--mode", "synthesize", *arguments).code == 0
+
+
+def test_two_sentences_are_spoken_one_after_the_other(program: Program, run: Path, tmp_path: Path) -> None:
+    for name, text in (("one", "Good words."), ("two", "Good words. Good words.")):
+        assert program("--mode", "synthesize", "--text", text, "--out", tmp_path / f"{name}.wav").code == 0
+    one, two = (soundfile.info(tmp_path / f"{name}.wav").frames for name in ("one", "two"))
+    samples_of_speech = two - round(0.2 * 22_050)
+    assert samples_of_speech > one
+    assert samples_of_speech % 256 == one % 256 == 0
+
+
+def test_a_file_of_texts_becomes_numbered_waves(program: Program, run: Path, tmp_path: Path) -> None:
+    (tmp_path / "texts.txt").write_text("First.\n\nSecond.\nThird.\n", encoding="utf-8")
+    outcome = program("--mode", "synthesize", "--text_file", tmp_path / "texts.txt", "--out", tmp_path / "spoken")
+    assert outcome.code == 0
+    assert sorted(path.name for path in (tmp_path / "spoken").iterdir()) == ["000.wav", "001.wav", "002.wav"]
+
+
+def test_unknown_symbols_are_reported(program: Program, run: Path, tmp_path: Path) -> None:
+    outcome = program("--mode", "synthesize", "--text", "Good ☃ words.", "--out", tmp_path / "x.wav")
+    assert outcome.code == 0
+    assert "'☃' is not in the voice's symbol set" in outcome.out
+
+
+def test_a_wrong_request_is_refused(program: Program, run: Path, tmp_path: Path) -> None:
+    wave = tmp_path / "x.wav"
+    program("--mode", "synthesize", "--text", "Words.").refused("--out")
+    program("--mode", "synthesize", "--out", wave).refused("--text")
+    program("--mode", "synthesize", "--text", "☃", "--out", wave).refused("nothing that can be spoken")
+    program("--mode", "synthesize", "--text", "Words.", "--out", tmp_path).refused("is a folder")
+    program("--mode", "synthesize", "--text", "Words.", "--out", wave, "--seed", "x").refused("seed")
+    program("--mode", "synthesize", "--text_file", tmp_path / "no.txt", "--out", tmp_path).refused("no.txt")
+    (tmp_path / "latin.txt").write_bytes("caf\xe9".encode("latin-1"))
+    program("--mode", "synthesize", "--text_file", tmp_path / "latin.txt", "--out", tmp_path).refused("UTF-8")
+    assert not wave.exists()

@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from corpus.batches import Batch, BatchLoader, Example, collate, epoch_order, prefetch
+from corpus.utterances import Utterance
+from tests.tiny import tiny_examples, tiny_hparams, tiny_mel
+
+LENGTHS = [int(n) for n in np.random.default_rng(5).integers(20, 400, 100)]
+EXAMPLES = tiny_examples(LENGTHS)
+HPARAMS = tiny_hparams(batch_size=8, max_frames_per_batch=1600)
+
+
+def order(epoch: int = 0, **changes: Any) -> list[list[int]]:
+    return epoch_order(EXAMPLES, tiny_hparams(batch_size=8, max_frames_per_batch=1600, **changes), epoch)
+
+
+def padding_share(batches: list[list[int]]) -> float:
+    padded = sum(max(LENGTHS[i] for i in batch) * len(batch) for batch in batches)
+    return 1 - sum(LENGTHS) / padded
+
+
+def batch_threads() -> list[threading.Thread]:
+    return [t for t in threading.enumerate() if t.name.startswith("batches")]
+
+
+def test_the_order_is_a_function_of_seed_and_epoch() -> None:
+    assert order(3) == order(3)
+    assert order(3) != order(4)
+    assert order(3) != order(3, seed=9)
+
+
+def test_neighbours_differ_from_epoch_to_epoch() -> None:
+    companions = [{frozenset(batch) for batch in order(epoch)} for epoch in (0, 1)]
+    assert len(companions[0] & companions[1]) < len(companions[0]) / 2
+
+
+@pytest.mark.parametrize("epoch", range(5))
+def test_every_utterance_comes_once_an_epoch(epoch: int) -> None:
+    assert sorted(i for batch in order(epoch) for i in batch) == list(range(len(EXAMPLES)))
+
+
+@pytest.mark.parametrize("epoch", range(5))
+def test_no_batch_exceeds_its_size_or_its_frame_budget(epoch: int) -> None:
+    batches = order(epoch)
+    frames = [max(LENGTHS[i] for i in batch) * len(batch) for batch in batches]
+    assert max(len(batch) for batch in batches) == 8
+    assert 1200 < max(frames) <= 1600
+
+
+def test_an_utterance_above_the_budget_comes_alone() -> None:
+    examples = tiny_examples([150, 20, 160, 30])
+    batches = epoch_order(examples, tiny_hparams(max_frames_per_batch=100), 0)
+    assert sorted(sorted(batch) for batch in batches) == [[0], [1, 3], [2]]
+
+
+def test_similar_lengths_come_together() -> None:
+    shuffled = np.random.default_rng(0).permutation(len(LENGTHS)).tolist()
+    random_share = padding_share([shuffled[i : i + 8] for i in range(0, len(shuffled), 8)])
+    assert padding_share(order()) < 0.15 < random_share / 2
+
+
+def test_the_batches_are_not_sorted_by_length() -> None:
+    longest = [max(LENGTHS[i] for i in batch) for batch in order()]
+    assert abs(np.corrcoef(longest, range(len(longest)))[0, 1]) < 0.6
+
+
+def test_no_examples_make_no_batches() -> None:
+    assert epoch_order([], HPARAMS, 0) == []
+
+
+def test_collate_pads_with_zeros_and_puts_the_longest_text_first() -> None:
+    examples = [
+        Example(Utterance("u0-3", EXAMPLES[0].utterance.audio_path, "x"), (1, 2), 3),
+        Example(Utterance("u1-2", EXAMPLES[0].utterance.audio_path, "y"), (4, 5, 6), 2),
+    ]
+    mels = [tiny_mel(e.utterance) for e in examples]
+    batch = collate(examples, mels)
+    assert batch.ids == ("u1-2", "u0-3")
+    assert batch.text.tolist() == [[4, 5, 6], [1, 2, 0]] and batch.text_lengths.tolist() == [3, 2]
+    assert batch.mel_lengths.tolist() == [2, 3] and batch.mels.shape == (2, 6, 3)
+    assert np.array_equal(batch.mels[1], mels[0]) and np.array_equal(batch.mels[0, :, :2], mels[1])
+    assert (batch.mels[0, :, 2] == 0).all()
+    assert (batch.mels.dtype, batch.text.dtype) == (torch.float32, torch.int64)
+    assert batch.to(torch.device("cpu")).ids == batch.ids
+
+
+def loader(load_mel: Callable[[Utterance], np.ndarray] = tiny_mel) -> BatchLoader:
+    return BatchLoader(EXAMPLES, HPARAMS, load_mel)
+
+
+def test_an_epoch_loads_the_batches_of_its_order() -> None:
+    batches = list(loader().epoch(2))
+    assert loader().n_batches(2) == len(batches)
+    expected = [{EXAMPLES[i].utterance.id for i in indices} for indices in order(2)]
+    assert [set(batch.ids) for batch in batches] == expected
+    assert batch_threads() == []
+
+
+@pytest.mark.parametrize("start", [0, 1, 7, 10_000])
+def test_resuming_in_the_middle_gives_the_same_rest(start: int) -> None:
+    whole = list(loader().epoch(1))
+    rest = list(loader().epoch(1, start=start))
+    assert [batch.ids for batch in rest] == [batch.ids for batch in whole[start:]]
+    assert all(torch.equal(a.mels, b.mels) for a, b in zip(rest, whole[start:], strict=True))
+
+
+def test_an_error_while_loading_reaches_the_reader_after_the_batches_before_it() -> None:
+    def load(number: int) -> Batch:
+        if number == 2:
+            raise OSError("the disk is gone")
+        return collate(EXAMPLES[:1], [tiny_mel(EXAMPLES[0].utterance)])
+
+    batches = prefetch(partial(load, number) for number in range(5))
+    assert len(next(batches).ids) == len(next(batches).ids) == 1
+    with pytest.raises(OSError, match="the disk is gone"):
+        next(batches)
+    assert batch_threads() == []
+
+
+def test_closing_early_leaves_no_thread_and_loads_no_more() -> None:
+    loaded: list[int] = []
+
+    def load(number: int) -> Batch:
+        loaded.append(number)
+        if number > 0:
+            time.sleep(0.1)
+        return collate(EXAMPLES[:1], [tiny_mel(EXAMPLES[0].utterance)])
+
+    batches = prefetch((partial(load, number) for number in range(50)), depth=10)
+    next(batches)
+    assert batch_threads()
+    batches.close()
+    assert batch_threads() == []
+    assert len(loaded) <= 5
+
+
+def test_an_iterator_that_was_never_read_can_be_closed() -> None:
+    loader().epoch(0).close()
+    assert batch_threads() == []
+
+
+def test_batches_are_loaded_while_the_reader_is_busy_but_only_a_few_ahead() -> None:
+    started: list[int] = []
+    second_started = threading.Event()
+
+    def load(number: int) -> Batch:
+        started.append(number)
+        if number >= 3:
+            second_started.set()
+        return collate(EXAMPLES[:1], [tiny_mel(EXAMPLES[0].utterance)])
+
+    def loads() -> Iterator[Callable[[], Batch]]:
+        return (partial(load, number) for number in range(50))
+
+    batches = prefetch(loads(), depth=3)
+    next(batches)
+    assert second_started.wait(30)
+    assert len(started) <= 4
+    batches.close()

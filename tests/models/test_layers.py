@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from models.layers import ConvNorm, MaskedBatchNorm, length_mask
+
+LENGTHS = torch.tensor([5, 2, 7])
+
+
+@pytest.fixture
+def x() -> Tensor:
+    return torch.randn(3, 4, 7, generator=torch.Generator().manual_seed(1)) * 3 + 2
+
+
+def pair() -> tuple[MaskedBatchNorm, nn.BatchNorm1d]:
+    """Ours and torch's, with the same weights that are not the initial ones."""
+    ours, theirs = MaskedBatchNorm(4), nn.BatchNorm1d(4)
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        ours.weight.copy_(torch.rand(4, generator=generator) + 0.5)
+        ours.bias.copy_(torch.randn(4, generator=generator))
+    theirs.load_state_dict(ours.state_dict())
+    return ours, theirs
+
+
+def real_positions(x: Tensor) -> Tensor:
+    """[B, C, T] → [positions, C]"""
+    return x.transpose(1, 2)[length_mask(LENGTHS, 7)]
+
+
+def test_length_mask_is_true_where_an_item_is_real() -> None:
+    assert length_mask(torch.tensor([0, 2, 3]), 3).tolist() == [[False] * 3, [True, True, False], [True] * 3]
+
+
+def test_masked_batch_norm_equals_batch_norm_of_the_real_positions_alone(x: Tensor) -> None:
+    ours, theirs = pair()
+    a, b = x.clone().requires_grad_(), x.clone().requires_grad_()
+    weight = real_positions(torch.randn(3, 4, 7, generator=torch.Generator().manual_seed(3)))
+    got, expected = real_positions(ours(a, length_mask(LENGTHS, 7).unsqueeze(1))), theirs(real_positions(b))
+    (got * weight).sum().backward()
+    (expected * weight).sum().backward()
+    torch.testing.assert_close(got, expected)
+    torch.testing.assert_close(a.grad, b.grad)
+    torch.testing.assert_close(ours.weight.grad, theirs.weight.grad)
+    torch.testing.assert_close(ours.bias.grad, theirs.bias.grad)
+    torch.testing.assert_close(ours.state_dict(), theirs.state_dict())
+
+
+def test_masked_batch_norm_tracks_the_same_statistics_over_several_batches(x: Tensor) -> None:
+    ours, theirs = pair()
+    for scale in (1.0, 0.5, 2.0):
+        ours(x * scale, length_mask(LENGTHS, 7).unsqueeze(1))
+        theirs(real_positions(x * scale))
+    torch.testing.assert_close(ours.state_dict(), theirs.state_dict())
+
+
+def test_masked_batch_norm_in_evaluation_uses_the_running_statistics(x: Tensor) -> None:
+    ours, theirs = (norm.eval() for norm in pair())
+    torch.testing.assert_close(ours(x, length_mask(LENGTHS, 7).unsqueeze(1)), theirs(x))
+    torch.testing.assert_close(ours.state_dict(), theirs.state_dict())
+
+
+def test_masked_batch_norm_without_a_mask_is_the_ordinary_one(x: Tensor) -> None:
+    ours, theirs = pair()
+    torch.testing.assert_close(ours(x), theirs(x))
+    torch.testing.assert_close(ours.state_dict(), theirs.state_dict())
+
+
+def test_masked_batch_norm_of_a_single_position_stays_finite() -> None:
+    norm = MaskedBatchNorm(4)
+    assert norm(torch.ones(1, 4, 1), torch.ones(1, 1, 1, dtype=torch.bool)).isfinite().all()
+    assert norm.running_var is not None and norm.running_var.isfinite().all()
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_conv_norm_does_not_see_what_is_in_the_padding(x: Tensor, training: bool) -> None:
+    layer = ConvNorm(4, 4, kernel_size=3, gain="relu").train(training)
+    mask = length_mask(LENGTHS, 7).unsqueeze(1)
+    garbage = torch.where(mask, x, torch.tensor(1e3))
+    with torch.no_grad():
+        assert torch.equal(real_positions(layer(x, mask)), real_positions(layer(garbage, mask)))
+        if not training:
+            assert not torch.allclose(real_positions(layer(x)), real_positions(layer(garbage)))

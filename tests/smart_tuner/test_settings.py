@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from hparams import UserError
+from smart_tuner.settings import DEFAULT_CONFIG, Settings, load_settings
+
+
+def test_the_default_file_shows_every_setting_with_its_default() -> None:
+    shown = yaml.safe_load(DEFAULT_CONFIG.read_text(encoding="utf-8"))
+    assert shown == Settings().model_dump(mode="json")
+    assert load_settings(DEFAULT_CONFIG) == Settings()
+
+
+def test_a_file_may_hold_just_what_differs(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("hparams: {batch_size: 4}\n", encoding="utf-8")
+    assert load_settings(path) == Settings(hparams={"batch_size": 4})
+    path.write_text("", encoding="utf-8")
+    assert load_settings(path) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"tensorboard: perhaps", "tensorboard: "),
+        (b"no_such_setting: 1", "no_such_setting: .*shows every setting"),
+        (b"progress_every_seconds: 0", "progress_every_seconds: "),
+        (b"hparams: [1]", "hparams: "),
+        (b"- a list", "expected 'name: value' lines, found list"),
+        (b"just words", "expected 'name: value' lines, found str"),
+        (b"a: [1", "is not valid YAML"),
+        (b"1: 2", "--config"),
+        (b"!!python/object/apply:os.getcwd []", "is not valid YAML"),
+        ("tensorboard: да".encode("cp1251"), "is not UTF-8 text"),
+        (b"a: \x00", "is not valid YAML"),
+    ],
+)
+def test_a_broken_file_is_refused_in_one_line(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "broken.yaml"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=message) as caught:
+        load_settings(path)
+    assert "\n" not in str(caught.value) and "broken.yaml" in str(caught.value)
+
+
+def test_an_absent_file_or_a_folder_is_refused(tmp_path: Path) -> None:
+    for path in (tmp_path / "absent.yaml", tmp_path):
+        with pytest.raises(UserError, match="cannot be read"):
+            load_settings(path)

@@ -1,0 +1,135 @@
+"""A recipe, a corpus and a watcher so small that a training step takes milliseconds."""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from corpus.batches import BatchLoader, Example
+from corpus.utterances import Utterance
+from hparams import HParams
+from models.tacotron2 import Tacotron2
+from training.evaluation import Sentence
+from training.reports import EvaluationReport, StepReport
+from training.trainer import EnhancedTrainer, TrainingData
+
+N_MEL = 6
+SYMBOLS = tuple("_abcdefghijk")
+RECIPE: dict[str, Any] = {
+    "n_mel_channels": N_MEL,
+    "symbols_embedding_dim": 8,
+    "encoder_embedding_dim": 8,
+    "encoder_n_convolutions": 2,
+    "decoder_rnn_dim": 12,
+    "prenet_dim": 8,
+    "attention_rnn_dim": 12,
+    "attention_dim": 8,
+    "attention_location_n_filters": 3,
+    "attention_location_kernel_size": 5,
+    "postnet_embedding_dim": 8,
+    "postnet_n_convolutions": 3,
+    "max_decoder_steps": 12,
+    "n_frames_per_step": 2,
+    "batch_size": 3,
+    "learning_rate": 1e-2,
+    "warmup_steps": 0,
+    "evaluation_utterances": 3,
+}
+NO_DROPOUT: dict[str, Any] = {
+    f"p_{part}_dropout": 0.0 for part in ("encoder", "prenet", "attention", "decoder", "postnet")
+}
+
+
+def tiny_hparams(**changes: Any) -> HParams:
+    return HParams(**{**RECIPE, **changes})
+
+
+def tiny_model(hparams: HParams, seed: int = 0) -> Tacotron2:
+    torch.manual_seed(seed)
+    return Tacotron2(hparams, len(SYMBOLS))
+
+
+def tiny_mel(utterance: Utterance) -> np.ndarray:
+    """[n_mel, frames] log-mel like numbers, a function of the id; the frames are in it: `u03-11` has 11."""
+    rng = np.random.default_rng(zlib.crc32(utterance.id.encode()))
+    return rng.normal(-2.0, 1.0, (N_MEL, int(utterance.id.split("-")[1]))).astype(np.float32)
+
+
+def tiny_examples(n_frames: list[int]) -> list[Example]:
+    """One for each number of frames, with about half as many symbols."""
+    examples = []
+    for i, frames in enumerate(n_frames):
+        ids = tuple(1 + (i * 5 + k * 3) % (len(SYMBOLS) - 1) for k in range(2 + frames // 2))
+        text = "".join(SYMBOLS[k] for k in ids)
+        examples.append(Example(Utterance(f"u{i:02d}-{frames}", Path(f"{i}.wav"), text), ids, frames))
+    return examples
+
+
+def tiny_data(hparams: HParams, load_mel: Any = tiny_mel, fingerprint: str = "tiny") -> TrainingData:
+    """Eight utterances to train on (three batches an epoch), three held out, one sentence to speak."""
+    examples = tiny_examples([7, 12, 5, 9, 14, 6, 11, 8, 10, 13, 4])
+    return TrainingData(
+        train=BatchLoader(examples[:8], hparams, load_mel),
+        held_out=BatchLoader(examples[8:], hparams, tiny_mel),
+        sentences=(Sentence("own-000", "abc", (1, 2, 3)),),
+        symbols=SYMBOLS,
+        fingerprint=fingerprint,
+    )
+
+
+class MemoryWatcher:
+    """Remembers what it was told; gives the scores it was made with."""
+
+    def __init__(self, scores: dict[int, float | None] | None = None) -> None:
+        self.scores = scores or {}
+        self.steps: list[StepReport] = []
+        self.evaluations: list[EvaluationReport] = []
+        self.events: list[str] = []
+        self.checkpoints: list[tuple[Path, Path | None]] = []
+        self.restored: dict[str, Any] | None = None
+
+    def on_step(self, report: StepReport) -> None:
+        self.steps.append(report)
+        self.events.append(f"step {report.step}")
+
+    def on_evaluation(self, report: EvaluationReport) -> float | None:
+        self.evaluations.append(report)
+        self.events.append(f"evaluation {report.step}")
+        return self.scores.get(report.step)
+
+    def before_checkpoint(self) -> None:
+        self.events.append("before checkpoint")
+
+    def after_checkpoint(self, *, latest: Path, best: Path | None) -> None:
+        self.checkpoints.append((latest, best))
+        self.events.append("after checkpoint")
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"n_steps": len(self.steps)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.restored = state
+
+    @property
+    def losses(self) -> list[float | None]:
+        return [report.total_loss for report in self.steps]
+
+
+def tiny_trainer(
+    folder: Path, hparams: HParams, *, data: TrainingData | None = None, watcher: MemoryWatcher | None = None
+) -> tuple[EnhancedTrainer, MemoryWatcher]:
+    """A trainer of a fresh model, always the same one, and its watcher."""
+    watcher = watcher or MemoryWatcher()
+    trainer = EnhancedTrainer(
+        tiny_model(hparams),
+        data or tiny_data(hparams),
+        hparams,
+        folder=folder,
+        watcher=watcher,
+        device=torch.device("cpu"),
+    )
+    return trainer, watcher

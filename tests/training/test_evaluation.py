@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from corpus.batches import BatchLoader
+from models.interface import LossKnobs
+from tests.tiny import NO_DROPOUT, tiny_examples, tiny_hparams, tiny_mel, tiny_model, tiny_trainer
+from training.evaluation import Sentence, evaluate_utterances, measuring, speak
+
+KNOBS = LossKnobs(1.0, 0.4, 8.0)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_evaluation_leaves_random_state_weights_statistics_and_mode_as_they_were(
+    tmp_path: Path, training: bool
+) -> None:
+    trainer, _ = tiny_trainer(tmp_path, tiny_hparams())
+    trainer.train_step(next(iter(trainer.data.train.epoch(0))))
+    trainer.model.train(training)
+    before = {name: t.clone() for name, t in trainer.model.state_dict().items()}
+    random, numpy_random = torch.get_rng_state(), np.random.get_state()[1].copy()  # type: ignore[index]
+    trainer.validate()
+    assert torch.equal(torch.get_rng_state(), random)
+    assert np.array_equal(np.random.get_state()[1], numpy_random)  # type: ignore[index]
+    torch.testing.assert_close(trainer.model.state_dict(), before, rtol=0, atol=0)
+    assert {module.training for module in trainer.model.modules()} == {training}
+
+
+def test_a_failing_evaluation_puts_the_mode_and_the_random_state_back() -> None:
+    model = tiny_model(tiny_hparams()).train()
+    random = torch.get_rng_state()
+    with pytest.raises(RuntimeError), measuring(model, 1):
+        torch.rand(1)
+        raise RuntimeError
+    assert model.training and torch.equal(torch.get_rng_state(), random) and torch.is_grad_enabled()
+
+
+def test_evaluation_is_a_function_of_weights_and_seed_whatever_was_drawn_before(tmp_path: Path) -> None:
+    trainer, _ = tiny_trainer(tmp_path, tiny_hparams())
+    first = trainer.validate()
+    torch.rand(7)
+    second = trainer.validate()
+    assert first.losses == second.losses
+    assert np.array_equal(first.decodes[0].free_mel, second.decodes[0].free_mel)
+
+
+def test_losses_are_means_weighted_by_utterance() -> None:
+    hparams = tiny_hparams(**NO_DROPOUT, batch_size=2)
+    model, loader = tiny_model(hparams), BatchLoader(tiny_examples([4, 9, 14]), hparams, tiny_mel)
+    with measuring(model, 0):
+        together, _ = evaluate_utterances(model, loader, hparams, KNOBS)
+        pair, single = (model.losses(model(b), b, KNOBS).parts for b in (loader.load([0, 1]), loader.load([2])))
+    assert together.keys() == {"val_mel_loss", "val_gate_loss", "val_guide_loss", "val_total_loss"}
+    for name, value in pair.items():
+        assert together[f"val_{name}"] == pytest.approx((2 * float(value) + float(single[name])) / 3)
+
+
+def test_every_decode_belongs_to_its_utterance_and_holds_its_valid_region() -> None:
+    hparams = tiny_hparams(batch_size=2)
+    model, examples = tiny_model(hparams), tiny_examples([9, 4, 13, 6, 7])
+    with measuring(model, 0):
+        _, decodes = evaluate_utterances(model, BatchLoader(examples, hparams, tiny_mel), hparams, KNOBS)
+    by_id = {e.utterance.id: e for e in examples}
+    assert sorted(d.id for d in decodes) == sorted(by_id)
+    for decode in decodes:
+        example = by_id[decode.id]
+        n_steps, n_tokens = -(-example.n_frames // 2), len(example.symbol_ids)
+        assert (decode.text, decode.symbol_ids) == (example.utterance.text, example.symbol_ids)
+        assert np.array_equal(decode.recorded_mel, tiny_mel(example.utterance))
+        assert decode.forced_attention.shape == (n_steps, n_tokens)
+        assert decode.forced_gate.shape == (n_steps,) and 0 <= decode.forced_gate.min() <= decode.forced_gate.max() <= 1
+        assert decode.free_mel.shape[1] == 2 * decode.free_attention.shape[0]
+        assert decode.free_attention.shape[1] == n_tokens
+        assert (decode.n_frames_per_step, decode.gate_threshold) == (2, hparams.gate_threshold)
+        np.testing.assert_allclose(decode.forced_attention.sum(1), 1, atol=1e-5)
+
+
+def test_a_decode_that_does_not_stop_is_cut_and_said_not_to_have_stopped() -> None:
+    hparams = tiny_hparams(gate_threshold=1.0, max_decoder_steps=1000)
+    loader = BatchLoader(tiny_examples([6, 8]), hparams, tiny_mel)
+    model = tiny_model(hparams)
+    with measuring(model, 0):
+        _, decodes = evaluate_utterances(model, loader, hparams, KNOBS)
+    assert [d.stopped for d in decodes] == [False, False]
+    assert all(d.free_mel.shape[1] < 100 for d in decodes)
+
+
+def test_sentences_are_spoken_in_their_order_whatever_their_lengths() -> None:
+    model = tiny_model(tiny_hparams(**NO_DROPOUT)).eval()
+    sentences = [Sentence(f"s{i}", "x" * n, tuple(range(1, n + 1))) for i, n in enumerate((3, 8, 1, 5))]
+    reports = speak(model, sentences, 2)
+    assert [(r.id, r.text, r.symbol_ids) for r in reports] == [(s.id, s.text, s.symbol_ids) for s in sentences]
+    for report, sentence in zip(reports, sentences, strict=True):
+        (single,) = speak(model, [sentence], 1)
+        np.testing.assert_allclose(report.free_mel, single.free_mel, atol=1e-4)
+        assert report.free_attention.shape == single.free_attention.shape
+        assert report.free_attention.shape[1] == len(sentence.symbol_ids)
+
+
+def test_nothing_to_speak_is_no_error() -> None:
+    assert speak(tiny_model(tiny_hparams()), [], 4) == []

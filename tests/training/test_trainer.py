@@ -1,0 +1,287 @@
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from corpus.batches import Batch
+from tests.tiny import NO_DROPOUT, MemoryWatcher, tiny_data, tiny_hparams, tiny_mel, tiny_trainer
+from training.checkpoint import list_checkpoints, load_checkpoint
+from training.trainer import EnhancedTrainer, Limits
+from training.voice import load_voice
+
+QUIET = {"iters_per_evaluation": 1000, "iters_per_checkpoint": 1000}
+
+
+def first_batch(trainer: EnhancedTrainer) -> Batch:
+    return next(iter(trainer.data.train.epoch(0)))
+
+
+def everything_learnt(trainer: EnhancedTrainer) -> dict[str, Any]:
+    """Copies of weights, BatchNorm statistics and the optimizer's state."""
+    state: dict[str, Any] = {name: t.clone() for name, t in trainer.model.state_dict().items()}
+    for number, moments in trainer.optimizer.state_dict()["state"].items():
+        state |= {f"{number} {name}": torch.as_tensor(value).clone() for name, value in moments.items()}
+    return state
+
+
+def assert_same(a: dict[str, Any], b: dict[str, Any]) -> None:
+    torch.testing.assert_close(a, b, rtol=0, atol=0, equal_nan=True)
+
+
+def test_the_loss_falls_when_one_batch_is_learnt_by_heart(tmp_path: Path) -> None:
+    trainer, _ = tiny_trainer(tmp_path, tiny_hparams(**NO_DROPOUT))
+    batch = first_batch(trainer)
+    losses = [trainer.train_step(batch).total_loss for _ in range(40)]
+    assert losses[0] is not None and losses[-1] is not None
+    assert losses[-1] < losses[0] / 2
+
+
+def test_a_step_reports_what_it_did(tmp_path: Path) -> None:
+    trainer, _ = tiny_trainer(tmp_path, tiny_hparams(warmup_steps=4))
+    trainer.knobs.learning_rate_multiplier = 0.5
+    batch = first_batch(trainer)
+    reports = [trainer.train_step(batch) for _ in range(10)]
+    report = reports[0]
+    assert (report.step, report.epoch, report.utterance_ids, report.nonfinite_steps) == (1, 0, batch.ids, 0)
+    assert report.learning_rate == pytest.approx(1e-2 / 4 * 0.5)
+    assert {group["lr"] for group in trainer.optimizer.param_groups} == {reports[-1].learning_rate} == {5e-3}
+    parts = (report.mel_loss, report.gate_loss, report.guide_loss, report.total_loss, report.gradient_norm)
+    assert all(part is not None and part > 0 for part in parts)
+    assert report.frames_per_second > 0 and 0 <= report.data_wait_share < 1 and report.memory_bytes > 10**6
+    measured = [r.update_ratio for r in reports]
+    assert measured[:9] == [None] * 9 and measured[9] is not None and 0 < measured[9] < 1
+
+
+def test_clipping_bounds_the_gradient_that_is_applied_and_the_norm_before_it_is_reported(tmp_path: Path) -> None:
+    trainer, _ = tiny_trainer(tmp_path, tiny_hparams())
+    trainer.knobs.grad_clip_thresh = 0.05
+    report = trainer.train_step(first_batch(trainer))
+    gradients = [p.grad.flatten() for p in trainer.model.parameters() if p.grad is not None]
+    assert report.gradient_norm is not None and report.gradient_norm > 0.5
+    assert float(torch.cat(gradients).norm()) == pytest.approx(0.05, rel=1e-3)
+
+
+def test_the_loss_knobs_act(tmp_path: Path) -> None:
+    totals = []
+    for multiplier in (1.0, 2.0):
+        trainer, _ = tiny_trainer(tmp_path, tiny_hparams(**NO_DROPOUT, guide_loss_weight=3.0))
+        trainer.knobs.guide_weight_multiplier = multiplier
+        report = trainer.train_step(first_batch(trainer))
+        assert report.total_loss is not None and report.guide_loss is not None
+        totals.append(report.total_loss - 3.0 * multiplier * report.guide_loss)
+    assert totals[0] == pytest.approx(totals[1], rel=1e-4)
+
+
+def poison_mel(value: float) -> Callable[[EnhancedTrainer, Batch], Batch]:
+    def poison(trainer: EnhancedTrainer, batch: Batch) -> Batch:
+        mels = batch.mels.clone()
+        mels[0, 0, 0] = value
+        return replace(batch, mels=mels)
+
+    return poison
+
+
+def poison_weight(trainer: EnhancedTrainer, batch: Batch) -> Batch:
+    with torch.no_grad():
+        trainer.model.decoder.gate_layer.linear_layer.weight[0, 0] = math.inf
+    return batch
+
+
+def poison_gradient(trainer: EnhancedTrainer, batch: Batch) -> Batch:
+    """A finite loss whose gradient overflows in one weight."""
+
+    def overflow(gradient: Tensor) -> Tensor:
+        handle.remove()
+        return gradient * math.inf
+
+    handle = trainer.model.embedding.weight.register_hook(overflow)
+    return batch
+
+
+@pytest.mark.parametrize("n_steps_before", [0, 2])
+@pytest.mark.parametrize(
+    "poison",
+    [poison_mel(math.nan), poison_mel(math.inf), poison_weight, poison_gradient],
+    ids=["NaN mel", "infinite mel", "infinite weight", "infinite gradient"],
+)
+def test_what_is_not_finite_changes_nothing_and_is_counted(
+    tmp_path: Path, poison: Callable[[EnhancedTrainer, Batch], Batch], n_steps_before: int
+) -> None:
+    trainer, _ = tiny_trainer(tmp_path, tiny_hparams())
+    batch = first_batch(trainer)
+    for _ in range(n_steps_before):
+        trainer.train_step(batch)
+    bad = poison(trainer, batch)
+    before = everything_learnt(trainer)
+    report = trainer.train_step(bad)
+    assert_same(everything_learnt(trainer), before)
+    assert report.nonfinite_steps == 1 and report.step == n_steps_before + 1
+    values = (report.total_loss, report.mel_loss, report.gate_loss, report.guide_loss, report.gradient_norm)
+    assert values == (None,) * 5 and report.update_ratio is None
+
+
+@pytest.mark.parametrize("poison", [poison_mel(math.nan), poison_gradient], ids=["mel", "gradient"])
+def test_training_goes_on_after_a_step_that_was_not_finite(
+    tmp_path: Path, poison: Callable[[EnhancedTrainer, Batch], Batch]
+) -> None:
+    trainer, _ = tiny_trainer(tmp_path, tiny_hparams())
+    batch = first_batch(trainer)
+    trainer.train_step(poison(trainer, batch))
+    before = everything_learnt(trainer)
+    report = trainer.train_step(batch)
+    assert report.total_loss is not None and report.nonfinite_steps == 1
+    assert not torch.equal(before["embedding.weight"], trainer.model.embedding.weight)
+
+
+def test_one_bad_utterance_costs_only_its_own_batches(tmp_path: Path) -> None:
+    hparams = tiny_hparams(**QUIET)
+
+    def load(utterance: Any) -> np.ndarray:
+        return tiny_mel(utterance) * (np.float32("nan") if utterance.id.startswith("u03") else np.float32(1))
+
+    trainer, watcher = tiny_trainer(tmp_path, hparams, data=tiny_data(hparams, load))
+    trainer.fit(Limits(max_steps=6))
+    assert [r.total_loss is None for r in watcher.steps] == [
+        any(i[:3] == "u03" for i in r.utterance_ids) for r in watcher.steps
+    ]
+    assert watcher.steps[-1].nonfinite_steps == 2
+    assert all(p.isfinite().all() for p in trainer.model.state_dict().values())
+
+
+# Resuming
+
+
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[MemoryWatcher, EnhancedTrainer]:
+    """Eight steps (two epochs and more of three batches), saved at every step, evaluated at every third."""
+    hparams = tiny_hparams(iters_per_checkpoint=1, iters_per_evaluation=3, keep_checkpoints=99)
+    trainer, watcher = tiny_trainer(tmp_path_factory.mktemp("whole"), hparams)
+    assert trainer.fit(Limits(max_steps=8)) == "max_steps"
+    return watcher, trainer
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 4, 5, 6, 7])
+def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(
+    tmp_path: Path, whole_run: tuple[MemoryWatcher, EnhancedTrainer], k: int
+) -> None:
+    watched, whole = whole_run
+    path = next(c.path for c in list_checkpoints(whole.folder / "checkpoints") if c.step == k)
+    trainer, watcher = tiny_trainer(tmp_path, whole.hparams)
+    torch.rand(k)
+    trainer.load_state_dict(load_checkpoint(path))
+    trainer.fit(Limits(max_steps=8))
+    assert watcher.restored == {"n_steps": k}
+    assert watcher.losses == watched.losses[k:] and None not in watcher.losses
+    assert [r.utterance_ids for r in watcher.steps] == [r.utterance_ids for r in watched.steps[k:]]
+    assert [e.losses for e in watcher.evaluations] == [e.losses for e in watched.evaluations if e.step > k]
+    assert_same(everything_learnt(trainer), everything_learnt(whole))
+
+
+def test_evaluating_and_saving_do_not_change_what_is_learnt(
+    tmp_path: Path, whole_run: tuple[MemoryWatcher, EnhancedTrainer]
+) -> None:
+    watched, whole = whole_run
+    trainer, watcher = tiny_trainer(tmp_path, tiny_hparams(**QUIET))
+    trainer.fit(Limits(max_steps=8))
+    assert watcher.losses == watched.losses
+    assert_same(everything_learnt(trainer), everything_learnt(whole))
+
+
+def test_with_other_data_the_epoch_starts_anew(
+    tmp_path: Path, whole_run: tuple[MemoryWatcher, EnhancedTrainer]
+) -> None:
+    _, whole = whole_run
+    path = next(c.path for c in list_checkpoints(whole.folder / "checkpoints") if c.step == 5)
+    trainer, _ = tiny_trainer(tmp_path, whole.hparams, data=tiny_data(whole.hparams, fingerprint="other"))
+    trainer.load_state_dict(load_checkpoint(path))
+    assert (trainer.progress.step, trainer.progress.epoch, trainer.progress.batch) == (5, 1, 0)
+
+
+def test_turned_knobs_are_kept_over_a_resume_and_changed_settings_take_effect(tmp_path: Path) -> None:
+    trainer, _ = tiny_trainer(tmp_path, tiny_hparams())
+    trainer.knobs.learning_rate_multiplier, trainer.knobs.guide_sigma = 0.25, 0.7
+    trainer.knobs.grad_clip_thresh = 0.5
+    state = load_checkpoint(trainer.save())
+    resumed, _ = tiny_trainer(tmp_path, tiny_hparams(grad_clip_thresh=3.0, weight_decay=0.01))
+    resumed.load_state_dict(state)
+    assert (resumed.knobs.learning_rate_multiplier, resumed.knobs.guide_sigma) == (0.25, 0.7)
+    assert resumed.knobs.grad_clip_thresh == 3.0
+    assert resumed.optimizer.param_groups[0]["weight_decay"] == 0.01
+
+
+# Limits and watchers
+
+
+def test_it_ends_after_the_epochs(tmp_path: Path) -> None:
+    trainer, watcher = tiny_trainer(tmp_path, tiny_hparams(epochs=2, **QUIET))
+    assert trainer.fit(Limits(max_steps=100)) == "epochs"
+    assert [r.epoch for r in watcher.steps] == [0, 0, 0, 1, 1, 1]
+    ids = sorted(id_ for r in watcher.steps[3:] for id_ in r.utterance_ids)
+    assert ids == sorted(e.utterance.id for e in trainer.data.train.examples)
+
+
+def test_it_ends_at_the_deadline(tmp_path: Path) -> None:
+    trainer, watcher = tiny_trainer(tmp_path, tiny_hparams(**QUIET))
+    assert trainer.fit(Limits(deadline=time.monotonic() - 1)) == "max_minutes"
+    assert watcher.steps == [] and watcher.events == ["evaluation 0", "before checkpoint", "after checkpoint"]
+
+
+def test_when_told_to_stop_it_saves_without_evaluating(tmp_path: Path) -> None:
+    limits = Limits()
+
+    class Stopper(MemoryWatcher):
+        def on_step(self, report: Any) -> None:
+            super().on_step(report)
+            limits.stop = "SIGINT" if report.step == 2 else None
+
+    trainer, watcher = tiny_trainer(tmp_path, tiny_hparams(**QUIET), watcher=Stopper())
+    assert trainer.fit(limits) == "SIGINT"
+    assert watcher.events == ["step 1", "step 2", "before checkpoint", "after checkpoint"]
+    assert load_checkpoint(watcher.checkpoints[-1][0])["progress"]["step"] == 2
+
+
+def test_the_watcher_is_told_of_everything_in_order(tmp_path: Path) -> None:
+    watcher = MemoryWatcher(scores={2: 0.5, 4: 0.4})
+    trainer, _ = tiny_trainer(tmp_path, tiny_hparams(iters_per_checkpoint=3, iters_per_evaluation=2), watcher=watcher)
+    trainer.fit(Limits(max_steps=5))
+    saved = ["before checkpoint", "after checkpoint"]
+    assert watcher.events == [
+        *("step 1", "step 2", "evaluation 2", *saved),
+        *("step 3", *saved),
+        *("step 4", "evaluation 4", "step 5", "evaluation 5", *saved),
+    ]
+    assert [e.step for e in watcher.evaluations] == [2, 4, 5]
+    assert len(watcher.evaluations[0].decodes) == 3 and len(watcher.evaluations[0].sentences) == 1
+    best = watcher.checkpoints[-1][1]
+    assert best is not None and load_checkpoint(best)["progress"]["step"] == 2
+    assert load_voice(tmp_path / "voice.safetensors").step == 2
+
+
+def test_the_best_checkpoint_is_kept_and_becomes_the_voice(tmp_path: Path) -> None:
+    watcher = MemoryWatcher(scores={1: 0.2, 2: 0.9, 3: None, 4: 0.9, 5: 0.3})
+    hparams = tiny_hparams(iters_per_checkpoint=1, iters_per_evaluation=1, keep_checkpoints=1)
+    trainer, _ = tiny_trainer(tmp_path, hparams, watcher=watcher)
+    trainer.fit(Limits(max_steps=5))
+    assert [c.step for c in list_checkpoints(tmp_path / "checkpoints")] == [2, 5]
+    path = trainer.best_checkpoint()
+    assert path is not None
+    voice = load_voice(trainer.write_voice())
+    torch.testing.assert_close(voice.model.state_dict(), load_checkpoint(path)["model"], rtol=0, atol=0)
+    assert (voice.step, trainer.progress.best_score) == (2, 0.9)
+
+
+def test_without_any_score_the_voice_is_the_present_one(tmp_path: Path) -> None:
+    trainer, _ = tiny_trainer(tmp_path, tiny_hparams(**QUIET))
+    trainer.fit(Limits(max_steps=2))
+    voice = load_voice(trainer.write_voice())
+    torch.testing.assert_close(voice.model.state_dict(), trainer.model.state_dict(), rtol=0, atol=0)
+    assert voice.step == 2

@@ -1,0 +1,100 @@
+"""Smart Tuner's command line: parse, pick the mode, run it."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import importlib
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from hparams import UserError
+
+MODES = {
+    "train": "train a voice on --data, or on a demo corpus made on the spot",
+    "test": "try every component for about a minute and say what is wrong",
+    "validate": "evaluate a run's best checkpoint, or --resume CHECKPOINT, on --data",
+    "check": "look for what is wrong with a corpus before an hour is lost",
+    "synthesize": "speak --text or --text_file with a trained voice",
+}
+FORMATS = ("auto", "ljspeech", "ruslan", "filelist", "csv", "paired")
+EXIT_FAILED, EXIT_USER_ERROR = 1, 2
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """Says what is wrong with the command in one line instead of printing the whole usage."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; --help lists every option")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = OneLineParser(
+        prog="train_enhanced.py",
+        description="Train a text-to-speech voice and walk away.",
+        epilog="\n".join(f"  --mode {mode:<11} {what}" for mode, what in MODES.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--mode", choices=MODES, default="train", metavar="MODE", help="one of those below; default: train")
+    add("--config", type=Path, default=Path(__file__).with_name("smart_tuner") / "config.yaml", help="settings file")
+
+    corpus = parser.add_argument_group("corpus")
+    add = corpus.add_argument
+    add("--data", metavar="PATH", help="folder, metadata file or train.txt,val.txt; without: the demo corpus")
+    add("--data_format", choices=FORMATS, default="auto", help="default: found out by looking")
+    add("--language", metavar="VOICE", help="an espeak-ng voice name; default: en-us")
+
+    recipe = parser.add_argument_group("recipe")
+    add = recipe.add_argument
+    add("--model", help="architecture; default: tacotron2")
+    add("--preset", choices=("demo", "small", "full"), help="default: demo without --data, full with")
+    add("--epochs", metavar="N", help="passes over the corpus")
+    add("--batch_size", metavar="N", help="utterances in a batch at most")
+    add("--learning_rate", metavar="X", help="peak learning rate")
+    add("--seed", metavar="N", help="the run is a function of it")
+    add("--hparams", default="", metavar="NAME=VALUE,…", help="any other value of hparams.py")
+    add("--pin", default="", metavar="NAME,…", help="knobs that nobody but you may turn")
+
+    run = parser.add_argument_group("run")
+    add = run.add_argument
+    add("--output", type=Path, default=Path("logs"), help="where the run folders lie; default: logs")
+    add("--run_name", metavar="NAME", help="the run's folder there; default: made from corpus, language and model")
+    add("--max_minutes", type=float, metavar="X", help="end after this time")
+    add("--max_steps", type=int, metavar="N", help="end at this step")
+    add("--resume", default="auto", metavar="auto|none|PATH", help="go on from a run folder or a checkpoint")
+    add("--warm_start", type=Path, metavar="PATH", help="begin with the weights of a checkpoint that fit")
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    add("--eval_sentences", type=Path, metavar="FILE", help="your own sentences, spoken at every evaluation")
+
+    speech = parser.add_argument_group("using a voice")
+    add = speech.add_argument
+    add("--run", type=Path, metavar="FOLDER", help="the run whose best voice is used; default: the latest")
+    add("--text", help="what to say")
+    add("--text_file", type=Path, metavar="FILE", help="what to say, a sentence a line")
+    add("--out", type=Path, help="the .wav to write; a folder for --text_file")
+    add("--json", action="store_true", help="validate and check print one JSON object")
+    return parser
+
+
+def main(arguments: list[str]) -> int:
+    """Run one mode and return the exit code."""
+    try:
+        options = build_parser().parse_args(arguments)
+        command = importlib.import_module(f"commands.{'self_test' if options.mode == 'test' else options.mode}")
+        return int(command.run(options))
+    except UserError as error:
+        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
+        return EXIT_USER_ERROR
+    except OSError as error:
+        if error.errno not in NO_SPACE:
+            raise
+        sys.stderr.write(f"error: {error}; make room and run the same command again\n")
+        return EXIT_FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,108 @@
+"""Held-out losses and decodes, with random numbers of their own so that measuring does not change the training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+
+from corpus.batches import Batch, BatchLoader
+from hparams import HParams
+from models.interface import Decoded, LossKnobs, Output
+from models.tacotron2 import Tacotron2
+from training.reports import DecodeReport, SentenceReport
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A text to speak at every evaluation, with its symbol ids."""
+
+    id: str
+    text: str
+    symbol_ids: tuple[int, ...]
+
+
+@contextmanager
+def measuring(model: Tacotron2, seed: int) -> Iterator[None]:
+    """Evaluation mode, no gradients, and a random state of its own; all is put back afterwards."""
+    was_training = model.training
+    devices = [model.embedding.weight.device] if model.embedding.weight.is_cuda else []
+    with torch.random.fork_rng(devices), torch.inference_mode():
+        torch.manual_seed(seed)
+        model.eval()
+        try:
+            yield
+        finally:
+            model.train(was_training)
+
+
+def evaluate_utterances(
+    model: Tacotron2, loader: BatchLoader, hparams: HParams, knobs: LossKnobs
+) -> tuple[dict[str, float], list[DecodeReport]]:
+    """Mean losses (`val_…`, weighted by utterance) and a decode of each utterance."""
+    device = model.embedding.weight.device
+    examples = {e.utterance.id: e for e in loader.examples}
+    sums: dict[str, float] = {}
+    decodes: list[DecodeReport] = []
+    for indices in _by_length(loader, hparams):
+        batch = loader.load(indices).to(device)
+        output = model(batch)
+        for name, value in model.losses(output, batch, knobs).parts.items():
+            sums[f"val_{name}"] = sums.get(f"val_{name}", 0.0) + float(value) * len(batch.ids)
+        decoded = model.synthesize(batch.text, batch.text_lengths, _patience_steps(batch, hparams))
+        texts = [examples[id_].utterance.text for id_ in batch.ids]
+        decodes += [_decode_report(i, batch, output, decoded, texts[i], hparams) for i in range(len(texts))]
+    return {name: total / len(decodes) for name, total in sums.items()}, decodes
+
+
+def _by_length(loader: BatchLoader, hparams: HParams) -> list[list[int]]:
+    order = sorted(range(len(loader.examples)), key=lambda i: loader.examples[i].n_frames)
+    longest = max(e.n_frames for e in loader.examples)
+    size = max(1, min(hparams.batch_size, hparams.max_frames_per_batch // longest))
+    return [order[i : i + size] for i in range(0, len(order), size)]
+
+
+def _patience_steps(batch: Batch, hparams: HParams) -> int:
+    """Twice the longest recording: a decode that has not stopped by then will not, and waiting for it costs minutes."""
+    return 2 * -(-batch.mels.size(2) // hparams.n_frames_per_step)
+
+
+def _decode_report(i: int, batch: Batch, output: Output, decoded: Decoded, text: str, hparams: HParams) -> DecodeReport:
+    n_tokens, n_frames = int(batch.text_lengths[i]), int(batch.mel_lengths[i])
+    n_steps = -(-n_frames // hparams.n_frames_per_step)
+    return DecodeReport(
+        id=batch.ids[i],
+        text=text,
+        symbol_ids=tuple(batch.text[i, :n_tokens].tolist()),
+        forced_attention=output.alignments[i, :n_steps, :n_tokens].float().cpu().numpy(),
+        free_attention=decoded.alignments[i, : int(decoded.steps[i]), :n_tokens].float().cpu().numpy(),
+        forced_gate=torch.sigmoid(output.gates[i, :n_steps].float()).cpu().numpy(),
+        gate_threshold=hparams.gate_threshold,
+        n_frames_per_step=hparams.n_frames_per_step,
+        recorded_mel=batch.mels[i, :, :n_frames].float().cpu().numpy(),
+        free_mel=decoded.mels[i, :, : int(decoded.mel_lengths[i])].float().cpu().numpy(),
+        stopped=bool(decoded.stopped[i]),
+    )
+
+
+def speak(model: Tacotron2, sentences: Sequence[Sentence], batch_size: int) -> list[SentenceReport]:
+    """Free-running decodes of texts, in their order."""
+    device = model.embedding.weight.device
+    reports: dict[str, SentenceReport] = {}
+    by_length = sorted(sentences, key=lambda s: -len(s.symbol_ids))
+    for chunk in (by_length[i : i + batch_size] for i in range(0, len(by_length), batch_size)):
+        lengths = torch.tensor([len(s.symbol_ids) for s in chunk], device=device)
+        rows = [torch.tensor(s.symbol_ids, device=device) for s in chunk]
+        decoded = model.synthesize(torch.nn.utils.rnn.pad_sequence(rows, batch_first=True), lengths)
+        for i, sentence in enumerate(chunk):
+            reports[sentence.id] = SentenceReport(
+                sentence.id,
+                sentence.text,
+                sentence.symbol_ids,
+                decoded.alignments[i, : int(decoded.steps[i]), : int(lengths[i])].float().cpu().numpy(),
+                decoded.mels[i, :, : int(decoded.mel_lengths[i])].float().cpu().numpy(),
+                bool(decoded.stopped[i]),
+            )
+    return [reports[s.id] for s in sentences]

@@ -1,0 +1,93 @@
+"""What the trainer tells those who watch: plain facts, no judgement."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """One training step; losses and norm are None when the step was not finite and so was skipped."""
+
+    step: int
+    epoch: int
+    utterance_ids: tuple[str, ...]
+    mel_loss: float | None
+    gate_loss: float | None
+    guide_loss: float | None
+    total_loss: float | None
+    gradient_norm: float | None
+    learning_rate: float
+    update_ratio: float | None
+    frames_per_second: float
+    data_wait_share: float
+    memory_bytes: int
+    nonfinite_steps: int
+
+
+@dataclass(frozen=True)
+class DecodeReport:
+    """One held-out utterance, decoded with its recording as teacher and freely."""
+
+    id: str
+    text: str
+    symbol_ids: tuple[int, ...]
+    forced_attention: np.ndarray  # [S, N]
+    free_attention: np.ndarray  # [S', N]
+    forced_gate: np.ndarray  # [S] probabilities
+    gate_threshold: float
+    n_frames_per_step: int
+    recorded_mel: np.ndarray  # [n_mel, T]
+    free_mel: np.ndarray  # [n_mel, T']
+    stopped: bool
+
+
+@dataclass(frozen=True)
+class SentenceReport:
+    """One of the person's own sentences, spoken freely."""
+
+    id: str
+    text: str
+    symbol_ids: tuple[int, ...]
+    free_attention: np.ndarray  # [S, N]
+    free_mel: np.ndarray  # [n_mel, T]
+    stopped: bool
+
+
+@dataclass(frozen=True)
+class EvaluationReport:
+    """Held-out losses (`val_…`) and decodes at one step."""
+
+    step: int
+    epoch: int
+    training_seconds: float
+    losses: dict[str, float]
+    decodes: Sequence[DecodeReport]
+    sentences: Sequence[SentenceReport]
+
+
+class Watcher(Protocol):
+    """Someone who is told of every step and evaluation, and whose memory is kept in the checkpoints."""
+
+    def on_step(self, report: StepReport) -> None: ...
+
+    def on_evaluation(self, report: EvaluationReport) -> float | None:
+        """Returns the score that decides which checkpoint is best."""
+        ...
+
+    def before_checkpoint(self) -> None:
+        """What was told so far is to be on disk before the checkpoint that counts on it."""
+        ...
+
+    def after_checkpoint(self, *, latest: Path, best: Path | None) -> None:
+        """A checkpoint was written; these are the newest and the best there are."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...

@@ -1,0 +1,73 @@
+"""voice.safetensors: one portable file that speaks; weights, recipe, symbols."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as dump_tensors
+from torch import Tensor
+
+from hparams import HParams, UserError, build_hparams
+from models import build_model
+from models.tacotron2 import Tacotron2
+from training.checkpoint import load_checkpoint, write_atomically
+from training.compatibility import load_all_weights, require_own
+
+
+@dataclass(frozen=True)
+class Voice:
+    """A trained model ready to speak; `step` is where it was taken from its run."""
+
+    model: Tacotron2
+    hparams: HParams
+    symbols: tuple[str, ...]
+    step: int
+
+
+def save_voice(
+    path: Path, weights: dict[str, Tensor], hparams: HParams, *, symbols: tuple[str, ...], step: int
+) -> None:
+    """Language and every other setting travel in the hparams."""
+    metadata = {
+        "format": "pt",
+        "hparams": json.dumps(hparams.model_dump(mode="json")),
+        "symbols": json.dumps(symbols, ensure_ascii=False),
+        "step": str(step),
+    }
+    portable = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
+    write_atomically(path, dump_tensors(portable, metadata))
+
+
+def load_voice(path: Path) -> Voice:
+    """From voice.safetensors or one of our checkpoints."""
+    if path.suffix != ".safetensors":
+        return _from_checkpoint(path)
+    try:
+        content = path.read_bytes()
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        weights, metadata = load_tensors(content), header["__metadata__"]
+        symbols, step = tuple(json.loads(metadata["symbols"])), int(metadata["step"])
+        saved = json.loads(metadata["hparams"])
+    except OSError as error:
+        raise UserError(f"voice {path}: cannot be read ({error.strerror})") from error
+    except (safetensors.SafetensorError, ValueError, KeyError) as error:
+        raise UserError(f"voice {path}: damaged, or not a voice of this program; use another one") from error
+    return _build(path, {"model": weights}, build_hparams(saved), symbols=symbols, step=step)
+
+
+def _from_checkpoint(path: Path) -> Voice:
+    state = load_checkpoint(path)
+    require_own(path, state)
+    hparams = build_hparams(state["hparams"])
+    return _build(path, state, hparams, symbols=tuple(state["symbols"]), step=int(state["progress"]["step"]))
+
+
+def _build(path: Path, state: dict[str, Any], hparams: HParams, *, symbols: tuple[str, ...], step: int) -> Voice:
+    model = build_model(hparams, len(symbols))
+    load_all_weights(model, path, state)
+    return Voice(model.eval(), hparams, symbols, step)
