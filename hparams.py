@@ -185,8 +185,8 @@ DEMO: dict[str, Any] = {
     "attention_location_n_filters": 16,
     "decoder_rnn_dim": 256,
     "prenet_dim": 128,
-    "postnet_embedding_dim": 96,
-    "postnet_n_convolutions": 3,
+    "postnet_embedding_dim": 64,
+    "postnet_n_convolutions": 2,
     "n_frames_per_step": 3,  # 35 ms: with 4, a step would hold more than one phoneme
     "mel_floor": 3e-4,  # espeak-ng is digitally silent between sounds: no need to learn how silent
     "max_decoder_steps": 300,
@@ -201,15 +201,16 @@ DEMO: dict[str, Any] = {
     "adam_beta2": 0.98,
     "warmup_steps": 50,
     "grad_clip_thresh": 5.0,
-    "decay_start_step": 500,
-    "decay_half_life_steps": 100,
+    "decay_start_step": 650,
+    "decay_half_life_steps": 150,
+    "gate_positive_weight": 80.0,  # the steps in an utterance: that it ends is as important as that it does not
     "guide_loss_weight": 10.0,
     "guide_anneal_start_step": 300,
     "guide_anneal_steps": 300,
     "evaluation_samples": 2,
     "griffin_lim_iterations": 30,
-    "iters_per_checkpoint": 250,
-    "iters_per_evaluation": 250,
+    "iters_per_checkpoint": 280,
+    "iters_per_evaluation": 280,
 }
 PRESETS: dict[str, dict[str, Any]] = {"full": {}, "small": SMALL, "demo": DEMO}
 

@@ -74,6 +74,7 @@ def plan_job(options: argparse.Namespace) -> Job:
     device = choose_device(options.device)
     choose_precision(hparams.precision, device)
     torch.set_num_threads(hparams.cpu_threads or torch.get_num_threads())
+    torch.set_flush_denormal(True)  # numbers next to zero would make a tenth of the time of a CPU's step
     return Job(options, settings, hparams, device, open_console(), limits)
 
 

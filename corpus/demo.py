@@ -19,9 +19,9 @@ from corpus.sentences import make_sentences
 from corpus.timings import Timings, write_timings
 from hparams import UserError
 
-VERSION = 1
+VERSION = 2
 SEED = 1
-TRAINING_UTTERANCES = 2_000
+TRAINING_UTTERANCES = 2_800
 VALIDATION_UTTERANCES = 64
 PROCESSES = 4  # the same everywhere: espeak-ng's pitch depends on all that a process has spoken before
 UTTERANCES_WORTH_A_PROCESS = 250

@@ -18,7 +18,8 @@ LISTED_WORDS = 10_000
 VALIDATION_WORDS = 600
 WORDS_WITH_A_PAIR = 3  # every pair of letters is in the training text with this many words, where there are as many
 SHORTEST, LONGEST = 3, 10  # words in a sentence
-FREQUENT_SHARE, COMMA_SHARE, QUESTION_SHARE, EXCLAMATION_SHARE = 0.4, 0.2, 0.1, 0.1
+ZIPF_EXPONENT = 0.75  # of a frequent word's rank; with 1, "the" would be as frequent as it really is
+FREQUENT_SHARE, COMMA_SHARE, QUESTION_SHARE, EXCLAMATION_SHARE = 0.5, 0.2, 0.1, 0.1
 
 _WORD_LISTS = {"cmn": "zh", "no": "nb"}  # wordfreq's name where it is not that of espeak-ng
 _WORDS = {
@@ -40,7 +41,7 @@ _OFFENSIVE = re.compile(
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Frequent words, and disjoint rare words for training and validation; each list in its order of use."""
+    """Frequent words by rank, and disjoint rare words for training and validation in their order of use."""
 
     frequent: tuple[str, ...]
     training: tuple[str, ...]
@@ -135,10 +136,10 @@ def _sentences(
     frequent: tuple[str, ...], rare: tuple[str, ...], *, count: int, made: set[str], by: random.Random
 ) -> list[str]:
     """`count` sentences that are not in `made`, which grows by them."""
-    rare_words = _endless(rare, by)
+    frequent_words, rare_words = _by_rank(frequent, by), _endless(rare, by)
     sentences: list[str] = []
     while len(sentences) < count:
-        sentence = _sentence(frequent, rare_words, by)
+        sentence = _sentence(frequent_words, rare_words, by)
         if sentence not in made:
             made.add(sentence)
             sentences.append(sentence)
@@ -152,14 +153,22 @@ def _endless(words: tuple[str, ...], by: random.Random) -> Iterator[str]:
         yield from by.sample(words, len(words))
 
 
-def _sentence(frequent: tuple[str, ...], rare: Iterator[str], by: random.Random) -> str:
+def _by_rank(words: tuple[str, ...], by: random.Random) -> Iterator[str]:
+    """Random words without end, the first the most often, never one twice in a row."""
+    weights = [rank**-ZIPF_EXPONENT for rank in range(1, len(words) + 1)]
+    last = None
+    while True:
+        (word,) = by.choices(words, weights)
+        if word != last:
+            yield word
+        last = word
+
+
+def _sentence(frequent: Iterator[str], rare: Iterator[str], by: random.Random) -> str:
     length = by.randint(SHORTEST, LONGEST)
     is_frequent = [by.random() < FREQUENT_SHARE for _ in range(length - 1)] + [False]
     by.shuffle(is_frequent)
-    words: list[str] = []
-    for wanted in is_frequent:
-        choices = [word for word in frequent if word not in words[-1:]]
-        words.append(by.choice(choices) if wanted else next(rare))
+    words = [next(frequent if wanted else rare) for wanted in is_frequent]
     words = ["I" + word[1:] if re.fullmatch(r"i('\w+)?", word) else word for word in words]
     if length > 2 * SHORTEST - 2 and by.random() < COMMA_SHARE:
         words[by.randrange(1, length - 2)] += ","

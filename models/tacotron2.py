@@ -17,7 +17,7 @@ from corpus.batches import Batch
 from hparams import HParams
 from models.attention_scan import AttentionScan, ScanWeights, location_windows
 from models.interface import Decoded, Losses, LossKnobs, Output
-from models.layers import Conv, ConvNorm, Linear, length_mask
+from models.layers import Conv, ConvNorm, Linear, length_mask, run_lstm, run_lstm_both_ways
 from models.tacotron2_loss import tacotron2_losses
 
 TYPICAL_LOG_MEL = -5.0  # of speech: the output starts there, or the first hundred steps would go into learning it
@@ -42,11 +42,7 @@ class Encoder(nn.Module):
         mask = None if self.leaky else length_mask(lengths, x.size(2)).unsqueeze(1)
         for convolution in self.convolutions:
             x = F.dropout(F.relu(convolution(x, mask)), self.p_dropout, self.training)
-        packed = nn.utils.rnn.pack_padded_sequence(
-            x.transpose(1, 2), lengths.cpu(), batch_first=True, enforce_sorted=False
-        )
-        memory, _ = self.lstm(packed)
-        return nn.utils.rnn.pad_packed_sequence(memory, batch_first=True, total_length=x.size(2))[0]
+        return run_lstm_both_ways(self.lstm, x.transpose(1, 2), lengths)
 
 
 class Prenet(nn.Module):
@@ -195,9 +191,7 @@ class Decoder(nn.Module):
     def _decode_all(self, inputs: Tensor) -> Tensor:
         """The decoder LSTM over all steps at once: [B, S, rnn + E] → [B, S, decoder_rnn_dim]."""
         cell = self.decoder_rnn
-        zeros = inputs.new_zeros(1, inputs.size(0), cell.hidden_size)
-        weights = [cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh]
-        hidden = torch.lstm(inputs, [zeros, zeros], weights, True, 1, 0.0, self.training, False, True)[0]
+        hidden = run_lstm(inputs, [cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh])
         return F.dropout(hidden, self.p_decoder_dropout, self.training)
 
     def _project(self, hidden: Tensor) -> tuple[Tensor, Tensor]:

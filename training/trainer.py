@@ -84,6 +84,7 @@ class EnhancedTrainer:
             lr=hparams.learning_rate,
             betas=(0.9, hparams.adam_beta2),
             weight_decay=hparams.weight_decay,
+            fused=True,
         )
         self._process = psutil.Process()
         self._unsaved = True
