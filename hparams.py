@@ -203,6 +203,7 @@ DEMO: dict[str, Any] = {
     "grad_clip_thresh": 5.0,
     "decay_start_step": 650,
     "decay_half_life_steps": 150,
+    "gate_loss_weight": 0.3,
     "gate_positive_weight": 80.0,  # the steps in an utterance: that it ends is as important as that it does not
     "guide_loss_weight": 10.0,
     "guide_anneal_start_step": 300,

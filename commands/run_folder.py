@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,7 +36,7 @@ def choose_run_folder(options: argparse.Namespace, hparams: HParams, corpus_name
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Make the folder and keep every other process out of it."""
+    """Make the folder and keep every other process out of it; one in which nothing came to be goes again."""
     make_writable(folder)
     lock = FileLock(folder / ".lock")
     try:
@@ -45,6 +46,8 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
+        if [path.name for path in folder.iterdir()] == [".lock"]:
+            shutil.rmtree(folder)
         lock.release()
 
 

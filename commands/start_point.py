@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from corpus.batches import BatchLoader
 from hparams import HParams, UserError
+from models.tacotron2 import Tacotron2
 from training.checkpoint import list_checkpoints, load_checkpoint
 from training.compatibility import (
     Origin,
@@ -48,15 +49,22 @@ class Start:
         all_epochs = epoch >= hparams.epochs or (in_last_epoch and batch >= train.n_batches(epoch))
         return all_epochs or (limits.max_steps is not None and self.step >= limits.max_steps)
 
-    def apply(self, trainer: EnhancedTrainer) -> None:
+    def load_weights(self, model: Tacotron2) -> None:
+        """Says what does not fit before anything is written."""
         if self.path is None:
             return
         if self.kind == "warm_started":
-            warm_start(trainer.model, self.path, self.state, self.ignore_layers)
-        elif is_foreign(self.state):
-            trainer.load_foreign(self.path, self.state)
+            warm_start(model, self.path, self.state, self.ignore_layers)
         else:
-            load_all_weights(trainer.model, self.path, self.state)  # first, as it says what does not fit
+            load_all_weights(model, self.path, self.state)
+
+    def apply(self, trainer: EnhancedTrainer) -> None:
+        """All the rest, once the trainer has the model with these weights."""
+        if self.kind != "resumed":
+            return
+        if is_foreign(self.state):
+            trainer.load_foreign(self.state)
+        else:
             trainer.load_state_dict(self.state)
 
 

@@ -92,6 +92,7 @@ def _train(job: Job, corpus: PreparedCorpus, *, folder: Path, signals: StopSigna
     start = find_start(job.options, hparams, folder, symbols=data.symbols)
     torch.manual_seed(hparams.seed)
     model = build_model(hparams, len(data.symbols))
+    start.load_weights(model)
     n_batches = data.train.n_batches(0)
     total_steps = min(hparams.epochs * n_batches, job.limits.max_steps or hparams.epochs * n_batches)
     if start.has_reached(job.limits, data.train, hparams) and read_summary(folder).get("status") == "finished":

@@ -50,23 +50,6 @@ class Sample:
         return self.hop_length / self.sampling_rate
 
 
-def alignment_picture(attention: np.ndarray, title: str, *, symbols: Sequence[str] = ()) -> Figure:
-    """Draw an attention [decoder steps, tokens]; the symbols label the tokens where they are few enough to read."""
-    figure, (axes,) = _panels(title, [_alignment_inches(symbols)])
-    _draw_attention(axes, attention, symbols)
-    return figure
-
-
-def mel_picture(
-    free_mel: np.ndarray, recorded_mel: np.ndarray | None, *, title: str, seconds_per_frame: float
-) -> Figure:
-    """Draw what was spoken [n_mel, frames] above what was recorded, in one scale of time and of colour."""
-    mels = _named_mels(free_mel, recorded_mel)
-    figure, panels = _panels(title, [MEL_INCHES] * len(mels))
-    _draw_mels(panels, mels, seconds_per_frame)
-    return figure
-
-
 def evaluation_picture(sample: Sample) -> Figure:
     """Draw one sample: its free-running alignment above, what was spoken and what was recorded below."""
     mels = _named_mels(sample.free_mel, sample.recorded_mel)

@@ -17,7 +17,7 @@ from hparams import HParams
 from models.interface import Losses, LossKnobs
 from models.tacotron2 import Tacotron2
 from training.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
-from training.compatibility import load_all_weights, optimizer_fits
+from training.compatibility import optimizer_fits
 from training.evaluation import Sentence, evaluate_utterances, measuring, speak
 from training.knobs import Knobs
 from training.precision import Precision
@@ -269,9 +269,8 @@ class EnhancedTrainer:
             "watcher": self.watcher.state_dict(),
         }
 
-    def load_foreign(self, path: Path, state: dict[str, Any]) -> None:
-        """Go on from an NVIDIA checkpoint: weights, step and, where it fits, the optimizer."""
-        load_all_weights(self.model, path, state)
+    def load_foreign(self, state: dict[str, Any]) -> None:
+        """Go on from the NVIDIA checkpoint whose weights the model has: its step and, where it fits, the optimizer."""
         if optimizer_fits(self.model, state):
             self.optimizer.load_state_dict(state["optimizer"])
             self._apply_optimizer_settings()

@@ -273,6 +273,7 @@ def test_a_useless_checkpoint_is_refused(
     monkeypatch.chdir(tmp_path)
     _write_checkpoint(kind, newest(run), tmp_path / "given.pt")
     program.train(data, "--resume", tmp_path / "given.pt", run="other").refused(BAD_CHECKPOINTS[kind])
+    assert not (program.output / "other").exists()
     voice = program("--mode", "validate", "--resume", tmp_path / "given.pt", "--data", data)
     assert voice.code == 2 and len(voice.err.splitlines()) == 1
     assert not (tmp_path / "code-has-run").exists()

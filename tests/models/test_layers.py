@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.layers import ConvNorm, MaskedBatchNorm, length_mask
+from models.layers import ConvNorm, MaskedBatchNorm, length_mask, reverse_each, run_lstm_both_ways
 
 LENGTHS = torch.tensor([5, 2, 7])
 
@@ -83,3 +83,20 @@ def test_conv_norm_does_not_see_what_is_in_the_padding(x: Tensor, training: bool
         assert torch.equal(real_positions(layer(x, mask)), real_positions(layer(garbage, mask)))
         if not training:
             assert not torch.allclose(real_positions(layer(x)), real_positions(layer(garbage)))
+
+
+def test_each_item_is_reversed_within_its_length() -> None:
+    x = torch.arange(1, 9).view(2, 4, 1)
+    assert reverse_each(x, torch.tensor([4, 2]))[..., 0].tolist() == [[4, 3, 2, 1], [6, 5, 7, 8]]
+
+
+def test_an_lstm_both_ways_is_that_of_a_packed_sequence(x: Tensor) -> None:
+    torch.manual_seed(4)
+    lstm, x = nn.LSTM(4, 3, batch_first=True, bidirectional=True), x.transpose(1, 2)
+    packed = nn.utils.rnn.pack_padded_sequence(x, LENGTHS, batch_first=True, enforce_sorted=False)
+    wanted, _ = nn.utils.rnn.pad_packed_sequence(lstm(packed)[0], batch_first=True)
+    found = run_lstm_both_ways(lstm, x, LENGTHS)
+    torch.testing.assert_close(found, wanted)
+    weights, weight = list(lstm.parameters()), torch.randn_like(found)
+    for ours, theirs in zip(*(torch.autograd.grad((y * weight).sum(), weights) for y in (found, wanted)), strict=True):
+        torch.testing.assert_close(ours, theirs)

@@ -13,14 +13,10 @@ from monitoring.plots import (
     LONGEST_TITLE,
     MOST_TOKEN_LABELS,
     Sample,
-    alignment_picture,
     evaluation_picture,
-    mel_picture,
     pixels,
     save_png,
 )
-
-SECONDS_PER_FRAME = 256 / 22050
 
 
 def sample(**changes: Any) -> Sample:
@@ -63,32 +59,32 @@ def test_a_sentence_nobody_recorded_has_one_mel() -> None:
 def test_the_attention_runs_from_the_lower_left() -> None:
     attention = np.zeros((6, 3))
     attention[4, 1] = 0.5
-    (image,) = plots(alignment_picture(attention, "a"))[0].images
+    (image,) = plots(evaluation_picture(sample(attention=attention, symbols=[])))[0].images
     assert image.origin == "lower"
     assert np.asarray(image.get_array())[1, 4] == 0.5
     assert image.get_clim() == (0.0, 1.0)
 
 
 def test_tokens_are_labelled_by_their_symbols_while_few() -> None:
-    figure = alignment_picture(np.ones((5, 3)) / 3, "a", symbols=["ɹ", " ", "$x^$"])
+    figure = evaluation_picture(sample(attention=np.ones((5, 3)) / 3, symbols=["ɹ", " ", "$x^$"]))
     assert pixels(figure).std() > 0
-    (axes,) = plots(figure)
+    axes = plots(figure)[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["ɹ", "␣", "$x^$"]
     few, many = MOST_TOKEN_LABELS, MOST_TOKEN_LABELS + 1
-    (axes,) = plots(alignment_picture(np.ones((5, few)), "a", symbols=["q"] * few))
+    axes = plots(evaluation_picture(sample(attention=np.ones((5, few)), symbols=["q"] * few)))[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["q"] * few
-    (axes,) = plots(alignment_picture(np.ones((5, many)), "a", symbols=["q"] * many))
+    axes = plots(evaluation_picture(sample(attention=np.ones((5, many)), symbols=["q"] * many)))[0]
     assert "q" not in [label.get_text() for label in axes.get_yticklabels()]
 
 
 def test_symbols_of_another_text_are_refused() -> None:
     with pytest.raises(ValueError, match="each of 3 tokens, got 2"):
-        alignment_picture(np.ones((5, 3)), "a", symbols=["a", "b"])
+        evaluation_picture(sample(attention=np.ones((5, 3)), symbols=["a", "b"]))
 
 
 def test_mels_share_seconds_and_colours() -> None:
-    figure = mel_picture(np.full((80, 200), -2.0), np.full((80, 50), -9.0), title="a", seconds_per_frame=0.01)
-    spoken, recorded = plots(figure)
+    mels = {"free_mel": np.full((80, 200), -2.0), "recorded_mel": np.full((80, 50), -9.0)}
+    _, spoken, recorded = plots(evaluation_picture(sample(**mels, sampling_rate=1000, hop_length=10)))
     assert spoken.get_xlim() == recorded.get_xlim() == (0.0, 2.0)
     assert recorded.images[0].get_extent()[:2] == [0.0, 0.5]
     assert spoken.images[0].get_clim() == recorded.images[0].get_clim() == (-9.0, -2.0)
@@ -104,17 +100,17 @@ def test_any_text_can_be_drawn(text: str) -> None:
 
 
 def test_characters_without_a_glyph_become_boxes() -> None:
-    figure = alignment_picture(np.ones((5, 2)), "ab 你好\x07", symbols=["你", "b"])
+    figure = evaluation_picture(sample(sentence="ab 你好\x07", attention=np.ones((5, 2)), symbols=["你", "b"]))
     assert title(figure) == "ab ▯▯▯"
     assert plots(figure)[0].get_yticklabels()[0].get_text() == "▯"
     pixels(figure)
 
 
 def test_a_long_title_is_cut() -> None:
-    shown = title(alignment_picture(np.ones((5, 2)), "x" * 500))
+    shown = title(evaluation_picture(sample(sentence="x" * 500)))
     assert len(shown) == LONGEST_TITLE
     assert shown.endswith("…")
-    assert title(alignment_picture(np.ones((5, 2)), "x" * LONGEST_TITLE)) == "x" * LONGEST_TITLE
+    assert title(evaluation_picture(sample(sentence="x" * LONGEST_TITLE))) == "x" * LONGEST_TITLE
 
 
 def test_a_silent_voice_is_said_to_be_one() -> None:
@@ -133,9 +129,9 @@ def test_nonfinite_values_are_drawn_as_gaps() -> None:
 
 
 def test_pixels_are_rgb_bytes() -> None:
-    picture = pixels(mel_picture(np.zeros((80, 5)), None, title="a", seconds_per_frame=SECONDS_PER_FRAME))
+    picture = sample(recorded_mel=None, symbols=[]).picture
     assert picture.dtype == np.uint8
-    assert picture.shape == (250, 900, 3)
+    assert picture.shape == (670, 900, 3)
 
 
 def test_png_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
