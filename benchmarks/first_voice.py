@@ -21,6 +21,7 @@ import soundfile
 from benchmarks.ordinary_sentences import ORDINARY_SENTENCES
 from benchmarks.phone_timings import median_deviation_steps
 from benchmarks.recogniser import Recogniser, character_error_rate, copy_synthesis, espeak_wave, load_or_train
+from corpus.demo import make_demo_corpus
 from monitoring.journal import read as read_journal
 
 PROGRAM = Path(__file__).parents[1] / "train_enhanced.py"
@@ -51,7 +52,8 @@ class Result:
 
 def train_demo(output: Path, name: str, arguments: list[str]) -> float:
     """Run the command as a person does; returns its seconds."""
-    command = [sys.executable, str(PROGRAM), "--mode", "train", "--output", str(output), "--run_name", name, *arguments]
+    command = [sys.executable, str(PROGRAM), "--mode", "train", "--output", str(output), "--run_name", name]
+    command += ["--resume", "none", *arguments]  # a run that is there already would be "finished" within seconds
     started = time.perf_counter()
     subprocess.run(command, check=True)
     return time.perf_counter() - started
@@ -82,7 +84,7 @@ def measure(output: Path, name: str, arguments: list[str], recogniser: Recognise
     records = read_journal(run / "journal.jsonl")
     waits = [w for r in records if r["kind"] == "steps" for w in r["signals"]["data_wait_share"]]
     language = "ru" if "ru" in arguments else "en-us"
-    corpus = next(path for path in (output / ".cache").glob(f"demo-*-{language}-*") if path.is_dir())
+    corpus = make_demo_corpus(output / ".cache", language)
     return Result(
         seconds=seconds,
         aligned_seconds=aligned_after_seconds(records),

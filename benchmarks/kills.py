@@ -221,8 +221,9 @@ def main() -> int:
         sys.stdout.write("    moment                            step resumed from  lost  identical\n")
         moments = random_moments(options.seed)
         passed, done = True, 0
+        runs = (folder / f"killed-{number}" for number in itertools.count())
         while done < options.kills:
-            run = folder / f"killed-after-{done}"
+            run = next(runs)
             deaths = killed_run(arguments, run, itertools.islice(moments, options.kills - done))
             for verdict in judge(deaths, run, reference):
                 done += 1

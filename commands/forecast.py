@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import psutil
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from commands.prepared_corpus import PreparedCorpus
 from corpus.batches import Batch, BatchLoader, epoch_order
@@ -16,6 +16,7 @@ from hparams import HParams
 from models import count_parameters
 from models.tacotron2 import Tacotron2
 from training.knobs import Knobs
+from training.precision import Precision
 from training.trainer import Limits
 
 TRIAL_UTTERANCES = 4
@@ -32,9 +33,17 @@ class Forecast:
     memory_bytes: int
 
 
-def describe_plan(corpus: PreparedCorpus, model: Tacotron2, hparams: HParams, *, n_steps: int, limits: Limits) -> str:
+def describe_plan(
+    corpus: PreparedCorpus,
+    model: Tacotron2,
+    hparams: HParams,
+    *,
+    n_steps: int,
+    limits: Limits,
+    device: torch.device,
+) -> str:
     """A few lines: data, model, time, memory, disk."""
-    forecast = measure(corpus, model, hparams)
+    forecast = measure(corpus, model, hparams, device=device)
     n_weights = count_parameters(model)
     frames = [e.n_frames for e in corpus.train]
     hours = sum(frames) * hparams.hop_length / hparams.sampling_rate / 3600
@@ -54,25 +63,26 @@ def describe_plan(corpus: PreparedCorpus, model: Tacotron2, hparams: HParams, *,
     )
 
 
-def measure(corpus: PreparedCorpus, model: Tacotron2, hparams: HParams) -> Forecast:
+def measure(corpus: PreparedCorpus, model: Tacotron2, hparams: HParams, *, device: torch.device) -> Forecast:
     """Try batches forward and backward on a copy of the model; the run itself is not touched."""
     loader = BatchLoader(corpus.train, hparams, corpus.cache.mel)
     order = epoch_order(corpus.train, hparams, 0)
     frames = [max(corpus.train[i].n_frames for i in indices) * len(indices) for indices in order]
     typical = order[frames.index(sorted(frames)[len(frames) // 2])]
-    with torch.random.fork_rng(devices=[]):
-        trial = copy.deepcopy(model).train()
-        seconds, kept_bytes, share = _timed(trial, loader.load(typical[:TRIAL_UTTERANCES]), hparams)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        trial = copy.deepcopy(model).to(device).train()
+        seconds, kept_bytes, share = _timed(trial, loader.load(typical[:TRIAL_UTTERANCES]).to(device), hparams)
         if seconds < AFFORDABLE_SECONDS:
-            seconds, kept_bytes, share = _timed(trial, loader.load(typical), hparams)
-    activations = kept_bytes * max(frames) / share
-    memory = psutil.Process().memory_info().rss + count_parameters(model) * BYTES_PER_WEIGHT + activations
+            seconds, kept_bytes, share = _timed(trial, loader.load(typical).to(device), hparams)
+    memory = kept_bytes * max(frames) / share + count_parameters(model) * BYTES_PER_WEIGHT
+    if device.type == "cpu":
+        memory += psutil.Process().memory_info().rss
     return Forecast(seconds * max(1.0, sum(frames) / len(frames) / share), int(memory))
 
 
 def _timed(model: Tacotron2, batch: Batch, hparams: HParams) -> tuple[float, int, int]:
     """Seconds and bytes that a batch takes, and its padded frames; the first pass pays for one-time set-up."""
-    _forward_backward(model, batch, hparams)
+    _forward_backward(model, batch, hparams)  # which waits for the GPU, too
     started = time.perf_counter()
     kept_bytes = _forward_backward(model, batch, hparams)
     return time.perf_counter() - started, kept_bytes, batch.mels.size(0) * batch.mels.size(2)
@@ -88,10 +98,13 @@ def _forward_backward(model: Tacotron2, batch: Batch, hparams: HParams) -> int:
         return tensor
 
     knobs = Knobs.from_hparams(hparams).for_losses(1, hparams)
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+    precision = Precision(hparams.precision, batch.mels.device)
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor), precision.autocast():
         losses = model.losses(model(batch), batch, knobs)
     losses.total.backward()
-    nn.Module.zero_grad(model)
+    model.zero_grad()
+    if batch.mels.is_cuda:
+        torch.cuda.synchronize()
     return sum(kept.values())
 
 

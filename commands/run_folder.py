@@ -36,7 +36,8 @@ def choose_run_folder(options: argparse.Namespace, hparams: HParams, corpus_name
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Make the folder and keep every other process out of it; one in which nothing came to be goes again."""
+    """Make the folder and keep every other process out of it; one made here in which nothing came to be goes again."""
+    is_new = not folder.exists()
     make_writable(folder)
     lock = FileLock(folder / ".lock")
     try:
@@ -46,8 +47,8 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        if [path.name for path in folder.iterdir()] == [".lock"]:
-            shutil.rmtree(folder)
+        if is_new and [path.name for path in folder.iterdir()] == [".lock"]:
+            shutil.rmtree(folder, ignore_errors=True)
         lock.release()
 
 

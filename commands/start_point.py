@@ -12,7 +12,9 @@ from hparams import HParams, UserError
 from models.tacotron2 import Tacotron2
 from training.checkpoint import list_checkpoints, load_checkpoint
 from training.compatibility import (
+    RUN_PARTS,
     Origin,
+    foreign_step,
     is_foreign,
     load_all_weights,
     other_differences,
@@ -36,30 +38,40 @@ class Start:
     ignore_layers: tuple[str, ...] = ()
 
     @property
-    def step(self) -> int | None:
-        """The step of the checkpoint, None when there is none of ours."""
-        return int(self.state["progress"]["step"]) if "progress" in self.state else None
+    def step(self) -> int:
+        """How many steps are done already."""
+        if self.kind != "resumed":
+            return 0
+        return self.foreign_steps if is_foreign(self.state) else int(self.state["progress"]["step"])
+
+    @property
+    def foreign_steps(self) -> int:
+        """Those of them that another program did: our epochs come on top."""
+        return foreign_step(self.state) if is_foreign(self.state) else 0
 
     def has_reached(self, limits: Limits, train: BatchLoader, hparams: HParams) -> bool:
         """Whether no step is left to do."""
-        if self.kind != "resumed" or self.step is None:
+        if self.kind != "resumed":
+            return False
+        if limits.max_steps is not None and self.step >= limits.max_steps:
+            return True
+        if is_foreign(self.state):
             return False
         epoch, batch = int(self.state["progress"]["epoch"]), int(self.state["progress"]["batch"])
         in_last_epoch = epoch == hparams.epochs - 1
-        all_epochs = epoch >= hparams.epochs or (in_last_epoch and batch >= train.n_batches(epoch))
-        return all_epochs or (limits.max_steps is not None and self.step >= limits.max_steps)
+        return epoch >= hparams.epochs or (in_last_epoch and batch >= train.n_batches(epoch))
 
-    def load_weights(self, model: Tacotron2) -> None:
-        """Says what does not fit before anything is written."""
+    def load_weights(self, model: Tacotron2) -> list[str]:
+        """Says what does not fit before anything is written; returns the weights that a warm start leaves fresh."""
         if self.path is None:
-            return
+            return []
         if self.kind == "warm_started":
-            warm_start(model, self.path, self.state, self.ignore_layers)
-        else:
-            load_all_weights(model, self.path, self.state)
+            return warm_start(model, self.path, self.state, self.ignore_layers)
+        load_all_weights(model, self.path, self.state)
+        return []
 
     def apply(self, trainer: EnhancedTrainer) -> None:
-        """All the rest, once the trainer has the model with these weights."""
+        """Everything else, once the trainer has the model with these weights."""
         if self.kind != "resumed":
             return
         if is_foreign(self.state):
@@ -79,14 +91,15 @@ def find_start(options: argparse.Namespace, hparams: HParams, folder: Path, *, s
     if path is None:
         raise UserError(f"--resume {given}: the folder holds no usable checkpoint; expected a run folder or a .pt file")
     start = _resumed(path, hparams, symbols)
-    _require_no_other_future(folder, start)
+    if given.resolve() != folder.resolve():
+        _require_no_other_future(folder, start)
     return start
 
 
 def _require_no_other_future(folder: Path, start: Start) -> None:
     """Going back to an earlier checkpoint begins a new run: in the old folder two histories would mix."""
     saved = list_checkpoints(folder / "checkpoints")
-    if saved and (start.step is None or saved[-1].step > start.step):
+    if saved and (is_foreign(start.state) or saved[-1].step > start.step):
         raise UserError(
             f"{folder} already holds a checkpoint of step {saved[-1].step}, beyond {start.path}; "
             "name the run that branches off with --run_name"
@@ -104,7 +117,7 @@ def _resumed(path: Path, hparams: HParams, symbols: tuple[str, ...]) -> Start:
     state = load_checkpoint(path)
     if is_foreign(state):
         return Start("resumed", path, state)
-    require_own(path, state)
+    require_own(path, state, RUN_PARTS)
     require_same_voice(Origin(path, state["hparams"], tuple(state["symbols"])), hparams, symbols)
     return Start("resumed", path, state, other_differences(state, hparams))
 

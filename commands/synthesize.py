@@ -18,7 +18,8 @@ from commands.validate import voice_file
 from commands.voicing import vocode
 from corpus.audio import write_wave
 from corpus.text import TextFrontend, text_frontend
-from hparams import UserError, build_hparams
+from hparams import UserError, parse_overrides
+from training.compatibility import require_same_voice
 from training.evaluation import Sentence, measuring, speak
 from training.voice import Voice, load_voice
 
@@ -30,17 +31,14 @@ def run(options: argparse.Namespace) -> int:
     if (options.text is None) == (options.text_file is None) or options.out is None:
         raise UserError('--mode synthesize: expected --text "…" --out x.wav, or --text_file FILE --out FOLDER/')
     console = open_console()
-    voice = load_voice(voice_file(options))
+    voice = load_voice(voice_file(options), parse_overrides(options.hparams), given_options(options))
     frontend = text_frontend(voice.hparams)
-    if frontend.symbols != voice.symbols:
-        raise UserError("this voice was trained with another symbol set than this version of the program has")
+    require_same_voice(voice.origin, voice.hparams, frontend.symbols)
     texts = [options.text] if options.text_file is None else read_lines(options.text_file, "--text_file")
     paths = output_paths(options, len(texts))
-    seed = build_hparams(voice.hparams.model_dump(), given_options(options)).seed
     device = choose_device(options.device)
-    for path, wave in zip(
-        paths, speak_texts(voice, frontend, texts, seed=seed, device=device, console=console), strict=True
-    ):
+    waves = speak_texts(voice, frontend, texts, device=device, console=console)
+    for path, wave in zip(paths, waves, strict=True):
         write_wave(path, wave, voice.hparams.sampling_rate)
         console.print(f"{path}: {len(wave) / voice.hparams.sampling_rate:.2f} s")
     return 0
@@ -58,7 +56,7 @@ def output_paths(options: argparse.Namespace, n_texts: int) -> list[Path]:
 
 
 def speak_texts(
-    voice: Voice, frontend: TextFrontend, texts: list[str], *, seed: int, device: torch.device, console: Console
+    voice: Voice, frontend: TextFrontend, texts: list[str], *, device: torch.device, console: Console
 ) -> list[np.ndarray]:
     """One wave [samples] a text; long texts are spoken sentence by sentence."""
     sentences: list[list[Sentence]] = []
@@ -67,7 +65,7 @@ def speak_texts(
             console.print(f"text {i}: symbol {symbol!r} is not in the voice's symbol set; it is left out")
         parts = [part for part in SENTENCE_END.split(text.strip()) if frontend.encode(part)] or [text]
         sentences.append([encode_sentence(f"{i}-{j}", part, frontend) for j, part in enumerate(parts)])
-    with measuring(voice.model.to(device), seed):
+    with measuring(voice.model.to(device), voice.hparams.seed):
         flat = [sentence for row in sentences for sentence in row]
         spoken = {report.id: report for report in speak(voice.model, flat, voice.hparams.batch_size)}
     for report in spoken.values():

@@ -92,13 +92,17 @@ def _train(job: Job, corpus: PreparedCorpus, *, folder: Path, signals: StopSigna
     start = find_start(job.options, hparams, folder, symbols=data.symbols)
     torch.manual_seed(hparams.seed)
     model = build_model(hparams, len(data.symbols))
-    start.load_weights(model)
+    fresh = start.load_weights(model)
     n_batches = data.train.n_batches(0)
-    total_steps = min(hparams.epochs * n_batches, job.limits.max_steps or hparams.epochs * n_batches)
+    total_steps = start.foreign_steps + hparams.epochs * n_batches
+    total_steps = min(total_steps, job.limits.max_steps or total_steps)
     if start.has_reached(job.limits, data.train, hparams) and read_summary(folder).get("status") == "finished":
         job.console.print(f"{folder}: this run is finished; a new one: --run_name NAME, or --resume none")
         return 0
-    job.console.print(describe_plan(corpus, model, hparams, n_steps=total_steps - (start.step or 0), limits=job.limits))
+    n_steps = max(0, total_steps - start.step)
+    job.console.print(describe_plan(corpus, model, hparams, n_steps=n_steps, limits=job.limits, device=job.device))
+    if fresh:
+        job.console.print(f"warm start: {len(fresh)} weights begin anew: {', '.join(fresh)}", soft_wrap=True)
     record = _open_record(job, corpus, folder=folder, start=start, total_steps=total_steps)
     try:
         trainer = EnhancedTrainer(model, data, hparams, folder=folder, watcher=record, device=job.device)
@@ -113,7 +117,7 @@ def _train(job: Job, corpus: PreparedCorpus, *, folder: Path, signals: StopSigna
 
 def _open_record(job: Job, corpus: PreparedCorpus, *, folder: Path, start: Start, total_steps: int) -> RunRecord:
     # Events of a run that died before its first checkpoint are hidden too.
-    tensorboard = TensorBoardLog(folder / "tensorboard", start.step or 0) if job.settings.tensorboard else None
+    tensorboard = TensorBoardLog(folder / "tensorboard", start.step) if job.settings.tensorboard else None
     display = ProgressDisplay(job.console, total_steps=total_steps, every_seconds=job.settings.progress_every_seconds)
     try:
         return RunRecord(

@@ -14,12 +14,13 @@ from commands.console import open_console
 from commands.prepared_corpus import PreparedCorpus, prepare_corpus
 from commands.recipe import choose_device, given_options
 from commands.run_folder import best_voice_file, latest_run, make_writable
-from hparams import HParams, build_hparams, parse_overrides
+from hparams import parse_overrides
 from monitoring.journal import read as read_journal
 from monitoring.signals import Signals, evaluation_signals
-from training.compatibility import Origin, require_same_voice
+from training.compatibility import require_same_voice
 from training.evaluation import evaluate_utterances, measuring
 from training.knobs import Knobs
+from training.precision import Precision
 from training.reports import EvaluationReport
 from training.voice import Voice, load_voice
 
@@ -27,13 +28,11 @@ from training.voice import Voice, load_voice
 def run(options: argparse.Namespace) -> int:
     console = open_console(quiet=options.json)
     path = voice_file(options)
-    voice = load_voice(path)
-    own = voice.hparams.model_dump(mode="json")
-    hparams = build_hparams(own, parse_overrides(options.hparams), given_options(options))
+    voice = load_voice(path, parse_overrides(options.hparams), given_options(options))
     make_writable(options.output)
-    corpus = prepare_corpus(with_data_of_run(options, path), hparams, console)
-    require_same_voice(Origin(path, own, voice.symbols), hparams, corpus.frontend.symbols)
-    report = evaluate(voice, hparams, corpus, device=choose_device(options.device))
+    corpus = prepare_corpus(with_data_of_run(options, path), voice.hparams, console)
+    require_same_voice(voice.origin, voice.hparams, corpus.frontend.symbols)
+    report = evaluate(voice, corpus, device=choose_device(options.device))
     signals = evaluation_signals(report)
     result = {"checkpoint": str(path), "step": voice.step, "utterances": len(report.decodes), "signals": signals}
     if options.json:
@@ -62,11 +61,11 @@ def with_data_of_run(options: argparse.Namespace, voice: Path) -> argparse.Names
     return argparse.Namespace(**vars(options) | {name: starts[-1][name] for name in ("data", "data_format")})
 
 
-def evaluate(voice: Voice, hparams: HParams, corpus: PreparedCorpus, *, device: torch.device) -> EvaluationReport:
-    model = voice.model.to(device)
+def evaluate(voice: Voice, corpus: PreparedCorpus, *, device: torch.device) -> EvaluationReport:
+    model, hparams = voice.model.to(device), voice.hparams
     knobs = Knobs.from_hparams(hparams).for_losses(voice.step, hparams)
     held_out = corpus.training_data(hparams, ()).held_out
-    with measuring(model, hparams.seed):
+    with measuring(model, hparams.seed), Precision(hparams.precision, device).autocast():
         losses, decodes = evaluate_utterances(model, held_out, hparams, knobs)
     return EvaluationReport(voice.step, 0, 0.0, losses, decodes, ())
 

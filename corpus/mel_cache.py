@@ -52,6 +52,7 @@ class MelCache:
         settings = hparams.model_dump(include=set(SETTINGS_THAT_MATTER)) | {"version": ANALYSIS_VERSION}
         self._settings_digest = _digest(json.dumps(settings, sort_keys=True).encode())
         self._n_frames: dict[Path, int] = {}
+        self._contents: dict[Path, str] = {}  # so that training goes on when a recording is moved away
         try:
             (folder / "contents").mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -59,12 +60,13 @@ class MelCache:
 
     def mel(self, utterance: Utterance) -> np.ndarray:
         """Return float32 log-mels [n_mel_channels, frames] of the trimmed recording, or raise `UnusableAudio`."""
-        content = _read_if_present(self._note(utterance)).decode("ascii", "replace")
+        content = self._contents.get(utterance.audio_path)
+        if content is None:
+            content = _read_if_present(self._note(utterance)).decode("ascii", "replace")
         mel = self._load(content)
         if mel is None:
             return self.keep(utterance, read_recording(utterance.audio_path))
-        self._require_length(mel.shape[1])
-        self._n_frames[utterance.audio_path] = mel.shape[1]
+        self._remember(utterance, content, mel)
         return mel
 
     def keep(self, utterance: Utterance, recording: Recording) -> np.ndarray:
@@ -75,11 +77,14 @@ class MelCache:
         if mel is None:
             mel = self._analyse(recording)
             self._store(content, mel)
-        self._require_length(mel.shape[1])
+        self._remember(utterance, content, mel)
         with replacing(note, sync=False) as temporary:
             temporary.write_text(content)
-        self._n_frames[utterance.audio_path] = mel.shape[1]
         return mel
+
+    def _remember(self, utterance: Utterance, content: str, mel: np.ndarray) -> None:
+        self._require_length(mel.shape[1])
+        self._n_frames[utterance.audio_path], self._contents[utterance.audio_path] = mel.shape[1], content
 
     def n_frames(self, utterance: Utterance) -> int:
         """Length of the mel, without reading it again."""

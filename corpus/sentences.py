@@ -18,7 +18,7 @@ LISTED_WORDS = 10_000
 VALIDATION_WORDS = 600
 WORDS_WITH_A_PAIR = 3  # every pair of letters is in the training text with this many words, where there are as many
 SHORTEST, LONGEST = 3, 10  # words in a sentence
-ZIPF_EXPONENT = 0.75  # of a frequent word's rank; with 1, "the" would be as frequent as it really is
+ZIPF_EXPONENT = 0.75  # of a frequent word's rank: the first few are said hundreds of times, the last a few times
 FREQUENT_SHARE, COMMA_SHARE, QUESTION_SHARE, EXCLAMATION_SHARE = 0.5, 0.2, 0.1, 0.1
 
 _WORD_LISTS = {"cmn": "zh", "no": "nb"}  # wordfreq's name where it is not that of espeak-ng

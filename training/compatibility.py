@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from hparams import ARCHITECTURE_FIELDS, AUDIO_FIELDS, HParams, UserError
+from training.checkpoint import SCHEMA_VERSION
 
 
 def is_foreign(state: dict[str, Any]) -> bool:
@@ -16,13 +18,31 @@ def is_foreign(state: dict[str, Any]) -> bool:
     return "state_dict" in state and "schema_version" not in state
 
 
-def require_own(path: Path, state: dict[str, Any]) -> None:
-    """Refuse what is neither foreign nor one of our checkpoints."""
-    missing = [name for name in ("model", "hparams", "symbols", "progress") if name not in state]
+VOICE_PARTS = {"model": dict, "hparams": dict, "symbols": list, "progress": dict}
+RUN_PARTS = VOICE_PARTS | {
+    **{"optimizer": dict, "precision": dict, "knobs": dict, "random": dict, "watcher": dict},
+    "data_fingerprint": str,
+}
+
+
+def require_own(path: Path, state: dict[str, Any], parts: Mapping[str, type]) -> None:
+    """Refuse what is neither foreign nor one of our checkpoints with all that is needed of it."""
+    missing = [name for name, kind in parts.items() if not isinstance(state.get(name), kind)]
     if missing:
         raise UserError(
-            f"checkpoint {path}: not one of this program, it holds no {', '.join(missing)}; use another one"
+            f"checkpoint {path}: not a whole one of this program, it holds no {', '.join(missing)}; use another one"
         )
+    if state.get("schema_version") != SCHEMA_VERSION:
+        raise UserError(
+            f"checkpoint {path}: written in format {state.get('schema_version')!r}, this version reads "
+            f"{SCHEMA_VERSION}; use the version that wrote it"
+        )
+
+
+def foreign_step(state: dict[str, Any]) -> int:
+    """How far a foreign checkpoint says it is; 0 if it says nothing that could be a step."""
+    iteration = state.get("iteration")
+    return iteration if isinstance(iteration, int) and iteration >= 0 else 0
 
 
 @dataclass(frozen=True)
@@ -83,11 +103,20 @@ def load_all_weights(model: nn.Module, path: Path, state: dict[str, Any]) -> Non
 def optimizer_fits(model: nn.Module, state: dict[str, Any]) -> bool:
     """Whether a foreign checkpoint holds Adam's moments for just these weights, in this order."""
     saved = state.get("optimizer")
-    if not isinstance(saved, dict) or len(saved.get("param_groups", ())) != 1:
+    groups, memory = (saved.get("param_groups"), saved.get("state")) if isinstance(saved, dict) else (None, None)
+    if not isinstance(memory, dict) or not isinstance(groups, list) or len(groups) != 1:
         return False
-    moments = [saved["state"].get(number, {}).get("exp_avg") for number in saved["param_groups"][0]["params"]]
-    shapes = [moment.shape for moment in moments if isinstance(moment, Tensor)]
-    return shapes == [parameter.shape for parameter in model.parameters()]
+    numbers = groups[0].get("params") if isinstance(groups[0], dict) else None
+    moments = [memory.get(number) for number in numbers] if isinstance(numbers, list) else []
+    parameters = list(model.parameters())
+    return len(moments) == len(parameters) and all(map(_are_moments, moments, parameters))
+
+
+def _are_moments(moments: object, parameter: nn.Parameter) -> bool:
+    if not isinstance(moments, dict) or "step" not in moments:
+        return False
+    both = [moments.get(name) for name in ("exp_avg", "exp_avg_sq")]
+    return all(isinstance(moment, Tensor) and moment.shape == parameter.shape for moment in both)
 
 
 def warm_start(model: nn.Module, path: Path, state: dict[str, Any], ignore_layers: tuple[str, ...]) -> list[str]:

@@ -18,7 +18,9 @@ def choose_precision(wanted: str, device: torch.device) -> str:
         raise UserError(f"precision=float16: expected a GPU, got {device.type}; use bfloat16 or float32 there")
     if wanted != "auto":
         return wanted
-    return "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
+    return (
+        "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    )
 
 
 class Precision:

@@ -17,7 +17,7 @@ from hparams import HParams
 from models.interface import Losses, LossKnobs
 from models.tacotron2 import Tacotron2
 from training.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
-from training.compatibility import optimizer_fits
+from training.compatibility import foreign_step, optimizer_fits
 from training.evaluation import Sentence, evaluate_utterances, measuring, speak
 from training.knobs import Knobs
 from training.precision import Precision
@@ -272,29 +272,28 @@ class EnhancedTrainer:
     def load_foreign(self, state: dict[str, Any]) -> None:
         """Go on from the NVIDIA checkpoint whose weights the model has: its step and, where it fits, the optimizer."""
         if optimizer_fits(self.model, state):
-            self.optimizer.load_state_dict(state["optimizer"])
-            self._apply_optimizer_settings()
-        self.progress.step = int(state.get("iteration", 0))
+            self._load_optimizer(state["optimizer"])
+        self.progress.step = foreign_step(state)
 
     def _take_over_settings(self, state: dict[str, Any]) -> None:
         """Knobs stay where they were turned, unless the recipe was changed: then it says where they start."""
         before, now = state["hparams"], self.hparams.model_dump()
         kept = {name: value for name, value in state["knobs"].items() if before.get(name) == now.get(name)}
         self.knobs = replace(self.knobs, **kept)
-        self._apply_optimizer_settings()
 
-    def _apply_optimizer_settings(self) -> None:
-        """The recipe's, not those of the optimizer state just loaded."""
-        for group in self.optimizer.param_groups:
-            group["weight_decay"] = self.hparams.weight_decay
-            group["betas"] = (group["betas"][0], self.hparams.adam_beta2)
+    def _load_optimizer(self, saved: dict[str, Any]) -> None:
+        """Its moments; the settings stay those of the recipe."""
+        (own,), (theirs,) = self.optimizer.state_dict()["param_groups"], saved["param_groups"]
+        self.optimizer.load_state_dict({"state": saved["state"], "param_groups": [own | {"params": theirs["params"]}]})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on exactly where `state_dict` was taken; with other data the current epoch starts anew."""
         self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        self._load_optimizer(state["optimizer"])
         self.precision.load_state_dict(state["precision"])
         self.progress = Progress(**state["progress"])
+        if self.best_checkpoint() is None:  # a run that branches off another has not that one's best
+            self.progress.best_step = self.progress.best_score = None
         self._take_over_settings(state)
         if state["data_fingerprint"] != self.data.fingerprint:
             self.progress.batch = 0

@@ -16,7 +16,7 @@ from hparams import HParams, UserError, build_hparams
 from models import build_model
 from models.tacotron2 import Tacotron2
 from training.checkpoint import load_checkpoint, write_atomically
-from training.compatibility import load_all_weights, require_own
+from training.compatibility import VOICE_PARTS, Origin, load_all_weights, require_own, require_same_voice
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Voice:
 
     model: Tacotron2
     hparams: HParams
-    symbols: tuple[str, ...]
+    origin: Origin
     step: int
 
 
@@ -43,31 +43,33 @@ def save_voice(
     write_atomically(path, dump_tensors(portable, metadata))
 
 
-def load_voice(path: Path) -> Voice:
-    """From voice.safetensors or one of our checkpoints."""
+def load_voice(path: Path, *overrides: dict[str, Any]) -> Voice:
+    """From voice.safetensors or one of our checkpoints; overrides may change what is not architecture or audio."""
     if path.suffix != ".safetensors":
-        return _from_checkpoint(path)
+        return _from_checkpoint(path, overrides)
     try:
         content = path.read_bytes()
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
         weights, metadata = load_tensors(content), header["__metadata__"]
         symbols, step = tuple(json.loads(metadata["symbols"])), int(metadata["step"])
-        saved = json.loads(metadata["hparams"])
+        origin = Origin(path, dict(json.loads(metadata["hparams"])), symbols)
     except OSError as error:
         raise UserError(f"voice {path}: cannot be read ({error.strerror})") from error
-    except (safetensors.SafetensorError, ValueError, KeyError) as error:
+    except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"voice {path}: damaged, or not a voice of this program; use another one") from error
-    return _build(path, {"model": weights}, build_hparams(saved), symbols=symbols, step=step)
+    return _build(origin, {"model": weights}, overrides, step=step)
 
 
-def _from_checkpoint(path: Path) -> Voice:
+def _from_checkpoint(path: Path, overrides: tuple[dict[str, Any], ...]) -> Voice:
     state = load_checkpoint(path)
-    require_own(path, state)
-    hparams = build_hparams(state["hparams"])
-    return _build(path, state, hparams, symbols=tuple(state["symbols"]), step=int(state["progress"]["step"]))
+    require_own(path, state, VOICE_PARTS)
+    origin = Origin(path, state["hparams"], tuple(state["symbols"]))
+    return _build(origin, state, overrides, step=int(state["progress"]["step"]))
 
 
-def _build(path: Path, state: dict[str, Any], hparams: HParams, *, symbols: tuple[str, ...], step: int) -> Voice:
-    model = build_model(hparams, len(symbols))
-    load_all_weights(model, path, state)
-    return Voice(model.eval(), hparams, symbols, step)
+def _build(origin: Origin, state: dict[str, Any], overrides: tuple[dict[str, Any], ...], *, step: int) -> Voice:
+    hparams = build_hparams(origin.hparams, *overrides)
+    require_same_voice(origin, hparams, origin.symbols)
+    model = build_model(hparams, len(origin.symbols))
+    load_all_weights(model, origin.path, state)
+    return Voice(model.eval(), hparams, origin, step)
