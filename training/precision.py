@@ -18,9 +18,8 @@ def choose_precision(wanted: str, device: torch.device) -> str:
         raise UserError(f"precision=float16: expected a GPU, got {device.type}; use bfloat16 or float32 there")
     if wanted != "auto":
         return wanted
-    return (
-        "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
-    )
+    has_bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return "bfloat16" if has_bfloat16 else "float32"
 
 
 class Precision:
