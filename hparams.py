@@ -201,8 +201,8 @@ DEMO: dict[str, Any] = {
     "adam_beta2": 0.98,
     "warmup_steps": 50,
     "grad_clip_thresh": 5.0,
-    "decay_start_step": 575,
-    "decay_half_life_steps": 135,
+    "decay_start_step": 560,
+    "decay_half_life_steps": 128,
     "gate_loss_weight": 0.3,
     "gate_positive_weight": 80.0,  # the steps in an utterance: that it ends is as important as that it does not
     "guide_loss_weight": 10.0,
@@ -210,8 +210,8 @@ DEMO: dict[str, Any] = {
     "guide_anneal_steps": 300,
     "evaluation_samples": 2,
     "griffin_lim_iterations": 30,
-    "iters_per_checkpoint": 250,
-    "iters_per_evaluation": 250,
+    "iters_per_checkpoint": 240,
+    "iters_per_evaluation": 240,
 }
 PRESETS: dict[str, dict[str, Any]] = {"full": {}, "small": SMALL, "demo": DEMO}
 

@@ -21,7 +21,7 @@ from hparams import UserError
 
 VERSION = 2
 SEED = 1
-TRAINING_UTTERANCES = 2_500
+TRAINING_UTTERANCES = 2_400
 VALIDATION_UTTERANCES = 64
 PROCESSES = 4  # the same everywhere: espeak-ng's pitch depends on all that a process has spoken before
 UTTERANCES_WORTH_A_PROCESS = 250

@@ -279,12 +279,38 @@ def test_a_useless_checkpoint_is_refused(
     assert not (tmp_path / "code-has-run").exists()
 
 
-def test_a_damaged_newest_checkpoint_costs_only_its_interval(program: Program, data: Path, run: Path) -> None:
+@pytest.mark.parametrize("part", ["optimizer", "random", "knobs", "data_fingerprint"])
+def test_a_checkpoint_that_lost_a_part_speaks_but_does_not_train_on(
+    program: Program, data: Path, run: Path, tmp_path: Path, part: str
+) -> None:
+    state = load_checkpoint(newest(run))
+    del state[part]
+    torch.save(state, tmp_path / "given.pt")
+    program.train(data, "--resume", tmp_path / "given.pt", run="other").refused(f"holds no {part}")
+    assert not (program.output / "other").exists()
+    assert program("--mode", "validate", "--resume", tmp_path / "given.pt", "--data", data).code == 0
+
+
+def test_a_checkpoint_of_another_format_is_refused(program: Program, data: Path, run: Path, tmp_path: Path) -> None:
+    torch.save(load_checkpoint(newest(run)) | {"schema_version": 99}, tmp_path / "given.pt")
+    program.train(data, "--resume", tmp_path / "given.pt", run="other").refused("format 99")
+
+
+def test_a_refusal_leaves_a_folder_of_the_person_alone(program: Program, data: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    program("--data", data, "--preset", "demo", "--resume", tmp_path / "mine").refused("no usable checkpoint")
+    assert (tmp_path / "mine").is_dir()
+
+
+@pytest.mark.parametrize("resume", ["auto", "run"])
+def test_a_damaged_newest_checkpoint_costs_only_its_interval(
+    program: Program, data: Path, run: Path, resume: str
+) -> None:
     program.trained(data, epochs=4)
     before = losses(run)
     damaged = newest(run)
     damaged.write_bytes(damaged.read_bytes()[:-1])
-    program.trained(data, epochs=4)
+    program.trained(data, "--resume", run if resume == "run" else "auto", epochs=4)
     assert journal(run, "resumed")[-1]["step"] == 4
     assert losses(run) == before
 

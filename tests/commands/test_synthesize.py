@@ -64,3 +64,17 @@ def test_a_wrong_request_is_refused(program: Program, run: Path, tmp_path: Path)
     (tmp_path / "latin.txt").write_bytes("caf\xe9".encode("latin-1"))
     program("--mode", "synthesize", "--text_file", tmp_path / "latin.txt", "--out", tmp_path).refused("UTF-8")
     assert not wave.exists()
+
+
+def test_settings_can_be_changed_for_speaking(program: Program, run: Path, tmp_path: Path) -> None:
+    def frames(*arguments: object) -> int:
+        wave = tmp_path / "x.wav"
+        outcome = program("--mode", "synthesize", "--run", run, "--text", "Words.", "--out", wave, *arguments)
+        assert outcome.code == 0, outcome.err
+        return soundfile.info(wave).frames
+
+    never = "gate_threshold=1.0"
+    assert frames("--hparams", f"{never},max_decoder_steps=3") < frames("--hparams", f"{never},max_decoder_steps=9")
+    refuse = ("--mode", "synthesize", "--run", run, "--text", "Words.", "--out", tmp_path / "y.wav")
+    program(*refuse, "--hparams", "hop_length=200").refused("does not fit: hop_length is 256 there, 200 here")
+    program(*refuse, "--language", "ru").refused("symbols")

@@ -218,6 +218,30 @@ def test_turned_knobs_are_kept_over_a_resume_and_changed_settings_take_effect(tm
     assert resumed.optimizer.param_groups[0]["weight_decay"] == 0.01
 
 
+def test_an_optimizer_state_brings_its_moments_but_not_its_settings(tmp_path: Path) -> None:
+    trainer, _ = tiny_trainer(tmp_path, tiny_hparams())
+    trainer.train_step(first_batch(trainer))
+    state = load_checkpoint(trainer.save())
+    state["optimizer"]["param_groups"][0] |= {"fused": None, "eps": 1.0, "betas": (0.1, 0.2)}
+    resumed, _ = tiny_trainer(tmp_path, tiny_hparams())
+    settings = {**resumed.optimizer.param_groups[0], "params": None}
+    resumed.load_state_dict(state)
+    assert {**resumed.optimizer.param_groups[0], "params": None} == settings
+    assert resumed.optimizer.state_dict()["state"][0]["step"] == 1
+    resumed.train_step(first_batch(resumed))
+
+
+def test_a_branch_does_not_inherit_a_best_voice_that_is_not_in_its_folder(tmp_path: Path) -> None:
+    hparams = tiny_hparams(iters_per_checkpoint=1, iters_per_evaluation=1)
+    first, watcher = tiny_trainer(tmp_path / "a", hparams, watcher=MemoryWatcher({1: 0.9}))
+    first.fit(Limits(max_steps=1))
+    branch, _ = tiny_trainer(tmp_path / "b", hparams, watcher=MemoryWatcher({2: 0.5, 3: 0.4}))
+    branch.load_state_dict(load_checkpoint(watcher.checkpoints[-1][0]))
+    branch.fit(Limits(max_steps=3))
+    assert (branch.progress.best_step, branch.progress.best_score) == (2, 0.5)
+    assert load_voice(branch.write_voice()).step == 2
+
+
 # Limits and watchers
 
 
