@@ -19,6 +19,9 @@ from monitoring.score import composite_tts_score
 GATE_TOLERANCE_FRAMES = 5
 """A gate may open this far from the true end; at least two decoder steps where those are longer."""
 
+CUT_OFF_SHARE = 0.8
+"""A decode with fewer steps than tokens was cut off if it lasted less than this share of its recording."""
+
 HISTORY_POINTS = 2_000
 """Points kept of each signal: two usual intervals between evaluations, and little beside a checkpoint's weights."""
 
@@ -150,11 +153,11 @@ def evaluation_signals(report: EvaluationReport) -> Signals:
 
 
 def free_diagonality(decode: DecodeReport) -> float | None:
-    """Diagonality of the free-running decode; 0 where it ended before it could have said its text, which fits the
+    """Diagonality of the free-running decode; 0 where it ended far too soon to have said its text, which fits the
     recording: leaving such a decode out as undefined would hide the worst of failures.
     """
-    n_tokens = decode.free_attention.shape[1]
-    if len(decode.free_attention) < n_tokens <= len(decode.forced_attention):
+    (n_spoken, n_tokens), n_recorded = decode.free_attention.shape, len(decode.forced_attention)
+    if n_spoken < n_tokens <= n_recorded and n_spoken < CUT_OFF_SHARE * n_recorded:
         return 0.0
     return measure_alignment(decode.free_attention).diagonality
 

@@ -194,6 +194,14 @@ def test_the_plan_is_told_before_training(program: Program, data: Path) -> None:
     assert "7 utterances to train on" in outcome.out
 
 
+def test_a_blend_of_speakers_is_announced(program: Program, data: Path, tmp_path: Path) -> None:
+    clips = sorted((data / "wavs").iterdir())
+    rows = [f"{path}|good words|{'anna' if i % 2 else 'bert'}" for i, path in enumerate(clips)]
+    (tmp_path / "list.txt").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    assert "2 speakers" in program.train(tmp_path / "list.txt", "--max_steps", 1).flat
+    assert "speakers" not in program.train(data, "--max_steps", 1, run="one").flat
+
+
 def test_a_time_budget_ends_the_run_well(program: Program, data: Path) -> None:
     run = program.trained(data, "--max_minutes", "0.0001")
     assert summary(run)["reason"] == "max_minutes"

@@ -279,6 +279,13 @@ def test_a_decode_too_short_for_its_text_counts_as_not_diagonal() -> None:
     assert signals_of(cut_off)["free_diagonality"] == 0.0
 
 
+def test_a_decode_hardly_shorter_than_its_text_is_left_out() -> None:
+    dense = replace(Decode(), forced_attention=np.eye(TOKENS), free_attention=np.eye(TOKENS)[: TOKENS - 1])
+    assert len(dense.free_attention) >= 0.8 * TOKENS
+    assert signals_of(dense)["free_diagonality"] is None
+    assert signals_of(Decode(), dense)["free_diagonality"] == 1.0
+
+
 def test_a_text_longer_than_its_recording_has_no_free_diagonality() -> None:
     crowded = np.eye(TOKENS)[: TOKENS - 1]
     assert signals_of(replace(Decode(), forced_attention=crowded, free_attention=crowded))["free_diagonality"] is None
