@@ -198,8 +198,8 @@ def test_a_blend_of_speakers_is_announced(program: Program, data: Path, tmp_path
     clips = sorted((data / "wavs").iterdir())
     rows = [f"{path}|good words|{'anna' if i % 2 else 'bert'}" for i, path in enumerate(clips)]
     (tmp_path / "list.txt").write_text("\n".join(rows) + "\n", encoding="utf-8")
-    assert "2 speakers" in program.train(tmp_path / "list.txt", "--max_steps", 1).flat
-    assert "speakers" not in program.train(data, "--max_steps", 1, run="one").flat
+    assert "2 speakers: one voice" in program.train(tmp_path / "list.txt", "--max_steps", 1).flat
+    assert "speakers: one voice" not in program.train(data, "--max_steps", 1, run="one").flat
 
 
 def test_a_time_budget_ends_the_run_well(program: Program, data: Path) -> None:
