@@ -175,7 +175,7 @@ SMALL: dict[str, Any] = {
 }
 DEMO: dict[str, Any] = {
     "text_frontend": "phonemes",
-    "cpu_threads": 1,  # a second one gains such a small model a tenth, and beside another busy program costs far more
+    "cpu_threads": 1,  # a second one gains such a small model little, and beside another busy program costs far more
     "symbols_embedding_dim": 128,
     "encoder_embedding_dim": 128,
     "encoder_n_convolutions": 2,

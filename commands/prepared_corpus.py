@@ -65,7 +65,7 @@ def prepare_corpus(options: argparse.Namespace, hparams: HParams, console: Conso
     lost = {skip.where for skip in unreadable}
     readable = [u for u in corpus.utterances if u.id not in lost]
     _report_unknown_symbols(frontend, readable, console)
-    if (n_speakers := len({u.speaker for u in readable})) > 1:
+    if (n_speakers := len({u.speaker for u in readable if u.speaker})) > 1:
         console.print(f"{n_speakers} speakers: one voice is trained on all of them, a blend; give one speaker's rows")
     shown = track(readable, "reading transcripts", console=console, transient=True) if console.is_terminal else readable
     encoded = [(u, tuple(frontend.encode(u.text))) for u in shown]

@@ -194,6 +194,31 @@ def test_the_plan_is_told_before_training(program: Program, data: Path) -> None:
     assert "7 utterances to train on" in outcome.out
 
 
+def test_numbers_next_to_zero_are_flushed_in_training(program: Program, data: Path) -> None:
+    torch.set_flush_denormal(False)
+    assert torch.tensor(1e-38) * 0.01 > 0
+    program.trained(data, "--max_steps", 1)
+    assert torch.tensor(1e-38) * 0.01 == 0
+    torch.set_flush_denormal(False)
+
+
+def test_the_plan_of_a_foreign_checkpoint_counts_from_its_step(
+    program: Program, data: Path, run: Path, tmp_path: Path
+) -> None:
+    foreign = {"state_dict": load_checkpoint(newest(run))["model"], "iteration": 5, "learning_rate": 1e-3}
+    torch.save(foreign, tmp_path / "checkpoint_5")
+    given = ("--resume", tmp_path / "checkpoint_5")
+    assert "for 3 steps" in program.train(data, *given, "--max_steps", 8, run="limited").flat
+    outcome = program.train(data, *given, run="whole", epochs=2)
+    assert "for 4 steps" in outcome.flat
+    assert summary(program.output / "whole")["step"] == 9
+
+
+def test_a_warm_start_says_what_begins_anew(program: Program, data: Path, run: Path) -> None:
+    outcome = program.train(data, "--warm_start", newest(run), "--max_steps", 1, run="warm")
+    assert "1 weights begin anew: embedding.weight" in outcome.flat
+
+
 def test_a_blend_of_speakers_is_announced(program: Program, data: Path, tmp_path: Path) -> None:
     clips = sorted((data / "wavs").iterdir())
     rows = [f"{path}|good words|{'anna' if i % 2 else 'bert'}" for i, path in enumerate(clips)]
