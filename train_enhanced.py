@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import errno
 import importlib
+import os
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -19,6 +20,8 @@ MODES = {
     "synthesize": "speak --text or --text_file with a trained voice",
 }
 FORMATS = ("auto", "ljspeech", "ruslan", "filelist", "csv", "paired")
+SUPERVISE = ("on", "advise", "off")
+TORCHRUN = ("TORCHELASTIC_RUN_ID", "LOCAL_RANK")
 EXIT_FAILED, EXIT_USER_ERROR = 1, 2
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
@@ -69,6 +72,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("--warm_start", type=Path, metavar="PATH", help="begin with the weights of a checkpoint that fit")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto")
     add("--eval_sentences", type=Path, metavar="FILE", help="your own sentences, spoken at every evaluation")
+    add("--supervise", choices=SUPERVISE, default="on", help="treat what goes wrong, only advise, or neither; on")
+    add("--watchdog", choices=("on", "off"), default="on", help="a light parent restarts what dies or hangs; on")
 
     speech = parser.add_argument_group("using a voice")
     add = speech.add_argument
@@ -80,11 +85,18 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def module_of(options: argparse.Namespace) -> str:
+    """The module of commands/ that runs the mode; torchrun watches its processes itself."""
+    if options.mode == "train" and options.watchdog == "on" and not any(name in os.environ for name in TORCHRUN):
+        return "watchdog"
+    return "self_test" if options.mode == "test" else str(options.mode)
+
+
 def main(arguments: list[str]) -> int:
     """Run one mode and return the exit code."""
     try:
-        options = build_parser().parse_args(arguments)
-        command = importlib.import_module(f"commands.{'self_test' if options.mode == 'test' else options.mode}")
+        options = build_parser().parse_args(arguments, argparse.Namespace(arguments=arguments))
+        command = importlib.import_module(f"commands.{module_of(options)}")
         return int(command.run(options))
     except UserError as error:
         sys.stderr.write(f"error: {' '.join(str(error).split())}\n")

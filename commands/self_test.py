@@ -44,7 +44,7 @@ class Bench:
 
     def program(self, mode: str, *arguments: str) -> str:
         """Run the program itself as a person would; returns what it printed."""
-        common = ["--mode", mode, "--output", str(self.folder), "--device", self.options.device]
+        common = ["--mode", mode, "--output", str(self.folder), "--device", self.options.device, "--watchdog", "off"]
         done = subprocess.run(
             [sys.executable, str(PROGRAM), *common, *arguments], capture_output=True, text=True, check=False
         )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import signal
 from types import FrameType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from training.trainer import Limits
+if TYPE_CHECKING:  # the watchdog reads the exit codes and does without torch
+    from training.trainer import Limits
 
-EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 143}
+EXIT_CODES: dict[int, int] = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 143}
 
 
 class StopSignals:
@@ -31,7 +32,7 @@ class StopSignals:
     def _received(self, number: int, _frame: FrameType | None) -> None:
         asked_twice = self._limits.stop is not None and number == signal.SIGINT
         if not self._training or asked_twice:
-            raise SystemExit(EXIT_CODES[signal.Signals(number)])
+            raise SystemExit(EXIT_CODES[number])
         self._limits.stop = signal.Signals(number).name
 
 

@@ -14,13 +14,16 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from commands.beating import Beating
 from commands.console import open_console
 from commands.forecast import describe_plan
+from commands.heartbeat import Heartbeat, open_heartbeat
 from commands.prepared_corpus import PreparedCorpus, prepare_corpus, read_sentences
 from commands.recipe import choose_device, recipe
 from commands.run_folder import choose_run_folder, locked, make_writable, read_summary
 from commands.start_point import Start, find_start
 from commands.stop_signals import StopSignals, exit_code
+from commands.supervision import description, facts_of, supervise
 from commands.voicing import voicing_of
 from corpus.atomic_file import replacing
 from hparams import HParams, UserError
@@ -29,12 +32,14 @@ from monitoring.progress import ProgressDisplay
 from monitoring.run_record import RunRecord
 from monitoring.tensorboard import TensorBoardLog
 from smart_tuner.settings import Settings, load_settings
-from training.checkpoint import DiskFull
+from smart_tuner.supervision import Supervision
+from training.checkpoint import DiskFull, list_checkpoints
 from training.knobs import KNOB_NAMES
 from training.precision import choose_precision
+from training.quarantine import read_quarantine
 from training.trainer import EnhancedTrainer, Limits
 
-EXIT_FAILED = 1
+EXIT_FAILED, EXIT_HOPELESS = 1, 3
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -51,13 +56,15 @@ class Job:
 
 
 def run(options: argparse.Namespace) -> int:
-    job = plan_job(options)
-    with StopSignals(job.limits) as signals:
-        make_writable(options.output)
-        corpus = prepare_corpus(options, job.hparams, job.console)
-        folder = choose_run_folder(options, job.hparams, corpus.name)
-        with locked(folder):
-            return _train(job, corpus, folder=folder, signals=signals)
+    with open_heartbeat() as heartbeat:
+        job = plan_job(options)
+        with StopSignals(job.limits) as signals:
+            make_writable(options.output)
+            corpus = prepare_corpus(options, job.hparams, job.console)
+            folder = choose_run_folder(options, job.hparams, corpus.name)
+            with locked(folder):
+                heartbeat.started(folder)
+                return _train(job, corpus, folder=folder, signals=signals, heartbeat=heartbeat)
 
 
 def plan_job(options: argparse.Namespace) -> Job:
@@ -85,7 +92,7 @@ def pinned_knobs(text: str) -> tuple[str, ...]:
     return names
 
 
-def _train(job: Job, corpus: PreparedCorpus, *, folder: Path, signals: StopSignals) -> int:
+def _train(job: Job, corpus: PreparedCorpus, *, folder: Path, signals: StopSignals, heartbeat: Heartbeat) -> int:
     hparams = job.hparams
     sentences = read_sentences(job.options.eval_sentences, corpus.frontend)
     data = corpus.training_data(hparams, sentences)
@@ -105,9 +112,12 @@ def _train(job: Job, corpus: PreparedCorpus, *, folder: Path, signals: StopSigna
         job.console.print(f"warm start: {len(fresh)} weights begin anew: {', '.join(fresh)}", soft_wrap=True)
     record = _open_record(job, corpus, folder=folder, start=start, total_steps=total_steps)
     try:
-        trainer = EnhancedTrainer(model, data, hparams, folder=folder, watcher=record, device=job.device)
+        watcher = Beating(record, heartbeat)
+        trainer = EnhancedTrainer(model, data, hparams, folder=folder, watcher=watcher, device=job.device)
+        data.train.quarantined |= read_quarantine(folder).keys()
+        supervision = _supervise(job, trainer, record, total_steps - start.foreign_steps)
         start.apply(trainer)
-        _journal_start(job, corpus, record, trainer, start)
+        _journal_start(job, corpus, record, trainer, start, supervision)
         write_hparams(folder, hparams)
         signals.training_starts()
         return _fit(job, trainer, record)
@@ -134,7 +144,22 @@ def _open_record(job: Job, corpus: PreparedCorpus, *, folder: Path, start: Start
         raise
 
 
-def _journal_start(job: Job, corpus: PreparedCorpus, record: RunRecord, trainer: EnhancedTrainer, start: Start) -> None:
+def _supervise(job: Job, trainer: EnhancedTrainer, record: RunRecord, planned_steps: int) -> Supervision | None:
+    mode = job.options.supervise
+    if mode == "off":
+        return None
+    facts = facts_of(trainer, pinned=pinned_knobs(job.options.pin), planned_steps=planned_steps)
+    return supervise(record, trainer, facts, job.settings, mode)
+
+
+def _journal_start(
+    job: Job,
+    corpus: PreparedCorpus,
+    record: RunRecord,
+    trainer: EnhancedTrainer,
+    start: Start,
+    supervision: Supervision | None,
+) -> None:
     """Record what this run is made of: its data, settings and choices."""
     choices: dict[str, Any] = {
         "precision": trainer.precision.name,
@@ -153,11 +178,16 @@ def _journal_start(job: Job, corpus: PreparedCorpus, record: RunRecord, trainer:
         source=None if start.path is None else str(start.path),
         train_utterances=len(corpus.train),
         held_out_utterances=len(corpus.held_out),
+        **({} if supervision is None else {"supervision": description(supervision, trainer, job.options.supervise)}),
     )
     for skip in corpus.skipped:
         record.journal.write("skipped", trainer.progress.step, utterance=skip.where, reason=skip.reason)
     progress, samples = trainer.progress, read_summary(record.folder).get("samples", [])
     record.begin(step=progress.step, epoch=progress.epoch, best=trainer.best_checkpoint(), samples=samples)
+    saved = list_checkpoints(record.folder / "checkpoints")
+    if start.path in [checkpoint.path for checkpoint in saved]:
+        kept = [checkpoint.step for checkpoint in saved if checkpoint.step <= progress.step]
+        record.after_checkpoint(latest=start.path, best=trainer.best_checkpoint(), kept=kept)
 
 
 def _fit(job: Job, trainer: EnhancedTrainer, record: RunRecord) -> int:
@@ -165,7 +195,8 @@ def _fit(job: Job, trainer: EnhancedTrainer, record: RunRecord) -> int:
         reason = trainer.fit(job.limits)
         if (stop := job.limits.stop) is None:
             trainer.write_voice()
-        record.finish(status="finished" if stop is None else "interrupted", reason=reason)
+        hopeless = trainer.steering.hopeless
+        record.finish(status=_status(stop, hopeless=hopeless), reason=reason)
     except (DiskFull, OSError) as error:
         if not _is_disk_full(error):
             raise
@@ -179,8 +210,17 @@ def _fit(job: Job, trainer: EnhancedTrainer, record: RunRecord) -> int:
     if stop is not None:
         job.console.print(f"{stop}: saved at step {trainer.progress.step}; the same command goes on from here")
         return exit_code(stop)
+    if hopeless:
+        job.console.print(f"stopped at step {trainer.progress.step}: {reason}")
+        return EXIT_HOPELESS
     job.console.print(_farewell(trainer.folder))
     return 0
+
+
+def _status(stop: str | None, *, hopeless: bool) -> str:
+    if stop is not None:
+        return "interrupted"
+    return "stopped" if hopeless else "finished"
 
 
 def _is_disk_full(error: BaseException) -> bool:

@@ -35,13 +35,16 @@ class Batch:
     text_lengths: Tensor  # [B] int64
     mels: Tensor  # [B, n_mel, T], 0 in the padding
     mel_lengths: Tensor  # [B] int64
+    number: int = 0  # its place in the epoch
 
     def to(self, device: torch.device) -> Batch:
-        moved = (x.to(device, non_blocking=True) for x in (self.text, self.text_lengths, self.mels, self.mel_lengths))
-        return Batch(self.ids, *moved)
+        text, text_lengths, mels, mel_lengths = (
+            x.to(device, non_blocking=True) for x in (self.text, self.text_lengths, self.mels, self.mel_lengths)
+        )
+        return Batch(self.ids, text, text_lengths, mels, mel_lengths, self.number)
 
 
-def collate(examples: Sequence[Example], mels: Sequence[np.ndarray]) -> Batch:
+def collate(examples: Sequence[Example], mels: Sequence[np.ndarray], number: int = 0) -> Batch:
     """Pad examples and their mels [n_mel, T] into one batch.
 
     In numpy on purpose: torch operations in the loading thread would give it a pool of OpenMP threads of its own, and
@@ -55,8 +58,9 @@ def collate(examples: Sequence[Example], mels: Sequence[np.ndarray]) -> Batch:
     for row, i in enumerate(order):
         text[row, : text_lengths[row]] = examples[i].symbol_ids
         padded[row, :, : mel_lengths[row]] = mels[i]
-    tensors = (torch.from_numpy(array) for array in (text, text_lengths, padded, mel_lengths))
-    return Batch(tuple(examples[i].utterance.id for i in order), *tensors)
+    ids = tuple(examples[i].utterance.id for i in order)
+    tensors = tuple(torch.from_numpy(array) for array in (text, text_lengths, padded, mel_lengths))
+    return Batch(ids, tensors[0], tensors[1], tensors[2], tensors[3], number)
 
 
 def epoch_order(examples: Sequence[Example], hparams: HParams, epoch: int) -> list[list[int]]:
@@ -79,29 +83,42 @@ def epoch_order(examples: Sequence[Example], hparams: HParams, epoch: int) -> li
 
 
 class BatchLoader:
-    """Loads batches one after another, a few ahead, in a background thread."""
+    """Loads batches one after another, a few ahead, in the background; what is quarantined or left out stays away."""
 
     def __init__(
         self, examples: Sequence[Example], hparams: HParams, load_mel: Callable[[Utterance], np.ndarray]
     ) -> None:
         self.examples, self._hparams, self._load_mel = tuple(examples), hparams, load_mel
+        self.quarantined: set[str] = set()
+        self.left_out: set[tuple[int, int]] = set()  # (epoch, place in it)
+        self.n_threads = 1
 
-    def load(self, indices: Sequence[int]) -> Batch:
+    def load(self, indices: Sequence[int], number: int = 0) -> Batch:
         chosen = [self.examples[i] for i in indices]
-        return collate(chosen, [self._load_mel(e.utterance) for e in chosen])
+        return collate(chosen, [self._load_mel(e.utterance) for e in chosen], number)
 
     def n_batches(self, epoch: int) -> int:
         return len(epoch_order(self.examples, self._hparams, epoch))
 
     def epoch(self, epoch: int, *, start: int = 0) -> Generator[Batch, None, None]:
-        """The batches of an epoch from number `start` on; closing the iterator ends the thread."""
-        order = epoch_order(self.examples, self._hparams, epoch)[start:]
-        return prefetch(partial(self.load, indices) for indices in order)
+        """The batches of an epoch from place `start` on; closing the iterator ends the threads."""
+        order = list(enumerate(epoch_order(self.examples, self._hparams, epoch)))[start:]
+        kept = [(number, self._healthy(indices)) for number, indices in order if (epoch, number) not in self.left_out]
+        loads = (partial(self.load, indices, number) for number, indices in kept if indices)
+        return prefetch(loads, n_threads=self.n_threads)
+
+    def _healthy(self, indices: list[int]) -> list[int]:
+        if not self.quarantined:
+            return indices
+        return [i for i in indices if self.examples[i].utterance.id not in self.quarantined]
 
 
-def prefetch(loads: Iterator[Callable[[], Batch]], *, depth: int = 4) -> Generator[Batch, None, None]:
-    """The batches of the loads in their order, made up to `depth` ahead in one thread."""
-    with ThreadPoolExecutor(1, thread_name_prefix="batches") as pool:
+def prefetch(
+    loads: Iterator[Callable[[], Batch]], *, depth: int = 4, n_threads: int = 1
+) -> Generator[Batch, None, None]:
+    """The batches of the loads in their order, made up to `depth` a thread ahead."""
+    depth *= n_threads
+    with ThreadPoolExecutor(n_threads, thread_name_prefix="batches") as pool:
         ahead = deque(pool.submit(load) for load in islice(loads, depth))
         try:
             while ahead:

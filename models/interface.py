@@ -16,6 +16,12 @@ class Losses:
 
     total: Tensor
     parts: dict[str, Tensor]
+    by_utterance: Tensor  # [B] how badly each utterance is spoken, to tell a bad clip from a bad model
+
+    def detached(self) -> Losses:
+        """The same numbers without the graph that made them."""
+        parts = {name: value.detach() for name, value in self.parts.items()}
+        return Losses(self.total.detach(), parts, self.by_utterance.detach())
 
 
 @dataclass(frozen=True)

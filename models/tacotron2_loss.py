@@ -21,7 +21,8 @@ def tacotron2_losses(output: Output, batch: Batch, knobs: LossKnobs, hparams: HP
     gate = gate_loss(output.gates, steps, length_mask(gate_steps, output.gates.size(1)), knobs.gate_positive_weight)
     guide = guide_loss(output.alignments, steps, batch.text_lengths, knobs.guide_sigma)
     total = mel + hparams.gate_loss_weight * gate + knobs.guide_weight * guide
-    return Losses(total, {"mel_loss": mel, "gate_loss": gate, "guide_loss": guide, "total_loss": total})
+    parts = {"mel_loss": mel, "gate_loss": gate, "guide_loss": guide, "total_loss": total}
+    return Losses(total, parts, mel_loss_by_utterance(output, batch))
 
 
 def mel_loss(output: Output, target: Tensor, mask: Tensor) -> Tensor:
@@ -29,6 +30,14 @@ def mel_loss(output: Output, target: Tensor, mask: Tensor) -> Tensor:
     count = mask.sum() * target.size(1)
     squares = (output.mels - target).square() + (output.mels_postnet - target).square()
     return (squares * mask.unsqueeze(1)).sum() / count
+
+
+@torch.no_grad()
+def mel_loss_by_utterance(output: Output, batch: Batch) -> Tensor:
+    """[B] squared error before the postnet, whose BatchNorm would spread one broken utterance over all."""
+    mask = length_mask(batch.mel_lengths, batch.mels.size(2))
+    squares = (output.mels - batch.mels).square().mean(1)
+    return squares.masked_fill(~mask, 0.0).sum(1) / batch.mel_lengths
 
 
 def gate_loss(gates: Tensor, steps: Tensor, mask: Tensor, positive_weight: float) -> Tensor:

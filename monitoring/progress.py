@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from monitoring.signals import Signals, StepReport
 
+DECISION_FIELDS = ("ailment", "severity", "remedy", "verdict", "knob", "from", "to", "to_step")
 SHOWN = ("free_diagonality", "gate_accuracy", "stop_rate", "mel_distance", "val_mel_loss", "composite_tts_score")
 
 
@@ -63,9 +66,18 @@ class ProgressDisplay:
         shown = "   ".join(f"{name} {_number(signals.get(name))}" for name in SHOWN)
         self._console.print(f"evaluation at step {step}: {shown}", markup=False, highlight=False, soft_wrap=True)
 
+    def decision(self, kind: str, step: int, fields: Mapping[str, Any]) -> None:
+        """What the supervisor found or did, in one line."""
+        said = "  ".join(f"{name} {_plain(fields[name])}" for name in DECISION_FIELDS if name in fields)
+        self._console.print(f"{kind} at step {step}: {said}", markup=False, highlight=False, soft_wrap=True)
+
     def close(self) -> None:
         if self._bar is not None:
             self._bar.stop()
+
+
+def _plain(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _in_short(report: StepReport) -> str:

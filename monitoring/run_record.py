@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import disk_usage
 from typing import Any, Protocol
 
 import numpy as np
@@ -21,6 +22,7 @@ from monitoring.signals import (
     Signals,
     StepReport,
     evaluation_signals,
+    outlier_utterances,
     step_signals,
 )
 from monitoring.tensorboard import TensorBoardLog
@@ -73,8 +75,51 @@ class Voicing:
     hop_length: int
 
 
+class RollbackReport(Protocol):
+    """Training went back, or could not."""
+
+    @property
+    def wanted_step(self) -> int: ...
+    @property
+    def step(self) -> int | None: ...
+    @property
+    def problems(self) -> Sequence[str]: ...
+
+
+class ArmReport(Protocol):
+    """One contender of a race."""
+
+    @property
+    def knobs(self) -> Mapping[str, float]: ...
+    @property
+    def steps(self) -> Sequence[StepReport]: ...
+    @property
+    def evaluation(self) -> EvaluationReport: ...
+
+
+@dataclass(frozen=True)
+class RecordedArm:
+    """The signals of one contender."""
+
+    knobs: Mapping[str, float]
+    steps: Sequence[tuple[int, Signals]]
+    evaluation: Signals
+
+
+class Listener(Protocol):
+    """Someone who decides by the signals, after they were recorded."""
+
+    def step(self, step: int, signals: Signals, outliers: Mapping[str, float | None]) -> None: ...
+    def evaluation(self, step: int, signals: Signals) -> None: ...
+    def checkpoint(self, step: int, kept: Sequence[int], signals: Signals) -> None: ...
+    def rolled_back(self, step: int | None) -> None: ...
+    def race(self, start_step: int, arms: Sequence[RecordedArm]) -> int: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+
+
 class RunRecord:
-    """Watches a trainer and writes down what it reports."""
+    """Watches a trainer, writes down what it reports, and lets the listener know."""
 
     def __init__(
         self,
@@ -90,7 +135,9 @@ class RunRecord:
         self._tensorboard, self._display = tensorboard, display
         self.journal = Journal(folder / "journal.jsonl")
         self.history = SignalHistory()
+        self.listener: Listener | None = None
         self._pending: list[tuple[int, Signals]] = []
+        self._outliers: dict[str, dict[str, float | None]] = {}  # step → utterances that stood out
         self._summary: dict[str, Any] = {
             "schema_version": SCHEMA_VERSION,
             "status": "running",
@@ -115,16 +162,25 @@ class RunRecord:
         signals = step_signals(report)
         self.history.record(report.step, signals)
         self._pending.append((report.step, signals))
+        outliers = outlier_utterances(report)
+        if outliers:
+            self._outliers[str(report.step)] = outliers
         if len(self._pending) >= STEPS_PER_RECORD:
-            self.before_checkpoint()
+            self.write_steps()
         if self._tensorboard is not None:
             self._tensorboard.step(report)
         self._summary |= {"step": report.step, "epoch": report.epoch}
         self._display.step(report)
+        if self.listener is not None:
+            self.listener.step(report.step, signals, outliers)
+
+    def before_evaluation(self) -> None:
+        """It may take minutes: the steps so far are not to wait for it."""
+        self.write_steps()
 
     def on_evaluation(self, report: FullEvaluation) -> float | None:
         signals = evaluation_signals(report)
-        self.before_checkpoint()
+        self.write_steps()
         self.history.record(report.step, signals)
         self.journal.write("evaluation", report.step, signals=signals, training_seconds=report.training_seconds)
         samples = self._samples(report)
@@ -134,21 +190,76 @@ class RunRecord:
         self._summary["samples"] = [str(path.relative_to(self.folder)) for path in paths]
         self.write_summary()
         self._display.evaluation(report.step, signals)
+        if self.listener is not None:
+            self.listener.evaluation(report.step, signals)
         return signals["composite_tts_score"]
 
-    def before_checkpoint(self) -> None:
+    def write_steps(self) -> None:
+        """What was told so far is in the journal before anything that follows from it."""
         if not self._pending:
             return
-        names = self._pending[0][1]
-        columns = {name: [signals[name] for _, signals in self._pending] for name in names}
-        steps = [step for step, _ in self._pending]
-        self.journal.write("steps", steps[-1], steps=steps, signals=columns)
-        self._pending.clear()
+        outliers = {"outliers": self._outliers} if self._outliers else {}
+        self.journal.write("steps", self._pending[-1][0], **_columns(self._pending), **outliers)
+        self._pending, self._outliers = [], {}
 
-    def after_checkpoint(self, *, latest: Path, best: Path | None) -> None:
+    def before_checkpoint(self) -> None:
+        self.write_steps()
+
+    def after_checkpoint(self, *, latest: Path, best: Path | None, kept: Sequence[int]) -> None:
         self._summary["best_checkpoint"] = self._relative(best)
-        self.journal.write("checkpoint", self._summary["step"], path=str(latest.relative_to(self.folder)))
+        step, path = self._summary["step"], str(latest.relative_to(self.folder))
+        free, size = disk_usage(latest.parent).free, latest.stat().st_size
+        sizes: Signals = {"disk_free_bytes": float(free), "checkpoint_bytes": float(size)}
+        self.history.record(step, sizes)
+        self.journal.write("checkpoint", step, path=path, kept=list(kept), signals=sizes)
         self.journal.keep_reserve()
+        if self.listener is not None:
+            self.listener.checkpoint(step, kept, sizes)
+
+    def on_rollback(self, report: RollbackReport) -> None:
+        self.write_steps()
+        step = self._summary["step"] if report.step is None else report.step
+        self.journal.write(
+            "rolled_back", step, wanted_step=report.wanted_step, to=report.step, problems=report.problems
+        )
+        self._go_back(report.step)
+        if self.listener is not None:
+            self.listener.rolled_back(report.step)
+
+    def _go_back(self, step: int | None) -> None:
+        if step is not None:
+            self.history.forget_after(step)
+            self._summary["step"] = step
+
+    def on_arm_step(self) -> None:
+        """Written down when the race is over."""
+
+    def on_race(self, start_step: int, arms: Sequence[ArmReport]) -> int:
+        recorded = [
+            RecordedArm(arm.knobs, [(r.step, step_signals(r)) for r in arm.steps], evaluation_signals(arm.evaluation))
+            for arm in arms
+        ]
+        told = [{"knobs": dict(a.knobs), **_columns(a.steps), "evaluation": a.evaluation} for a in recorded]
+        self.journal.write("race", self._summary["step"], from_step=start_step, arms=told)
+        assert self.listener is not None, "only a listener asks for a race"
+        winner = self.listener.race(start_step, recorded)
+        self._go_back(start_step)
+        for step, signals in recorded[winner].steps:
+            self.history.record(step, signals)
+        last = arms[winner].steps[-1]
+        self.history.record(last.step, recorded[winner].evaluation)
+        self._summary |= {"step": last.step, "epoch": last.epoch}
+        return winner
+
+    def on_decision(self, kind: str, step: int, fields: Mapping[str, Any]) -> None:
+        """Take down what the listener decided, after the signals it follows from."""
+        self.write_steps()
+        self.journal.write(kind, step, **fields)
+        self._summary["phase"] = fields["phase"]
+        if verdict := fields.get("verdict"):
+            counts = self._summary["interventions"]
+            counts[verdict] = counts.get(verdict, 0) + 1
+        self._display.decision(kind, step, fields)
 
     def _relative(self, path: Path | None) -> str | None:
         return None if path is None else str(path.relative_to(self.folder))
@@ -156,8 +267,8 @@ class RunRecord:
     def finish(self, *, status: str, reason: str) -> None:
         """The last word on this run; no step is lost, and on a full disk the reserve makes room for it."""
         self.journal.release_reserve()
-        self.before_checkpoint()
-        self.journal.write("end", self._summary["step"], status=status, reason=reason)
+        self.write_steps()
+        self.journal.write("finished", self._summary["step"], status=status, reason=reason)
         self._summary |= {"status": status, "reason": reason}
         self.write_summary()
 
@@ -182,10 +293,13 @@ class RunRecord:
         os.replace(temporary, self.folder / "summary.json")
 
     def state_dict(self) -> dict[str, Any]:
-        return {"history": self.history.state_dict(), "seconds": self._display.seconds()}
+        state = {"history": self.history.state_dict(), "seconds": self._display.seconds()}
+        return state | ({} if self.listener is None else {"listener": self.listener.state_dict()})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.history.load_state_dict(state["history"])
+        if self.listener is not None and "listener" in state:
+            self.listener.load_state_dict(state["listener"])
         self._display.resume(state["seconds"])
 
     def _samples(self, report: FullEvaluation) -> list[Sample]:
@@ -219,3 +333,9 @@ class RunRecord:
         self._voicing.write_wave(wave, sample.audio)
         save_png(sample.picture, picture)
         return wave, picture
+
+
+def _columns(steps: Sequence[tuple[int, Signals]]) -> dict[str, Any]:
+    """Signals of several steps, a list each."""
+    names = steps[0][1] if steps else ()
+    return {"steps": [step for step, _ in steps], "signals": {name: [s[name] for _, s in steps] for name in names}}

@@ -19,8 +19,13 @@ from monitoring.score import composite_tts_score
 GATE_TOLERANCE_FRAMES = 5
 """A gate may open this far from the true end; at least two decoder steps where those are longer."""
 
+GATE_THRESHOLDS = tuple(round(0.05 * i, 2) for i in range(1, 20))
+
 CUT_OFF_SHARE = 0.8
 """A decode with fewer steps than tokens was cut off if it lasted less than this share of its recording."""
+
+OUTLIER_RATIO = 5.0
+"""An utterance stands out when its loss is this many times the median of its batch."""
 
 HISTORY_POINTS = 2_000
 """Points kept of each signal: two usual intervals between evaluations, and little beside a checkpoint's weights."""
@@ -35,6 +40,12 @@ class StepReport(Protocol):
     def step(self) -> int: ...
     @property
     def epoch(self) -> int: ...
+    @property
+    def utterance_ids(self) -> Sequence[str]: ...
+    @property
+    def utterance_losses(self) -> Sequence[float]:
+        """How badly each utterance was spoken, NaN included; none after running out of memory."""
+
     @property
     def mel_loss(self) -> float | None: ...
     @property
@@ -64,6 +75,10 @@ class StepReport(Protocol):
     @property
     def nonfinite_steps(self) -> int:
         """How many steps of the run so far were not finite."""
+
+    @property
+    def out_of_memory_steps(self) -> int:
+        """How many steps of the run so far did not fit into memory."""
 
 
 class DecodeReport(Protocol):
@@ -128,7 +143,25 @@ def step_signals(report: StepReport) -> Signals:
         "data_wait_share": _finite(report.data_wait_share),
         "memory_bytes": float(report.memory_bytes),
         "nonfinite_steps": float(report.nonfinite_steps),
+        "out_of_memory_steps": float(report.out_of_memory_steps),
+        "outlier_utterances": float(len(outlier_utterances(report))),
     }
+
+
+def outlier_utterances(report: StepReport) -> dict[str, float | None]:
+    """Utterances whose loss stands out of their batch, as a multiple of its median; None: the loss is not finite.
+
+    Nobody stands out of a batch in which no loss is finite: then it is the model that is broken.
+    """
+    finite = [loss for loss in report.utterance_losses if math.isfinite(loss)]
+    if not finite:
+        return {}
+    middle = statistics.median(finite)
+    ratios = {
+        id_: loss / middle if math.isfinite(loss) and middle > 0 else None
+        for id_, loss in zip(report.utterance_ids, report.utterance_losses, strict=True)
+    }
+    return {id_: ratio for id_, ratio in ratios.items() if ratio is None or ratio >= OUTLIER_RATIO}
 
 
 def evaluation_signals(report: EvaluationReport) -> Signals:
@@ -138,6 +171,7 @@ def evaluation_signals(report: EvaluationReport) -> Signals:
         **_alignment_signals([measure_alignment(decode.forced_attention) for decode in decodes]),
         "free_diagonality": _mean(map(free_diagonality, decodes)),
         **_gate_signals(decodes),
+        "calibrated_gate_threshold": calibrated_gate_threshold(decodes),
         "stop_rate": _mean(float(decode.stopped) for decode in decodes),
         "length_ratio": _mean(_length_ratio(decode) for decode in decodes),
         "mel_distance": _mean(mel_distance(decode.free_mel, decode.recorded_mel) for decode in decodes),
@@ -180,14 +214,25 @@ def _gate_signals(decodes: Sequence[DecodeReport]) -> Signals:
     }
 
 
-def gate_verdict(decode: DecodeReport) -> str | None:
+def calibrated_gate_threshold(decodes: Sequence[DecodeReport]) -> float | None:
+    """The threshold with which most gates would open at the true end; of several, the middle one."""
+    counts = {
+        threshold: sum(gate_verdict(decode, threshold) == "gate_accuracy" for decode in decodes)
+        for threshold in GATE_THRESHOLDS
+    }
+    most = max(counts.values())
+    best = [threshold for threshold, count in counts.items() if count == most]
+    return best[len(best) // 2] if most else None
+
+
+def gate_verdict(decode: DecodeReport, threshold: float | None = None) -> str | None:
     """Name the signal this utterance's teacher-forced gate counts for; None when the gate is not finite.
 
     The end the gate names is the last frame of the first step that exceeds the threshold; never is an overrun.
     """
     if not np.isfinite(decode.forced_gate).all():
         return None
-    opened = np.flatnonzero(decode.forced_gate > decode.gate_threshold)
+    opened = np.flatnonzero(decode.forced_gate > (decode.gate_threshold if threshold is None else threshold))
     if opened.size == 0:
         return "gate_overrun"
     frames_late = (int(opened[0]) + 1) * decode.n_frames_per_step - decode.recorded_mel.shape[1]
@@ -243,6 +288,18 @@ class SignalHistory:
     def series(self, name: str) -> list[tuple[int, float | None]]:
         """Return the kept points of one signal, oldest first; none for a signal never recorded."""
         return list(self._series.get(name, ()))
+
+    def since(self, name: str, first_step: int) -> list[tuple[int, float]]:
+        """Return the known values of one signal from a step on, oldest first."""
+        series = self._series.get(name, ())
+        window = takewhile(lambda point: point[0] >= first_step, reversed(series))
+        return [(step, value) for step, value in window if value is not None][::-1]
+
+    def forget_after(self, step: int) -> None:
+        """Drop all points after a step: training went back to it."""
+        for series in self._series.values():
+            while series and series[-1][0] > step:
+                series.pop()
 
     def log_statistics(self, name: str, window_steps: int) -> LogStatistics | None:
         """Summarise the logarithm of a signal over its last `window_steps` steps; None without a positive value."""

@@ -13,6 +13,64 @@ from hparams import UserError
 DEFAULT_CONFIG = Path(__file__).with_name("config.yaml")
 
 
+class Section(BaseModel):
+    """A part of the settings: unknown names are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class QualityControl(Section):
+    """Below a threshold something is wrong, at a target all is well."""
+
+    attention_diagonality_threshold: float = Field(0.3, ge=0, le=1)
+    attention_diagonality_target: float = Field(0.7, ge=0, le=1)
+    gate_accuracy_threshold: float = Field(0.7, ge=0, le=1)
+    gate_accuracy_target: float = Field(0.8, ge=0, le=1)
+    gradient_norm_threshold: float = Field(10.0, gt=0)
+    gradient_norm_target: float = Field(10.0, gt=0)
+    loss_target: float = Field(1.0, gt=0)
+
+
+class PhaseTargets(Section):
+    """What a phase makes of the recipe's schedules; shares multiply them."""
+
+    learning_rate_share: float = Field(1.0, gt=0, le=1)
+    grad_clip_share: float = Field(1.0, gt=0, le=1)
+    guide_weight_share: float = Field(1.0, ge=0, le=4)
+    guide_sigma_share: float = Field(1.0, gt=0, le=4)
+    hold_schedules: bool = False
+    rollbacks: bool = True
+    latest_epoch: int | None = Field(None, ge=1)
+
+
+class Phases(Section):
+    """The stages of a training, in their order."""
+
+    pre_alignment: PhaseTargets = PhaseTargets(hold_schedules=True, latest_epoch=500)
+    alignment: PhaseTargets = PhaseTargets(latest_epoch=2000)
+    quality: PhaseTargets = PhaseTargets(latest_epoch=3000)
+    fine_tuning: PhaseTargets = PhaseTargets(learning_rate_share=0.5)
+
+
+class Supervision(Section):
+    """How much the supervisor may do; an evaluation is the time between two of them."""
+
+    intervention_budget: int = Field(20, ge=0)
+    work_budget: float = Field(2.0, ge=1)
+    largest_step_factor: float = Field(2.0, gt=1, le=2)
+    cooldown_evaluations: float = Field(1.0, gt=0)
+    follow_up_evaluations: int = Field(2, ge=1)
+    strong_checks: bool = True
+    quarantine_share: float = Field(0.2, ge=0, le=1)
+
+
+class WatchdogSettings(Section):
+    """When a silent training is taken for stuck: otherwise learnt from how long its work takes."""
+
+    least_patience_seconds: float = Field(120.0, gt=0)
+    start_patience_seconds: float = Field(7200.0, gt=0)
+
+
 class Settings(BaseModel):
     """smart_tuner/config.yaml shows all of them with these defaults."""
 
@@ -21,6 +79,10 @@ class Settings(BaseModel):
     hparams: dict[str, Any] = Field(default_factory=dict)
     tensorboard: bool = True
     progress_every_seconds: float = Field(10.0, gt=0)
+    watchdog: WatchdogSettings = WatchdogSettings()
+    quality_control: QualityControl = QualityControl()
+    phases: Phases = Phases()
+    supervision: Supervision = Supervision()
 
 
 def load_settings(path: Path) -> Settings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from corpus.utterances import Utterance
 from hparams import HParams
 from models.tacotron2 import Tacotron2
 from training.evaluation import Sentence
-from training.reports import EvaluationReport, StepReport
+from training.reports import ArmReport, EvaluationReport, RollbackReport, StepReport
 from training.trainer import EnhancedTrainer, TrainingData
 
 N_MEL = 6
@@ -91,10 +92,16 @@ class MemoryWatcher:
         self.events: list[str] = []
         self.checkpoints: list[tuple[Path, Path | None]] = []
         self.restored: dict[str, Any] | None = None
+        self.rollbacks: list[RollbackReport] = []
+        self.races: list[list[ArmReport]] = []
+        self.winner = 0
 
     def on_step(self, report: StepReport) -> None:
         self.steps.append(report)
         self.events.append(f"step {report.step}")
+
+    def before_evaluation(self) -> None:
+        self.events.append("before evaluation")
 
     def on_evaluation(self, report: EvaluationReport) -> float | None:
         self.evaluations.append(report)
@@ -104,9 +111,21 @@ class MemoryWatcher:
     def before_checkpoint(self) -> None:
         self.events.append("before checkpoint")
 
-    def after_checkpoint(self, *, latest: Path, best: Path | None) -> None:
+    def after_checkpoint(self, *, latest: Path, best: Path | None, kept: Sequence[int]) -> None:
         self.checkpoints.append((latest, best))
         self.events.append("after checkpoint")
+
+    def on_rollback(self, report: RollbackReport) -> None:
+        self.rollbacks.append(report)
+        self.events.append(f"rollback to {report.step}")
+
+    def on_arm_step(self) -> None:
+        self.events.append("arm step")
+
+    def on_race(self, start_step: int, arms: Sequence[ArmReport]) -> int:
+        self.races.append(list(arms))
+        self.events.append(f"race from {start_step}")
+        return self.winner
 
     def state_dict(self) -> dict[str, Any]:
         return {"n_steps": len(self.steps)}

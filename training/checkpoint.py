@@ -18,7 +18,7 @@ import torch
 from corpus.atomic_file import replacing
 from hparams import UserError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 NAME = re.compile(r"step-(?P<step>\d{8})-(?P<checksum>[0-9a-f]{16})\.pt")
 
 # What torch raises on files that are no checkpoints, found by feeding it damaged ones.

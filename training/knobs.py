@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 
 from hparams import HParams
 from models.interface import LossKnobs
-from training.schedule import planned_guide_weight
+from training.schedule import RECIPE_PLAN, PhasePlan, planned_guide_weight
 
 
 @dataclass
@@ -17,16 +17,49 @@ class Knobs:
     guide_weight_multiplier: float
     guide_sigma: float
     gate_positive_weight: float
+    gate_threshold: float
     grad_clip_thresh: float
+    micro_batches: float = 1.0  # parts a batch is computed in, when it does not fit into memory
+    batches_per_update: float = 1.0
 
     @staticmethod
     def from_hparams(hparams: HParams) -> Knobs:
-        return Knobs(1.0, 1.0, hparams.guide_sigma, hparams.gate_positive_weight, hparams.grad_clip_thresh)
+        return Knobs(
+            learning_rate_multiplier=1.0,
+            guide_weight_multiplier=1.0 if hparams.guide_loss_weight else 0.0,
+            guide_sigma=hparams.guide_sigma,
+            gate_positive_weight=hparams.gate_positive_weight,
+            gate_threshold=hparams.gate_threshold,
+            grad_clip_thresh=hparams.grad_clip_thresh,
+        )
 
-    def for_losses(self, step: int, hparams: HParams) -> LossKnobs:
-        """What the losses need of the knobs at this step."""
-        guide_weight = planned_guide_weight(step, hparams) * self.guide_weight_multiplier
-        return LossKnobs(guide_weight, self.guide_sigma, self.gate_positive_weight)
+    def for_losses(self, schedule_step: int, hparams: HParams, plan: PhasePlan = RECIPE_PLAN) -> LossKnobs:
+        """What the losses need of the knobs at this step of the schedules."""
+        weight = planned_guide_weight(schedule_step, hparams) * self.guide_weight_multiplier * plan.guide_weight_share
+        return LossKnobs(weight, self.guide_sigma * plan.guide_sigma_share, self.gate_positive_weight)
 
 
 KNOB_NAMES = tuple(field.name for field in fields(Knobs))
+RECIPE_FIELDS = {"learning_rate_multiplier": "learning_rate", "guide_weight_multiplier": "guide_loss_weight"}
+"""The setting that a knob multiplies; the others bear the name of theirs."""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How far a knob may be turned; `first` is where one that is switched off begins."""
+
+    low: float
+    high: float
+    first: float | None = None
+
+
+KNOB_BOUNDS = {
+    "learning_rate_multiplier": Bounds(1 / 256, 256),
+    "guide_weight_multiplier": Bounds(0, 8, first=0.25),
+    "guide_sigma": Bounds(0.05, 1),
+    "gate_positive_weight": Bounds(0.1, 1000),
+    "gate_threshold": Bounds(0.05, 0.95),
+    "grad_clip_thresh": Bounds(0.01, 1000),
+    "micro_batches": Bounds(1, 64),
+    "batches_per_update": Bounds(1, 16),
+}

@@ -17,6 +17,7 @@ class StepReport:
     step: int
     epoch: int
     utterance_ids: tuple[str, ...]
+    utterance_losses: tuple[float, ...]  # one an utterance, NaN included; none after running out of memory
     mel_loss: float | None
     gate_loss: float | None
     guide_loss: float | None
@@ -28,6 +29,7 @@ class StepReport:
     data_wait_share: float
     memory_bytes: int
     nonfinite_steps: int
+    out_of_memory_steps: int
 
 
 @dataclass(frozen=True)
@@ -71,10 +73,32 @@ class EvaluationReport:
     sentences: Sequence[SentenceReport]
 
 
+@dataclass(frozen=True)
+class RollbackReport:
+    """Training went back to a checkpoint (None: none could be read); `problems` say what was wrong with newer ones."""
+
+    wanted_step: int
+    step: int | None
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ArmReport:
+    """One contender of a race from the same checkpoint on the same data."""
+
+    knobs: dict[str, float]
+    steps: tuple[StepReport, ...]
+    evaluation: EvaluationReport
+
+
 class Watcher(Protocol):
     """Someone who is told of every step and evaluation, and whose memory is kept in the checkpoints."""
 
     def on_step(self, report: StepReport) -> None: ...
+
+    def before_evaluation(self) -> None:
+        """Held-out utterances are going to be decoded, which takes longer than a step."""
+        ...
 
     def on_evaluation(self, report: EvaluationReport) -> float | None:
         """Returns the score that decides which checkpoint is best."""
@@ -84,8 +108,18 @@ class Watcher(Protocol):
         """What was told so far is to be on disk before the checkpoint that counts on it."""
         ...
 
-    def after_checkpoint(self, *, latest: Path, best: Path | None) -> None:
-        """A checkpoint was written; these are the newest and the best there are."""
+    def after_checkpoint(self, *, latest: Path, best: Path | None, kept: Sequence[int]) -> None:
+        """A checkpoint was written; these are the newest and the best there are, and the steps of all."""
+        ...
+
+    def on_rollback(self, report: RollbackReport) -> None: ...
+
+    def on_arm_step(self) -> None:
+        """A contender of a race did a step, which is none of the run yet."""
+        ...
+
+    def on_race(self, start_step: int, arms: Sequence[ArmReport]) -> int:
+        """Returns which arm training goes on with."""
         ...
 
     def state_dict(self) -> dict[str, Any]: ...

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,17 @@ import torch
 
 from corpus.batches import Batch, BatchLoader
 from hparams import HParams
-from models.interface import Losses, LossKnobs
+from models.interface import LossKnobs
 from models.tacotron2 import Tacotron2
 from training.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
 from training.compatibility import foreign_step, optimizer_fits
 from training.evaluation import Sentence, evaluate_utterances, measuring, speak
-from training.knobs import Knobs
+from training.knobs import RECIPE_FIELDS, Knobs
 from training.precision import Precision
 from training.reports import EvaluationReport, StepReport, Watcher
-from training.schedule import planned_learning_rate
+from training.schedule import Clock, PhasePlan, planned_learning_rate
+from training.steering import Steering
+from training.update import Learner, Updated, is_out_of_memory, split_batch
 from training.voice import save_voice
 
 UPDATE_RATIO_EVERY = 10  # steps; measuring it needs a copy of all weights
@@ -48,6 +50,7 @@ class Progress:
     batch: int = 0
     seconds: float = 0.0
     nonfinite_steps: int = 0
+    out_of_memory_steps: int = 0
     evaluated_step: int = -1
     best_step: int | None = None
     best_score: float | None = None
@@ -75,19 +78,26 @@ class EnhancedTrainer:
         watcher: Watcher,
         device: torch.device,
     ) -> None:
-        self.model, self.data, self.hparams = model.to(device), data, hparams
+        self.learner, self.data, self.hparams = Learner(model, hparams, device), data, hparams
         self.folder, self.watcher, self.device = folder, watcher, device
         self.knobs, self.progress = Knobs.from_hparams(hparams), Progress()
-        self.precision = Precision(hparams.precision, device)
-        self.optimizer = torch.optim.Adam(
-            self.model.parameters(),
-            lr=hparams.learning_rate,
-            betas=(0.9, hparams.adam_beta2),
-            weight_decay=hparams.weight_decay,
-            fused=True,
-        )
+        self.clock, self.plan = Clock(), PhasePlan()
+        self.keep_checkpoints = hparams.keep_checkpoints
+        self.steering = Steering(self)
         self._process = psutil.Process()
         self._unsaved = True
+
+    @property
+    def model(self) -> Tacotron2:
+        return self.learner.model
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        return self.learner.optimizer
+
+    @property
+    def precision(self) -> Precision:
+        return self.learner.precision
 
     def fit(self, limits: Limits) -> str:
         """Train until the epochs or a limit are reached; ends evaluated and saved. Returns why it ended."""
@@ -106,22 +116,36 @@ class EnhancedTrainer:
                     return reason
             finally:
                 batches.close()
-            self.progress.epoch, self.progress.batch = self.progress.epoch + 1, 0
+            if self.steering.wants_attention:
+                self.steering.carry_out_deferred()
+            else:
+                self.progress.epoch, self.progress.batch = self.progress.epoch + 1, 0
         return "epochs"
 
     def _run_epoch(self, batches: Iterator[Batch], limits: Limits) -> str | None:
-        while True:
+        """Until the epoch, a limit or an order that changes where the data goes on."""
+        while not self.steering.wants_attention:
             if reason := self._limit_reached(limits):
                 return reason
             started = time.perf_counter()
-            batch = next(batches, None)
-            if batch is None:
+            batch = self.steering.batch_to_rerun() or self._next_batches(batches)
+            if not batch:
                 return None
-            self.watcher.on_step(self.train_step(batch, started=started))
-            if self.progress.step % self.hparams.iters_per_evaluation == 0:
-                self.evaluate()
-            if self.progress.step % self.hparams.iters_per_checkpoint == 0 and self._unsaved:
-                self.save()
+            self.watcher.on_step(self.train_step(*batch, started=started))
+            self.steering.require_answer_to_out_of_memory()
+            if self.steering.end is None:
+                self._evaluate_and_save_when_due()
+        return self.steering.end
+
+    def _next_batches(self, batches: Iterator[Batch]) -> tuple[Batch, ...]:
+        return tuple(islice(batches, int(self.knobs.batches_per_update)))
+
+    def _evaluate_and_save_when_due(self) -> None:
+        step = self.progress.step
+        if step % self.hparams.iters_per_evaluation == 0 and not self.steering.wants_attention:
+            self.evaluate()
+        if step % self.hparams.iters_per_checkpoint == 0 and self._unsaved and not self.steering.wants_attention:
+            self.save()
 
     def _limit_reached(self, limits: Limits) -> str | None:
         if limits.stop is not None:
@@ -132,76 +156,73 @@ class EnhancedTrainer:
             return "max_minutes"
         return None
 
-    def train_step(self, batch: Batch, *, started: float | None = None) -> StepReport:
-        """One batch forward, backward and, if all is finite, one update; `started` is when waiting for it began."""
+    def train_step(self, *batches: Batch, started: float | None = None) -> StepReport:
+        """Forward, backward and, if all is finite, one update; `started` is when waiting for the data began."""
         loaded = time.perf_counter()
         started = loaded if started is None else started
         self.progress.step += 1
-        self.progress.batch += 1
+        self.progress.batch = batches[-1].number + 1
         self._unsaved = True
-        learning_rate = planned_learning_rate(self.progress.step, self.hparams) * self.knobs.learning_rate_multiplier
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
-        losses, norm, update_ratio = self._update(batch.to(self.device))
-        values = {name: None if norm is None else float(value.detach()) for name, value in losses.parts.items()}
-        self.progress.nonfinite_steps += norm is None
+        learning_rate = self._turn_clock()
+        self.steering.remember_place(batches)
+        updated = self._update(batches)
         seconds = time.perf_counter() - started
         self.progress.seconds += seconds
+        return self._report(batches, updated, learning_rate, seconds=seconds, waited=loaded - started)
+
+    def _turn_clock(self) -> float:
+        """Sets and returns this step's learning rate."""
+        step = self.progress.step
+        if self.plan.hold_schedules:
+            self.clock.hold(step, self.hparams)
+        rate = planned_learning_rate(self.clock.schedule_step(step), self.hparams) * self.clock.warmth(step)
+        rate *= self.knobs.learning_rate_multiplier * self.plan.learning_rate_share
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        return rate
+
+    def _update(self, batches: Sequence[Batch]) -> Updated | None:
+        """None: it did not fit into memory, and nothing was changed."""
+        chunks = [chunk for batch in batches for chunk in split_batch(batch, int(self.knobs.micro_batches))]
+        clip = self.knobs.grad_clip_thresh * self.plan.grad_clip_share
+        measure = self.progress.step % UPDATE_RATIO_EVERY == 0
+        try:
+            updated = self.learner.update(chunks, self._loss_knobs(), clip=clip, measure_ratio=measure)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            self.progress.out_of_memory_steps += 1
+            self.steering.out_of_memory(error, batches)
+            return None
+        self.progress.nonfinite_steps += updated.gradient_norm is None
+        return updated
+
+    def _report(
+        self, batches: Sequence[Batch], updated: Updated | None, learning_rate: float, *, seconds: float, waited: float
+    ) -> StepReport:
+        is_finite = updated is not None and updated.gradient_norm is not None
+        losses = updated.losses if updated is not None and is_finite else {}
         return StepReport(
             step=self.progress.step,
             epoch=self.progress.epoch,
-            utterance_ids=batch.ids,
-            mel_loss=values["mel_loss"],
-            gate_loss=values["gate_loss"],
-            guide_loss=values["guide_loss"],
-            total_loss=values["total_loss"],
-            gradient_norm=norm,
+            utterance_ids=tuple(id_ for batch in batches for id_ in batch.ids),
+            utterance_losses=updated.utterance_losses if updated else (),
+            mel_loss=losses.get("mel_loss"),
+            gate_loss=losses.get("gate_loss"),
+            guide_loss=losses.get("guide_loss"),
+            total_loss=losses.get("total_loss"),
+            gradient_norm=updated.gradient_norm if updated else None,
             learning_rate=learning_rate,
-            update_ratio=update_ratio,
-            frames_per_second=int(batch.mel_lengths.sum()) / seconds,
-            data_wait_share=(loaded - started) / seconds,
+            update_ratio=updated.update_ratio if updated else None,
+            frames_per_second=sum(int(batch.mel_lengths.sum()) for batch in batches) / seconds,
+            data_wait_share=waited / seconds,
             memory_bytes=self._memory_bytes(),
             nonfinite_steps=self.progress.nonfinite_steps,
+            out_of_memory_steps=self.progress.out_of_memory_steps,
         )
 
-    def _update(self, batch: Batch) -> tuple[Losses, float | None, float | None]:
-        """Losses, gradient norm before clipping (None: not finite, nothing was changed), relative update."""
-        self.model.train()
-        self.optimizer.zero_grad(set_to_none=True)
-        statistics = [buffer.clone() for buffer in self.model.buffers()]
-        with self.precision.autocast():
-            losses = self.model.losses(self.model(batch), batch, self._loss_knobs())
-        norm = self._backward(losses)
-        if norm is None:
-            for buffer, before in zip(self.model.buffers(), statistics, strict=True):
-                buffer.copy_(before)
-            return losses, None, None
-        return losses, norm, self._step_optimizer()
-
-    def _backward(self, losses: Losses) -> float | None:
-        if not math.isfinite(float(losses.total.detach())):
-            return None
-        self.precision.scale(losses.total).backward()
-        self.precision.unscale(self.optimizer)
-        norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.knobs.grad_clip_thresh))
-        if not math.isfinite(norm):
-            self.precision.skipped()
-            return None
-        return norm
-
-    def _step_optimizer(self) -> float | None:
-        measure = self.progress.step % UPDATE_RATIO_EVERY == 0
-        parameters = list(self.model.parameters())
-        before = [p.detach().clone() for p in parameters] if measure else []
-        self.precision.step(self.optimizer)
-        if not measure:
-            return None
-        change = torch.stack([(p.detach() - b).square().sum() for p, b in zip(parameters, before, strict=True)]).sum()
-        size = torch.stack([b.square().sum() for b in before]).sum()
-        return float((change / size).sqrt())
-
     def _loss_knobs(self) -> LossKnobs:
-        return self.knobs.for_losses(self.progress.step, self.hparams)
+        return self.knobs.for_losses(self.clock.schedule_step(self.progress.step), self.hparams, self.plan)
 
     def _memory_bytes(self) -> int:
         if self.device.type == "cuda":
@@ -211,7 +232,8 @@ class EnhancedTrainer:
     def validate(self) -> EvaluationReport:
         """Held-out losses and decodes with the present weights; changes nothing."""
         with measuring(self.model, self.hparams.seed), self.precision.autocast():
-            losses, decodes = evaluate_utterances(self.model, self.data.held_out, self.hparams, self._loss_knobs())
+            hparams = self.hparams.model_copy(update={"gate_threshold": self.knobs.gate_threshold})
+            losses, decodes = evaluate_utterances(self.model, self.data.held_out, hparams, self._loss_knobs())
             sentences = speak(self.model, self.data.sentences, self.hparams.batch_size)
         return EvaluationReport(
             self.progress.step, self.progress.epoch, round(self.progress.seconds, 3), losses, decodes, sentences
@@ -219,6 +241,7 @@ class EnhancedTrainer:
 
     def evaluate(self) -> None:
         """Validate, tell the watcher, and keep a checkpoint when the score is the best so far."""
+        self.watcher.before_evaluation()
         score = self.watcher.on_evaluation(self.validate())
         self.progress.evaluated_step = self.progress.step
         self._unsaved = True
@@ -231,9 +254,10 @@ class EnhancedTrainer:
     def write_voice(self) -> Path:
         """The best checkpoint (without one: the present weights) as one portable file."""
         path, best = self.folder / "voice.safetensors", self.best_checkpoint()
-        weights = self.model.state_dict() if best is None else load_checkpoint(best)["model"]
-        step = self.progress.step if best is None or self.progress.best_step is None else self.progress.best_step
-        save_voice(path, weights, self.hparams, symbols=self.data.symbols, step=step)
+        state = self.state_dict() if best is None else load_checkpoint(best)
+        step, threshold = int(state["progress"]["step"]), float(state["knobs"]["gate_threshold"])
+        hparams = self.hparams.model_copy(update={"gate_threshold": threshold})
+        save_voice(path, state["model"], hparams, symbols=self.data.symbols, step=step)
         return path
 
     def save(self) -> Path:
@@ -241,11 +265,12 @@ class EnhancedTrainer:
         path = save_checkpoint(
             self.folder / "checkpoints",
             self.state_dict(),
-            keep=self.hparams.keep_checkpoints,
+            keep=self.keep_checkpoints,
             best_step=self.progress.best_step,
         )
         self._unsaved = False
-        self.watcher.after_checkpoint(latest=path, best=self.best_checkpoint())
+        kept = [saved.step for saved in list_checkpoints(self.folder / "checkpoints")]
+        self.watcher.after_checkpoint(latest=path, best=self.best_checkpoint(), kept=kept)
         return path
 
     def best_checkpoint(self) -> Path | None:
@@ -262,6 +287,8 @@ class EnhancedTrainer:
             "precision": self.precision.state_dict(),
             "progress": asdict(self.progress),
             "knobs": asdict(self.knobs),
+            "clock": asdict(self.clock),
+            "left_out": sorted(self.data.train.left_out),
             "hparams": self.hparams.model_dump(mode="json"),
             "symbols": list(self.data.symbols),
             "data_fingerprint": self.data.fingerprint,
@@ -278,8 +305,13 @@ class EnhancedTrainer:
     def _take_over_settings(self, state: dict[str, Any]) -> None:
         """Knobs stay where they were turned, unless the recipe was changed: then it says where they start."""
         before, now = state["hparams"], self.hparams.model_dump()
-        kept = {name: value for name, value in state["knobs"].items() if before.get(name) == now.get(name)}
+        kept = {
+            name: value
+            for name, value in state["knobs"].items()
+            if before.get(RECIPE_FIELDS.get(name, name)) == now.get(RECIPE_FIELDS.get(name, name))
+        }
         self.knobs = replace(self.knobs, **kept)
+        self.model.decoder.gate_threshold = self.knobs.gate_threshold
 
     def _load_optimizer(self, saved: dict[str, Any]) -> None:
         """Its moments; the settings stay those of the recipe."""
@@ -288,17 +320,23 @@ class EnhancedTrainer:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on exactly where `state_dict` was taken; with other data the current epoch starts anew."""
+        self.go_back(state)
+        self._take_over_settings(state)
+        if state["data_fingerprint"] != self.data.fingerprint:
+            self.progress.batch = 0
+        self.watcher.load_state_dict(state["watcher"])
+
+    def go_back(self, state: dict[str, Any]) -> None:
+        """All of a state but what others remember of it: weights, optimizer, schedules, random numbers, data order."""
         self.model.load_state_dict(state["model"])
         self._load_optimizer(state["optimizer"])
         self.precision.load_state_dict(state["precision"])
         self.progress = Progress(**state["progress"])
         if self.best_checkpoint() is None:  # a run that branches off another has not that one's best
             self.progress.best_step = self.progress.best_score = None
-        self._take_over_settings(state)
-        if state["data_fingerprint"] != self.data.fingerprint:
-            self.progress.batch = 0
+        self.clock = Clock(**state["clock"])
+        self.data.train.left_out |= {(epoch, number) for epoch, number in state["left_out"]}
         torch.set_rng_state(state["random"]["cpu"])
         if self.device.type == "cuda" and len(state["random"]["cuda"]) == torch.cuda.device_count():
             torch.cuda.set_rng_state_all(state["random"]["cuda"])
-        self.watcher.load_state_dict(state["watcher"])
         self._unsaved = False

@@ -63,7 +63,9 @@ def load_voice(path: Path, *overrides: dict[str, Any]) -> Voice:
 def _from_checkpoint(path: Path, overrides: tuple[dict[str, Any], ...]) -> Voice:
     state = load_checkpoint(path)
     require_own(path, state, VOICE_PARTS)
-    origin = Origin(path, state["hparams"], tuple(state["symbols"]))
+    knobs = state.get("knobs", {})  # the gate's threshold may have been calibrated while training
+    calibrated = {name: knobs[name] for name in ("gate_threshold",) if name in knobs}
+    origin = Origin(path, state["hparams"] | calibrated, tuple(state["symbols"]))
     return _build(origin, state, overrides, step=int(state["progress"]["step"]))
 
 

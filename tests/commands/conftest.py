@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import train_enhanced
-from tests.commands.program import Program, good_clips, tiny, write_metadata
+from tests.commands.program import UNWATCHED, Program, good_clips, tiny, write_metadata
 
 
 @pytest.fixture(scope="session")
@@ -23,7 +23,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def finished_output(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An output folder with a finished run of 4 steps; not to be written to."""
     output = tmp_path_factory.mktemp("finished")
-    arguments = ["--data", str(data), "--output", str(output), "--run_name", "run", *tiny()]
+    arguments = ["--data", str(data), "--output", str(output), "--run_name", "run", *UNWATCHED, *tiny()]
     assert train_enhanced.main(arguments) == 0
     return output
 

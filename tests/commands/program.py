@@ -23,6 +23,7 @@ from monitoring.journal import read as read_journal
 from training.checkpoint import list_checkpoints
 
 PROGRAM = Path(train_enhanced.__file__)
+UNWATCHED = ("--watchdog", "off")
 RATE = 16_000
 TINY: dict[str, Any] = {
     "text_frontend": "graphemes",
@@ -80,7 +81,7 @@ class Program:
 
     def __call__(self, *arguments: object) -> Outcome:
         self._capsys.readouterr()
-        code = train_enhanced.main(["--output", str(self.output), *map(str, arguments)])
+        code = train_enhanced.main(["--output", str(self.output), *UNWATCHED, *map(str, arguments)])
         said = self._capsys.readouterr()
         return Outcome(code, said.out, said.err)
 
@@ -95,7 +96,7 @@ class Program:
 
     def start(self, data: Path, *arguments: object, run: str = "run", **changes: Any) -> subprocess.Popen[str]:
         """A training in a process of its own."""
-        options = ["--output", str(self.output), "--data", str(data), "--run_name", run, *tiny(**changes)]
+        options = ["--output", str(self.output), "--data", str(data), "--run_name", run, *UNWATCHED, *tiny(**changes)]
         return start([*options, *map(str, arguments)])
 
 

@@ -72,7 +72,7 @@ def test_a_disk_that_fills_up_fails_the_run_and_costs_nothing_else(
     assert outcome.code == 1, outcome.out
     assert outcome.err == ""
     assert "make room and run the same command again" in outcome.out
-    assert journal(run)[-1]["kind"] == "end"
+    assert journal(run)[-1]["kind"] == "finished"
     assert (journal(run)[-1]["status"], summary(run)["status"]) == ("failed", "failed")
     assert "disk full" in summary(run)["reason"]
     assert load_checkpoint(newest(run))["progress"]["step"] >= 3

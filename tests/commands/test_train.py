@@ -52,7 +52,7 @@ def test_the_run_folder_holds_what_it_promises(run: Path) -> None:
     hparams = json.loads((run / "hparams.json").read_text(encoding="utf-8"))
     assert hparams["decoder_rnn_dim"] == TINY["decoder_rnn_dim"]
     assert [record["kind"] for record in journal(run)][0] == "started"
-    assert journal(run)[-1]["kind"] == "end"
+    assert journal(run)[-1]["kind"] == "finished"
     assert load_voice(run / "voice.safetensors").hparams.model_dump(mode="json") == hparams
     assert list((run / "tensorboard").glob("events*"))
     assert {path.suffix for path in (run / "samples").iterdir()} == {".wav", ".png"}

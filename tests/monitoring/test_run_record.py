@@ -93,11 +93,14 @@ def test_a_sample_that_is_not_finite_is_skipped_by_name(record: RunRecord, tmp_p
 
 def test_the_end_is_the_last_word(record: RunRecord, tmp_path: Path) -> None:
     record.on_step(Step())
-    record.after_checkpoint(latest=tmp_path / "checkpoints" / "x.pt", best=tmp_path / "checkpoints" / "y.pt")
+    latest = tmp_path / "checkpoints" / "x.pt"
+    latest.parent.mkdir()
+    latest.write_bytes(b"weights")
+    record.after_checkpoint(latest=latest, best=tmp_path / "checkpoints" / "y.pt", kept=[7])
     assert record.is_running
     record.finish(status="finished", reason="epochs")
     assert not record.is_running
-    assert [r["kind"] for r in read(tmp_path / "journal.jsonl")] == ["checkpoint", "steps", "end"]
+    assert [r["kind"] for r in read(tmp_path / "journal.jsonl")] == ["checkpoint", "steps", "finished"]
     ended = summary(tmp_path)
     assert (ended["status"], ended["reason"], ended["step"]) == ("finished", "epochs", 7)
     assert ended["best_checkpoint"] == "checkpoints/y.pt"

@@ -49,6 +49,9 @@ class Step:
     data_wait_share: float = 0.01
     memory_bytes: int = 2**33
     nonfinite_steps: int = 2
+    out_of_memory_steps: int = 0
+    utterance_ids: tuple[str, ...] = ("a", "b", "c")
+    utterance_losses: tuple[float, ...] = (1.0, 1.1, 0.9)
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,8 @@ def test_step_signals_carry_every_number_of_the_report() -> None:
         "data_wait_share": 0.01,
         "memory_bytes": 2**33,
         "nonfinite_steps": 2,
+        "out_of_memory_steps": 0,
+        "outlier_utterances": 0,
     }
 
 
@@ -112,6 +117,7 @@ def test_a_perfect_evaluation() -> None:
         ("focus", "path_ratio", "coverage", "diagonality", "free_diagonality", "gate_accuracy", "stop_rate"), 1.0
     )
     expected |= {"length_ratio": 1.0, "gate_premature": 0.0, "gate_overrun": 0.0, "mel_distance": 0.0}
+    expected |= {"calibrated_gate_threshold": 0.5}
     expected |= {"val_mel_loss": 0.5, "val_total_loss": 0.75, "composite_tts_score": 1.0}
     assert signals == expected
 

@@ -30,6 +30,9 @@ class Step:
     data_wait_share: float = 0.01
     memory_bytes: int = 2**20
     nonfinite_steps: int = 0
+    out_of_memory_steps: int = 0
+    utterance_ids: tuple[str, ...] = ("a",)
+    utterance_losses: tuple[float, ...] = (1.0,)
 
 
 @dataclass(frozen=True)

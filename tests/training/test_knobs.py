@@ -22,7 +22,10 @@ def test_knobs_start_where_the_person_set_them() -> None:
         "guide_weight_multiplier": 1.0,
         "guide_sigma": 0.3,
         "gate_positive_weight": 5.0,
+        "gate_threshold": 0.5,
         "grad_clip_thresh": 0.7,
+        "micro_batches": 1.0,
+        "batches_per_update": 1.0,
     }
     assert tuple(asdict(Knobs.from_hparams(RECIPE))) == KNOB_NAMES
 

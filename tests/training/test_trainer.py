@@ -256,7 +256,8 @@ def test_it_ends_after_the_epochs(tmp_path: Path) -> None:
 def test_it_ends_at_the_deadline(tmp_path: Path) -> None:
     trainer, watcher = tiny_trainer(tmp_path, tiny_hparams(**QUIET))
     assert trainer.fit(Limits(deadline=time.monotonic() - 1)) == "max_minutes"
-    assert watcher.steps == [] and watcher.events == ["evaluation 0", "before checkpoint", "after checkpoint"]
+    evaluated, saved = ["before evaluation", "evaluation 0"], ["before checkpoint", "after checkpoint"]
+    assert watcher.steps == [] and watcher.events == evaluated + saved
 
 
 def test_when_told_to_stop_it_saves_without_evaluating(tmp_path: Path) -> None:
@@ -279,9 +280,9 @@ def test_the_watcher_is_told_of_everything_in_order(tmp_path: Path) -> None:
     trainer.fit(Limits(max_steps=5))
     saved = ["before checkpoint", "after checkpoint"]
     assert watcher.events == [
-        *("step 1", "step 2", "evaluation 2", *saved),
+        *("step 1", "step 2", "before evaluation", "evaluation 2", *saved),
         *("step 3", *saved),
-        *("step 4", "evaluation 4", "step 5", "evaluation 5", *saved),
+        *("step 4", "before evaluation", "evaluation 4", "step 5", "before evaluation", "evaluation 5", *saved),
     ]
     assert [e.step for e in watcher.evaluations] == [2, 4, 5]
     assert len(watcher.evaluations[0].decodes) == 3 and len(watcher.evaluations[0].sentences) == 1

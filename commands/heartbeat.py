@@ -1,0 +1,84 @@
+"""What a training process tells the watchdog that started it, and why it dies with it."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+VARIABLE = "TRAINING_HEARTBEAT"
+"""Holds the number of the pipe to write to and the process id of the watchdog: `7,12345`."""
+
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+_PR_SET_PDEATHSIG = 1  # of Linux's prctl
+
+
+class Heartbeat:
+    """Says how far training is, one JSON list a line; without a watchdog (`None`) it is silent."""
+
+    def __init__(self, pipe: int | None) -> None:
+        self._pipe = pipe
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        """An end that was meant to be is announced: it calls for no restart, and a full disk is not helped by one."""
+        if error is None or (isinstance(error, OSError) and error.errno in _NO_SPACE):
+            self.say("end")
+        if self._pipe is not None:
+            os.close(self._pipe)
+
+    def started(self, folder: Path) -> None:
+        """The run lies there."""
+        self.say("folder", str(folder.absolute()))
+
+    def step(self, step: int) -> None:
+        """A step is done, and what follows is the next one unless `begin` says otherwise."""
+        self.say("step", step)
+
+    def begin(self, work: str) -> None:
+        """Something begins that takes another time than a step, until `done`."""
+        self.say("begin", work)
+
+    def done(self) -> None:
+        self.say("done")
+
+    def say(self, *words: str | int) -> None:
+        """Never waits: while nobody listens (a stopped watchdog, a full pipe) a beat is worth nothing later."""
+        if self._pipe is None:
+            return
+        try:
+            with contextlib.suppress(BlockingIOError):
+                os.write(self._pipe, json.dumps(words).encode() + b"\n")
+        except BrokenPipeError:  # the watchdog is gone: a training that nobody can stop any more must not go on
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def open_heartbeat() -> Heartbeat:
+    """The one that the environment names, once: processes started from here have none."""
+    named = os.environ.pop(VARIABLE, None)
+    if named is None:
+        return Heartbeat(None)
+    pipe, watchdog = map(int, named.split(","))
+    os.set_inheritable(pipe, False)
+    os.set_blocking(pipe, False)
+    _die_with(watchdog)
+    return Heartbeat(pipe)
+
+
+def _die_with(parent: int) -> None:
+    """On Linux the kernel sees to it, however stuck this process is; elsewhere the broken pipe has to do."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it was gone before the kernel was asked
+        os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,72 @@
+"""Puts a supervisor beside a trainer: what it is told of the run, and who carries out its orders."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hparams import HParams
+from monitoring.run_record import RunRecord
+from smart_tuner.facts import Facts, KnobFacts
+from smart_tuner.settings import Settings
+from smart_tuner.supervision import Supervision
+from smart_tuner.supervisor import Supervisor
+from training.knobs import KNOB_BOUNDS
+from training.trainer import EnhancedTrainer, TrainingData
+
+ALIGNMENT_SHARE = 0.5  # of the time until guidance fades; by then attention has to show
+
+
+def facts_of(trainer: EnhancedTrainer, *, pinned: tuple[str, ...], planned_steps: int) -> Facts:
+    hparams = trainer.hparams
+    starts = vars(type(trainer.knobs).from_hparams(hparams))
+    return Facts(
+        steps_per_evaluation=hparams.iters_per_evaluation,
+        steps_per_epoch=trainer.data.train.n_batches(0),
+        planned_steps=max(1, planned_steps),
+        warmup_steps=hparams.warmup_steps,
+        alignment_patience_steps=_alignment_patience(hparams),
+        peak_learning_rate=hparams.learning_rate,
+        balanced_gate_weight=_balanced_gate_weight(trainer.data, hparams),
+        effective_batch_size=hparams.batch_size,
+        knobs={
+            name: KnobFacts(
+                start=starts[name],
+                low=min(bounds.low, starts[name]),
+                high=max(bounds.high, starts[name]),
+                first=bounds.first,
+            )
+            for name, bounds in KNOB_BOUNDS.items()
+        },
+        pinned=pinned,
+        actions=trainer.steering.actions,
+    )
+
+
+def _alignment_patience(hparams: HParams) -> int:
+    return max(hparams.warmup_steps, round(ALIGNMENT_SHARE * hparams.guide_anneal_start_step))
+
+
+def _balanced_gate_weight(data: TrainingData, hparams: HParams) -> float:
+    """How many decoder steps an utterance has for the one at which it ends."""
+    frames = [example.n_frames for example in data.train.examples]
+    return max(1.0, sum(frames) / len(frames) / hparams.n_frames_per_step)
+
+
+def supervise(record: RunRecord, trainer: EnhancedTrainer, facts: Facts, settings: Settings, mode: str) -> Supervision:
+    """From here on the supervisor hears what the record writes down."""
+    supervisor = Supervisor(facts, settings, advise=mode == "advise")
+    supervision = Supervision(supervisor, trainer.steering, tell=record.on_decision)
+    record.listener = supervision
+    return supervision
+
+
+def description(supervision: Supervision, trainer: EnhancedTrainer, mode: str) -> dict[str, Any]:
+    """All that the decisions to come depend on beside the signals, for the journal."""
+    supervisor = supervision.supervisor
+    supervisor.memory.knobs |= vars(trainer.knobs)
+    return {
+        "mode": mode,
+        "facts": supervisor.facts.model_dump(mode="json"),
+        "settings": supervisor.settings.model_dump(mode="json", include={"quality_control", "phases", "supervision"}),
+        "knobs": dict(vars(trainer.knobs)),
+    }

@@ -1,0 +1,56 @@
+"""Every detector by its ailment, worst first, and how often it looks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from smart_tuner.detectors import (
+    attention_lost,
+    attention_not_forming,
+    bad_utterance,
+    data_starvation,
+    disk_running_full,
+    exploding_gradient,
+    gate_never_fires,
+    hopeless_run,
+    learning_rate_too_high,
+    learning_rate_too_low,
+    loss_spike,
+    nonfinite_step,
+    oscillating_loss,
+    out_of_memory,
+    overfitting,
+    plateau,
+    premature_stop,
+    vanishing_gradient,
+)
+from smart_tuner.diagnosis import Diagnosis
+from smart_tuner.view import View
+
+Detector = Callable[[View], Diagnosis | None]
+
+EVERY_STEP: dict[str, Detector] = {
+    "out_of_memory": out_of_memory.detect,
+    "bad_utterance": bad_utterance.detect,
+    "nonfinite_step": nonfinite_step.detect,
+    "loss_spike": loss_spike.detect,
+    "exploding_gradient": exploding_gradient.detect,
+}
+EVERY_TENTH_STEP: dict[str, Detector] = {
+    "hopeless_run": hopeless_run.detect,
+    "learning_rate_too_high": learning_rate_too_high.detect,
+    "learning_rate_too_low": learning_rate_too_low.detect,
+    "vanishing_gradient": vanishing_gradient.detect,
+    "oscillating_loss": oscillating_loss.detect,
+    "data_starvation": data_starvation.detect,
+}
+EVERY_EVALUATION: dict[str, Detector] = {
+    "attention_lost": attention_lost.detect,
+    "attention_not_forming": attention_not_forming.detect,
+    "gate_never_fires": gate_never_fires.detect,
+    "premature_stop": premature_stop.detect,
+    "overfitting": overfitting.detect,
+    "plateau": plateau.detect,
+}
+EVERY_CHECKPOINT: dict[str, Detector] = {"disk_running_full": disk_running_full.detect}
+DETECTORS: dict[str, Detector] = EVERY_STEP | EVERY_TENTH_STEP | EVERY_EVALUATION | EVERY_CHECKPOINT

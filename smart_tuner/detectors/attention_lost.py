@@ -1,0 +1,25 @@
+"""Attention was a diagonal and is none any more."""
+
+from __future__ import annotations
+
+from smart_tuner.diagnosis import Diagnosis
+from smart_tuner.view import View
+
+FALLEN_SHARE, RISEN_SHARE = 0.5, 0.8  # of its best
+
+
+def detect(view: View) -> Diagnosis | None:
+    free = view.points("free_diagonality")
+    if len(free) < 2:
+        return None
+    best = max(value for _, value in free)
+    if best < view.quality.attention_diagonality_target:
+        return None
+    last_good = max(step for step, value in free if value >= RISEN_SHARE * best)
+    latest, before = free[-1][1], free[-2][1]
+    lost = latest < view.quality.attention_diagonality_threshold or max(latest, before) < FALLEN_SHARE * best
+    still = "attention_lost" in view.active and latest < RISEN_SHARE * best
+    if not (lost or still):
+        return None
+    evidence = {"free_diagonality": latest, "best": best, "last_good_step": float(last_good)}
+    return Diagnosis("attention_lost", "critical", view.step, last_good + 1, evidence)

@@ -1,0 +1,23 @@
+"""Updates so large beside the weights that they throw away what was learnt, and a loss that does not fall."""
+
+from __future__ import annotations
+
+from smart_tuner.detectors.learning_rate import peak_update_ratios, typical_ratio
+from smart_tuner.detectors.series import log_slope
+from smart_tuner.diagnosis import Diagnosis
+from smart_tuner.view import View
+
+LARGE, HUGE = 0.02, 0.05  # healthy recipes lie between 0.0005 and 0.01
+
+
+def detect(view: View) -> Diagnosis | None:
+    ratio, trend = typical_ratio(view), log_slope(view.points("total_loss", view.facts.window_steps))
+    if ratio is None or trend is None:
+        return None
+    large, huge = (LARGE / 2, HUGE / 2) if "learning_rate_too_high" in view.active else (LARGE, HUGE)
+    is_falling = trend * view.facts.window_steps < -0.05
+    if ratio < large or (ratio < huge and is_falling):
+        return None
+    evidence = {"update_ratio": ratio, "limit": large, "loss_trend": trend * view.facts.window_steps}
+    since = peak_update_ratios(view)[0][0]
+    return Diagnosis("learning_rate_too_high", "critical", view.step, since, evidence)

@@ -1,0 +1,23 @@
+"""The validation loss has stopped falling above its target, and the learning rate is still near its peak."""
+
+from __future__ import annotations
+
+from smart_tuner.diagnosis import Diagnosis
+from smart_tuner.view import View
+
+EVALUATIONS = 5
+LEAST_GAIN = 0.01  # of the loss
+NEAR_PEAK = 0.5
+
+
+def detect(view: View) -> Diagnosis | None:
+    losses, rates = view.points("val_total_loss"), view.values("learning_rate", 1)
+    if len(losses) <= EVALUATIONS or not rates:
+        return None
+    before, since = min(v for _, v in losses[:-EVALUATIONS]), min(v for _, v in losses[-EVALUATIONS:])
+    if before <= view.quality.loss_target or rates[-1] < NEAR_PEAK * view.facts.peak_learning_rate:
+        return None
+    if since < before * (1 - LEAST_GAIN) or since > before * (1 + EVALUATIONS * LEAST_GAIN):
+        return None  # still falling; or rising, which has another name
+    evidence = {"val_total_loss": since, "before": before, "evaluations": float(EVALUATIONS)}
+    return Diagnosis("plateau", "warning", view.step, losses[-EVALUATIONS][0], evidence)

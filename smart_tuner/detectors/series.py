@@ -1,0 +1,53 @@
+"""What detectors ask of a series of (step, value): windows, and statistics that one outlier cannot move."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+Points = Sequence[tuple[int, float]]
+
+NORMAL_SPREAD = 1.4826
+"""Standard deviations of a normal distribution in its median absolute deviation."""
+
+
+@dataclass(frozen=True)
+class Robust:
+    """Median and spread of the natural logarithm of some values."""
+
+    median: float
+    spread: float
+    count: int
+
+    def deviations(self, value: float) -> float:
+        """How many spreads a value's logarithm lies above the median."""
+        return (math.log(value) - self.median) / self.spread
+
+
+def robust_log(values: Sequence[float], *, least_spread: float) -> Robust | None:
+    """None without a positive value; `least_spread` keeps a quiet series from making small changes look large."""
+    logs = [math.log(value) for value in values if value > 0]
+    if not logs:
+        return None
+    median = statistics.median(logs)
+    spread = NORMAL_SPREAD * statistics.median(abs(value - median) for value in logs)
+    return Robust(median, max(spread, least_spread), len(logs))
+
+
+def log_slope(points: Points) -> float | None:
+    """Relative change a step: the slope of the logarithm; None without three positive values."""
+    return slope([(step, math.log(value)) for step, value in points if value > 0])
+
+
+def slope(points: Points) -> float | None:
+    """Theil-Sen slope a step, over at most some thirty points; None without three."""
+    kept = points[:: max(1, len(points) // 30)]
+    slopes = [
+        (later - sooner) / (end - start)
+        for i, (start, sooner) in enumerate(kept)
+        for end, later in kept[i + 1 :]
+        if end > start
+    ]
+    return statistics.median(slopes) if len(kept) >= 3 and slopes else None

@@ -1,0 +1,24 @@
+"""Gradients so small that nothing is learnt any more, while the loss is still bad."""
+
+from __future__ import annotations
+
+import statistics
+
+from smart_tuner.diagnosis import Diagnosis
+from smart_tuner.view import View
+
+SHARE_OF_THRESHOLD = 1e-5
+
+
+def detect(view: View) -> Diagnosis | None:
+    window = view.facts.window_steps
+    points, losses = view.points("gradient_norm", window), view.values("total_loss", window)
+    if len(points) < window // 2 or not losses:
+        return None
+    norm, loss = statistics.median(value for _, value in points), statistics.median(losses)
+    limit = SHARE_OF_THRESHOLD * view.quality.gradient_norm_threshold
+    if norm >= limit or loss <= view.quality.loss_target:
+        return None
+    since = next(step for step, value in points if value < limit)
+    evidence = {"gradient_norm": norm, "limit": limit, "total_loss": loss}
+    return Diagnosis("vanishing_gradient", "warning", view.step, since, evidence)

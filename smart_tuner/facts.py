@@ -1,0 +1,39 @@
+"""What a supervisor knows of a run before its first step; together with the signals it decides everything."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class KnobFacts(BaseModel):
+    """Where a knob starts, its bounds, and the first position above zero for one that starts switched off."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    start: float
+    low: float
+    high: float
+    first: float | None = None
+
+
+class Facts(BaseModel):
+    """Fixed at the start and kept in the journal's first record, so that decisions can be recomputed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps_per_evaluation: int = Field(ge=1)
+    steps_per_epoch: int = Field(ge=1)
+    planned_steps: int = Field(ge=1)
+    warmup_steps: int = Field(0, ge=0)
+    alignment_patience_steps: int = Field(0, ge=0)  # how long attention may take to form; 0: the model has none
+    peak_learning_rate: float = Field(gt=0)
+    balanced_gate_weight: float | None = None  # at which the end of an utterance weighs as much as all before it
+    effective_batch_size: int = Field(1, ge=1)
+    knobs: dict[str, KnobFacts]
+    pinned: tuple[str, ...] = ()
+    actions: tuple[str, ...]  # what the training loop can do; remedies that need more are passed over
+
+    @property
+    def window_steps(self) -> int:
+        """Over how many steps a detector looks back: enough for a median, not more than an evaluation lasts."""
+        return min(100, max(20, self.steps_per_evaluation))

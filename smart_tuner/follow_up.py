@@ -1,0 +1,129 @@
+"""Did it help? A signal beside its own forecast from before, or a treated run beside an untreated one."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from smart_tuner.detectors.series import NORMAL_SPREAD, slope
+from smart_tuner.interventions import Direction, Expectation
+from smart_tuner.view import View
+
+Verdict = Literal["helped", "no_effect", "harmful"]
+
+LEVEL_POINTS: Mapping[str, int] = {
+    **dict.fromkeys(("total_loss", "mel_loss", "gradient_norm", "data_wait_share"), 10),
+    **dict.fromkeys(("nonfinite_share", "outlier_share"), 10),
+    "out_of_memory_steps": 1,
+}
+"""How many last points of a signal make its level; one for those measured at evaluations."""
+LEAST_NOISE_SHARE = 0.05  # of signals between 0 and 1
+LEAST_NOISE_LOG = 0.05  # of all others, in their logarithm
+TREND_POINTS = 4
+DAMPING = 0.5  # no trend goes on as it was
+IN_LOGARITHMS = ("loss", "norm", "ratio", "bytes")
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A verdict with its numbers."""
+
+    verdict: Verdict
+    value: float | None
+    gain: float | None  # beyond the forecast, in the wanted direction
+    close: bool  # within the noise: signals alone cannot tell
+
+
+def level(view: View, signal: str) -> float | None:
+    """Where a signal stands: the median of its last few points."""
+    if signal in ("nonfinite_share", "outlier_share"):
+        return _share_of_steps(view, signal)
+    values = view.values(signal)[-LEVEL_POINTS.get(signal, 1) :]
+    return statistics.median(values) if values else None
+
+
+def is_measured_at_evaluations(signal: str) -> bool:
+    return signal not in LEVEL_POINTS
+
+
+def _share_of_steps(view: View, signal: str) -> float | None:
+    n_steps = LEVEL_POINTS[signal]
+    if signal == "outlier_share":
+        counts = view.values("outlier_utterances", n_steps)
+        return sum(count > 0 for count in counts) / len(counts) if counts else None
+    steps = view.values("nonfinite_steps", n_steps)
+    return 1 - len(view.values("total_loss", n_steps)) / len(steps) if steps else None
+
+
+def expect(
+    view: View, signal: str, direction: Direction, *, by_step: int, target: float | None = None, trend: bool = True
+) -> Expectation:
+    """What the signal would do by itself until then; without `trend` it would stay as it is."""
+    now = level(view, signal)
+    if now is None:
+        return Expectation(signal, direction, by_step, None, _least_noise(signal), target)
+    logarithmic = _is_logarithmic(signal) and now > 0
+    kept = LEVEL_POINTS.get(signal, 1)
+    points = view.points(signal)[-(4 * kept if kept > 1 else TREND_POINTS) :]
+    series = [
+        (step, math.log(value) if logarithmic else value) for step, value in points if value > 0 or not logarithmic
+    ]
+    noise = max(_least_noise(signal), _roughness([value for _, value in series]) / math.sqrt(kept))
+    rise = (slope(series) or 0.0) * (by_step - view.step) * DAMPING if trend else 0.0
+    forecast = math.exp(math.log(now) + max(-1.0, min(1.0, rise))) if logarithmic else _clamped(signal, now + rise)
+    return Expectation(signal, direction, by_step, forecast, noise, target)
+
+
+def judge(expected: Expectation, value: float | None) -> Judgement:
+    """The cheap check; a signal that has vanished is no help."""
+    if value is None:
+        return Judgement("no_effect", None, None, close=False)
+    sign = 1 if expected.direction == "up" else -1
+    reached = expected.target is not None and sign * (value - expected.target) >= 0
+    if expected.forecast is None:
+        return Judgement("helped" if reached or expected.target is None else "no_effect", value, None, close=False)
+    gain = sign * _difference(expected.signal, value, expected.forecast)
+    if reached or gain > expected.noise:
+        return Judgement("helped", value, gain, close=False)
+    if gain < -2 * expected.noise:
+        return Judgement("harmful", value, gain, close=False)
+    return Judgement("no_effect", value, gain, close=abs(gain) <= expected.noise)
+
+
+def compare(expected: Expectation, control: float | None, treated: float | None) -> Judgement:
+    """The strong check: both arms came from the same checkpoint and saw the same data."""
+    if control is None or treated is None:
+        return Judgement("helped" if treated is not None else "no_effect", treated, None, close=False)
+    gain = (1 if expected.direction == "up" else -1) * _difference(expected.signal, treated, control)
+    verdict: Verdict = "helped" if gain > _least_noise(expected.signal) else "harmful" if gain < 0 else "no_effect"
+    return Judgement(verdict, treated, gain, close=False)
+
+
+def _difference(signal: str, value: float, other: float) -> float:
+    if _is_logarithmic(signal) and value > 0 and other > 0:
+        return math.log(value / other)
+    return value - other
+
+
+def _is_logarithmic(signal: str) -> bool:
+    return signal.endswith(IN_LOGARITHMS)
+
+
+def _least_noise(signal: str) -> float:
+    return LEAST_NOISE_LOG if _is_logarithmic(signal) else LEAST_NOISE_SHARE
+
+
+def _roughness(values: list[float]) -> float:
+    """Spread of the changes from point to point, without their trend."""
+    changes = [later - sooner for sooner, later in zip(values, values[1:], strict=False)]
+    if len(changes) < 2:
+        return 0.0
+    middle = statistics.median(changes)
+    return NORMAL_SPREAD * statistics.median(abs(change - middle) for change in changes)
+
+
+def _clamped(signal: str, value: float) -> float:
+    return max(0.0, min(1.0, value)) if not _is_logarithmic(signal) else value

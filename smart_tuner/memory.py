@@ -1,0 +1,89 @@
+"""What a supervisor remembers of its own doing; a rollback of the training does not roll this back."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from smart_tuner.interventions import Expectation, Order
+from smart_tuner.phases import FIRST_PHASE
+
+
+class Pending(BaseModel):
+    """An intervention that waits for its verdict; a knob still on its way has `target` ahead of its position."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    ailment: str
+    remedy: str
+    step: int
+    expected: Expectation
+    knob: str | None = None
+    before: float | None = None
+    target: float | None = None
+    racing: bool = False
+
+
+class Memory(BaseModel):
+    """All but the signals; plain values, so that it fits into checkpoints."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    knobs: dict[str, float]
+    step: int = 0
+    begin: int = 0
+    work_steps: int = 0
+    interventions: int = 0
+    attempts: int = 1
+    phases: list[tuple[int, str]] = Field(default_factory=lambda: [(0, FIRST_PHASE)])
+    active: dict[str, int] = Field(default_factory=dict)
+    severities: dict[str, str] = Field(default_factory=dict)
+    helpless: dict[str, int] = Field(default_factory=dict)
+    failed: dict[str, list[str]] = Field(default_factory=dict)
+    pending: Pending | None = None
+    returning: dict[str, float] = Field(default_factory=dict)  # knobs on their way back: name → where to
+    turned_at: int = 0
+    cooldown_until: int = 0
+    rollbacks: list[int] = Field(default_factory=list)  # where they were ordered, since the last progress
+    checkpoints: list[int] = Field(default_factory=list)
+    sick_checkpoints: list[int] = Field(default_factory=list)
+    quarantined: list[str] = Field(default_factory=list)
+    ended: bool = False
+
+    @property
+    def phase(self) -> str:
+        return self.phases[-1][1]
+
+    def fail(self, ailment: str, remedy: str) -> None:
+        """This remedy is not to be tried again for it."""
+        self.failed.setdefault(ailment, []).append(remedy)
+
+    def healed(self, ailment: str) -> None:
+        for kept in (self.active, self.severities, self.helpless):
+            kept.pop(ailment, None)
+
+    def take_in(self, order: Order) -> None:
+        """What carrying out an order will change."""
+        self.knobs |= order.knobs
+        self.quarantined += order.utterances
+        if order.action == "roll_back":
+            self.rollbacks.append(self.step)
+        elif order.action == "restart":
+            self._begin_anew()
+        elif order.action in ("stop", "finish"):
+            self.ended, self.pending = True, None
+
+    def _begin_anew(self) -> None:
+        self.begin, self.attempts = self.step, self.attempts + 1
+        self.active, self.severities, self.helpless, self.returning = {}, {}, {}, {}
+        self.checkpoints, self.sick_checkpoints, self.rollbacks = [], [], []
+        self.failed = {ailment: [name for name in names if "restart" in name] for ailment, names in self.failed.items()}
+        self.phases.append((self.step, FIRST_PHASE))
+
+    def go_back(self, step: int) -> None:
+        """Training went back to a step: what was seen after it is gone, what was done is not."""
+        self.step = step
+        self.phases = [change for change in self.phases if change[0] <= step] or self.phases[:1]
+        self.active, self.severities, self.helpless, self.returning = {}, {}, {}, {}
+        self.turned_at = min(self.turned_at, step)
+        self.checkpoints = [saved for saved in self.checkpoints if saved <= step]
+        self.sick_checkpoints = [saved for saved in self.sick_checkpoints if saved <= step]

@@ -1,0 +1,75 @@
+"""pre-alignment → alignment → quality → fine-tuning: which stage a run is in, by its signals."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from smart_tuner.settings import Phases
+from smart_tuner.view import View
+
+FIRST_PHASE = "pre_alignment"
+STABLE_EVALUATIONS = 2
+PLATEAU_EVALUATIONS = 3
+LEAST_GAIN = 0.01  # of the validation loss
+
+
+@dataclass(frozen=True)
+class PhaseChange:
+    """To which phase, and which values say so."""
+
+    phase: str
+    why: Mapping[str, float]
+
+
+def next_phase(view: View, phases: Phases) -> PhaseChange | None:
+    """At an evaluation: forwards by its signals or at its latest epoch, back to the start when alignment is lost."""
+    diagonality = view.points("free_diagonality")
+    latest = diagonality[-1][1] if diagonality else None
+    quality = view.quality
+    if view.phase != FIRST_PHASE and latest is not None and latest < quality.attention_diagonality_threshold:
+        return PhaseChange(FIRST_PHASE, {"free_diagonality": latest})
+    names = list(type(phases).model_fields)
+    place = names.index(view.phase)
+    if place + 1 == len(names):
+        return None
+    why = (_alignment_began, _alignment_stable, _refined)[place](view)
+    epoch, bound = view.steps_done / view.facts.steps_per_epoch, _latest_epoch(phases, view.phase)
+    if why is None and bound is not None and epoch >= bound:
+        why = {"epoch": epoch, "latest_epoch": float(bound)}
+    return None if why is None else PhaseChange(names[place + 1], why)
+
+
+def _latest_epoch(phases: Phases, phase: str) -> int | None:
+    bounds = {name: targets["latest_epoch"] for name, targets in phases.model_dump().items()}
+    return bounds[phase]
+
+
+def _alignment_began(view: View) -> Mapping[str, float] | None:
+    points = view.points("free_diagonality")
+    if not points or points[-1][1] < view.quality.attention_diagonality_threshold:
+        return None
+    return {"free_diagonality": points[-1][1]}
+
+
+def _alignment_stable(view: View) -> Mapping[str, float] | None:
+    recent = view.values("free_diagonality")[-STABLE_EVALUATIONS:]
+    if len(recent) < STABLE_EVALUATIONS or min(recent) < view.quality.attention_diagonality_target:
+        return None
+    return {"free_diagonality": recent[-1], "before": recent[0]}
+
+
+def _refined(view: View) -> Mapping[str, float] | None:
+    """Stops where it should, gradients are calm, and the validation loss has reached its target and falls no more."""
+    gates, norms = view.values("gate_accuracy"), view.values("gradient_norm", view.facts.window_steps)
+    losses = view.values("val_total_loss")
+    if not gates or not norms or len(losses) <= PLATEAU_EVALUATIONS:
+        return None
+    norm, gain = statistics.median(norms), 1 - min(losses[-PLATEAU_EVALUATIONS:]) / min(losses[:-PLATEAU_EVALUATIONS])
+    quality = view.quality
+    if gates[-1] < quality.gate_accuracy_target or norm > quality.gradient_norm_target:
+        return None
+    if losses[-1] > quality.loss_target or gain > LEAST_GAIN:
+        return None
+    return {"gate_accuracy": gates[-1], "gradient_norm": norm, "val_total_loss": losses[-1], "gain": gain}

@@ -1,0 +1,314 @@
+"""For each ailment a ladder of remedies, mildest first; each says what it does here, or that it cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from smart_tuner.detectors.learning_rate import typical_ratio
+from smart_tuner.diagnosis import Diagnosis
+from smart_tuner.facts import Facts
+from smart_tuner.follow_up import expect, level
+from smart_tuner.interventions import Direction, Expectation, Order, Plan
+from smart_tuner.memory import Memory
+from smart_tuner.settings import Supervision
+from smart_tuner.view import View
+
+HEALTHY_UPDATE_RATIO = 0.004
+FAR_FROM_BALANCED = 4.0  # nearer to the balanced gate weight than this factor is not what is wrong
+SMALL_BATCH = 16
+EARLY_SHARE = 0.25  # of the plan: until then a new start costs little
+REWARM_STEPS = 20
+FEW_STEPS = 10
+
+
+@dataclass(frozen=True)
+class Case:
+    """A diagnosis and everything a remedy may need to know."""
+
+    diagnosis: Diagnosis
+    view: View
+    memory: Memory
+    limits: Supervision
+
+    @property
+    def facts(self) -> Facts:
+        return self.view.facts
+
+    def later(self, evaluations: float) -> int:
+        return self.view.step + max(1, round(evaluations * self.facts.steps_per_evaluation))
+
+    @property
+    def can_afford(self) -> float:
+        """Steps that may still be done in all."""
+        return self.limits.work_budget * self.facts.planned_steps - self.memory.work_steps
+
+
+Remedy = Callable[[Case], Plan | None]
+
+
+def _promise(
+    case: Case, signal: str, direction: Direction, *, target: float | None = None, evaluations: float | None = None
+) -> Expectation:
+    """A trend is expected to go on, unless the signal is already sick."""
+    by_step = case.later(case.limits.follow_up_evaluations if evaluations is None else evaluations)
+    return expect(case.view, signal, direction, by_step=by_step, target=target)
+
+
+def turn_to(knob: str, target: Callable[[Case], float | None], signal: str, direction: Direction) -> Remedy:
+    """Move a knob to where `target` says, within its bounds; nothing to do when it is (nearly) there."""
+
+    def plan(case: Case) -> Plan | None:
+        known = case.facts.knobs.get(knob)
+        if known is None or knob in case.facts.pinned:
+            return None
+        now, wanted = case.memory.knobs[knob], target(case)
+        if wanted is None:
+            return None
+        wanted = min(known.high, max(known.low, wanted))
+        if abs(wanted - now) <= 0.05 * max(abs(now), abs(wanted)):
+            return None
+        return Plan(_promise(case, signal, direction), knob=knob, target=wanted)
+
+    return plan
+
+
+def turn_by(knob: str, factor: float, signal: str, direction: Direction) -> Remedy:
+    def target(case: Case) -> float | None:
+        now, first = case.memory.knobs[knob], case.facts.knobs[knob].first
+        return now * factor if now else (first if factor > 1 else None)
+
+    return turn_to(knob, target, signal, direction)
+
+
+def _rate_for_healthy_updates(case: Case) -> float | None:
+    ratio = typical_ratio(case.view)
+    return None if not ratio else case.memory.knobs["learning_rate_multiplier"] * HEALTHY_UPDATE_RATIO / ratio
+
+
+def _guide_weight(case: Case) -> float | None:
+    now = case.memory.knobs["guide_weight_multiplier"]
+    return now * 4 if now else 1.0
+
+
+def _calibrated_threshold(case: Case) -> float | None:
+    return level(case.view, "calibrated_gate_threshold")
+
+
+def _balanced_gate_weight(direction: Direction) -> Callable[[Case], float | None]:
+    """Towards where the end of an utterance weighs as much as all before it, if that lies in this direction."""
+
+    def target(case: Case) -> float | None:
+        now, balanced = case.memory.knobs["gate_positive_weight"], case.facts.balanced_gate_weight
+        if balanced is None or not (balanced / now if direction == "up" else now / balanced) > FAR_FROM_BALANCED:
+            return None
+        return balanced
+
+    return target
+
+
+def _more_batches_an_update(case: Case) -> float | None:
+    now = case.memory.knobs["batches_per_update"]
+    return 2 * now if case.facts.effective_batch_size * now < SMALL_BATCH else None
+
+
+def _typical_gradient(case: Case) -> float | None:
+    """Clip where gradients used to be, not where they are now."""
+    norms = [value for step, value in case.view.points("gradient_norm") if step < case.diagnosis.since]
+    usual = sorted(norms)[len(norms) // 2] if norms else case.view.quality.gradient_norm_threshold
+    return min(case.memory.knobs["grad_clip_thresh"] / 2, 2 * usual)
+
+
+def rerun_step(case: Case) -> Plan | None:
+    """The same batch once more: a transient fault is gone, a persistent one comes back."""
+    expected = Expectation("nonfinite_share", "down", case.view.step + 1, None, 0.0, target=0.85)
+    return Plan(expected, (Order("rerun_step"),))
+
+
+def quarantine(case: Case) -> Plan | None:
+    known = set(case.memory.quarantined)
+    named = tuple(name for name in case.diagnosis.utterances if name not in known)
+    if not named:
+        return None
+    promise = _promise(case, "outlier_share", "down", target=0.1, evaluations=1)
+    return Plan(promise, (Order("quarantine", utterances=named),))
+
+
+def _healthy_level(case: Case, signal: str) -> float | None:
+    values = [value for step, value in case.view.points(signal) if step < case.diagnosis.since][-20:]
+    return sorted(values)[len(values) // 2] if values else None
+
+
+def roll_back(signal: str, direction: Direction, *, learning_rate_factor: float = 1.0) -> Remedy:
+    """Back to the newest checkpoint from before the trouble, past the data that may have caused it."""
+
+    def plan(case: Case) -> Plan | None:
+        memory = case.memory
+        if len(memory.rollbacks) >= 2:
+            return None  # twice at the same place: going back is not the answer
+        healthy = [
+            step
+            for step in memory.checkpoints
+            if memory.begin < step < case.diagnosis.since and step not in memory.sick_checkpoints
+        ]
+        if not healthy or case.view.step - healthy[-1] > case.can_afford:
+            return None
+        knobs = {}
+        if learning_rate_factor != 1.0:
+            knob = case.facts.knobs.get("learning_rate_multiplier")
+            if knob is None or "learning_rate_multiplier" in case.facts.pinned:
+                return None
+            slower = memory.knobs["learning_rate_multiplier"] * learning_rate_factor
+            knobs = {"learning_rate_multiplier": max(knob.low, slower)}
+        sick, well = level(case.view, signal), _healthy_level(case, signal)
+        margin = 1.15 if direction == "down" else 0.85
+        target = None if well is None else well * margin
+        by_step = healthy[-1] + case.later(case.limits.follow_up_evaluations) - case.view.step
+        promise = Expectation(signal, direction, by_step, sick, 0.05, target)
+        order = Order("roll_back", step=healthy[-1], skip_since=case.diagnosis.since, knobs=knobs)
+        return Plan(promise, (order,))
+
+    return plan
+
+
+def reset_moments(case: Case) -> Plan | None:
+    promise = _promise(case, "total_loss", "down", evaluations=1)
+    return Plan(promise, (Order("reset_moments", n_steps=REWARM_STEPS),))
+
+
+def restart(signal: str, direction: Direction, *, early: bool = False) -> Remedy:
+    """From scratch with another seed and safer knobs, while there is time for a whole run."""
+
+    def plan(case: Case) -> Plan | None:
+        planned = case.facts.planned_steps
+        if case.can_afford < planned or (early and case.view.steps_done > EARLY_SHARE * planned):
+            return None
+        steps_done = max(case.view.steps_done, case.facts.window_steps)
+        sick = level(case.view, signal)
+        promise = Expectation(signal, direction, case.view.step + steps_done, sick, 0.05)
+        return Plan(promise, (Order("restart", knobs=_safer_knobs(case)),))
+
+    return plan
+
+
+def _safer_knobs(case: Case) -> dict[str, float]:
+    """A learning rate whose updates are healthy, or half of it; guidance on; nothing that is pinned."""
+    wanted: dict[str, float] = {}
+    ratio_based, knobs = _rate_for_healthy_updates(case), case.memory.knobs
+    if "learning_rate_multiplier" in knobs:
+        off = case.diagnosis.ailment in ("learning_rate_too_high", "learning_rate_too_low")
+        halved = knobs["learning_rate_multiplier"] / 2
+        wanted["learning_rate_multiplier"] = ratio_based if off and ratio_based else halved
+    if "guide_weight_multiplier" in knobs and not knobs["guide_weight_multiplier"]:
+        wanted["guide_weight_multiplier"] = case.facts.knobs["guide_weight_multiplier"].first or 1.0
+    return {
+        name: min(case.facts.knobs[name].high, max(case.facts.knobs[name].low, value))
+        for name, value in wanted.items()
+        if name not in case.facts.pinned
+    }
+
+
+def fetch_faster(case: Case) -> Plan | None:
+    return Plan(_promise(case, "data_wait_share", "down", evaluations=1), (Order("fetch_faster"),))
+
+
+def split_batches(case: Case) -> Plan | None:
+    """Halve what goes through the model at once and accumulate: the update stays the same."""
+    now, known = case.memory.knobs["micro_batches"], case.facts.knobs["micro_batches"]
+    if now >= known.high or "micro_batches" in case.facts.pinned:
+        return None
+    counts = case.view.values("out_of_memory_steps")
+    promise = Expectation("out_of_memory_steps", "down", case.view.step + FEW_STEPS, None, 0.0, target=counts[-1])
+    return Plan(promise, knob="micro_batches", target=min(known.high, 2 * now))
+
+
+def keep_fewer_checkpoints(case: Case) -> Plan | None:
+    return Plan(_promise(case, "disk_free_bytes", "up", evaluations=1), (Order("keep_fewer_checkpoints"),))
+
+
+def finish_with_best(case: Case) -> Plan | None:
+    """More training would only harm: the best voice so far is the result."""
+    promise = Expectation("val_mel_loss", "down", case.view.step, None, 0.0)
+    return Plan(promise, (Order("finish", reason="overfitting: the best checkpoint is the result"),))
+
+
+def stop(case: Case) -> Plan | None:
+    waiting = ", ".join(sorted(case.diagnosis.evidence))
+    reason = f"hopeless: {waiting} goes on although every remedy was tried; change the data or the recipe"
+    return Plan(Expectation("total_loss", "down", case.view.step, None, 0.0), (Order("stop", reason=reason),))
+
+
+slower = turn_by("learning_rate_multiplier", 0.5, "total_loss", "down")
+calmer = turn_by("learning_rate_multiplier", 0.5, "gradient_norm", "down")
+healthy_rate = turn_to("learning_rate_multiplier", _rate_for_healthy_updates, "total_loss", "down")
+accumulate = turn_to("batches_per_update", _more_batches_an_update, "diagonality", "up")
+
+LADDERS: Mapping[str, Mapping[str, Remedy]] = {
+    "nonfinite_step": {
+        "rerun_step": rerun_step,
+        "roll_back": roll_back("nonfinite_share", "down"),
+        "roll_back_slower": roll_back("nonfinite_share", "down", learning_rate_factor=0.5),
+        "restart": restart("nonfinite_share", "down"),
+    },
+    "exploding_gradient": {
+        "tighter_clipping": turn_to("grad_clip_thresh", _typical_gradient, "gradient_norm", "down"),
+        "lower_learning_rate": calmer,
+        "roll_back_slower": roll_back("gradient_norm", "down", learning_rate_factor=0.5),
+        "restart": restart("gradient_norm", "down"),
+    },
+    "vanishing_gradient": {
+        "reset_moments": reset_moments,
+        "restart": restart("total_loss", "down"),
+    },
+    "loss_spike": {
+        "roll_back": roll_back("total_loss", "down"),
+        "roll_back_slower": roll_back("total_loss", "down", learning_rate_factor=0.5),
+        "reset_moments": reset_moments,
+        "lower_learning_rate": slower,
+        "restart": restart("total_loss", "down"),
+    },
+    "oscillating_loss": {
+        "lower_learning_rate": slower,
+        "larger_effective_batch": turn_to("batches_per_update", _more_batches_an_update, "total_loss", "down"),
+        "tighter_clipping": turn_by("grad_clip_thresh", 0.5, "total_loss", "down"),
+    },
+    "attention_not_forming": {
+        "more_guidance": turn_to("guide_weight_multiplier", _guide_weight, "free_diagonality", "up"),
+        "narrower_guidance": turn_by("guide_sigma", 0.5, "free_diagonality", "up"),
+        "larger_effective_batch": accumulate,
+        "lower_learning_rate": turn_by("learning_rate_multiplier", 0.5, "free_diagonality", "up"),
+        "restart": restart("free_diagonality", "up"),
+    },
+    "attention_lost": {
+        "roll_back": roll_back("free_diagonality", "up"),
+        "more_guidance": turn_to("guide_weight_multiplier", _guide_weight, "free_diagonality", "up"),
+        "roll_back_slower": roll_back("free_diagonality", "up", learning_rate_factor=0.5),
+        "restart": restart("free_diagonality", "up"),
+    },
+    "gate_never_fires": {
+        "balanced_gate_weight": turn_to("gate_positive_weight", _balanced_gate_weight("up"), "gate_accuracy", "up"),
+        "calibrated_threshold": turn_to("gate_threshold", _calibrated_threshold, "gate_accuracy", "up"),
+        "more_gate_weight": turn_by("gate_positive_weight", 2.0, "gate_accuracy", "up"),
+    },
+    "premature_stop": {
+        "balanced_gate_weight": turn_to("gate_positive_weight", _balanced_gate_weight("down"), "gate_accuracy", "up"),
+        "calibrated_threshold": turn_to("gate_threshold", _calibrated_threshold, "gate_accuracy", "up"),
+        "less_gate_weight": turn_by("gate_positive_weight", 0.5, "gate_accuracy", "up"),
+    },
+    "plateau": {"lower_learning_rate": turn_by("learning_rate_multiplier", 0.5, "val_total_loss", "down")},
+    "overfitting": {
+        "lower_learning_rate": turn_by("learning_rate_multiplier", 0.5, "val_mel_loss", "down"),
+        "finish_with_best": finish_with_best,
+    },
+    "learning_rate_too_high": {
+        "restart": restart("total_loss", "down", early=True),
+        "healthy_learning_rate": healthy_rate,
+        "restart_late": restart("total_loss", "down"),
+    },
+    "learning_rate_too_low": {"healthy_learning_rate": healthy_rate},
+    "bad_utterance": {"quarantine": quarantine},
+    "data_starvation": {"fetch_faster": fetch_faster},
+    "out_of_memory": {"split_batches": split_batches},
+    "disk_running_full": {"keep_fewer_checkpoints": keep_fewer_checkpoints},
+    "hopeless_run": {"stop": stop},
+}

@@ -1,0 +1,186 @@
+"""Signals → diagnosis → intervention → follow-up: a function of what it was told, so that replay decides the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from monitoring.signals import SignalHistory, Signals
+from smart_tuner.decisions import Decision, decide
+from smart_tuner.detectors import EVERY_CHECKPOINT, EVERY_EVALUATION, EVERY_STEP, EVERY_TENTH_STEP, Detector
+from smart_tuner.diagnosis import Diagnosis
+from smart_tuner.facts import Facts
+from smart_tuner.follow_up import Judgement, compare, level
+from smart_tuner.interventions import Order
+from smart_tuner.knob_turning import go_on_turning
+from smart_tuner.memory import Memory
+from smart_tuner.outliers import OutlierMemory, Outliers
+from smart_tuner.phases import next_phase
+from smart_tuner.settings import Settings
+from smart_tuner.treatment import Treatment, cooldown_steps
+from smart_tuner.view import View
+
+EVERY_STEP_AND_TENTH = EVERY_STEP | EVERY_TENTH_STEP
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One contender of a race: its knobs, its steps and how it was evaluated at the end."""
+
+    knobs: Mapping[str, float]
+    steps: tuple[tuple[int, Signals], ...]
+    evaluation: Signals = field(default_factory=dict)
+
+
+class Supervisor:
+    """Decides; touches nothing itself."""
+
+    def __init__(self, facts: Facts, settings: Settings, *, advise: bool = False) -> None:
+        self.facts, self.settings, self.advise = facts, settings, advise
+        self.history, self.outliers = SignalHistory(), OutlierMemory()
+        self.memory = Memory(knobs={name: knob.start for name, knob in facts.knobs.items()})
+        self._treatment = Treatment(settings.supervision, advise=advise)
+
+    @property
+    def view(self) -> View:
+        memory = self.memory
+        return View(
+            step=memory.step,
+            begin=memory.begin,
+            history=self.history,
+            outliers=self.outliers,
+            facts=self.facts,
+            quality=self.settings.quality_control,
+            phase=memory.phase,
+            active=memory.active,
+            helpless=memory.helpless,
+        )
+
+    def observe_step(self, step: int, signals: Signals, outliers: Outliers | None = None) -> list[Decision]:
+        self._take_in(step, signals, outliers or {})
+        if self.memory.ended:
+            return []
+        decisions = self._treatment.follow_up_if_due(self.view, self.memory, after_evaluation=False)
+        decisions += self._examine(EVERY_STEP if step % 10 else EVERY_STEP_AND_TENTH)
+        return decisions or go_on_turning(self.facts, self.memory, self.settings.supervision)
+
+    def observe_evaluation(self, step: int, signals: Signals) -> list[Decision]:
+        self.memory.step = step
+        self.history.record(step, signals)
+        if self.memory.ended:
+            return []
+        decisions = self._change_phase()
+        decisions += self._treatment.follow_up_if_due(self.view, self.memory, after_evaluation=True)
+        return decisions + self._examine(EVERY_EVALUATION)
+
+    def observe_checkpoint(self, step: int, kept: Iterable[int], signals: Signals) -> list[Decision]:
+        """Which checkpoints there are, and how much room is left."""
+        self.memory.checkpoints = sorted(kept)
+        if any(severity != "notice" for severity in self.memory.severities.values()):
+            self.memory.sick_checkpoints.append(step)
+        self.history.record(step, signals)
+        return [] if self.memory.ended else self._examine(EVERY_CHECKPOINT)
+
+    def observe_rollback(self, step: int | None) -> list[Decision]:
+        """Training has gone back to the checkpoint of this step; None: it could not."""
+        pending = self.memory.pending
+        if step is not None:
+            self._forget_after(step)
+            if pending is not None:
+                pending.step = step
+            return []
+        if pending is None:
+            return []
+        judgement = Judgement("no_effect", None, None, close=False)
+        return [self._treatment.conclude(pending, judgement, self.view, self.memory, {"usable_checkpoints": 0})]
+
+    def observe_race(self, start: int, arms: tuple[Arm, Arm]) -> tuple[list[Decision], int]:
+        """Judge control and treated run; returns which of them goes on."""
+        pending = self.memory.pending
+        assert pending is not None and pending.racing, "a race is run only when the supervisor asked for it"
+        values = [self._run(arm, start, pending.expected.signal) for arm in arms]
+        judgement = compare(pending.expected, *values)
+        winner = 1 if judgement.verdict == "helped" else 0
+        self._run(arms[winner], start, pending.expected.signal)
+        self.memory.knobs |= arms[winner].knobs
+        evidence = {"control": values[0], "treated": values[1], "from_step": start}
+        return [self._treatment.conclude(pending, judgement, self.view, self.memory, evidence)], winner
+
+    def _run(self, arm: Arm, start: int, signal: str) -> float | None:
+        """Take in an arm as if it had been the run; returns where the signal stood at its end."""
+        self._forget_after(start)
+        for step, signals in arm.steps:
+            self._take_in(step, signals, {})
+        if arm.evaluation:
+            self.history.record(self.memory.step, arm.evaluation)
+        return level(self.view, signal)
+
+    def phase_order(self) -> Order:
+        """What the present phase makes of the schedules; also for a training loop that has just been resumed."""
+        targets = self.settings.phases.model_dump(exclude_none=True)[self.memory.phase]
+        return Order("enter_phase", phase=self.memory.phase, targets={k: float(v) for k, v in targets.items()})
+
+    def _take_in(self, step: int, signals: Signals, outliers: Outliers) -> None:
+        memory = self.memory
+        memory.step, memory.work_steps = step, memory.work_steps + 1
+        self.history.record(step, signals)
+        self.outliers.record(step, outliers)
+        if memory.rollbacks and step > memory.rollbacks[0] + self._cooldown_steps():
+            memory.rollbacks = []  # training is beyond the place of the first
+
+    def _forget_after(self, step: int) -> None:
+        self.history.forget_after(step)
+        self.memory.go_back(step)
+        self.memory.cooldown_until = step + self._cooldown_steps()
+
+    def _cooldown_steps(self) -> int:
+        return cooldown_steps(self.view, self.settings.supervision)
+
+    def _change_phase(self) -> list[Decision]:
+        change = next_phase(self.view, self.settings.phases)
+        if change is None:
+            return []
+        fields = {"from": self.memory.phase, "to": change.phase, "signals": dict(change.why)}
+        self.memory.phases.append((self.memory.step, change.phase))
+        return [decide(self.memory, "phase", fields, self.phase_order())]
+
+    def _examine(self, detectors: Mapping[str, Detector]) -> list[Decision]:
+        """Write down what is new, forget what has healed, treat what is worth it."""
+        view, memory = self.view, self.memory
+        decisions, treatable = [], []
+        for ailment, detect in detectors.items():
+            diagnosis = detect(view)
+            if diagnosis is None:
+                memory.healed(ailment)
+                continue
+            if memory.severities.get(ailment) != diagnosis.severity:
+                decisions.append(decide(memory, "diagnosis", _told(diagnosis)))
+            memory.active.setdefault(ailment, diagnosis.since)
+            memory.severities[ailment] = diagnosis.severity
+            if diagnosis.severity != "notice":
+                treatable.append(diagnosis)
+        return decisions + self._treatment.treat(treatable, self.view, memory)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "history": self.history.state_dict(),
+            "outliers": self.outliers.state_dict(),
+            "memory": self.memory.model_dump(mode="json"),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.history.load_state_dict(state["history"])
+        self.outliers.load_state_dict(state["outliers"])
+        self.memory = Memory.model_validate(state["memory"])
+
+
+def _told(diagnosis: Diagnosis) -> dict[str, Any]:
+    """A diagnosis as the journal has it."""
+    return {
+        "ailment": diagnosis.ailment,
+        "severity": diagnosis.severity,
+        "since": diagnosis.since,
+        "evidence": dict(diagnosis.evidence),
+        **({"utterances": list(diagnosis.utterances)} if diagnosis.utterances else {}),
+    }

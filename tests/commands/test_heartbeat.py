@@ -1,0 +1,135 @@
+"""What a training tells its watchdog."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from commands.beating import Beating
+from commands.heartbeat import VARIABLE, Heartbeat, open_heartbeat
+from tests.commands.program import PROGRAM
+from tests.tiny import MemoryWatcher, tiny_hparams, tiny_trainer
+from training.trainer import Limits
+
+BEATS = "from commands.heartbeat import open_heartbeat\nopen_heartbeat().step(1)\nprint('alive')\n"
+
+
+class Pipe:
+    """Its two ends, and what was written to it."""
+
+    def __init__(self) -> None:
+        self.reader, self.writer = os.pipe()
+        os.set_blocking(self.reader, False)
+        os.set_blocking(self.writer, False)
+
+    def beats(self) -> list[list[str | int]]:
+        return [json.loads(line) for line in os.read(self.reader, 1_000_000).splitlines()]
+
+
+@pytest.fixture
+def pipe() -> Iterator[Pipe]:
+    """A heartbeat that is entered closes the end it writes to."""
+    pipe = Pipe()
+    yield pipe
+    os.close(pipe.reader)
+
+
+def beating_process(pipe: int, watchdog: int) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", BEATS],
+        cwd=PROGRAM.parent,
+        env=os.environ | {VARIABLE: f"{pipe},{watchdog}"},
+        pass_fds=[pipe],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_without_a_watchdog_nothing_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    with open_heartbeat() as heartbeat:
+        heartbeat.started(tmp_path)
+        heartbeat.step(1)
+
+
+def test_every_kind_of_work_is_told(tmp_path: Path, pipe: Pipe) -> None:
+    watcher = MemoryWatcher(scores={2: 0.5})
+    hparams = tiny_hparams(iters_per_checkpoint=3, iters_per_evaluation=2)
+    trainer, _ = tiny_trainer(tmp_path, hparams, watcher=watcher)
+    with Heartbeat(pipe.writer) as heartbeat:
+        heartbeat.started(tmp_path)
+        trainer.watcher = Beating(watcher, heartbeat)
+        trainer.fit(Limits(max_steps=3))
+    evaluation: list[list[str | int]] = [["begin", "evaluation"], ["done"]]
+    save: list[list[str | int]] = [["begin", "save"], ["done"]]
+    assert pipe.beats() == [
+        *(["folder", str(tmp_path)], ["step", 1], ["step", 2], *evaluation, *save),
+        *(["step", 3], *save, *evaluation, *save, ["end"]),
+    ]
+    assert watcher.events[-3:] == ["evaluation 3", "before checkpoint", "after checkpoint"]
+
+
+def test_the_watcher_behind_it_keeps_its_memory(tmp_path: Path) -> None:
+    watcher = MemoryWatcher()
+    beating = Beating(watcher, Heartbeat(None))
+    assert beating.state_dict() == watcher.state_dict()
+    beating.load_state_dict({"n_steps": 5})
+    assert watcher.restored == {"n_steps": 5}
+
+
+@pytest.mark.parametrize(
+    ("error", "announced"),
+    [(OSError(errno.ENOSPC, "full"), True), (OSError(errno.EIO, "broken"), False), (RuntimeError("bug"), False)],
+)
+def test_an_end_is_announced_unless_a_restart_may_help(error: Exception, announced: bool, pipe: Pipe) -> None:
+    with pytest.raises(type(error)), Heartbeat(pipe.writer) as heartbeat:
+        heartbeat.step(1)
+        raise error
+    assert (["end"] in pipe.beats()) is announced
+
+
+def test_a_full_pipe_does_not_hold_training_up(pipe: Pipe) -> None:
+    with Heartbeat(pipe.writer) as heartbeat:
+        for step in range(100_000):
+            heartbeat.step(step)
+    assert len(pipe.beats()) < 100_000
+
+
+def test_without_a_listener_the_process_dies(pipe: Pipe) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = beating_process(writer, os.getpid())
+    os.close(writer)
+    os.close(pipe.writer)
+    assert (done.returncode, done.stdout) == (-signal.SIGKILL, "")
+
+
+def test_a_process_whose_watchdog_is_gone_already_dies(pipe: Pipe) -> None:
+    done = beating_process(pipe.writer, os.getppid())
+    os.close(pipe.writer)
+    assert (done.returncode, done.stdout) == (-signal.SIGKILL, "")
+
+
+def test_a_process_with_its_watchdog_lives(pipe: Pipe) -> None:
+    done = beating_process(pipe.writer, os.getpid())
+    os.close(pipe.writer)
+    assert (done.returncode, done.stdout) == (0, "alive\n")
+    assert pipe.beats() == [["step", 1]]
+
+
+def test_the_heartbeat_is_not_handed_on(monkeypatch: pytest.MonkeyPatch, pipe: Pipe) -> None:
+    os.set_inheritable(pipe.writer, True)
+    monkeypatch.setattr("commands.heartbeat._die_with", lambda _watchdog: None)
+    monkeypatch.setenv(VARIABLE, f"{pipe.writer},{os.getppid()}")
+    with open_heartbeat():
+        assert VARIABLE not in os.environ
+        assert not os.get_inheritable(pipe.writer)

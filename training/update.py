@@ -1,0 +1,109 @@
+"""One update of the weights from one or several chunks of data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from corpus.batches import Batch
+from hparams import HParams
+from models.interface import Losses, LossKnobs
+from models.tacotron2 import Tacotron2
+from training.precision import Precision
+
+
+@dataclass(frozen=True)
+class Updated:
+    """What an update computed; without a gradient norm something was not finite and nothing was changed."""
+
+    losses: dict[str, float]
+    utterance_losses: tuple[float, ...]
+    gradient_norm: float | None
+    update_ratio: float | None
+
+
+class Learner:
+    """A model with its optimizer."""
+
+    def __init__(self, model: Tacotron2, hparams: HParams, device: torch.device) -> None:
+        self.model, self.device = model.to(device), device
+        self.precision = Precision(hparams.precision, device)
+        self.optimizer = torch.optim.Adam(
+            self.model.parameters(),
+            lr=hparams.learning_rate,
+            betas=(0.9, hparams.adam_beta2),
+            weight_decay=hparams.weight_decay,
+            fused=True,
+        )
+
+    def update(self, chunks: Sequence[Batch], knobs: LossKnobs, *, clip: float, measure_ratio: bool) -> Updated:
+        """Forward and backward over all chunks, each weighing as much as it has frames; then one step, if finite."""
+        self.model.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        statistics = [buffer.clone() for buffer in self.model.buffers()]
+        frames = [int(chunk.mel_lengths.sum()) for chunk in chunks]
+        shares = [count / sum(frames) for count in frames]
+        losses = [self._learn_from(chunk, knobs, share) for chunk, share in zip(chunks, shares, strict=True)]
+        norm = self._clipped_norm(clip) if all(math.isfinite(float(loss.total)) for loss in losses) else None
+        parts = {
+            name: math.fsum(share * float(loss.parts[name]) for share, loss in zip(shares, losses, strict=True))
+            for name in losses[0].parts
+        }
+        by_utterance = tuple(value for loss in losses for value in loss.by_utterance.tolist())
+        if norm is None:
+            for buffer, before in zip(self.model.buffers(), statistics, strict=True):
+                buffer.copy_(before)
+            return Updated(parts, by_utterance, None, None)
+        return Updated(parts, by_utterance, norm, self._step(measure_ratio))
+
+    def _learn_from(self, chunk: Batch, knobs: LossKnobs, share: float) -> Losses:
+        """Adds the chunk's share to the gradient, unless its loss is not finite; the losses come back without graph."""
+        with self.precision.autocast():
+            losses = self.model.losses(self.model(chunk.to(self.device)), chunk.to(self.device), knobs)
+        if math.isfinite(float(losses.total.detach())):
+            self.precision.scale(share * losses.total if share != 1 else losses.total).backward()
+        return losses.detached()
+
+    def _clipped_norm(self, clip: float) -> float | None:
+        self.precision.unscale(self.optimizer)
+        norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), clip))
+        if not math.isfinite(norm):
+            self.precision.skipped()
+            return None
+        return norm
+
+    def _step(self, measure_ratio: bool) -> float | None:
+        """Change the weights; on demand, by how much beside their size."""
+        parameters = list(self.model.parameters())
+        before = [p.detach().clone() for p in parameters] if measure_ratio else []
+        self.precision.step(self.optimizer)
+        return _change(parameters, before) if measure_ratio else None
+
+
+def _change(parameters: Sequence[Tensor], before: Sequence[Tensor]) -> float:
+    change = torch.stack([(p.detach() - b).square().sum() for p, b in zip(parameters, before, strict=True)]).sum()
+    size = torch.stack([b.square().sum() for b in before]).sum()
+    return float((change / size).sqrt())
+
+
+def split_batch(batch: Batch, n_chunks: int) -> list[Batch]:
+    """Nearly equal parts of a batch, each padded to its own longest utterance."""
+    rows = torch.arange(len(batch.ids)).chunk(n_chunks)
+    return [batch] if len(rows) == 1 else [_rows_of(batch, chunk.tolist()) for chunk in rows]
+
+
+def _rows_of(batch: Batch, rows: list[int]) -> Batch:
+    text_lengths, mel_lengths = batch.text_lengths[rows], batch.mel_lengths[rows]
+    n_tokens, n_frames = int(text_lengths.max()), int(mel_lengths.max())
+    ids = tuple(batch.ids[row] for row in rows)
+    text, mels = batch.text[rows, :n_tokens], batch.mels[rows, :, :n_frames]
+    return Batch(ids, text, text_lengths, mels, mel_lengths, batch.number)
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """On a GPU torch has a type for it, on a CPU only a text."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
