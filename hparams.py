@@ -47,6 +47,7 @@ class HParams(BaseModel):
     guide_sigma: float = Field(0.4, gt=0, description="width of the guide's diagonal, share of the length")
     guide_anneal_start_step: int = Field(20_000, ge=0, description="where guidance starts to fade: kept on it harms")
     guide_anneal_steps: int = Field(20_000, ge=1, description="in which it fades to zero, linearly")
+    alignment_patience_steps: int = Field(15_000, ge=1, description="by then attention has to be a diagonal")
     gate_loss_weight: float = Field(1.0, ge=0)
     gate_positive_weight: float = Field(8.0, gt=0, description="of the one frame in hundreds where speech ends")
 
@@ -170,6 +171,7 @@ SMALL: dict[str, Any] = {
     "warmup_steps": 100,
     "grad_clip_thresh": 5.0,
     "guide_loss_weight": 10.0,
+    "alignment_patience_steps": 3000,
     "iters_per_checkpoint": 250,
     "iters_per_evaluation": 250,
 }
@@ -208,12 +210,44 @@ DEMO: dict[str, Any] = {
     "guide_loss_weight": 10.0,
     "guide_anneal_start_step": 300,
     "guide_anneal_steps": 300,
+    "alignment_patience_steps": 360,
     "evaluation_samples": 2,
     "griffin_lim_iterations": 30,
     "iters_per_checkpoint": 240,
     "iters_per_evaluation": 240,
 }
-PRESETS: dict[str, dict[str, Any]] = {"full": {}, "small": SMALL, "demo": DEMO}
+TINY: dict[str, Any] = DEMO | {
+    "max_utterance_seconds": 1.5,
+    "n_mel_channels": 40,
+    "mel_floor": 1e-3,
+    "symbols_embedding_dim": 256,
+    "encoder_embedding_dim": 96,
+    "encoder_n_convolutions": 1,
+    "encoder_kernel_size": 3,
+    "attention_rnn_dim": 128,
+    "attention_dim": 64,
+    "attention_location_kernel_size": 11,
+    "attention_location_n_filters": 8,
+    "decoder_rnn_dim": 128,
+    "prenet_dim": 48,
+    "postnet_embedding_dim": 32,
+    "max_decoder_steps": 150,
+    "learning_rate": 5e-3,
+    "warmup_steps": 20,
+    "decay_start_step": 130,
+    "decay_half_life_steps": 30,
+    "grad_clip_thresh": 2.0,
+    "guide_anneal_start_step": 60,
+    "guide_anneal_steps": 60,
+    "alignment_patience_steps": 120,
+    "gate_loss_weight": 1.0,
+    "gate_positive_weight": 12.0,
+    "evaluation_utterances": 12,
+    "evaluation_samples": 0,
+    "iters_per_checkpoint": 30,
+    "iters_per_evaluation": 30,
+}
+PRESETS: dict[str, dict[str, Any]] = {"full": {}, "small": SMALL, "demo": DEMO, "tiny": TINY}
 
 
 def build_hparams(*layers: dict[str, Any]) -> HParams:

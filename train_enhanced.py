@@ -54,7 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
     recipe = parser.add_argument_group("recipe")
     add = recipe.add_argument
     add("--model", help="architecture; default: tacotron2")
-    add("--preset", choices=("demo", "small", "full"), help="default: demo without --data, full with")
+    add("--preset", choices=("tiny", "demo", "small", "full"), help="default: demo without --data, full with")
     add("--epochs", metavar="N", help="passes over the corpus")
     add("--batch_size", metavar="N", help="utterances in a batch at most")
     add("--learning_rate", metavar="X", help="peak learning rate")

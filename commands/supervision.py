@@ -13,8 +13,6 @@ from smart_tuner.supervisor import Supervisor
 from training.knobs import KNOB_BOUNDS
 from training.trainer import EnhancedTrainer, TrainingData
 
-ALIGNMENT_SHARE = 0.5  # of the time until guidance fades; by then attention has to show
-
 
 def facts_of(trainer: EnhancedTrainer, *, pinned: tuple[str, ...], planned_steps: int) -> Facts:
     hparams = trainer.hparams
@@ -24,7 +22,7 @@ def facts_of(trainer: EnhancedTrainer, *, pinned: tuple[str, ...], planned_steps
         steps_per_epoch=trainer.data.train.n_batches(0),
         planned_steps=max(1, planned_steps),
         warmup_steps=hparams.warmup_steps,
-        alignment_patience_steps=_alignment_patience(hparams),
+        alignment_patience_steps=hparams.alignment_patience_steps,
         peak_learning_rate=hparams.learning_rate,
         balanced_gate_weight=_balanced_gate_weight(trainer.data, hparams),
         effective_batch_size=hparams.batch_size,
@@ -40,10 +38,6 @@ def facts_of(trainer: EnhancedTrainer, *, pinned: tuple[str, ...], planned_steps
         pinned=pinned,
         actions=trainer.steering.actions,
     )
-
-
-def _alignment_patience(hparams: HParams) -> int:
-    return max(hparams.warmup_steps, round(ALIGNMENT_SHARE * hparams.guide_anneal_start_step))
 
 
 def _balanced_gate_weight(data: TrainingData, hparams: HParams) -> float:
