@@ -239,7 +239,7 @@ TINY: dict[str, Any] = DEMO | {
     "grad_clip_thresh": 2.0,
     "guide_anneal_start_step": 60,
     "guide_anneal_steps": 60,
-    "alignment_patience_steps": 120,
+    "alignment_patience_steps": 150,
     "gate_loss_weight": 1.0,
     "gate_positive_weight": 12.0,
     "evaluation_utterances": 12,

@@ -26,6 +26,7 @@ from commands.stop_signals import StopSignals, exit_code
 from commands.supervision import description, facts_of, supervise
 from commands.voicing import voicing_of
 from corpus.atomic_file import replacing
+from corpus.batches import BatchLoader
 from hparams import HParams, UserError
 from models import build_model
 from monitoring.progress import ProgressDisplay
@@ -36,6 +37,7 @@ from smart_tuner.supervision import Supervision
 from training.checkpoint import DiskFull, list_checkpoints
 from training.knobs import KNOB_NAMES
 from training.precision import choose_precision
+from training.quarantine import NAME as QUARANTINE
 from training.quarantine import read_quarantine
 from training.trainer import EnhancedTrainer, Limits
 
@@ -96,6 +98,7 @@ def _train(job: Job, corpus: PreparedCorpus, *, folder: Path, signals: StopSigna
     hparams = job.hparams
     sentences = read_sentences(job.options.eval_sentences, corpus.frontend)
     data = corpus.training_data(hparams, sentences)
+    keep_out_quarantined(data.train, folder)
     start = find_start(job.options, hparams, folder, symbols=data.symbols)
     torch.manual_seed(hparams.seed)
     model = build_model(hparams, len(data.symbols))
@@ -114,15 +117,22 @@ def _train(job: Job, corpus: PreparedCorpus, *, folder: Path, signals: StopSigna
     try:
         watcher = Beating(record, heartbeat)
         trainer = EnhancedTrainer(model, data, hparams, folder=folder, watcher=watcher, device=job.device)
-        data.train.quarantined |= read_quarantine(folder).keys()
         supervision = _supervise(job, trainer, record, total_steps - start.foreign_steps)
         start.apply(trainer)
+        if job.options.supervise != "on":
+            trainer.steering.forget_moves()
         _journal_start(job, corpus, record, trainer, start, supervision)
         write_hparams(folder, hparams)
         signals.training_starts()
         return _fit(job, trainer, record)
     finally:
         record.close()
+
+
+def keep_out_quarantined(train: BatchLoader, folder: Path) -> None:
+    train.quarantined |= read_quarantine(folder).keys()
+    if not train.has_utterances:
+        raise UserError(f"{folder / QUARANTINE}: lists all {len(train.examples)} utterances to train on; take some out")
 
 
 def _open_record(job: Job, corpus: PreparedCorpus, *, folder: Path, start: Start, total_steps: int) -> RunRecord:

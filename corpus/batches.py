@@ -97,6 +97,11 @@ class BatchLoader:
         chosen = [self.examples[i] for i in indices]
         return collate(chosen, [self._load_mel(e.utterance) for e in chosen], number)
 
+    @property
+    def has_utterances(self) -> bool:
+        """Whether any is not quarantined."""
+        return any(example.utterance.id not in self.quarantined for example in self.examples)
+
     def n_batches(self, epoch: int) -> int:
         return len(epoch_order(self.examples, self._hparams, epoch))
 

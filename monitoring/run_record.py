@@ -240,6 +240,7 @@ class RunRecord:
             for arm in arms
         ]
         told = [{"knobs": dict(a.knobs), **_columns(a.steps), "evaluation": a.evaluation} for a in recorded]
+        self.write_steps()
         self.journal.write("race", self._summary["step"], from_step=start_step, arms=told)
         assert self.listener is not None, "only a listener asks for a race"
         winner = self.listener.race(start_step, recorded)

@@ -157,11 +157,12 @@ def outlier_utterances(report: StepReport) -> dict[str, float | None]:
     if not finite:
         return {}
     middle = statistics.median(finite)
-    ratios = {
-        id_: loss / middle if math.isfinite(loss) and middle > 0 else None
-        for id_, loss in zip(report.utterance_ids, report.utterance_losses, strict=True)
+    losses = dict(zip(report.utterance_ids, report.utterance_losses, strict=True))
+    return {
+        id_: loss / middle if math.isfinite(loss) else None
+        for id_, loss in losses.items()
+        if not math.isfinite(loss) or loss >= OUTLIER_RATIO * middle > 0
     }
-    return {id_: ratio for id_, ratio in ratios.items() if ratio is None or ratio >= OUTLIER_RATIO}
 
 
 def evaluation_signals(report: EvaluationReport) -> Signals:
@@ -300,6 +301,7 @@ class SignalHistory:
         for series in self._series.values():
             while series and series[-1][0] > step:
                 series.pop()
+        self._series = {name: series for name, series in self._series.items() if series}
 
     def log_statistics(self, name: str, window_steps: int) -> LogStatistics | None:
         """Summarise the logarithm of a signal over its last `window_steps` steps; None without a positive value."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from smart_tuner.detectors.series import NORMAL_SPREAD, slope
+from smart_tuner.detectors.series import roughness, slope
 from smart_tuner.interventions import Direction, Expectation
 from smart_tuner.view import View
 
@@ -17,7 +17,7 @@ Verdict = Literal["helped", "no_effect", "harmful"]
 LEVEL_POINTS: Mapping[str, int] = {
     **dict.fromkeys(("total_loss", "mel_loss", "gradient_norm", "data_wait_share"), 10),
     **dict.fromkeys(("nonfinite_share", "outlier_share"), 10),
-    "out_of_memory_steps": 1,
+    "out_of_memory_share": 5,
 }
 """How many last points of a signal make its level; one for those measured at evaluations."""
 LEAST_NOISE_SHARE = 0.05  # of signals between 0 and 1
@@ -39,8 +39,8 @@ class Judgement:
 
 def level(view: View, signal: str) -> float | None:
     """Where a signal stands: the median of its last few points."""
-    if signal in ("nonfinite_share", "outlier_share"):
-        return _share_of_steps(view, signal)
+    if signal in SHARES:
+        return SHARES[signal](view, LEVEL_POINTS[signal])
     values = view.values(signal)[-LEVEL_POINTS.get(signal, 1) :]
     return statistics.median(values) if values else None
 
@@ -49,13 +49,27 @@ def is_measured_at_evaluations(signal: str) -> bool:
     return signal not in LEVEL_POINTS
 
 
-def _share_of_steps(view: View, signal: str) -> float | None:
-    n_steps = LEVEL_POINTS[signal]
-    if signal == "outlier_share":
-        counts = view.values("outlier_utterances", n_steps)
-        return sum(count > 0 for count in counts) / len(counts) if counts else None
+def _nonfinite_share(view: View, n_steps: int) -> float | None:
     steps = view.values("nonfinite_steps", n_steps)
     return 1 - len(view.values("total_loss", n_steps)) / len(steps) if steps else None
+
+
+def _outlier_share(view: View, n_steps: int) -> float | None:
+    counts = view.values("outlier_utterances", n_steps)
+    return sum(count > 0 for count in counts) / len(counts) if counts else None
+
+
+def _out_of_memory_share(view: View, n_steps: int) -> float | None:
+    counts = view.values("out_of_memory_steps", n_steps + 1)
+    return (counts[-1] - counts[0]) / len(counts) if counts else None
+
+
+SHARES: Mapping[str, Callable[[View, int], float | None]] = {
+    "nonfinite_share": _nonfinite_share,
+    "outlier_share": _outlier_share,
+    "out_of_memory_share": _out_of_memory_share,
+}
+"""Signals made of others: the share of the last steps in which something happened."""
 
 
 def expect(
@@ -71,7 +85,7 @@ def expect(
     series = [
         (step, math.log(value) if logarithmic else value) for step, value in points if value > 0 or not logarithmic
     ]
-    noise = max(_least_noise(signal), _roughness([value for _, value in series]) / math.sqrt(kept))
+    noise = max(_least_noise(signal), roughness([value for _, value in series]) / math.sqrt(kept))
     rise = (slope(series) or 0.0) * (by_step - view.step) * DAMPING if trend else 0.0
     forecast = math.exp(math.log(now) + max(-1.0, min(1.0, rise))) if logarithmic else _clamped(signal, now + rise)
     return Expectation(signal, direction, by_step, forecast, noise, target)
@@ -114,15 +128,6 @@ def _is_logarithmic(signal: str) -> bool:
 
 def _least_noise(signal: str) -> float:
     return LEAST_NOISE_LOG if _is_logarithmic(signal) else LEAST_NOISE_SHARE
-
-
-def _roughness(values: list[float]) -> float:
-    """Spread of the changes from point to point, without their trend."""
-    changes = [later - sooner for sooner, later in zip(values, values[1:], strict=False)]
-    if len(changes) < 2:
-        return 0.0
-    middle = statistics.median(changes)
-    return NORMAL_SPREAD * statistics.median(abs(change - middle) for change in changes)
 
 
 def _clamped(signal: str, value: float) -> float:

@@ -10,6 +10,7 @@ Action = Literal[
     "turn",
     "rerun_step",
     "quarantine",
+    "screen",
     "reset_moments",
     "roll_back",
     "restart",

@@ -32,6 +32,7 @@ class Memory(BaseModel):
     step: int = 0
     begin: int = 0
     work_steps: int = 0
+    nonfinite_steps: int = 0  # counted here when the training loop does not
     interventions: int = 0
     attempts: int = 1
     phases: list[tuple[int, str]] = Field(default_factory=lambda: [(0, FIRST_PHASE)])
@@ -39,7 +40,8 @@ class Memory(BaseModel):
     severities: dict[str, str] = Field(default_factory=dict)
     helpless: dict[str, int] = Field(default_factory=dict)
     failed: dict[str, list[str]] = Field(default_factory=dict)
-    pending: Pending | None = None
+    pending: Pending | None = None  # the one treatment that steers
+    watching: list[Pending] = Field(default_factory=list)  # those that steer nothing, so that several may go on
     returning: dict[str, float] = Field(default_factory=dict)  # knobs on their way back: name → where to
     turned_at: int = 0
     cooldown_until: int = 0
@@ -57,6 +59,13 @@ class Memory(BaseModel):
         """This remedy is not to be tried again for it."""
         self.failed.setdefault(ailment, []).append(remedy)
 
+    def close(self, pending: Pending) -> None:
+        """Its verdict is known."""
+        if pending is self.pending:
+            self.pending = None
+        else:
+            self.watching = [other for other in self.watching if other is not pending]
+
     def healed(self, ailment: str) -> None:
         for kept in (self.active, self.severities, self.helpless):
             kept.pop(ailment, None)
@@ -70,7 +79,7 @@ class Memory(BaseModel):
         elif order.action == "restart":
             self._begin_anew()
         elif order.action in ("stop", "finish"):
-            self.ended, self.pending = True, None
+            self.ended = True
 
     def _begin_anew(self) -> None:
         self.begin, self.attempts = self.step, self.attempts + 1

@@ -27,23 +27,19 @@ def next_phase(view: View, phases: Phases) -> PhaseChange | None:
     """At an evaluation: forwards by its signals or at its latest epoch, back to the start when alignment is lost."""
     diagonality = view.points("free_diagonality")
     latest = diagonality[-1][1] if diagonality else None
-    quality = view.quality
-    if view.phase != FIRST_PHASE and latest is not None and latest < quality.attention_diagonality_threshold:
-        return PhaseChange(FIRST_PHASE, {"free_diagonality": latest})
     names = list(type(phases).model_fields)
-    place = names.index(view.phase)
+    place, epoch = names.index(view.phase), view.steps_done / view.facts.steps_per_epoch
+    first_bound = phases.of(FIRST_PHASE).latest_epoch
+    may_go_back = place > 0 and (first_bound is None or epoch < first_bound)  # else it would go to and fro for ever
+    if may_go_back and latest is not None and latest < view.quality.attention_diagonality_threshold:
+        return PhaseChange(FIRST_PHASE, {"free_diagonality": latest})
     if place + 1 == len(names):
         return None
     why = (_alignment_began, _alignment_stable, _refined)[place](view)
-    epoch, bound = view.steps_done / view.facts.steps_per_epoch, _latest_epoch(phases, view.phase)
+    bound = phases.of(view.phase).latest_epoch
     if why is None and bound is not None and epoch >= bound:
         why = {"epoch": epoch, "latest_epoch": float(bound)}
     return None if why is None else PhaseChange(names[place + 1], why)
-
-
-def _latest_epoch(phases: Phases, phase: str) -> int | None:
-    bounds = {name: targets["latest_epoch"] for name, targets in phases.model_dump().items()}
-    return bounds[phase]
 
 
 def _alignment_began(view: View) -> Mapping[str, float] | None:
@@ -66,7 +62,8 @@ def _refined(view: View) -> Mapping[str, float] | None:
     losses = view.values("val_total_loss")
     if not gates or not norms or len(losses) <= PLATEAU_EVALUATIONS:
         return None
-    norm, gain = statistics.median(norms), 1 - min(losses[-PLATEAU_EVALUATIONS:]) / min(losses[:-PLATEAU_EVALUATIONS])
+    before, since = min(losses[:-PLATEAU_EVALUATIONS]), min(losses[-PLATEAU_EVALUATIONS:])
+    norm, gain = statistics.median(norms), (before - since) / abs(before) if before else 0.0
     quality = view.quality
     if gates[-1] < quality.gate_accuracy_target or norm > quality.gradient_norm_target:
         return None

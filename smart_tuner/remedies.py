@@ -30,6 +30,7 @@ class Case:
     view: View
     memory: Memory
     limits: Supervision
+    may_roll_back: bool
 
     @property
     def facts(self) -> Facts:
@@ -126,12 +127,15 @@ def rerun_step(case: Case) -> Plan | None:
 
 
 def quarantine(case: Case) -> Plan | None:
+    """Keep the named utterances out; where one was not finite, look through all recordings for others."""
     known = set(case.memory.quarantined)
     named = tuple(name for name in case.diagnosis.utterances if name not in known)
-    if not named:
+    if not named or len(known) + len(named) > case.limits.quarantine_share * case.facts.utterances:
         return None
     promise = _promise(case, "outlier_share", "down", target=0.1, evaluations=1)
-    return Plan(promise, (Order("quarantine", utterances=named),))
+    can_screen = "screen" in case.facts.actions
+    screen = (Order("screen"),) if can_screen and case.diagnosis.evidence.get("not_finite") else ()
+    return Plan(promise, (Order("quarantine", utterances=named), *screen))
 
 
 def _healthy_level(case: Case, signal: str) -> float | None:
@@ -144,7 +148,7 @@ def roll_back(signal: str, direction: Direction, *, learning_rate_factor: float 
 
     def plan(case: Case) -> Plan | None:
         memory = case.memory
-        if len(memory.rollbacks) >= 2:
+        if not case.may_roll_back or len(memory.rollbacks) >= 2:
             return None  # twice at the same place: going back is not the answer
         healthy = [
             step
@@ -176,7 +180,7 @@ def reset_moments(case: Case) -> Plan | None:
     return Plan(promise, (Order("reset_moments", n_steps=REWARM_STEPS),))
 
 
-def restart(signal: str, direction: Direction, *, early: bool = False) -> Remedy:
+def restart(signal: str, direction: Direction, *, early: bool = False, learning_rate_factor: float = 0.5) -> Remedy:
     """From scratch with another seed and safer knobs, while there is time for a whole run."""
 
     def plan(case: Case) -> Plan | None:
@@ -186,19 +190,19 @@ def restart(signal: str, direction: Direction, *, early: bool = False) -> Remedy
         steps_done = max(case.view.steps_done, case.facts.window_steps)
         sick = level(case.view, signal)
         promise = Expectation(signal, direction, case.view.step + steps_done, sick, 0.05)
-        return Plan(promise, (Order("restart", knobs=_safer_knobs(case)),))
+        return Plan(promise, (Order("restart", knobs=_safer_knobs(case, learning_rate_factor)),))
 
     return plan
 
 
-def _safer_knobs(case: Case) -> dict[str, float]:
-    """A learning rate whose updates are healthy, or half of it; guidance on; nothing that is pinned."""
+def _safer_knobs(case: Case, learning_rate_factor: float) -> dict[str, float]:
+    """A learning rate whose updates are healthy, or a part of it; guidance on; nothing that is pinned."""
     wanted: dict[str, float] = {}
     ratio_based, knobs = _rate_for_healthy_updates(case), case.memory.knobs
     if "learning_rate_multiplier" in knobs:
         off = case.diagnosis.ailment in ("learning_rate_too_high", "learning_rate_too_low")
-        halved = knobs["learning_rate_multiplier"] / 2
-        wanted["learning_rate_multiplier"] = ratio_based if off and ratio_based else halved
+        lower = knobs["learning_rate_multiplier"] * learning_rate_factor
+        wanted["learning_rate_multiplier"] = ratio_based if off and ratio_based else lower
     if "guide_weight_multiplier" in knobs and not knobs["guide_weight_multiplier"]:
         wanted["guide_weight_multiplier"] = case.facts.knobs["guide_weight_multiplier"].first or 1.0
     return {
@@ -217,8 +221,7 @@ def split_batches(case: Case) -> Plan | None:
     now, known = case.memory.knobs["micro_batches"], case.facts.knobs["micro_batches"]
     if now >= known.high or "micro_batches" in case.facts.pinned:
         return None
-    counts = case.view.values("out_of_memory_steps")
-    promise = Expectation("out_of_memory_steps", "down", case.view.step + FEW_STEPS, None, 0.0, target=counts[-1])
+    promise = Expectation("out_of_memory_share", "down", case.view.step + FEW_STEPS, None, 0.0, target=0.0)
     return Plan(promise, knob="micro_batches", target=min(known.high, 2 * now))
 
 
@@ -243,7 +246,7 @@ calmer = turn_by("learning_rate_multiplier", 0.5, "gradient_norm", "down")
 healthy_rate = turn_to("learning_rate_multiplier", _rate_for_healthy_updates, "total_loss", "down")
 accumulate = turn_to("batches_per_update", _more_batches_an_update, "diagonality", "up")
 
-LADDERS: Mapping[str, Mapping[str, Remedy]] = {
+LADDERS: dict[str, Mapping[str, Remedy]] = {
     "nonfinite_step": {
         "rerun_step": rerun_step,
         "roll_back": roll_back("nonfinite_share", "down"),
@@ -253,8 +256,10 @@ LADDERS: Mapping[str, Mapping[str, Remedy]] = {
     "exploding_gradient": {
         "tighter_clipping": turn_to("grad_clip_thresh", _typical_gradient, "gradient_norm", "down"),
         "lower_learning_rate": calmer,
+        "roll_back": roll_back("gradient_norm", "down"),
         "roll_back_slower": roll_back("gradient_norm", "down", learning_rate_factor=0.5),
         "restart": restart("gradient_norm", "down"),
+        "restart_slower": restart("gradient_norm", "down", learning_rate_factor=0.1),
     },
     "vanishing_gradient": {
         "reset_moments": reset_moments,
@@ -266,6 +271,7 @@ LADDERS: Mapping[str, Mapping[str, Remedy]] = {
         "reset_moments": reset_moments,
         "lower_learning_rate": slower,
         "restart": restart("total_loss", "down"),
+        "restart_slower": restart("total_loss", "down", learning_rate_factor=0.1),
     },
     "oscillating_loss": {
         "lower_learning_rate": slower,
@@ -302,6 +308,7 @@ LADDERS: Mapping[str, Mapping[str, Remedy]] = {
     },
     "learning_rate_too_high": {
         "restart": restart("total_loss", "down", early=True),
+        "roll_back": roll_back("total_loss", "down"),
         "healthy_learning_rate": healthy_rate,
         "restart_late": restart("total_loss", "down"),
     },

@@ -51,6 +51,10 @@ class Phases(Section):
     quality: PhaseTargets = PhaseTargets(latest_epoch=3000)
     fine_tuning: PhaseTargets = PhaseTargets(learning_rate_share=0.5)
 
+    def of(self, phase: str) -> PhaseTargets:
+        targets: dict[str, PhaseTargets] = dict(self)
+        return targets[phase]
+
 
 class Supervision(Section):
     """How much the supervisor may do; an evaluation is the time between two of them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -40,7 +41,7 @@ class Supervisor:
         self.facts, self.settings, self.advise = facts, settings, advise
         self.history, self.outliers = SignalHistory(), OutlierMemory()
         self.memory = Memory(knobs={name: knob.start for name, knob in facts.knobs.items()})
-        self._treatment = Treatment(settings.supervision, advise=advise)
+        self._treatment = Treatment(settings, advise=advise)
 
     @property
     def view(self) -> View:
@@ -118,12 +119,16 @@ class Supervisor:
 
     def phase_order(self) -> Order:
         """What the present phase makes of the schedules; also for a training loop that has just been resumed."""
-        targets = self.settings.phases.model_dump(exclude_none=True)[self.memory.phase]
+        targets = self.settings.phases.of(self.memory.phase).model_dump(exclude={"latest_epoch", "rollbacks"})
         return Order("enter_phase", phase=self.memory.phase, targets={k: float(v) for k, v in targets.items()})
 
     def _take_in(self, step: int, signals: Signals, outliers: Outliers) -> None:
         memory = self.memory
         memory.step, memory.work_steps = step, memory.work_steps + 1
+        if "nonfinite_steps" not in signals:
+            loss = signals.get("total_loss")
+            memory.nonfinite_steps += loss is None or not math.isfinite(loss)
+            signals = {**signals, "nonfinite_steps": float(memory.nonfinite_steps)}
         self.history.record(step, signals)
         self.outliers.record(step, outliers)
         if memory.rollbacks and step > memory.rollbacks[0] + self._cooldown_steps():
@@ -143,7 +148,8 @@ class Supervisor:
             return []
         fields = {"from": self.memory.phase, "to": change.phase, "signals": dict(change.why)}
         self.memory.phases.append((self.memory.step, change.phase))
-        return [decide(self.memory, "phase", fields, self.phase_order())]
+        orders = (self.phase_order(),) if "enter_phase" in self.facts.actions else ()
+        return [decide(self.memory, "phase", fields, *orders)]
 
     def _examine(self, detectors: Mapping[str, Detector]) -> list[Decision]:
         """Write down what is new, forget what has healed, treat what is worth it."""

@@ -13,11 +13,17 @@ from smart_tuner.interventions import Order, Plan
 from smart_tuner.knob_turning import turn
 from smart_tuner.memory import Memory, Pending
 from smart_tuner.remedies import LADDERS, Case
-from smart_tuner.settings import Supervision
+from smart_tuner.settings import Settings, Supervision
 from smart_tuner.view import View
 
-FREE_REMEDIES = ("rerun_step", "quarantine", "keep_fewer_checkpoints", "fetch_faster", "stop", "finish_with_best")
-"""They change no knob and have limits of their own: the budget is for those that steer."""
+FREE_REMEDIES = (
+    *("rerun_step", "quarantine", "split_batches", "keep_fewer_checkpoints", "fetch_faster"),
+    *("stop", "finish_with_best"),
+)
+"""They do not change what is learnt, or end it: neither the budget nor another treatment stands in their way."""
+AS_OFTEN_AS_NEEDED = ("quarantine", "split_batches")
+DIVERGENCE = ("nonfinite_step", "exploding_gradient", "loss_spike", "oscillating_loss", "learning_rate_too_high")
+"""Faces of one illness: that another shows itself is no harm done by a treatment, which just did not help."""
 
 
 def cooldown_steps(view: View, limits: Supervision) -> int:
@@ -27,35 +33,37 @@ def cooldown_steps(view: View, limits: Supervision) -> int:
 class Treatment:
     """What is done about diagnoses; all it remembers lies in the memory it is given."""
 
-    def __init__(self, limits: Supervision, *, advise: bool) -> None:
-        self.limits, self.advise = limits, advise
+    def __init__(self, settings: Settings, *, advise: bool) -> None:
+        self.limits, self.phases, self.advise = settings.supervision, settings.phases, advise
 
     def treat(self, diagnoses: Sequence[Diagnosis], view: View, memory: Memory) -> list[Decision]:
         """The worst diagnosis for which something can be done now."""
         decisions: list[Decision] = []
+        if memory.pending is not None and memory.pending.racing:
+            return decisions  # by the time it is run, these signals will be of another past
         for diagnosis in sorted(diagnoses, key=lambda diagnosis: -diagnosis.rank):
             decisions += self._interrupt(diagnosis, view, memory)
-            may_act = diagnosis.severity == "critical" or memory.step >= memory.cooldown_until
-            if (
-                memory.pending is None
-                and may_act
-                and (chosen := self._choose(Case(diagnosis, view, memory, self.limits)))
-            ):
-                return [*decisions, self._intervene(diagnosis, *chosen, view, memory)]
+            if chosen := self._choose(self._case(diagnosis, view, memory)):
+                decisions.append(self._intervene(diagnosis, *chosen, view, memory))
+                break
         return decisions
 
     def _interrupt(self, diagnosis: Diagnosis, view: View, memory: Memory) -> list[Decision]:
-        """Something critical that began after a treatment: that did harm, whatever it was meant for."""
+        """Something critical that began after a treatment, which is not waited for any longer."""
         pending = memory.pending
         if pending is None or diagnosis.severity != "critical" or diagnosis.since <= pending.step:
             return []
-        if diagnosis.ailment == pending.ailment and diagnosis.ailment != "out_of_memory":
+        if diagnosis.ailment == pending.ailment:
             return []
-        judgement = Judgement("harmful", None, None, close=False)
+        same_illness = diagnosis.ailment in DIVERGENCE and pending.ailment in DIVERGENCE
+        judgement = Judgement("no_effect" if same_illness else "harmful", None, None, close=False)
         return [self.conclude(pending, judgement, view, memory, {"then": diagnosis.ailment})]
 
+    def _case(self, diagnosis: Diagnosis, view: View, memory: Memory) -> Case:
+        return Case(diagnosis, view, memory, self.limits, self.phases.of(memory.phase).rollbacks)
+
     def _choose(self, case: Case) -> tuple[str, Plan] | None:
-        """The mildest remedy that is possible here, was not tried in vain, and is within the budget."""
+        """The mildest remedy that is possible here and now, was not tried in vain, and is within the budget."""
         memory, ailment = case.memory, case.diagnosis.ailment
         has_budget = memory.interventions < self.limits.intervention_budget
         for name, remedy in LADDERS[ailment].items():
@@ -63,10 +71,19 @@ class Treatment:
                 continue
             plan = remedy(case)
             if plan is not None and all(order.action in case.facts.actions for order in plan.orders):
-                return name, plan
+                return (name, plan) if self._may_act(name, case) else None
         if case.diagnosis.severity == "critical":
             memory.helpless.setdefault(ailment, memory.step)
         return None
+
+    def _may_act(self, remedy: str, case: Case) -> bool:
+        """One treatment that steers at a time, and a pause after it unless it is urgent."""
+        memory = case.memory
+        if remedy in FREE_REMEDIES:
+            return remedy in AS_OFTEN_AS_NEEDED or all(other.remedy != remedy for other in memory.watching)
+        return memory.pending is None and (
+            case.diagnosis.severity == "critical" or memory.step >= memory.cooldown_until
+        )
 
     def _intervene(self, diagnosis: Diagnosis, remedy: str, plan: Plan, view: View, memory: Memory) -> Decision:
         memory.interventions += remedy not in FREE_REMEDIES
@@ -83,7 +100,7 @@ class Treatment:
             memory.fail(diagnosis.ailment, remedy)  # said once is enough
             memory.cooldown_until = memory.step + cooldown_steps(view, self.limits)
             return decide(memory, "intervention", fields | {"advice": True})
-        memory.pending = Pending(
+        pending = Pending(
             ailment=diagnosis.ailment,
             remedy=remedy,
             step=memory.step,
@@ -92,6 +109,10 @@ class Treatment:
             before=memory.knobs[plan.knob] if plan.knob else None,
             target=plan.target,
         )
+        if remedy in FREE_REMEDIES:
+            memory.watching.append(pending)
+        else:
+            memory.pending = pending
         for order in plan.orders:
             memory.take_in(order)
             view.outliers.forget(order.utterances)
@@ -101,18 +122,20 @@ class Treatment:
         return decide(memory, "intervention", fields, turn(plan.knob, plan.target, view.facts, memory, self.limits))
 
     def follow_up_if_due(self, view: View, memory: Memory, *, after_evaluation: bool) -> list[Decision]:
-        pending = memory.pending
-        if pending is None or pending.racing or memory.step < pending.expected.by_step:
-            return []
+        waiting = [*memory.watching, *([memory.pending] if memory.pending is not None else [])]
+        return [self._follow_up(p, view, memory) for p in waiting if self._is_due(p, memory, after_evaluation)]
+
+    def _is_due(self, pending: Pending, memory: Memory, after_evaluation: bool) -> bool:
+        if pending.racing or memory.step < pending.expected.by_step:
+            return False
         if pending.knob is not None and memory.knobs[pending.knob] != pending.target:
-            return []  # still on its way
-        signal = pending.expected.signal
-        if is_measured_at_evaluations(signal) and not after_evaluation:
-            return []
-        judgement = judge(pending.expected, level(view, signal))
-        if judgement.close and (race := self._race(pending, view, memory)):
-            return [race]
-        return [self.conclude(pending, judgement, view, memory)]
+            return False  # still on its way
+        return after_evaluation or not is_measured_at_evaluations(pending.expected.signal)
+
+    def _follow_up(self, pending: Pending, view: View, memory: Memory) -> Decision:
+        judgement = judge(pending.expected, level(view, pending.expected.signal))
+        race = self._race(pending, view, memory) if judgement.close else None
+        return race or self.conclude(pending, judgement, view, memory)
 
     def _race(self, pending: Pending, view: View, memory: Memory) -> Decision | None:
         """Too close to call: train a stretch with and without the treatment, from a checkpoint before it."""
@@ -140,7 +163,9 @@ class Treatment:
         evidence: Mapping[str, Any] | None = None,
     ) -> Decision:
         """The verdict; what did not help is undone and not tried again."""
-        memory.pending, memory.cooldown_until = None, memory.step + cooldown_steps(view, self.limits)
+        memory.close(pending)
+        if pending.remedy not in FREE_REMEDIES:
+            memory.cooldown_until = memory.step + cooldown_steps(view, self.limits)
         fields: dict[str, Any] = {
             "ailment": pending.ailment,
             "remedy": pending.remedy,

@@ -1,7 +1,18 @@
-"""Tests compute in one thread: tiny models gain nothing from more, and their numbers stay the same."""
+"""Tests compute in one thread, and what hypothesis thinks up is the same each time: their numbers stay the same."""
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
+
+import hypothesis
 import torch
+from hypothesis.configuration import set_hypothesis_home_dir
 
 torch.set_num_threads(1)
+
+set_hypothesis_home_dir(Path(tempfile.gettempdir()) / "hypothesis")  # what it stores is not the repository's
+hypothesis.settings.register_profile(
+    "repository", database=None, deadline=None, derandomize=True, max_examples=80, print_blob=False
+)
+hypothesis.settings.load_profile("repository")

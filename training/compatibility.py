@@ -21,7 +21,7 @@ def is_foreign(state: dict[str, Any]) -> bool:
 VOICE_PARTS = {"model": dict, "hparams": dict, "symbols": list, "progress": dict}
 RUN_PARTS = VOICE_PARTS | {
     **{"optimizer": dict, "precision": dict, "knobs": dict, "clock": dict, "random": dict, "watcher": dict},
-    **{"left_out": list, "data_fingerprint": str},
+    **{"left_out": list, "data_fingerprint": str, "steering": dict},
 }
 
 

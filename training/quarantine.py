@@ -27,6 +27,7 @@ def read_quarantine(folder: Path) -> dict[str, int]:
 
 
 def add_to_quarantine(folder: Path, utterances: Sequence[str], *, step: int) -> None:
-    content = read_quarantine(folder) | dict.fromkeys(utterances, step)
+    known = read_quarantine(folder)
+    content = known | {id_: step for id_ in utterances if id_ not in known}
     with replacing(folder / NAME) as temporary:
         temporary.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import io
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from copy import deepcopy
-from itertools import islice
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -14,7 +14,7 @@ from corpus.batches import Batch
 from hparams import UserError
 from models import build_model
 from training.checkpoint import list_checkpoints, load_checkpoint
-from training.knobs import KNOB_BOUNDS
+from training.knobs import KNOB_BOUNDS, Knobs
 from training.quarantine import add_to_quarantine
 from training.reports import ArmReport, RollbackReport, StepReport
 from training.schedule import Clock, PhasePlan
@@ -23,7 +23,8 @@ from training.update import Learner
 if TYPE_CHECKING:
     from training.trainer import EnhancedTrainer
 
-PLACES_REMEMBERED = 10_000  # steps
+PLACES_REMEMBERED = 2_000  # batches
+NOTHING_LEFT = "every utterance to train on is quarantined"
 
 
 class Order(Protocol):
@@ -49,32 +50,46 @@ class Order(Protocol):
     def reason(self) -> str: ...
 
 
+@dataclass(frozen=True)
+class Move:
+    """An order that changes where training is, as checkpoints keep it until it is carried out."""
+
+    action: str
+    knobs: dict[str, float]
+    step: int
+    skip_since: int | None
+    n_steps: int
+    arms: list[dict[str, float]]
+
+    @staticmethod
+    def ordered(order: Order) -> Move:
+        arms = [dict(arm) for arm in order.arms]
+        return Move(order.action, dict(order.knobs), order.step, order.skip_since, order.n_steps, arms)
+
+
 class Steering:
-    """Carries orders out: at once what only changes settings, before the next step what changes where training is."""
+    """Carries orders out: at once what only changes settings or data, before the next step what moves training."""
 
     def __init__(self, trainer: EnhancedTrainer) -> None:
         self._trainer = trainer
-        self._deferred: list[Callable[[], None]] = []
+        self._moves: list[Move] = []
+        self._reads_anew = False  # the batches to come are not those that were loaded ahead
         self._places: deque[tuple[int, int, int]] = deque(maxlen=PLACES_REMEMBERED)  # step, epoch, place in it
-        self._last_batches: tuple[Batch, ...] = ()
-        self._rerun = False
         self._memory_error: RuntimeError | None = None
         self.end: str | None = None
         self.hopeless = False
         self._known: dict[str, Callable[[Any], None]] = {
             "turn": lambda order: self.turn(order.knobs),
             "enter_phase": lambda order: self._enter_phase(order.targets),
-            "rerun_step": lambda order: self._run_last_batch_again(),
-            "quarantine": lambda order: self._defer(lambda: self._quarantine(order.utterances)),
-            "fetch_faster": lambda order: self._defer(self._fetch_faster),
+            "rerun_step": lambda order: self._run_last_step_again(),
+            "quarantine": lambda order: self._quarantine(order.utterances),
+            "fetch_faster": lambda order: self._fetch_faster(),
             "keep_fewer_checkpoints": lambda order: self._keep_fewer_checkpoints(),
             "reset_moments": lambda order: self._reset_moments(order.n_steps),
-            "roll_back": lambda order: self._defer(lambda: self._roll_back(order)),
-            "restart": lambda order: self._defer(lambda: self._restart(order)),
-            "race": lambda order: self._defer(lambda: self._race(order)),
             "finish": lambda order: self._finish(order.reason),
             "stop": lambda order: self._stop(order.reason),
         }
+        self._known |= dict.fromkeys(("roll_back", "restart", "race"), lambda order: self._wait(Move.ordered(order)))
 
     @property
     def actions(self) -> tuple[str, ...]:
@@ -86,33 +101,57 @@ class Steering:
     @property
     def wants_attention(self) -> bool:
         """Whether the next batch may not simply follow."""
-        return bool(self._deferred) or self.end is not None
+        return self._reads_anew or self.leaves
 
-    def carry_out_deferred(self) -> None:
-        while self._deferred:
-            self._deferred.pop(0)()
+    @property
+    def leaves(self) -> bool:
+        """Whether training does not go on from where it is."""
+        return bool(self._moves) or self.end is not None
+
+    def attend(self) -> None:
+        """Carry out what waits, unless training is interrupted."""
+        self._reads_anew = False
+        moves = {"roll_back": self._roll_back, "restart": self._restart, "race": self._race}
+        while self._moves and self.end is None and self._trainer.limits.interruption is None:
+            move = self._moves.pop(0)
+            moves[move.action](move)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"moves": [asdict(move) for move in self._moves], "places": [list(place) for place in self._places]}
+
+    def recall_places(self, state: Mapping[str, Any]) -> None:
+        """Steps that were undone are forgotten with the state they led to."""
+        self._places = deque(((step, epoch, place) for step, epoch, place in state["places"]), PLACES_REMEMBERED)
+
+    def forget_places(self) -> None:
+        """They are those of other data."""
+        self._places.clear()
+
+    def recall_moves(self, state: Mapping[str, Any]) -> None:
+        """What was ordered and not yet done when training ended."""
+        self._moves = [Move(**move) for move in state["moves"]]
+
+    def forget_moves(self) -> None:
+        """Nobody is there any more who would want to know how they went."""
+        self._moves.clear()
 
     def turn(self, knobs: Mapping[str, float]) -> None:
         """Set knobs; what lies beyond their bounds is a mistake of the one who asks, unless they started there."""
+        starts = vars(Knobs.from_hparams(self._trainer.hparams))
         for name, value in knobs.items():
             bounds = KNOB_BOUNDS[name]
-            start = getattr(type(self._trainer.knobs).from_hparams(self._trainer.hparams), name)
-            if not min(bounds.low, start) <= value <= max(bounds.high, start):
+            if not min(bounds.low, starts[name]) <= value <= max(bounds.high, starts[name]):
                 raise ValueError(f"{name}: expected {bounds.low:g} to {bounds.high:g}, got {value:g}")
+        for name, value in knobs.items():
             setattr(self._trainer.knobs, name, float(value))
         self._trainer.model.decoder.gate_threshold = self._trainer.knobs.gate_threshold
 
     def remember_place(self, batches: Sequence[Batch]) -> None:
         """Where this step's data came from."""
-        self._last_batches = tuple(batches)
         progress = self._trainer.progress
         self._places += [(progress.step, progress.epoch, batch.number) for batch in batches]
 
-    def batch_to_rerun(self) -> tuple[Batch, ...]:
-        rerun, self._rerun = self._rerun, False
-        return self._last_batches if rerun else ()
-
-    def out_of_memory(self, error: RuntimeError, batches: Sequence[Batch]) -> None:
+    def out_of_memory(self, error: RuntimeError) -> None:
         self._memory_error, self._micro_batches = error, self._trainer.knobs.micro_batches
 
     def require_answer_to_out_of_memory(self) -> None:
@@ -122,14 +161,18 @@ class Steering:
             return
         if self._trainer.knobs.micro_batches <= self._micro_batches and self.end is None:
             raise error
+        del error  # its traceback holds what was computed
         torch.cuda.empty_cache()
-        self._run_last_batch_again()
+        self._run_last_step_again()
 
-    def _defer(self, work: Callable[[], None]) -> None:
-        self._deferred.append(work)
+    def _wait(self, move: Move) -> None:
+        self._moves.append(move)
 
-    def _run_last_batch_again(self) -> None:
-        self._rerun = True
+    def _run_last_step_again(self) -> None:
+        """The data goes on from where the last step's began."""
+        progress = self._trainer.progress
+        if places := [place for step, _, place in self._places if step == progress.step]:
+            progress.batch, self._reads_anew = min(places), True
 
     def _enter_phase(self, targets: Mapping[str, float]) -> None:
         names = PhasePlan.__dataclass_fields__
@@ -139,9 +182,13 @@ class Steering:
         loader = self._trainer.data.train
         loader.quarantined |= set(utterances)
         add_to_quarantine(self._trainer.folder, utterances, step=self._trainer.progress.step)
+        self._reads_anew = True
+        if not loader.has_utterances:
+            self._stop(NOTHING_LEFT)
 
     def _fetch_faster(self) -> None:
         self._trainer.data.train.n_threads *= 2
+        self._reads_anew = True
 
     def _keep_fewer_checkpoints(self) -> None:
         self._trainer.keep_checkpoints = 1
@@ -152,16 +199,15 @@ class Steering:
         self._trainer.clock.warm_from_step = self._trainer.progress.step
         self._trainer.clock.warm_steps = n_steps
 
-    def _roll_back(self, order: Order) -> None:
-        trainer = self._trainer
-        if order.skip_since is not None:
-            since = order.skip_since
-            trainer.data.train.left_out |= {(epoch, place) for step, epoch, place in self._places if step >= since}
-        step, problems = self._go_back(order.step)
+    def _roll_back(self, move: Move) -> None:
+        trainer, since = self._trainer, move.skip_since
+        skipped = {(epoch, place) for step, epoch, place in self._places if since is not None and step >= since}
+        step, problems = self._go_back(move.step)
         if step is not None:
+            trainer.data.train.left_out |= skipped
             self._abandon_after(step)
-            self.turn(order.knobs)
-        trainer.watcher.on_rollback(RollbackReport(order.step, step, problems))
+            self.turn(move.knobs)
+        trainer.watcher.on_rollback(RollbackReport(move.step, step, problems))
         if step is not None:
             trainer.save()
 
@@ -190,53 +236,72 @@ class Steering:
         trainer, seconds = self._trainer, self._trainer.progress.seconds
         trainer.go_back(state)
         trainer.progress.seconds = seconds
-        self.turn(state["knobs"])
+        trainer.take_over_knobs(state)
 
-    def _restart(self, order: Order) -> None:
-        """From scratch with another seed; steps are counted on, the schedules begin anew."""
+    def _restart(self, move: Move) -> None:
+        """From scratch with another seed; steps are counted on, the schedules and the data begin anew."""
         trainer = self._trainer
         torch.manual_seed(trainer.hparams.seed + trainer.progress.step)
         model = build_model(trainer.hparams, len(trainer.data.symbols))
         trainer.learner = Learner(model, trainer.hparams, trainer.device)
         trainer.clock = Clock(origin_step=trainer.progress.step)
         trainer.progress.epoch = trainer.progress.batch = 0
-        self.turn(order.knobs)
+        self._places.clear()
+        self.turn(move.knobs)
         trainer.save()
 
-    def _race(self, order: Order) -> None:
+    def _race(self, move: Move) -> None:
         """Train each arm from the same checkpoint on the same data; go on with the one the watcher prefers."""
         trainer = self._trainer
+        before = _copied(trainer.state_dict())
         arms: list[ArmReport] = []
         states = []
-        start = order.step
-        for knobs in order.arms:
+        start = move.step
+        for knobs in move.arms:
             found, problems = self._go_back(start)
-            if found is None:
-                return trainer.watcher.on_rollback(RollbackReport(order.step, None, problems))
+            if found is None or (arms and found != start):
+                self._apply(before)
+                return trainer.watcher.on_rollback(RollbackReport(move.step, None, problems))
             start = found
             self.turn(knobs)
-            arms.append(self._run_arm(knobs, order.n_steps))
-            states.append(deepcopy(trainer.state_dict()))
+            reports = self._run_arm(move.n_steps)
+            if trainer.limits.interruption is not None:  # as if it had not begun; it will, when training is resumed
+                self._apply(before)
+                return self._moves.insert(0, move)
+            trainer.watcher.before_evaluation()
+            arms.append(ArmReport(knobs, tuple(reports), trainer.validate()))
+            states.append(_copied(trainer.state_dict()))
         self._apply(states[trainer.watcher.on_race(start, arms)])
         self._abandon_after(start)
         trainer.save()
 
-    def _run_arm(self, knobs: Mapping[str, float], n_steps: int) -> ArmReport:
+    def _run_arm(self, n_steps: int) -> list[StepReport]:
         trainer = self._trainer
         reports: list[StepReport] = []
         while len(reports) < n_steps:
-            batches = trainer.data.train.epoch(trainer.progress.epoch, start=trainer.progress.batch)
-            for batch in islice(batches, n_steps - len(reports)):
-                reports.append(trainer.train_step(batch))
+            loaded = trainer.data.train.epoch(trainer.progress.epoch, start=trainer.progress.batch)
+            while len(reports) < n_steps and (batches := trainer.next_batches(loaded)):
+                if trainer.limits.interruption is not None:
+                    loaded.close()
+                    return reports
+                reports.append(trainer.train_step(*batches))
                 trainer.watcher.on_arm_step()
-            batches.close()
+            loaded.close()
             if len(reports) < n_steps:
                 trainer.progress.epoch, trainer.progress.batch = trainer.progress.epoch + 1, 0
-        trainer.watcher.before_evaluation()
-        return ArmReport(dict(knobs), tuple(reports), trainer.validate())
+        self._memory_error = None  # an arm that does not fit into memory learns nothing, and its reports say so
+        return reports
 
     def _finish(self, reason: str) -> None:
         self.end = reason
 
     def _stop(self, reason: str) -> None:
         self.end, self.hopeless = reason, True
+
+
+def _copied(state: dict[str, Any]) -> dict[str, Any]:
+    """In main memory, as a checkpoint would keep it."""
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    return dict(torch.load(file, map_location="cpu", weights_only=True))

@@ -64,6 +64,13 @@ class Limits:
     deadline: float | None = None  # of time.monotonic()
     stop: str | None = field(default=None)
 
+    @property
+    def interruption(self) -> str | None:
+        """Why to end at once, whatever is going on."""
+        if self.stop is None and self.deadline is not None and time.monotonic() >= self.deadline:
+            return "max_minutes"
+        return self.stop
+
 
 class EnhancedTrainer:
     """Trains one model on one corpus; tells its watcher what happened and judges nothing."""
@@ -81,7 +88,7 @@ class EnhancedTrainer:
         self.learner, self.data, self.hparams = Learner(model, hparams, device), data, hparams
         self.folder, self.watcher, self.device = folder, watcher, device
         self.knobs, self.progress = Knobs.from_hparams(hparams), Progress()
-        self.clock, self.plan = Clock(), PhasePlan()
+        self.clock, self.plan, self.limits = Clock(), PhasePlan(), Limits()
         self.keep_checkpoints = hparams.keep_checkpoints
         self.steering = Steering(self)
         self._process = psutil.Process()
@@ -101,60 +108,59 @@ class EnhancedTrainer:
 
     def fit(self, limits: Limits) -> str:
         """Train until the epochs or a limit are reached; ends evaluated and saved. Returns why it ended."""
-        reason = self._run_epochs(limits)
+        self.limits = limits
+        reason = self._run_epochs()
         if self.progress.evaluated_step != self.progress.step and limits.stop is None:
             self.evaluate()
         if self._unsaved:
             self.save()
         return reason
 
-    def _run_epochs(self, limits: Limits) -> str:
+    def _run_epochs(self) -> str:
         while self.progress.epoch < self.hparams.epochs:
             batches = self.data.train.epoch(self.progress.epoch, start=self.progress.batch)
             try:
-                if reason := self._run_epoch(batches, limits):
-                    return reason
+                reason = self._run_epoch(batches)
             finally:
                 batches.close()
+            if reason is not None:
+                return reason
             if self.steering.wants_attention:
-                self.steering.carry_out_deferred()
+                self.steering.attend()
             else:
                 self.progress.epoch, self.progress.batch = self.progress.epoch + 1, 0
         return "epochs"
 
-    def _run_epoch(self, batches: Iterator[Batch], limits: Limits) -> str | None:
+    def _run_epoch(self, batches: Iterator[Batch]) -> str | None:
         """Until the epoch, a limit or an order that changes where the data goes on."""
         while not self.steering.wants_attention:
-            if reason := self._limit_reached(limits):
+            if reason := self._limit_reached():
                 return reason
             started = time.perf_counter()
-            batch = self.steering.batch_to_rerun() or self._next_batches(batches)
+            batch = self.next_batches(batches)
             if not batch:
                 return None
             self.watcher.on_step(self.train_step(*batch, started=started))
             self.steering.require_answer_to_out_of_memory()
-            if self.steering.end is None:
-                self._evaluate_and_save_when_due()
-        return self.steering.end
+            self._evaluate_and_save_when_due()
+        return self.limits.interruption if self.steering.end is None else self.steering.end
 
-    def _next_batches(self, batches: Iterator[Batch]) -> tuple[Batch, ...]:
+    def next_batches(self, batches: Iterator[Batch]) -> tuple[Batch, ...]:
+        """Those of one step; none at the end of the epoch."""
         return tuple(islice(batches, int(self.knobs.batches_per_update)))
 
     def _evaluate_and_save_when_due(self) -> None:
         step = self.progress.step
-        if step % self.hparams.iters_per_evaluation == 0 and not self.steering.wants_attention:
+        if step % self.hparams.iters_per_evaluation == 0 and not self.steering.leaves:
             self.evaluate()
-        if step % self.hparams.iters_per_checkpoint == 0 and self._unsaved and not self.steering.wants_attention:
+        if step % self.hparams.iters_per_checkpoint == 0 and self._unsaved and not self.steering.leaves:
             self.save()
 
-    def _limit_reached(self, limits: Limits) -> str | None:
-        if limits.stop is not None:
-            return limits.stop
-        if limits.max_steps is not None and self.progress.step >= limits.max_steps:
+    def _limit_reached(self) -> str | None:
+        limits = self.limits
+        if limits.stop is None and limits.max_steps is not None and self.progress.step >= limits.max_steps:
             return "max_steps"
-        if limits.deadline is not None and time.monotonic() >= limits.deadline:
-            return "max_minutes"
-        return None
+        return limits.interruption
 
     def train_step(self, *batches: Batch, started: float | None = None) -> StepReport:
         """Forward, backward and, if all is finite, one update; `started` is when waiting for the data began."""
@@ -192,7 +198,7 @@ class EnhancedTrainer:
             if not is_out_of_memory(error):
                 raise
             self.progress.out_of_memory_steps += 1
-            self.steering.out_of_memory(error, batches)
+            self.steering.out_of_memory(error)
             return None
         self.progress.nonfinite_steps += updated.gradient_norm is None
         return updated
@@ -289,6 +295,7 @@ class EnhancedTrainer:
             "knobs": asdict(self.knobs),
             "clock": asdict(self.clock),
             "left_out": sorted(self.data.train.left_out),
+            "steering": self.steering.state_dict(),
             "hparams": self.hparams.model_dump(mode="json"),
             "symbols": list(self.data.symbols),
             "data_fingerprint": self.data.fingerprint,
@@ -302,8 +309,8 @@ class EnhancedTrainer:
             self._load_optimizer(state["optimizer"])
         self.progress.step = foreign_step(state)
 
-    def _take_over_settings(self, state: dict[str, Any]) -> None:
-        """Knobs stay where they were turned, unless the recipe was changed: then it says where they start."""
+    def take_over_knobs(self, state: dict[str, Any]) -> None:
+        """They stay where they were turned, unless the recipe was changed: then it says where they start."""
         before, now = state["hparams"], self.hparams.model_dump()
         kept = {
             name: value
@@ -321,9 +328,13 @@ class EnhancedTrainer:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on exactly where `state_dict` was taken; with other data the current epoch starts anew."""
         self.go_back(state)
-        self._take_over_settings(state)
+        self.take_over_knobs(state)
+        self.steering.recall_moves(state["steering"])
         if state["data_fingerprint"] != self.data.fingerprint:
             self.progress.batch = 0
+            self.data.train.left_out.clear()
+            self.steering.forget_places()
+        self._unsaved = False
         self.watcher.load_state_dict(state["watcher"])
 
     def go_back(self, state: dict[str, Any]) -> None:
@@ -336,7 +347,7 @@ class EnhancedTrainer:
             self.progress.best_step = self.progress.best_score = None
         self.clock = Clock(**state["clock"])
         self.data.train.left_out |= {(epoch, number) for epoch, number in state["left_out"]}
+        self.steering.recall_places(state["steering"])
         torch.set_rng_state(state["random"]["cpu"])
         if self.device.type == "cuda" and len(state["random"]["cuda"]) == torch.cuda.device_count():
             torch.cuda.set_rng_state_all(state["random"]["cuda"])
-        self._unsaved = False

@@ -47,7 +47,11 @@ class Learner:
         statistics = [buffer.clone() for buffer in self.model.buffers()]
         frames = [int(chunk.mel_lengths.sum()) for chunk in chunks]
         shares = [count / sum(frames) for count in frames]
-        losses = [self._learn_from(chunk, knobs, share) for chunk, share in zip(chunks, shares, strict=True)]
+        try:
+            losses = [self._learn_from(chunk, knobs, share) for chunk, share in zip(chunks, shares, strict=True)]
+        except RuntimeError:  # out of memory, mostly: the batch norms have seen a part of the batch by now
+            self._put_back(statistics)
+            raise
         norm = self._clipped_norm(clip) if all(math.isfinite(float(loss.total)) for loss in losses) else None
         parts = {
             name: math.fsum(share * float(loss.parts[name]) for share, loss in zip(shares, losses, strict=True))
@@ -55,10 +59,13 @@ class Learner:
         }
         by_utterance = tuple(value for loss in losses for value in loss.by_utterance.tolist())
         if norm is None:
-            for buffer, before in zip(self.model.buffers(), statistics, strict=True):
-                buffer.copy_(before)
+            self._put_back(statistics)
             return Updated(parts, by_utterance, None, None)
         return Updated(parts, by_utterance, norm, self._step(measure_ratio))
+
+    def _put_back(self, statistics: Sequence[Tensor]) -> None:
+        for buffer, before in zip(self.model.buffers(), statistics, strict=True):
+            buffer.copy_(before)
 
     def _learn_from(self, chunk: Batch, knobs: LossKnobs, share: float) -> Losses:
         """Adds the chunk's share to the gradient, unless its loss is not finite; the losses come back without graph."""

@@ -15,15 +15,15 @@ def detect(view: View) -> Diagnosis | None:
     free, forced = view.points("free_diagonality"), view.points("diagonality")
     if not patience or len(free) < LEAST_EVALUATIONS or not forced or view.steps_done < patience:
         return None
-    enough = view.quality.attention_diagonality_threshold
+    threshold, target = view.quality.attention_diagonality_threshold, view.quality.attention_diagonality_target
+    enough = (threshold + target) / 2 if view.steps_done < 2 * patience else target  # half formed is not for ever
     best = max(value for _, value in free)
-    if view.steps_done >= 2 * patience and best < view.quality.attention_diagonality_target:
-        enough = view.quality.attention_diagonality_target  # half formed is not enough for ever
-    latest, trend = max(free[-1][1], forced[-1][1]), _trend(free)
-    expected = latest + trend * patience / 2
-    if best >= enough or latest >= enough or expected >= enough:
+    latest = max(free[-1][1], forced[-1][1])
+    expected = latest + _trend(free) * patience / 2
+    if max(best, latest) >= enough or expected >= target:
         return None
-    severity: Severity = "critical" if view.steps_done >= 3 * patience else "warning"
+    failing = latest < threshold  # a half formed one speaks: never hopeless
+    severity: Severity = "critical" if failing and view.steps_done >= 3 * patience else "warning"
     evidence = {"diagonality": forced[-1][1], "free_diagonality": free[-1][1], "best": best, "expected": expected}
     return Diagnosis("attention_not_forming", severity, view.step, free[0][0], evidence)
 

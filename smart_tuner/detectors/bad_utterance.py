@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from smart_tuner.diagnosis import Diagnosis
+from smart_tuner.outliers import Appearance
 from smart_tuner.view import View
 
-TIMES = 2
-NOT_FINITE_TIMES = 1
+HUNDREDFOLD = 100.0  # the loss of its batch: no need to see that twice
+WITHIN_EPOCHS = 3  # a bad clip stands out each time; a healthy one may, far apart in a long run
 
 
 def detect(view: View) -> Diagnosis | None:
     found = view.outliers.appearances
-    broken = [name for name, seen in found.items() if sum(a.ratio is None for a in seen) >= NOT_FINITE_TIMES]
-    extreme = [name for name, seen in found.items() if name not in broken and len(seen) >= TIMES]
+    broken = [name for name, seen in found.items() if any(a.ratio is None for a in seen)]
+    within = WITHIN_EPOCHS * view.facts.steps_per_epoch
+    extreme = [name for name, seen in found.items() if name not in broken and _is_convicted(seen, within)]
     named = sorted([*broken, *extreme])
     if not named:
         return None
@@ -21,5 +25,13 @@ def detect(view: View) -> Diagnosis | None:
     evidence = {"utterances": float(len(named)), "not_finite": float(len(broken)), "appearances": float(len(seen))}
     if ratios:
         evidence["loss_ratio"] = max(ratios)
-    since = min(appearance.step for appearance in seen)
+    since = min(view.step, *(appearance.step for appearance in seen))  # a rollback leaves appearances ahead of it
     return Diagnosis("bad_utterance", "warning", view.step, since, evidence, tuple(named))
+
+
+def _is_convicted(seen: list[Appearance], within: int) -> bool:
+    """At two steps near each other; the same step twice is a batch seen again after a rollback."""
+    if any(appearance.ratio is not None and appearance.ratio >= HUNDREDFOLD for appearance in seen):
+        return True
+    steps = sorted({appearance.step for appearance in seen})
+    return any(later - sooner <= within for sooner, later in pairwise(steps))

@@ -8,10 +8,10 @@ from smart_tuner.view import View
 
 RECENT_STEPS = 10
 EXTREME_DEVIATIONS = 6.0  # healthy runs stay below 4.5
-LEAST_SPREAD = 0.15
+LEAST_SPREAD = 0.3
 ENOUGH_STEPS = 10
 HUNDREDS = 300.0  # times the threshold: needs no comparison
-OFTEN = 3
+OFTEN, STILL = 5, 2  # of the recent steps, to enter and to stay
 
 
 def detect(view: View) -> Diagnosis | None:
@@ -30,7 +30,8 @@ def detect(view: View) -> Diagnosis | None:
         if value > limit or (known and usual and value > threshold and usual.deviations(value) > EXTREME_DEVIATIONS)
     ]
     largest = max((value for _, value in extreme), default=0.0)
-    if len(extreme) < OFTEN and largest <= limit:
+    often = STILL if "exploding_gradient" in view.active else OFTEN
+    if len(extreme) < often and largest <= limit:
         return None  # one jump that is clipped does no harm
     evidence = {"gradient_norm": largest, "threshold": threshold, "steps": float(len(extreme))}
     if usual is not None:

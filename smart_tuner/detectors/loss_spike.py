@@ -9,22 +9,25 @@ from smart_tuner.diagnosis import Diagnosis
 from smart_tuner.view import View
 
 RECENT_STEPS = 6
+HABIT_STEPS = 30  # more would compare with a loss that has fallen far since
 ENOUGH_STEPS = 15
-EXTREME_DEVIATIONS = 6.0
+EXTREME_DEVIATIONS = 5.0  # of a single step; the recent ones together stray half as far
 LEAST_SPREAD = 0.06
 LEAST_RATIO = 1.5
 LEAVE_RATIO = 1.2
 
 
 def detect(view: View) -> Diagnosis | None:
-    points = view.points("total_loss", view.facts.window_steps + RECENT_STEPS)
+    habit_until = min(view.step - RECENT_STEPS, view.active.get("loss_spike", view.step) - 1)
+    window = view.step - habit_until + min(HABIT_STEPS, view.facts.window_steps)
+    points = view.points("total_loss", window)
     recent = [(step, value) for step, value in points if step > view.step - RECENT_STEPS]
-    before = [value for step, value in points if step <= view.step - RECENT_STEPS]
+    before = [value for step, value in points if step <= habit_until]
     if len(recent) < RECENT_STEPS // 2 or len(before) < ENOUGH_STEPS:
         return None
     usual = robust_log(before, least_spread=LEAST_SPREAD)
-    level, habit = statistics.median(value for _, value in recent), statistics.median(before)
-    if usual is None or level <= 0:
+    level, habit = statistics.median_low(value for _, value in recent), statistics.median(before)
+    if usual is None or level <= 0 or habit <= 0:
         return None
     deviations = usual.deviations(level)
     is_active = "loss_spike" in view.active
@@ -32,6 +35,16 @@ def detect(view: View) -> Diagnosis | None:
         return None
     if not is_active and deviations < EXTREME_DEVIATIONS:
         return None
-    since = view.active.get("loss_spike", next(step for step, value in recent if value > LEAVE_RATIO * habit))
+    if _only_weights_changed(view, window, habit_until):
+        return None
+    since = view.active.get("loss_spike", next(step for step, value in recent if value >= LEAVE_RATIO * habit))
     evidence = {"total_loss": level, "before": habit, "deviations": deviations}
     return Diagnosis("loss_spike", "critical", view.step, since, evidence)
+
+
+def _only_weights_changed(view: View, window: int, habit_until: int) -> bool:
+    """The mel loss, whose weight is no knob, did not jump along: another part of the total was given more weight."""
+    points = view.points("mel_loss", window)
+    recent = [value for step, value in points if step > view.step - RECENT_STEPS]
+    before = [value for step, value in points if step <= habit_until]
+    return bool(recent and before) and 0 < statistics.median(recent) < LEAVE_RATIO * statistics.median(before)

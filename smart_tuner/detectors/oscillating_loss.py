@@ -6,19 +6,22 @@ import math
 import statistics
 from itertools import pairwise
 
+from smart_tuner.detectors.series import roughness
 from smart_tuner.diagnosis import Diagnosis
 from smart_tuner.view import View
 
 TEETH = 12
 ENTER_SWING, LEAVE_SWING = 0.25, 0.15  # of the loss, in its logarithm
 TURNS_SHARE = 0.6
+NOISE_SWING = 2.5  # of the spread of the changes from step to step, for levels of one step; noise makes about 0.85
 
 
 def detect(view: View) -> Diagnosis | None:
     window = 2 * view.facts.window_steps
-    points = [(step, math.log(value)) for step, value in view.points("total_loss", window) if value > 0]
-    if len(points) < window * 3 // 4:
+    losses = view.points("total_loss", window)
+    if len(losses) < window * 3 // 4 or min(value for _, value in losses) <= 0:
         return None
+    points = [(step, math.log(value)) for step, value in losses]
     size = len(points) // TEETH
     levels = [statistics.median(v for _, v in points[i * size : (i + 1) * size]) for i in range(TEETH)]
     moves = [later - sooner for sooner, later in pairwise(levels)]
@@ -26,6 +29,7 @@ def detect(view: View) -> Diagnosis | None:
     swing = statistics.median(abs(move) for move in moves)
     net_fall = statistics.fmean(levels[: TEETH // 3]) - statistics.fmean(levels[-TEETH // 3 :])
     limit = LEAVE_SWING if "oscillating_loss" in view.active else ENTER_SWING
+    limit = max(limit, NOISE_SWING * roughness([value for _, value in points]) / math.sqrt(size))
     if swing < limit or turns < TURNS_SHARE or net_fall > swing:
         return None
     evidence = {"swing": swing, "turns_share": turns, "net_fall": net_fall}

@@ -7,7 +7,7 @@ from smart_tuner.view import View
 
 
 def detect(view: View) -> Diagnosis | None:
-    counts = view.points("out_of_memory_steps", 2)
+    counts = view.history.since("out_of_memory_steps", view.step - 1)  # a new attempt counts on
     if not counts or counts[-1][0] != view.step:
         return None
     before = counts[0][1] if len(counts) == 2 else 0.0

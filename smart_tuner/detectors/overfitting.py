@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 
 from smart_tuner.diagnosis import Diagnosis
-from smart_tuner.view import View
+from smart_tuner.view import Points, View
 
 EVALUATIONS_SINCE_BEST = 3
 ENTER_RISE, LEAVE_RISE = 1.10, 1.03
@@ -16,16 +16,29 @@ def detect(view: View) -> Diagnosis | None:
     losses = view.points("val_mel_loss")
     if len(losses) <= EVALUATIONS_SINCE_BEST:
         return None
-    best_step, best = min(losses, key=lambda point: point[1])
+    best_step, best = min(_smooth(losses), key=lambda point: point[1])
     later = [value for step, value in losses if step > best_step]
     rise = ENTER_RISE if "overfitting" not in view.active else LEAVE_RISE
-    if len(later) < EVALUATIONS_SINCE_BEST or min(later[-EVALUATIONS_SINCE_BEST:]) < rise * best:
+    if best <= 0 or len(later) < EVALUATIONS_SINCE_BEST or min(later[-EVALUATIONS_SINCE_BEST:]) < rise * best:
         return None
-    now, then = _training_loss(view, view.step), _training_loss(view, best_step)
-    if now is None or then is None or now > TRAINING_FALL * then:
+    training = view.points("mel_loss")
+    if not training:
+        return None
+    known_since = max(best_step, training[0][0] + view.facts.window_steps - 1)  # no older ones are kept
+    if known_since >= view.step:
+        return None
+    now, then = _training_loss(view, view.step), _training_loss(view, known_since)
+    share_known = min(1.0, (view.step - known_since) / (view.step - best_step))
+    if now is None or then is None or then <= 0 or now > TRAINING_FALL**share_known * then:
         return None
     evidence = {"val_mel_loss": later[-1], "best": best, "mel_loss": now, "mel_loss_then": then}
     return Diagnosis("overfitting", "warning", view.step, best_step, evidence)
+
+
+def _smooth(losses: Points) -> Points:
+    """Medians of three: the best of many noisy evaluations is a lucky one."""
+    triples = zip(losses, losses[1:], losses[2:], strict=False)
+    return [(step, statistics.median((sooner, value, later))) for (_, sooner), (step, value), (_, later) in triples]
 
 
 def _training_loss(view: View, step: int) -> float | None:

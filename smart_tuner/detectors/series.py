@@ -6,6 +6,7 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 Points = Sequence[tuple[int, float]]
 
@@ -51,3 +52,12 @@ def slope(points: Points) -> float | None:
         if end > start
     ]
     return statistics.median(slopes) if len(kept) >= 3 and slopes else None
+
+
+def roughness(values: Sequence[float]) -> float:
+    """Spread of the changes from point to point, without their trend."""
+    changes = [later - sooner for sooner, later in pairwise(values)]
+    if len(changes) < 2:
+        return 0.0
+    middle = statistics.median(changes)
+    return NORMAL_SPREAD * statistics.median(abs(change - middle) for change in changes)

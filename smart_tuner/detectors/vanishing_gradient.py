@@ -8,6 +8,7 @@ from smart_tuner.diagnosis import Diagnosis
 from smart_tuner.view import View
 
 SHARE_OF_THRESHOLD = 1e-5
+LEAVE_FACTOR = 3.0
 
 
 def detect(view: View) -> Diagnosis | None:
@@ -17,6 +18,7 @@ def detect(view: View) -> Diagnosis | None:
         return None
     norm, loss = statistics.median(value for _, value in points), statistics.median(losses)
     limit = SHARE_OF_THRESHOLD * view.quality.gradient_norm_threshold
+    limit *= LEAVE_FACTOR if "vanishing_gradient" in view.active else 1
     if norm >= limit or loss <= view.quality.loss_target:
         return None
     since = next(step for step, value in points if value < limit)

@@ -166,3 +166,67 @@ def test_batches_are_loaded_while_the_reader_is_busy_but_only_a_few_ahead() -> N
     assert second_started.wait(30)
     assert len(started) <= 4
     batches.close()
+
+
+def ids_by_place(epoch: int) -> list[set[str]]:
+    return [{EXAMPLES[i].utterance.id for i in indices} for indices in order(epoch)]
+
+
+@pytest.mark.parametrize("start", [0, 3])
+def test_a_batch_knows_its_place_in_the_epoch(start: int) -> None:
+    numbers = [batch.number for batch in loader().epoch(1, start=start)]
+    assert numbers == list(range(start, loader().n_batches(1)))
+
+
+def test_quarantined_utterances_stay_away_and_the_others_keep_their_places() -> None:
+    some = loader()
+    places = ids_by_place(1)
+    some.quarantined |= {min(places[2]), min(places[5])} | places[4]
+    batches = list(some.epoch(1))
+    assert {batch.number: set(batch.ids) for batch in batches} == {
+        number: ids - some.quarantined for number, ids in enumerate(places) if number != 4
+    }
+    assert some.n_batches(1) == len(places)
+
+
+def test_places_are_left_out_of_their_own_epoch_only() -> None:
+    some = loader()
+    some.left_out |= {(1, 0), (1, 3), (2, 1)}
+    n = some.n_batches(1)
+    assert [batch.number for batch in some.epoch(1)] == [k for k in range(n) if k not in (0, 3)]
+    assert [batch.number for batch in some.epoch(1, start=3)] == list(range(4, n))
+    assert [batch.number for batch in some.epoch(3)] == list(range(some.n_batches(3)))
+
+
+def test_an_epoch_may_be_empty() -> None:
+    some = loader()
+    assert some.has_utterances
+    some.quarantined |= {example.utterance.id for example in EXAMPLES[1:]}
+    assert some.has_utterances and [batch.ids for batch in some.epoch(0)] == [(EXAMPLES[0].utterance.id,)]
+    some.quarantined.add(EXAMPLES[0].utterance.id)
+    assert not some.has_utterances and list(some.epoch(0)) == []
+    assert batch_threads() == []
+
+
+@pytest.mark.parametrize("n_threads", [2, 5])
+def test_several_threads_keep_the_order_whoever_is_done_first(n_threads: int) -> None:
+    """The first load of each pair waits until the second one is done."""
+    second_done = [threading.Event() for _ in range(20)]
+
+    def load(number: int) -> Batch:
+        if number % 2:
+            second_done[number // 2].set()
+        else:
+            assert second_done[number // 2].wait(30)
+        return collate(EXAMPLES[:1], [tiny_mel(EXAMPLES[0].utterance)], number)
+
+    batches = list(prefetch((partial(load, number) for number in range(40)), n_threads=n_threads))
+    assert [batch.number for batch in batches] == list(range(40))
+    assert batch_threads() == []
+
+
+def test_a_loader_with_more_threads_loads_the_same() -> None:
+    one, three = loader(), loader()
+    three.n_threads = 3
+    pairs = zip(one.epoch(1), three.epoch(1), strict=True)
+    assert all(a.ids == b.ids and torch.equal(a.mels, b.mels) and a.number == b.number for a, b in pairs)

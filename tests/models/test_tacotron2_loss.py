@@ -9,8 +9,8 @@ from torch import Tensor
 from corpus.batches import Batch
 from models.interface import LossKnobs, Output
 from models.layers import length_mask
-from models.tacotron2_loss import gate_loss, guide_loss, mel_loss, tacotron2_losses
-from tests.tiny import tiny_hparams
+from models.tacotron2_loss import gate_loss, guide_loss, mel_loss, mel_loss_by_utterance, tacotron2_losses
+from tests.tiny import tiny_data, tiny_hparams, tiny_model
 
 
 def path(n_steps: int, tokens: list[int], size: int) -> Tensor:
@@ -131,3 +131,39 @@ def test_leaky_losses_count_the_padding_too() -> None:
     ]
     assert losses[0] == 0
     torch.testing.assert_close(losses[1], torch.tensor(4 / 11))
+
+
+def test_each_utterance_has_the_mean_square_of_its_real_frames_before_the_postnet() -> None:
+    mels = torch.zeros(2, 3, 6)
+    before = torch.full_like(mels, 2.0)
+    before[1] = 3.0
+    before[1, :, 4:] = math.nan
+    output = Output(before, torch.full_like(mels, 100.0), torch.zeros(2, 6), torch.zeros(2, 6, 2))
+    batch = Batch(("a", "b"), torch.ones(2, 2, dtype=torch.int64), torch.tensor([2, 2]), mels, torch.tensor([6, 4]))
+    torch.testing.assert_close(mel_loss_by_utterance(output, batch), torch.tensor([4.0, 9.0]))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("row", [0, 2])
+def test_one_broken_recording_is_named_alone_although_the_batch_norms_spread_it(value: float, row: int) -> None:
+    hparams = tiny_hparams()
+    batch = next(iter(tiny_data(hparams).train.epoch(0)))
+    batch.mels[row, 0, 1] = value
+    model = tiny_model(hparams).train()
+    output = model(batch)
+    losses = model.losses(output, batch, KNOBS)
+    assert output.mels_postnet.isfinite().flatten(1).all(1).sum() == 0
+    assert not losses.total.isfinite()
+    assert losses.by_utterance.isfinite().tolist() == [k != row for k in range(len(batch.ids))]
+    assert not losses.by_utterance.requires_grad
+
+
+def test_how_an_utterance_is_padded_does_not_count() -> None:
+    hparams = tiny_hparams()
+    batch = next(iter(tiny_data(hparams).train.epoch(0)))
+    output = tiny_model(hparams).eval()(batch)
+    before = mel_loss_by_utterance(output, batch)
+    shortest = int(batch.mel_lengths.argmin())
+    assert batch.mel_lengths[shortest] < batch.mels.size(2)
+    batch.mels[shortest, :, batch.mel_lengths[shortest] :] = 1e6
+    assert torch.equal(mel_loss_by_utterance(output, batch), before)

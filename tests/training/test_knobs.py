@@ -4,7 +4,8 @@ from dataclasses import asdict
 
 from hparams import HParams
 from models.interface import LossKnobs
-from training.knobs import KNOB_NAMES, Knobs
+from training.knobs import KNOB_BOUNDS, KNOB_NAMES, RECIPE_FIELDS, Knobs
+from training.schedule import GUIDE_WEIGHT_IN_NEED, PhasePlan
 
 RECIPE = HParams(
     guide_loss_weight=2.0,
@@ -35,3 +36,33 @@ def test_the_losses_get_the_planned_guide_weight_times_its_multiplier() -> None:
     knobs.guide_weight_multiplier, knobs.guide_sigma, knobs.gate_positive_weight = 1.5, 0.2, 6.0
     assert knobs.for_losses(1, RECIPE) == LossKnobs(3.0, 0.2, 6.0)
     assert knobs.for_losses(15, RECIPE) == LossKnobs(1.5, 0.2, 6.0)
+
+
+def test_a_recipe_without_guidance_starts_with_it_turned_off() -> None:
+    recipe = RECIPE.model_copy(update={"guide_loss_weight": 0.0})
+    knobs = Knobs.from_hparams(recipe)
+    assert knobs.guide_weight_multiplier == 0.0 and knobs.for_losses(1, recipe).guide_weight == 0.0
+    knobs.guide_weight_multiplier = 0.5
+    assert knobs.for_losses(1, recipe).guide_weight == GUIDE_WEIGHT_IN_NEED / 2
+
+
+def test_a_phase_multiplies_the_guide_and_its_width() -> None:
+    knobs = Knobs.from_hparams(RECIPE)
+    plan = PhasePlan(guide_weight_share=3.0, guide_sigma_share=0.5)
+    assert knobs.for_losses(1, RECIPE, plan) == LossKnobs(6.0, 0.15, 5.0)
+
+
+def test_every_knob_has_bounds_and_starts_within_them() -> None:
+    assert tuple(KNOB_BOUNDS) == KNOB_NAMES
+    for name, start in asdict(Knobs.from_hparams(HParams())).items():
+        assert KNOB_BOUNDS[name].low <= start <= KNOB_BOUNDS[name].high
+
+
+def test_a_knob_that_starts_at_zero_has_a_first_position() -> None:
+    first = KNOB_BOUNDS["guide_weight_multiplier"].first
+    assert first is not None and 0 < first <= KNOB_BOUNDS["guide_weight_multiplier"].high
+    assert all(bounds.low > 0 or bounds.first for bounds in KNOB_BOUNDS.values())
+
+
+def test_what_a_knob_multiplies_is_a_setting() -> None:
+    assert set(RECIPE_FIELDS) <= set(KNOB_NAMES) and set(RECIPE_FIELDS.values()) <= set(HParams.model_fields)

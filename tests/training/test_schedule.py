@@ -3,7 +3,14 @@ from __future__ import annotations
 import pytest
 
 from hparams import HParams
-from training.schedule import planned_guide_weight, planned_learning_rate
+from training.schedule import (
+    GUIDE_WEIGHT_IN_NEED,
+    RECIPE_PLAN,
+    Clock,
+    PhasePlan,
+    planned_guide_weight,
+    planned_learning_rate,
+)
 
 RECIPE = HParams(
     learning_rate=1e-3,
@@ -32,3 +39,66 @@ def test_without_warm_up_the_first_step_has_the_peak() -> None:
 @pytest.mark.parametrize(("step", "weight"), [(1, 2.0), (20, 2.0), (40, 1.0), (50, 0.5), (60, 0.0), (1000, 0.0)])
 def test_guidance_is_full_and_then_fades_to_zero(step: int, weight: float) -> None:
     assert planned_guide_weight(step, RECIPE) == pytest.approx(weight)
+
+
+def test_without_guidance_in_the_recipe_there_is_some_to_multiply_in_need() -> None:
+    recipe = RECIPE.model_copy(update={"guide_loss_weight": 0.0})
+    assert planned_guide_weight(1, recipe) == GUIDE_WEIGHT_IN_NEED
+    assert planned_guide_weight(40, recipe) == pytest.approx(GUIDE_WEIGHT_IN_NEED / 2)
+
+
+def test_the_clock_of_a_run_without_orders_is_its_step() -> None:
+    clock = Clock()
+    assert [clock.schedule_step(step) for step in (0, 1, 500)] == [0, 1, 500]
+    assert [clock.warmth(step) for step in (0, 1, 500)] == [1.0, 1.0, 1.0]
+
+
+def test_a_new_start_sets_the_clock_to_zero() -> None:
+    assert Clock(origin_step=100).schedule_step(103) == 3
+
+
+def test_holding_stops_the_clock_where_the_late_part_begins_and_goes_on_from_there() -> None:
+    clock, times = Clock(), []
+    for step in range(1, 41):
+        if step <= 30:
+            clock.hold(step, RECIPE)
+        times.append(clock.schedule_step(step))
+    assert times == [*range(1, 21), *([20] * 10), *range(21, 31)]
+
+
+def test_holding_before_the_late_part_leaves_the_clock_alone() -> None:
+    clock = Clock()
+    for step in range(1, 21):
+        clock.hold(step, RECIPE)
+    assert clock == Clock()
+
+
+def test_holding_later_goes_back_to_where_the_late_part_begins() -> None:
+    clock = Clock(origin_step=1000)
+    clock.hold(1055, RECIPE)
+    assert clock.schedule_step(1055) == 20
+    assert planned_guide_weight(clock.schedule_step(1055), RECIPE) == 2.0
+    assert planned_learning_rate(clock.schedule_step(1055), RECIPE) == 1e-3
+
+
+@pytest.mark.parametrize(
+    ("changes", "held_at"),
+    [
+        ({"decay_start_step": 15}, 15),
+        ({"guide_anneal_start_step": 0}, 10),  # never into the warm-up
+        ({"guide_anneal_start_step": 0, "warmup_steps": 0}, 1),
+    ],
+)
+def test_the_late_part_is_whatever_begins_first_after_the_warm_up(changes: dict[str, int], held_at: int) -> None:
+    clock = Clock()
+    clock.hold(99, RECIPE.model_copy(update=changes))
+    assert clock.schedule_step(99) == held_at
+
+
+def test_a_new_warm_up_is_linear_and_ends() -> None:
+    clock = Clock(warm_from_step=100, warm_steps=4)
+    assert [clock.warmth(step) for step in (101, 102, 103, 104, 105, 1000)] == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
+
+
+def test_a_phase_without_targets_is_the_recipe() -> None:
+    assert PhasePlan() == RECIPE_PLAN == PhasePlan(1.0, 1.0, 1.0, 1.0, 0.0)

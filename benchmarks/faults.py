@@ -1,0 +1,175 @@
+"""What goes wrong in benchmarks/rescue.py: through settings, recordings, or something that happens in mid-run."""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+import torch
+
+from corpus.batches import Batch
+from training import checkpoint
+from training.trainer import EnhancedTrainer
+
+STEP = 100
+"""Where things happen that happen in mid-run: attention has formed, much is still to be learnt."""
+
+Rows = list[tuple[Path, str]]
+"""Recordings and their transcripts."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One kind of trouble; `spoil` changes a copy of the training recordings, `happen` a running training."""
+
+    hparams: Mapping[str, Any] = field(default_factory=dict)
+    spoil: Callable[[Rows, np.random.Generator], Rows] | None = None
+    prepare: Callable[[EnhancedTrainer], None] | None = None
+    happen: Callable[[EnhancedTrainer, Batch], Batch] | None = None
+    from_step: int = 0
+    of_own_best: bool = False  # rescued means: near its own best, not near the clean run's
+
+
+def rewrite(path: Path, change: Callable[[np.ndarray, int], np.ndarray]) -> None:
+    wave, rate = soundfile.read(path)
+    soundfile.write(path, change(wave, rate), rate, subtype="FLOAT", format="WAV")
+
+
+def ruined(trainer: EnhancedTrainer, share: float, value: float) -> None:
+    """Cached mels of some utterances went bad after the recordings were checked."""
+    loader = trainer.data.train
+    load, ids = loader.load, [example.utterance.id for example in loader.examples]
+    rng = np.random.default_rng(trainer.hparams.seed)
+    bad = set(rng.choice(ids, max(1, round(share * len(ids))), replace=False).tolist())
+
+    def load_ruined(indices: Sequence[int], number: int = 0) -> Batch:
+        batch = load(indices, number)
+        for row in [row for row, id_ in enumerate(batch.ids) if id_ in bad]:
+            batch.mels[row, :, : int(batch.mel_lengths[row]) // 2] = value
+        return batch
+
+    loader.load = load_ruined  # type: ignore[method-assign]
+
+
+def huge_clip(trainer: EnhancedTrainer) -> None:
+    ruined(trainer, 0.0, 1e4)
+
+
+def nan_clips(trainer: EnhancedTrainer) -> None:
+    ruined(trainer, 0.1, math.nan)
+
+
+def wrong_transcripts(rows: Rows, rng: np.random.Generator) -> Rows:
+    chosen = rng.choice(len(rows), len(rows) // 10, replace=False)
+    texts = [rows[i][1] for i in np.roll(chosen, 1)]
+    return [(path, texts[list(chosen).index(i)] if i in chosen else text) for i, (path, text) in enumerate(rows)]
+
+
+def silent_edges(rows: Rows, rng: np.random.Generator) -> Rows:
+    """Room noise loud enough not to be trimmed."""
+
+    def pad(wave: np.ndarray, rate: int) -> np.ndarray:
+        edge = np.zeros(round(0.7 * rate))
+        padded = np.concatenate([edge, wave, edge])
+        noisy: np.ndarray = padded + rng.normal(0, 0.004, len(padded))
+        return noisy
+
+    for path, _ in rows:
+        rewrite(path, pad)
+    return rows
+
+
+def few(rows: Rows, rng: np.random.Generator) -> Rows:
+    return [rows[i] for i in rng.choice(len(rows), 20, replace=False)]
+
+
+@torch.no_grad()
+def perturb_weights(trainer: EnhancedTrainer, batch: Batch) -> Batch:
+    generator = torch.Generator().manual_seed(trainer.hparams.seed)
+    for weight in trainer.model.parameters():
+        weight.add_(2.5 * weight.std(unbiased=False) * torch.randn(weight.shape, generator=generator))
+    return batch
+
+
+@torch.no_grad()
+def corrupt_moments(trainer: EnhancedTrainer, batch: Batch) -> Batch:
+    generator = torch.Generator().manual_seed(trainer.hparams.seed)
+    for moments in trainer.optimizer.state.values():
+        moments["exp_avg"].copy_(0.1 * torch.randn(moments["exp_avg"].shape, generator=generator))
+        moments["exp_avg_sq"].fill_(1e-4)
+    return batch
+
+
+def raise_learning_rate(trainer: EnhancedTrainer, batch: Batch) -> Batch:
+    trainer.knobs.learning_rate_multiplier *= 20
+    return batch
+
+
+def spike(trainer: EnhancedTrainer, batch: Batch) -> Batch:
+    return Batch(batch.ids, batch.text, batch.text_lengths, batch.mels * 200, batch.mel_lengths, batch.number)
+
+
+def kill(trainer: EnhancedTrainer, batch: Batch) -> Batch:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return batch
+
+
+def stall(trainer: EnhancedTrainer, batch: Batch) -> Batch:
+    time.sleep(3600)
+    return batch
+
+
+def little_memory(trainer: EnhancedTrainer) -> None:
+    """As on a GPU that holds half a batch."""
+    forward = trainer.model.forward
+
+    def checked(batch: Batch) -> Any:
+        if trainer.model.training and len(batch.ids) > 4:
+            raise torch.OutOfMemoryError("out of memory: tried to allocate 2.00 GiB")
+        return forward(batch)
+
+    trainer.model.forward = checked  # type: ignore[method-assign]
+
+
+def little_disk(trainer: EnhancedTrainer) -> None:
+    """Room for two checkpoints."""
+    write = checkpoint.write_atomically
+
+    def checked(path: Path, content: bytes | memoryview) -> None:
+        used = sum(file.stat().st_size for file in trainer.folder.rglob("*.pt"))
+        if used + len(content) > 2.5 * len(content):
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        write(path, content)
+
+    checkpoint.write_atomically = checked
+
+
+FAULTS: dict[str, Fault] = {
+    "learning_rate_x30": Fault({"learning_rate": 5e-3 * 30}),
+    "learning_rate_/100": Fault({"learning_rate": 5e-3 / 100}),
+    "no_guidance_batch_4": Fault({"guide_loss_weight": 0, "batch_size": 4, "epochs": 4}),
+    "learning_rate_x20_midrun": Fault(happen=raise_learning_rate, from_step=STEP),
+    "moments_corrupted": Fault(happen=corrupt_moments, from_step=STEP),
+    "weights_perturbed": Fault(happen=perturb_weights, from_step=STEP),
+    "huge_clip": Fault(prepare=huge_clip),
+    "nan_clips": Fault(prepare=nan_clips),
+    "wrong_transcripts": Fault(spoil=wrong_transcripts),
+    "silent_edges": Fault({"max_utterance_seconds": 3.5}, spoil=silent_edges),
+    "gate_hardly_positive": Fault({"gate_positive_weight": 0.01}),
+    "gate_too_early": Fault({"gate_positive_weight": 3000}),
+    "no_clipping_and_spike": Fault({"grad_clip_thresh": 1e9}, happen=spike, from_step=STEP),
+    "overfitting": Fault({"epochs": 140, "decay_start_step": 100_000}, spoil=few, of_own_best=True),
+    "out_of_memory": Fault(prepare=little_memory),
+    "process_killed": Fault(happen=kill, from_step=STEP),
+    "loader_stalled": Fault(happen=stall, from_step=STEP),
+    "disk_full": Fault(prepare=little_disk),
+}

@@ -1,0 +1,40 @@
+"""Supervise a training loop of your own: here a small network learns a sine, with whatever zeal you give it."""
+
+import torch
+
+from smart_tuner.facts import Facts, KnobFacts
+from smart_tuner.interventions import Order
+from smart_tuner.settings import Settings
+from smart_tuner.supervision import Supervision, Tell
+from smart_tuner.supervisor import Supervisor
+
+
+class Learner:
+    actions = ("turn", "restart")
+
+    def __init__(self, learning_rate: float) -> None:
+        self.rate = learning_rate
+        self.model = torch.nn.Sequential(torch.nn.Linear(1, 64), torch.nn.Tanh(), torch.nn.Linear(64, 1))
+        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=learning_rate, momentum=0.9)
+
+    def carry_out(self, order: Order) -> None:
+        if order.action == "restart":
+            self.__init__(self.rate)  # type: ignore[misc]
+        self.optimizer.param_groups[0]["lr"] = self.rate * order.knobs["learning_rate_multiplier"]
+
+
+def train(learning_rate: float, steps: int, tell: Tell) -> float:
+    learner = Learner(learning_rate)
+    sizes = {"steps_per_evaluation": 50, "steps_per_epoch": 50, "planned_steps": steps}
+    knobs = {"learning_rate_multiplier": KnobFacts(start=1.0, low=0.001, high=1.0)}
+    facts = Facts(**sizes, peak_learning_rate=learning_rate, knobs=knobs, actions=learner.actions)
+    supervision = Supervision(Supervisor(facts, Settings()), learner, tell=tell)
+    for step in range(1, steps + 1):
+        x = 6 * torch.rand(64, 1) - 3
+        loss = (learner.model(x) - 3 * torch.sin(x)).square().mean()
+        learner.optimizer.zero_grad()
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(learner.model.parameters(), torch.inf)
+        learner.optimizer.step()
+        supervision.step(step, {"total_loss": loss.item(), "gradient_norm": norm.item()})
+    return loss.item()

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import pytest
+
+from smart_tuner.detectors.learning_rate import peak_update_ratios, typical_ratio
+from tests.smart_tuner.histories import every, make_facts, make_view
+
+WARMUP = make_facts(warmup_steps=100)
+
+
+def test_the_warm_up_is_taken_out() -> None:
+    view = make_view({"update_ratio": every(10, [0.0005, 0.001, 0.0015])}, WARMUP)
+    assert peak_update_ratios(view) == [
+        (10, pytest.approx(0.005)),
+        (20, pytest.approx(0.005)),
+        (30, pytest.approx(0.005)),
+    ]
+    view = make_view({"update_ratio": every(10, [0.005] * 30)}, WARMUP)
+    assert peak_update_ratios(view) == [(280, 0.005), (290, 0.005), (300, 0.005)]
+
+
+def test_the_warm_up_begins_anew_with_an_attempt() -> None:
+    view = make_view({"update_ratio": {510: 0.0005, 520: 0.001, 530: 0.0015}}, WARMUP, begin=500)
+    assert typical_ratio(view) == pytest.approx(0.005)
+
+
+def test_the_typical_ratio_is_the_middle_one_of_three() -> None:
+    assert typical_ratio(make_view({"update_ratio": every(10, [9.0, 0.004, 9.0, 0.005])})) == 0.005
+    assert typical_ratio(make_view({"update_ratio": every(10, [0.004, 0.004, 9.0, 0.006, 0.005])})) == 0.006
+
+
+def test_too_few_or_too_old_measurements_say_nothing() -> None:
+    assert typical_ratio(make_view({})) is None
+    assert typical_ratio(make_view({"update_ratio": every(10, [0.1, 0.1])})) is None
+    assert typical_ratio(make_view({"update_ratio": every(10, [0.1, 0.1, 0.1])}, step=500)) is None

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from smart_tuner.detectors.premature_stop import detect
+from smart_tuner.diagnosis import Diagnosis
+from tests.smart_tuner.histories import every, false_alarms, make_view
+
+ALIGNED = 0.9
+
+
+def shares(
+    *values: float | None, aligned: Sequence[float | None] | None = None, active: bool = False
+) -> Diagnosis | None:
+    forced = [ALIGNED] * len(values) if aligned is None else aligned
+    series = {"gate_premature": every(100, values), "diagonality": every(100, forced)}
+    return detect(make_view(series, active={"premature_stop": 100} if active else {}))
+
+
+def test_speech_that_is_cut_off_is_found_at_five_evaluations() -> None:
+    assert shares(*[0.6] * 4) is None
+    found = shares(*[0.6] * 5)
+    assert found is not None
+    assert (found.ailment, found.severity, found.step, found.since) == ("premature_stop", "warning", 500, 100)
+    assert found.evidence == {"gate_premature": 0.6, "limit": 0.3}
+
+
+def test_when_nearly_all_of_it_is_cut_off_three_suffice() -> None:
+    assert shares(0.9, 0.8) is None
+    assert shares(0.9, 0.8, 0.9) is not None
+
+
+def test_now_and_then_is_chance() -> None:
+    assert shares(0.6, 0.6, 0.3, 0.6, 0.6) is None
+
+
+def test_without_attention_nobody_knows_where_the_end_is() -> None:
+    assert shares(*[0.6] * 5, aligned=[0.5] * 5) is None
+
+
+def test_overruns_are_another_ailment() -> None:
+    series = {"gate_overrun": every(100, [1.0] * 6), "diagonality": every(100, [0.9] * 6)}
+    assert detect(make_view(series)) is None
+
+
+def test_once_entered_it_leaves_at_two_tenths() -> None:
+    assert shares(*[0.25] * 5) is None
+    assert shares(*[0.25] * 5, active=True) is not None
+    assert shares(*[0.2] * 5, active=True) is None
+
+
+def test_gaps_say_nothing() -> None:
+    assert shares(None, 0.6) is None
+    assert shares(*[0.6] * 5, aligned=[None] * 5) is None
+
+
+def test_healthy_runs_are_left_alone() -> None:
+    assert false_alarms("premature_stop") == []

@@ -1,0 +1,124 @@
+"""A training loop without a model: its signals come from a function, its journal stays in memory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from monitoring.signals import Signals
+from smart_tuner.facts import Facts
+from smart_tuner.interventions import Order
+from smart_tuner.settings import Settings
+from smart_tuner.supervision import Supervision
+from smart_tuner.supervisor import Supervisor
+
+ACTIONS = (
+    *("turn", "rerun_step", "quarantine", "screen", "reset_moments", "roll_back", "restart", "race"),
+    *("keep_fewer_checkpoints", "fetch_faster", "enter_phase", "finish", "stop"),
+)
+SIZES: Signals = {"disk_free_bytes": 1e12, "checkpoint_bytes": 1e8}
+
+Trace = Callable[[int, int], tuple[Signals, Signals, Mapping[str, float | None]]]
+"""(step, how many steps were done before it) → signals of the step, of an evaluation there, outliers."""
+
+
+@dataclass
+class SimulatedArm:
+    knobs: Mapping[str, float]
+    steps: Sequence[tuple[int, Signals]]
+    evaluation: Signals
+
+
+@dataclass
+class SimulatedLoop:
+    """Carries out orders as a real loop does, and writes down what a run's journal would hold."""
+
+    facts: Facts
+    trace: Trace
+    settings: Settings = field(default_factory=Settings)
+    advise: bool = False
+    actions: Sequence[str] = ACTIONS
+    records: list[dict[str, Any]] = field(default_factory=list)
+    orders: list[tuple[int, Order]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.step, self.work, self.ended = 0, 0, False
+        self.kept: list[int] = []
+        self.moves: list[Order] = []
+        self.supervisor = Supervisor(self.facts, self.settings, advise=self.advise)
+        self.supervision = Supervision(self.supervisor, self, tell=self.tell)
+        given = {"facts": self.facts.model_dump(mode="json"), "settings": self.settings.model_dump(mode="json")}
+        self.record("started", supervision={**given, "mode": "advise" if self.advise else "on", "knobs": {}})
+
+    def record(self, kind: str, **fields: Any) -> None:
+        self.records.append(json.loads(json.dumps({"kind": kind, "step": self.step, **fields})))
+
+    def tell(self, kind: str, step: int, fields: Mapping[str, Any]) -> None:
+        self.records.append(json.loads(json.dumps({"kind": kind, "step": step, **fields})))
+
+    def decisions(self, *kinds: str) -> list[dict[str, Any]]:
+        wanted = kinds or ("phase", "diagnosis", "intervention", "follow_up")
+        return [record for record in self.records if record["kind"] in wanted]
+
+    def carry_out(self, order: Order) -> None:
+        self.orders.append((self.step, order))
+        if order.action in ("roll_back", "race"):
+            self.moves.append(order)
+        self.ended = self.ended or order.action in ("finish", "stop")
+
+    def run(self, n_steps: int) -> None:
+        """At most so many steps in all, those done again included."""
+        while self.work < n_steps and not self.ended:
+            self._do_step()
+            while self.moves:
+                self._move(self.moves.pop(0))
+
+    def _do_step(self) -> None:
+        self.step += 1
+        signals, evaluation, outliers = self.trace(self.step, self.work)
+        self.work += 1
+        columns = {name: [value] for name, value in signals.items()}
+        self.record("steps", steps=[self.step], signals=columns, outliers={str(self.step): dict(outliers)})
+        self.supervision.step(self.step, signals, outliers)
+        if self.step % self.facts.steps_per_evaluation == 0 and not self.moves:
+            self.record("evaluation", signals=evaluation)
+            self.supervision.evaluation(self.step, evaluation)
+        if self.step % self.facts.steps_per_evaluation == 0 and not self.moves:
+            self._save()
+
+    def _save(self) -> None:
+        self.kept = [*[step for step in self.kept if step < self.step][-3:], self.step]
+        self.record("checkpoint", kept=self.kept, signals=SIZES)
+        self.supervision.checkpoint(self.step, self.kept, SIZES)
+
+    def _move(self, order: Order) -> None:
+        if order.action == "roll_back":
+            self.step = order.step
+            self.kept = [step for step in self.kept if step <= order.step]
+            self.record("rolled_back", to=order.step)
+            self.supervision.rolled_back(order.step)
+        else:
+            arms = [self._arm(order, knobs) for knobs in order.arms]
+            told = [
+                {
+                    "knobs": dict(arm.knobs),
+                    "steps": [step for step, _ in arm.steps],
+                    "signals": {name: [signals[name] for _, signals in arm.steps] for name in arm.steps[0][1]},
+                    "evaluation": arm.evaluation,
+                }
+                for arm in arms
+            ]
+            self.record("race", from_step=order.step, arms=told)
+            self.supervision.race(order.step, arms)
+            self.step = order.step + order.n_steps
+            self.kept = [step for step in self.kept if step <= order.step]
+        self._save()
+
+    def _arm(self, order: Order, knobs: Mapping[str, float]) -> SimulatedArm:
+        steps = []
+        for step in range(order.step + 1, order.step + order.n_steps + 1):
+            steps.append((step, self.trace(step, self.work)[0]))
+            self.work += 1
+        return SimulatedArm(knobs, steps, self.trace(order.step + order.n_steps, self.work)[1])

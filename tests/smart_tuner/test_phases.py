@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from smart_tuner.phases import PhaseChange, next_phase
+from smart_tuner.settings import Phases, PhaseTargets
+from smart_tuner.view import View
+from tests.smart_tuner.histories import HEALTHY, Values, every, make_view, watch
+
+PHASES = Phases()
+
+
+def evaluated(phase: str, diagonality: Sequence[float | None], **changes: Any) -> View:
+    return make_view({"free_diagonality": every(100, diagonality)}, phase=phase, **changes)
+
+
+def changed_to(view: View, phases: Phases = PHASES) -> str | None:
+    change = next_phase(view, phases)
+    return None if change is None else change.phase
+
+
+@pytest.mark.parametrize(("diagonality", "phase"), [(0.29, None), (0.3, "alignment")])
+def test_alignment_begins_at_the_threshold(diagonality: float, phase: str | None) -> None:
+    assert changed_to(evaluated("pre_alignment", [0.9, diagonality])) == phase
+
+
+def test_the_values_say_why() -> None:
+    change = next_phase(evaluated("pre_alignment", [0.1, 0.4]), PHASES)
+    assert change == PhaseChange("alignment", {"free_diagonality": 0.4})
+    change = next_phase(evaluated("alignment", [0.75, 0.8]), PHASES)
+    assert change == PhaseChange("quality", {"free_diagonality": 0.8, "before": 0.75})
+
+
+def test_alignment_is_stable_at_two_evaluations_in_a_row() -> None:
+    assert changed_to(evaluated("alignment", [0.9])) is None
+    assert changed_to(evaluated("alignment", [0.69, 0.9])) is None
+    assert changed_to(evaluated("alignment", [0.9, 0.69])) is None
+    assert changed_to(evaluated("alignment", [0.7, 0.7])) == "quality"
+
+
+@pytest.mark.parametrize("phase", ["alignment", "quality", "fine_tuning"])
+def test_whoever_loses_alignment_begins_again(phase: str) -> None:
+    change = next_phase(evaluated(phase, [0.9, 0.9, 0.2]), PHASES)
+    assert change == PhaseChange("pre_alignment", {"free_diagonality": 0.2})
+    assert changed_to(evaluated(phase, [0.9, 0.2, 0.3])) is None
+
+
+def test_one_step_at_a_time() -> None:
+    assert changed_to(evaluated("pre_alignment", [0.9, 0.9, 0.9])) == "alignment"
+
+
+REFINED: dict[str, Values] = {
+    "free_diagonality": every(100, [0.9] * 6),
+    "gate_accuracy": every(100, [0.8] * 6),
+    "gradient_norm": [10.0] * 600,
+    "val_total_loss": every(100, [3.0, 2.0, 1.0, 1.0, 0.995, 1.0]),
+}
+
+
+def test_quality_ends_when_all_targets_are_reached_and_the_loss_falls_no_more() -> None:
+    change = next_phase(make_view(REFINED, phase="quality"), PHASES)
+    assert change is not None and change.phase == "fine_tuning"
+    expected = {"gate_accuracy": 0.8, "gradient_norm": 10.0, "val_total_loss": 1.0, "gain": pytest.approx(0.005)}
+    assert change.why == expected
+
+
+@pytest.mark.parametrize(
+    "worse",
+    [
+        {"gate_accuracy": every(100, [0.9] * 5 + [0.79])},
+        {"gradient_norm": [10.1] * 600},
+        {"val_total_loss": every(100, [3.0, 2.0, 1.1, 1.1, 1.1, 1.1])},
+        {"val_total_loss": every(100, [3.0, 2.0, 1.0, 0.98, 0.97, 0.98])},
+        {"val_total_loss": every(100, [1.0] * 3)},
+        {"gate_accuracy": every(100, [None] * 6)},
+        {"gradient_norm": [None] * 600},
+    ],
+)
+def test_quality_goes_on_until_then(worse: dict[str, Any]) -> None:
+    assert changed_to(make_view(REFINED | worse, phase="quality", step=600)) is None
+
+
+def test_a_log_likelihood_that_still_grows_is_refined_further() -> None:
+    growing, still = every(100, [0.0, -1.0, -1.2, -1.3, -1.4, -1.5]), every(100, [0.0, -1.0, -1.5, -1.5, -1.5, -1.5])
+    assert changed_to(make_view(REFINED | {"val_total_loss": growing}, phase="quality")) is None
+    assert changed_to(make_view(REFINED | {"val_total_loss": still}, phase="quality")) == "fine_tuning"
+    zeros = every(100, [0.0] * 6)
+    assert changed_to(make_view(REFINED | {"val_total_loss": zeros}, phase="quality")) == "fine_tuning"
+
+
+@pytest.mark.parametrize(
+    ("phase", "epochs", "following"),
+    [("pre_alignment", 500, "alignment"), ("alignment", 2000, "quality"), ("quality", 3000, "fine_tuning")],
+)
+def test_a_phase_ends_at_its_latest_epoch(phase: str, epochs: int, following: str) -> None:
+    short = make_view({}, phase=phase, step=50 * epochs - 1)
+    assert changed_to(short) is None
+    change = next_phase(make_view({}, phase=phase, step=50 * epochs), PHASES)
+    assert change == PhaseChange(following, {"epoch": float(epochs), "latest_epoch": float(epochs)})
+    assert changed_to(make_view({}, phase=phase, step=50 * epochs, begin=50)) is None
+
+
+def test_a_phase_without_a_latest_epoch_waits() -> None:
+    patient = Phases(pre_alignment=PhaseTargets())
+    assert changed_to(evaluated("pre_alignment", [0.1], step=10**6), patient) is None
+    assert changed_to(evaluated("quality", [0.1], step=10**6), patient) == "pre_alignment"
+
+
+def test_past_its_latest_epoch_nobody_returns_to_a_phase_only_to_leave_it_again() -> None:
+    assert changed_to(evaluated("alignment", [0.1] * 3, step=50 * 500)) is None
+    assert changed_to(evaluated("alignment", [0.1] * 3, step=50 * 500 - 1)) == "pre_alignment"
+
+
+def test_the_last_phase_lasts() -> None:
+    assert changed_to(make_view(REFINED, phase="fine_tuning", step=10**6)) is None
+
+
+def test_without_measurements_a_phase_goes_on() -> None:
+    for phase in ("pre_alignment", "alignment", "quality", "fine_tuning"):
+        assert changed_to(evaluated(phase, [None, None])) is None
+
+
+@pytest.mark.parametrize("kind", ["demo", "float16"])
+def test_a_healthy_run_goes_through_its_phases_in_order(kind: str) -> None:
+    phases = [view.phase for _, view in watch(HEALTHY[kind], seed=5)]
+    assert list(dict.fromkeys(phases)) == ["pre_alignment", "alignment", "quality", "fine_tuning"]
+    assert phases == sorted(phases, key=list(Phases.model_fields).index)

@@ -1,0 +1,122 @@
+"""A watcher that gives orders, and exact comparisons of what training came to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hparams import HParams
+from tests.tiny import MemoryWatcher, tiny_hparams, tiny_trainer
+from training.checkpoint import list_checkpoints, load_checkpoint
+from training.reports import EvaluationReport, StepReport
+from training.trainer import EnhancedTrainer, TrainingData
+
+ALL_SAVED: dict[str, Any] = {"iters_per_checkpoint": 1, "iters_per_evaluation": 1000, "keep_checkpoints": 99}
+
+
+@dataclass(frozen=True)
+class Order:
+    """As plain as an order can be."""
+
+    action: str
+    knobs: Mapping[str, float] = field(default_factory=dict)
+    step: int = 0
+    skip_since: int | None = None
+    n_steps: int = 0
+    arms: Sequence[Mapping[str, float]] = ()
+    utterances: Sequence[str] = ()
+    targets: Mapping[str, float] = field(default_factory=dict)
+    reason: str = ""
+
+
+class SteeringWatcher(MemoryWatcher):
+    """Gives each of its orders once, after the step or evaluation it is for."""
+
+    def __init__(
+        self,
+        after_step: Mapping[int, Sequence[Order]],
+        *,
+        after_evaluation: Mapping[int, Sequence[Order]] | None = None,
+        scores: dict[int, float | None] | None = None,
+    ) -> None:
+        super().__init__(scores)
+        self.after_step, self.after_evaluation = dict(after_step), dict(after_evaluation or {})
+        self.trainer: EnhancedTrainer | None = None
+
+    def on_step(self, report: StepReport) -> None:
+        super().on_step(report)
+        self._give(self.after_step.pop(report.step, ()))
+
+    def on_evaluation(self, report: EvaluationReport) -> float | None:
+        score = super().on_evaluation(report)
+        self._give(self.after_evaluation.pop(report.step, ()))
+        return score
+
+    def _give(self, orders: Sequence[Order]) -> None:
+        assert self.trainer is not None
+        for order in orders:
+            self.trainer.steering.carry_out(order)
+
+    @property
+    def ids(self) -> list[tuple[str, ...]]:
+        return [report.utterance_ids for report in self.steps]
+
+
+def steered(
+    folder: Path,
+    orders: Mapping[int, Sequence[Order]] | None = None,
+    *,
+    hparams: HParams | None = None,
+    watcher: SteeringWatcher | None = None,
+    data: TrainingData | None = None,
+) -> tuple[EnhancedTrainer, SteeringWatcher]:
+    """A fresh trainer, always the same one, whose watcher gives these orders after these steps."""
+    folder.mkdir(exist_ok=True)
+    watcher = watcher or SteeringWatcher(orders or {})
+    trainer, _ = tiny_trainer(folder, hparams or tiny_hparams(**ALL_SAVED), watcher=watcher, data=data)
+    watcher.trainer = trainer
+    return trainer, watcher
+
+
+def saved_steps(trainer: EnhancedTrainer) -> list[int]:
+    return [checkpoint.step for checkpoint in list_checkpoints(trainer.folder / "checkpoints")]
+
+
+def saved_path(trainer: EnhancedTrainer, step: int) -> Path:
+    return next(c.path for c in list_checkpoints(trainer.folder / "checkpoints") if c.step == step)
+
+
+def resume(trainer: EnhancedTrainer, path: Path) -> None:
+    trainer.load_state_dict(load_checkpoint(path))
+
+
+def ruin(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-10])
+
+
+def state_of(trainer: EnhancedTrainer) -> dict[str, Any]:
+    return comparable(deepcopy(trainer.state_dict()))
+
+
+def comparable(state: dict[str, Any]) -> dict[str, Any]:
+    """All that training goes on from; without the time it took, what the watcher remembers and what each step sets."""
+    state.pop("schema_version", None)
+    del state["watcher"], state["progress"]["seconds"], state["optimizer"]["param_groups"][0]["lr"]
+    return state
+
+
+def differences(a: Any, b: Any, where: str = "") -> list[str]:
+    """Where two states are not bit for bit the same."""
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        return [] if torch.equal(a, b) else [where]
+    if isinstance(a, Mapping) and isinstance(b, Mapping) and a.keys() == b.keys():
+        return [path for key in a for path in differences(a[key], b[key], f"{where}/{key}")]
+    if isinstance(a, list | tuple) and isinstance(b, list | tuple) and len(a) == len(b):
+        return [path for i, (x, y) in enumerate(zip(a, b, strict=True)) for path in differences(x, y, f"{where}/{i}")]
+    return [] if a == b else [f"{where}: {a!r} and {b!r}"]
