@@ -44,6 +44,9 @@ class Beating:
         self._watcher.on_arm_step()
         self._heartbeat.done()
 
+    def on_quarantine(self, utterances: Sequence[str], reason: str) -> None:
+        self._watcher.on_quarantine(utterances, reason)
+
     def on_race(self, start_step: int, arms: Sequence[ArmReport]) -> int:
         choice = self._watcher.on_race(start_step, arms)
         self._heartbeat.done()

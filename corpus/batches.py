@@ -112,6 +112,11 @@ class BatchLoader:
         loads = (partial(self.load, indices, number) for number, indices in kept if indices)
         return prefetch(loads, n_threads=self.n_threads)
 
+    def not_finite(self) -> list[str]:
+        """Utterances, not yet in quarantine, whose mels hold something that is no number."""
+        suspects = [(i, e.utterance.id) for i, e in enumerate(self.examples) if e.utterance.id not in self.quarantined]
+        return [id_ for i, id_ in suspects if not bool(torch.isfinite(self.load([i]).mels).all())]
+
     def _healthy(self, indices: list[int]) -> list[int]:
         if not self.quarantined:
             return indices

@@ -234,6 +234,9 @@ class RunRecord:
     def on_arm_step(self) -> None:
         """Written down when the race is over."""
 
+    def on_quarantine(self, utterances: Sequence[str], reason: str) -> None:
+        self.journal.write("quarantined", self._summary["step"], utterances=list(utterances), reason=reason)
+
     def on_race(self, start_step: int, arms: Sequence[ArmReport]) -> int:
         recorded = [
             RecordedArm(arm.knobs, [(r.step, step_signals(r)) for r in arm.steps], evaluation_signals(arm.evaluation))

@@ -14,7 +14,7 @@ from smart_tuner.memory import Memory
 from smart_tuner.settings import Supervision
 from smart_tuner.view import View
 
-HEALTHY_UPDATE_RATIO = 0.004
+HEALTHY_UPDATE_RATIO = 0.008
 FAR_FROM_BALANCED = 4.0  # nearer to the balanced gate weight than this factor is not what is wrong
 SMALL_BATCH = 16
 EARLY_SHARE = 0.25  # of the plan: until then a new start costs little
@@ -135,7 +135,7 @@ def quarantine(case: Case) -> Plan | None:
     promise = _promise(case, "outlier_share", "down", target=0.1, evaluations=1)
     can_screen = "screen" in case.facts.actions
     screen = (Order("screen"),) if can_screen and case.diagnosis.evidence.get("not_finite") else ()
-    return Plan(promise, (Order("quarantine", utterances=named), *screen))
+    return Plan(promise, (Order("quarantine", utterances=named, reason=case.diagnosis.ailment), *screen))
 
 
 def _healthy_level(case: Case, signal: str) -> float | None:
@@ -312,7 +312,10 @@ LADDERS: dict[str, Mapping[str, Remedy]] = {
         "healthy_learning_rate": healthy_rate,
         "restart_late": restart("total_loss", "down"),
     },
-    "learning_rate_too_low": {"healthy_learning_rate": healthy_rate},
+    "learning_rate_too_low": {
+        "restart": restart("total_loss", "down", early=True),
+        "healthy_learning_rate": healthy_rate,
+    },
     "bad_utterance": {"quarantine": quarantine},
     "data_starvation": {"fetch_faster": fetch_faster},
     "out_of_memory": {"split_batches": split_batches},

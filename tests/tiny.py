@@ -122,6 +122,9 @@ class MemoryWatcher:
     def on_arm_step(self) -> None:
         self.events.append("arm step")
 
+    def on_quarantine(self, utterances: Sequence[str], reason: str) -> None:
+        self.events.append(f"quarantine {', '.join(utterances)}: {reason}")
+
     def on_race(self, start_step: int, arms: Sequence[ArmReport]) -> int:
         self.races.append(list(arms))
         self.events.append(f"race from {start_step}")

@@ -114,6 +114,10 @@ class Watcher(Protocol):
 
     def on_rollback(self, report: RollbackReport) -> None: ...
 
+    def on_quarantine(self, utterances: Sequence[str], reason: str) -> None:
+        """These will not be trained on any more."""
+        ...
+
     def on_arm_step(self) -> None:
         """A contender of a race did a step, which is none of the run yet."""
         ...

@@ -78,11 +78,13 @@ class Steering:
         self._memory_error: RuntimeError | None = None
         self.end: str | None = None
         self.hopeless = False
+        self._returns_to_best = False
         self._known: dict[str, Callable[[Any], None]] = {
             "turn": lambda order: self.turn(order.knobs),
             "enter_phase": lambda order: self._enter_phase(order.targets),
             "rerun_step": lambda order: self._run_last_step_again(),
-            "quarantine": lambda order: self._quarantine(order.utterances),
+            "quarantine": lambda order: self._quarantine(order.utterances, reason=order.reason),
+            "screen": lambda order: self._screen(),
             "fetch_faster": lambda order: self._fetch_faster(),
             "keep_fewer_checkpoints": lambda order: self._keep_fewer_checkpoints(),
             "reset_moments": lambda order: self._reset_moments(order.n_steps),
@@ -178,13 +180,19 @@ class Steering:
         names = PhasePlan.__dataclass_fields__
         self._trainer.plan = PhasePlan(**{name: value for name, value in targets.items() if name in names})
 
-    def _quarantine(self, utterances: Sequence[str]) -> None:
-        loader = self._trainer.data.train
+    def _quarantine(self, utterances: Sequence[str], *, reason: str) -> None:
+        trainer, loader = self._trainer, self._trainer.data.train
         loader.quarantined |= set(utterances)
-        add_to_quarantine(self._trainer.folder, utterances, step=self._trainer.progress.step)
+        add_to_quarantine(trainer.folder, utterances, step=trainer.progress.step)
+        trainer.watcher.on_quarantine(utterances, reason)
         self._reads_anew = True
         if not loader.has_utterances:
             self._stop(NOTHING_LEFT)
+
+    def _screen(self) -> None:
+        """Look through all recordings for others that no model can learn from."""
+        if broken := self._trainer.data.train.not_finite():
+            self._quarantine(broken, reason="not finite")
 
     def _fetch_faster(self) -> None:
         self._trainer.data.train.n_threads *= 2
@@ -293,7 +301,14 @@ class Steering:
         return reports
 
     def _finish(self, reason: str) -> None:
-        self.end = reason
+        self.end, self._returns_to_best = reason, True
+
+    def return_to_best(self) -> None:
+        """Of a training that was finished early because it only got worse."""
+        best, progress = self._trainer.progress.best_step, self._trainer.progress
+        if self._returns_to_best and best is not None and best < progress.step:
+            self._roll_back(Move("roll_back", {}, best, None, 0, []))
+            self._trainer.progress.evaluated_step = -1
 
     def _stop(self, reason: str) -> None:
         self.end, self.hopeless = reason, True

@@ -110,6 +110,7 @@ class EnhancedTrainer:
         """Train until the epochs or a limit are reached; ends evaluated and saved. Returns why it ended."""
         self.limits = limits
         reason = self._run_epochs()
+        self.steering.return_to_best()
         if self.progress.evaluated_step != self.progress.step and limits.stop is None:
             self.evaluate()
         if self._unsaved:

@@ -97,7 +97,7 @@ cases = st.tuples(st.integers(0, 10**6), st.lists(st.sampled_from(TROUBLES), min
 
 def sick_loop(case: tuple[int, tuple[str, ...]], **options: Any) -> SimulatedLoop:
     loop = SimulatedLoop(FACTS, sick_trace(*case), **options)
-    loop.run(600)
+    loop.run(500)
     return loop
 
 
@@ -111,7 +111,7 @@ def moves(loop: SimulatedLoop) -> dict[str, list[tuple[int, float]]]:
 
 
 @given(cases)
-@settings(max_examples=40)
+@settings(max_examples=15)
 def test_knobs_stay_within_bounds_and_move_by_a_factor_of_two_at_most(case: tuple[int, tuple[str, ...]]) -> None:
     loop = sick_loop(case)
     position = {name: knob.start for name, knob in FACTS.knobs.items()}
@@ -127,7 +127,7 @@ def test_knobs_stay_within_bounds_and_move_by_a_factor_of_two_at_most(case: tupl
 
 
 @given(cases, st.integers(0, 6))
-@settings(max_examples=40)
+@settings(max_examples=15)
 def test_the_budget_is_never_exceeded(case: tuple[int, tuple[str, ...]], budget: int) -> None:
     loop = sick_loop(case, settings=Settings.model_validate({"supervision": {"intervention_budget": budget}}))
     steering = [d for d in loop.decisions("intervention") if "remedy" in d and d["remedy"] not in FREE_REMEDIES]
@@ -138,7 +138,7 @@ def test_the_budget_is_never_exceeded(case: tuple[int, tuple[str, ...]], budget:
 
 
 @given(cases)
-@settings(max_examples=40)
+@settings(max_examples=15)
 def test_no_knob_goes_there_and_back_within_a_cooldown(case: tuple[int, tuple[str, ...]]) -> None:
     treatments = [d for d in sick_loop(case).decisions("intervention") if "remedy" in d and "knob" in d]
     for earlier, later in zip(treatments, treatments[1:], strict=False):
@@ -147,7 +147,7 @@ def test_no_knob_goes_there_and_back_within_a_cooldown(case: tuple[int, tuple[st
 
 
 @given(cases, st.booleans())
-@settings(max_examples=40)
+@settings(max_examples=15)
 def test_replay_decides_the_same(case: tuple[int, tuple[str, ...]], advise: bool) -> None:
     loop = sick_loop(case, advise=advise)
     told = Replay()
@@ -158,7 +158,7 @@ def test_replay_decides_the_same(case: tuple[int, tuple[str, ...]], advise: bool
 
 
 @given(cases, st.integers(0, 100))
-@settings(max_examples=40)
+@settings(max_examples=15)
 def test_a_restart_in_the_middle_changes_no_decision(case: tuple[int, tuple[str, ...]], place: int) -> None:
     """The process ends after some record and another one goes on with what the first had saved."""
     loop = sick_loop(case)
@@ -176,7 +176,7 @@ def test_a_restart_in_the_middle_changes_no_decision(case: tuple[int, tuple[str,
 
 
 @given(cases)
-@settings(max_examples=20)
+@settings(max_examples=10)
 def test_every_intervention_says_what_it_expects_and_is_judged_once(case: tuple[int, tuple[str, ...]]) -> None:
     loop = sick_loop(case)
     treatments = [d for d in loop.decisions("intervention") if "remedy" in d]

@@ -234,7 +234,7 @@ def test_a_restart_begins_with_safer_knobs_and_a_clean_slate() -> None:
     fast: Change = lambda step, work: ({"update_ratio": None if step % 10 else 0.2, "total_loss": 3.0}, {}, {})  # noqa: E731
     loop = loop_with(fast, n_steps=60)
     step, order = next((step, order) for step, order in loop.orders if order.action == "restart")
-    assert order.knobs["learning_rate_multiplier"] == pytest.approx(0.004 / 0.2, rel=0.5)
+    assert order.knobs["learning_rate_multiplier"] == pytest.approx(0.008 / 0.2, rel=0.5)
     assert order.knobs["guide_weight_multiplier"] > 0
     assert loop.supervisor.memory.begin == step
 
