@@ -75,12 +75,12 @@ def wrong_transcripts(rows: Rows, rng: np.random.Generator) -> Rows:
 
 
 def silent_edges(rows: Rows, rng: np.random.Generator) -> Rows:
-    """Room noise loud enough not to be trimmed."""
+    """With a little room noise in it."""
 
     def pad(wave: np.ndarray, rate: int) -> np.ndarray:
         edge = np.zeros(round(0.7 * rate))
         padded = np.concatenate([edge, wave, edge])
-        noisy: np.ndarray = padded + rng.normal(0, 0.004, len(padded))
+        noisy: np.ndarray = padded + rng.normal(0, 0.001, len(padded))
         return noisy
 
     for path, _ in rows:

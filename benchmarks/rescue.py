@@ -39,7 +39,7 @@ ENOUGH, WORK_LIMIT = 0.9, 2.0
 HEALTHY_LANGUAGES = ("en-us", "en-gb", "es", "it", "de")
 CONFIG = """
 tensorboard: false
-watchdog: {least_patience_seconds: 6}
+watchdog: {least_patience_seconds: 15}
 """
 
 Record = dict[str, Any]

@@ -42,9 +42,9 @@ def facts_of(trainer: EnhancedTrainer, *, pinned: tuple[str, ...], planned_steps
 
 
 def _balanced_gate_weight(data: TrainingData, hparams: HParams) -> float:
-    """How many decoder steps an utterance has for the one at which it ends."""
+    """Half as much as the decoder steps of an utterance, of which one is its end: more would end it too early."""
     frames = [example.n_frames for example in data.train.examples]
-    return max(1.0, sum(frames) / len(frames) / hparams.n_frames_per_step)
+    return max(1.0, sum(frames) / len(frames) / hparams.n_frames_per_step / 2)
 
 
 def supervise(record: RunRecord, trainer: EnhancedTrainer, facts: Facts, settings: Settings, mode: str) -> Supervision:

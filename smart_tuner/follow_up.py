@@ -17,6 +17,7 @@ Verdict = Literal["helped", "no_effect", "harmful"]
 LEVEL_POINTS: Mapping[str, int] = {
     **dict.fromkeys(("total_loss", "mel_loss", "gradient_norm", "data_wait_share"), 10),
     **dict.fromkeys(("nonfinite_share", "outlier_share"), 10),
+    "nonfinite_now": 1,
     "out_of_memory_share": 5,
 }
 """How many last points of a signal make its level; one for those measured at evaluations."""
@@ -66,6 +67,7 @@ def _out_of_memory_share(view: View, n_steps: int) -> float | None:
 
 SHARES: Mapping[str, Callable[[View, int], float | None]] = {
     "nonfinite_share": _nonfinite_share,
+    "nonfinite_now": _nonfinite_share,
     "outlier_share": _outlier_share,
     "out_of_memory_share": _out_of_memory_share,
 }

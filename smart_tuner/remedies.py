@@ -122,7 +122,7 @@ def _typical_gradient(case: Case) -> float | None:
 
 def rerun_step(case: Case) -> Plan | None:
     """The same batch once more: a transient fault is gone, a persistent one comes back."""
-    expected = Expectation("nonfinite_share", "down", case.view.step + 1, None, 0.0, target=0.85)
+    expected = Expectation("nonfinite_now", "down", case.view.step + 1, None, 0.0, target=0.0)
     return Plan(expected, (Order("rerun_step"),))
 
 

@@ -54,6 +54,7 @@ class Supervisor:
             facts=self.facts,
             quality=self.settings.quality_control,
             phase=memory.phase,
+            knobs=memory.knobs,
             active=memory.active,
             helpless=memory.helpless,
         )

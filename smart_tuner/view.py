@@ -24,6 +24,7 @@ class View:
     facts: Facts
     quality: QualityControl
     phase: str
+    knobs: Mapping[str, float] = field(default_factory=dict)
     active: Mapping[str, int] = field(default_factory=dict)  # ailment → since which step
     helpless: Mapping[str, int] = field(default_factory=dict)  # critical ailment → since when no remedy is left
 

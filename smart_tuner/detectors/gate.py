@@ -7,14 +7,19 @@ from smart_tuner.diagnosis import Diagnosis
 from smart_tuner.view import Points, View
 
 MOST, MOST_EVALUATIONS = 0.75, 3  # of the utterances: a gate that is learning is wrong for as many, but not for so long
+MOST_EVALUATIONS_BY_WEIGHT = 2  # when the gate's weight in the loss says why
+FAR_FROM_BALANCED = 8.0  # times
 MANY_EVALUATIONS = 5
 PATIENCE_EVALUATIONS = 2  # a share on its way below the limit gets there without help
 
 
 def misplaced_end(view: View, *, ailment: str, signal: str) -> Diagnosis | None:
     """The share `signal` of utterances stays high: most of them three times, or more than allowed five times."""
-    shares, aligned = view.points(signal), view.points("diagonality")
-    if not shares or not aligned or aligned[-1][1] < _half_a_diagonal(view):
+    shares, aligned = view.points(signal), _attention(view)
+    by_weight = _weight_is_off(view, too_high=signal == "gate_premature")
+    threshold = view.quality.attention_diagonality_threshold
+    needed = threshold if by_weight else (threshold + view.quality.attention_diagonality_target) / 2
+    if not shares or not aligned or aligned[-1][1] < needed:
         return None  # without attention nobody knows where the end is
     is_active = ailment in view.active
     wanted = view.quality.gate_accuracy_target if is_active else view.quality.gate_accuracy_threshold
@@ -22,7 +27,8 @@ def misplaced_end(view: View, *, ailment: str, signal: str) -> Diagnosis | None:
     if is_active:
         told = shares[-1:] if shares[-1][1] > limit else []
     else:
-        told = _most_are_wrong(shares) or _many_stay_wrong(view, shares, aligned, limit)
+        times = MOST_EVALUATIONS_BY_WEIGHT if by_weight else MOST_EVALUATIONS
+        told = _most_are_wrong(shares, times) or _many_stay_wrong(view, shares, aligned, limit)
     if not told:
         return None
     evidence = {signal: shares[-1][1], "limit": limit}
@@ -32,14 +38,23 @@ def misplaced_end(view: View, *, ailment: str, signal: str) -> Diagnosis | None:
     return Diagnosis(ailment, "warning", view.step, view.active.get(ailment, told[0][0]), evidence)
 
 
-def _half_a_diagonal(view: View) -> float:
-    return (view.quality.attention_diagonality_threshold + view.quality.attention_diagonality_target) / 2
+def _attention(view: View) -> Points:
+    """Diagonality, teacher-forced or free-running, whichever shows more."""
+    free = dict(view.points("free_diagonality"))
+    return [(step, max(value, free.get(step, 0.0))) for step, value in view.points("diagonality")]
 
 
-def _most_are_wrong(shares: Points) -> Points:
+def _weight_is_off(view: View, *, too_high: bool) -> bool:
+    balanced, weight = view.facts.balanced_gate_weight, view.knobs.get("gate_positive_weight")
+    if not balanced or not weight:
+        return False
+    return (weight / balanced if too_high else balanced / weight) >= FAR_FROM_BALANCED
+
+
+def _most_are_wrong(shares: Points, times: int) -> Points:
     """The evaluations that show it; none if they do not."""
-    recent = shares[-MOST_EVALUATIONS:]
-    return recent if len(recent) == MOST_EVALUATIONS and min(value for _, value in recent) >= MOST else []
+    recent = shares[-times:]
+    return recent if len(recent) == times and min(value for _, value in recent) >= MOST else []
 
 
 def _many_stay_wrong(view: View, shares: Points, aligned: Points, limit: float) -> Points:

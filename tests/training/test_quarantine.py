@@ -99,9 +99,9 @@ def test_evaluations_and_checkpoints_stay_due(tmp_path: Path) -> None:
     watcher = SteeringWatcher({2: [quarantine("u00-7"), Order("fetch_faster")]})
     trainer, _ = steered(tmp_path, hparams=hparams, watcher=watcher)
     trainer.fit(Limits(max_steps=3))
-    assert watcher.events[:10] == [
+    assert watcher.events[:11] == [
         *("step 1", "before checkpoint", "after checkpoint"),
-        *("step 2", "before evaluation", "evaluation 2", "before checkpoint", "after checkpoint"),
+        *("step 2", "quarantine u00-7: ", "before evaluation", "evaluation 2", "before checkpoint", "after checkpoint"),
         *("step 3", "before checkpoint"),
     ]
 

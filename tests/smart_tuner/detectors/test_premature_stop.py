@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from smart_tuner.detectors.premature_stop import detect
 from smart_tuner.diagnosis import Diagnosis
-from tests.smart_tuner.histories import every, false_alarms, make_view
+from tests.smart_tuner.histories import every, false_alarms, make_facts, make_view
 
 ALIGNED = 0.9
 
@@ -56,3 +56,17 @@ def test_gaps_say_nothing() -> None:
 
 def test_healthy_runs_are_left_alone() -> None:
     assert false_alarms("premature_stop") == []
+
+
+def test_two_suffice_when_the_weight_of_the_gate_says_why() -> None:
+    series = {"gate_premature": every(100, [1.0, 0.9]), "diagonality": every(100, [0.1, 0.3])}
+    facts = make_facts(balanced_gate_weight=10.0)
+    assert detect(make_view(series, facts, knobs={"gate_positive_weight": 80.0})) is not None
+    assert detect(make_view(series, facts, knobs={"gate_positive_weight": 79.0})) is None
+    assert detect(make_view(series, facts, knobs={"gate_positive_weight": 0.1})) is None
+
+
+def test_attention_of_the_free_running_decode_counts_too() -> None:
+    forced = {"gate_premature": every(100, [1.0] * 3), "diagonality": every(100, [0.4] * 3)}
+    assert detect(make_view(forced)) is None
+    assert detect(make_view(forced | {"free_diagonality": every(100, [0.9] * 3)})) is not None
