@@ -13,14 +13,14 @@ class Learner:
     actions = ("turn", "restart")
 
     def __init__(self, learning_rate: float) -> None:
-        self.rate = learning_rate
         self.model = torch.nn.Sequential(torch.nn.Linear(1, 64), torch.nn.Tanh(), torch.nn.Linear(64, 1))
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=learning_rate, momentum=0.9)
 
     def carry_out(self, order: Order) -> None:
         if order.action == "restart":
-            self.__init__(self.rate)  # type: ignore[misc]
-        self.optimizer.param_groups[0]["lr"] = self.rate * order.knobs["learning_rate_multiplier"]
+            self.__init__(self.optimizer.defaults["lr"])  # type: ignore[misc]
+        multiplier = order.knobs["learning_rate_multiplier"]
+        self.optimizer.param_groups[0]["lr"] = self.optimizer.defaults["lr"] * multiplier
 
 
 def train(learning_rate: float, steps: int, tell: Tell) -> float:
@@ -30,8 +30,7 @@ def train(learning_rate: float, steps: int, tell: Tell) -> float:
     facts = Facts(**sizes, peak_learning_rate=learning_rate, knobs=knobs, actions=learner.actions)
     supervision = Supervision(Supervisor(facts, Settings()), learner, tell=tell)
     for step in range(1, steps + 1):
-        x = 6 * torch.rand(64, 1) - 3
-        loss = (learner.model(x) - 3 * torch.sin(x)).square().mean()
+        loss = (learner.model(x := 6 * torch.rand(64, 1) - 3) - 3 * torch.sin(x)).square().mean()
         learner.optimizer.zero_grad()
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(learner.model.parameters(), torch.inf)
