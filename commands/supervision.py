@@ -25,6 +25,7 @@ def facts_of(trainer: EnhancedTrainer, *, pinned: tuple[str, ...], planned_steps
         alignment_patience_steps=hparams.alignment_patience_steps,
         peak_learning_rate=hparams.learning_rate,
         balanced_gate_weight=_balanced_gate_weight(trainer.data, hparams),
+        n_frames_per_step=hparams.n_frames_per_step,
         utterances=len(trainer.data.train.examples),
         effective_batch_size=hparams.batch_size,
         knobs={

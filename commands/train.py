@@ -7,7 +7,7 @@ import errno
 import json
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from monitoring.run_record import RunRecord
 from monitoring.tensorboard import TensorBoardLog
 from smart_tuner.settings import Settings, load_settings
 from smart_tuner.supervision import Supervision
+from training.amendments import amended
 from training.checkpoint import DiskFull, list_checkpoints
 from training.knobs import KNOB_NAMES
 from training.precision import choose_precision
@@ -66,6 +67,7 @@ def run(options: argparse.Namespace) -> int:
             folder = choose_run_folder(options, job.hparams, corpus.name)
             with locked(folder):
                 heartbeat.started(folder)
+                job = replace(job, hparams=amended(folder, job.hparams))
                 return _train(job, corpus, folder=folder, signals=signals, heartbeat=heartbeat)
 
 

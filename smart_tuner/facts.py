@@ -28,6 +28,7 @@ class Facts(BaseModel):
     alignment_patience_steps: int = Field(0, ge=0)  # how long attention may take to form; 0: the model has none
     peak_learning_rate: float = Field(gt=0)
     balanced_gate_weight: float | None = None  # at which gates learn to open, and not too early
+    n_frames_per_step: int | None = None  # the reduction factor of a decoder, where the model has one
     utterances: int = Field(0, ge=0)  # to train on
     effective_batch_size: int = Field(1, ge=1)
     knobs: dict[str, KnobFacts]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from smart_tuner.detectors.learning_rate import typical_ratio
 from smart_tuner.diagnosis import Diagnosis
@@ -14,12 +14,14 @@ from smart_tuner.memory import Memory
 from smart_tuner.settings import Supervision
 from smart_tuner.view import View
 
-HEALTHY_UPDATE_RATIO = 0.008
+HEALTHY_UPDATE_RATIO = 0.008  # in the midst of training
+HEALTHY_FIRST_RATIO = 0.02  # of fresh weights; it falls as they grow
 FAR_FROM_BALANCED = 4.0  # nearer to the balanced gate weight than this factor is not what is wrong
 SMALL_BATCH = 16
-EARLY_SHARE = 0.25  # of the plan: until then a new start costs little
+EARLY_SHARE = 0.3  # of the plan: until then a new start costs little
 REWARM_STEPS = 20
 FEW_STEPS = 10
+MOST_FRAMES_PER_STEP = 10
 
 
 @dataclass(frozen=True)
@@ -83,8 +85,10 @@ def turn_by(knob: str, factor: float, signal: str, direction: Direction) -> Reme
 
 
 def _rate_for_healthy_updates(case: Case) -> float | None:
+    """Weights that have hardly moved show how large the first updates would be; others how large those now are."""
     ratio = typical_ratio(case.view)
-    return None if not ratio else case.memory.knobs["learning_rate_multiplier"] * HEALTHY_UPDATE_RATIO / ratio
+    wanted = HEALTHY_FIRST_RATIO if case.diagnosis.ailment == "learning_rate_too_low" else HEALTHY_UPDATE_RATIO
+    return None if not ratio else case.memory.knobs["learning_rate_multiplier"] * wanted / ratio
 
 
 def _guide_weight(case: Case) -> float | None:
@@ -195,6 +199,27 @@ def restart(signal: str, direction: Direction, *, early: bool = False, learning_
     return plan
 
 
+def restart_with_larger_steps(case: Case) -> Plan | None:
+    """Twice as many frames a decoder step: attention has half as many steps to find its way through."""
+    frames = case.facts.n_frames_per_step
+    plan = restart("free_diagonality", "up")(case)
+    if plan is None or frames is None or 2 * frames > MOST_FRAMES_PER_STEP:
+        return None
+    (order,) = plan.orders
+    return replace(plan, orders=(replace(order, hparams={"n_frames_per_step": 2 * frames}),))
+
+
+def restart_with_balanced_gate(case: Case) -> Plan | None:
+    """A gate that outweighed everything else has kept the rest from being learnt."""
+    weight = _balanced_gate_weight("down")(case)
+    plan = restart("gate_accuracy", "up", early=True, learning_rate_factor=1.0)(case)
+    if plan is None or weight is None or "gate_positive_weight" in case.facts.pinned:
+        return None
+    (order,) = plan.orders
+    knobs = {**order.knobs, "gate_positive_weight": weight}
+    return replace(plan, orders=(replace(order, knobs=knobs),))
+
+
 def _safer_knobs(case: Case, learning_rate_factor: float) -> dict[str, float]:
     """A learning rate whose updates are healthy, or a part of it; guidance on; nothing that is pinned."""
     wanted: dict[str, float] = {}
@@ -235,9 +260,22 @@ def finish_with_best(case: Case) -> Plan | None:
     return Plan(promise, (Order("finish", reason="overfitting: the best checkpoint is the result"),))
 
 
+WHAT_TO_CHANGE: Mapping[str, str] = {
+    "attention_not_forming": "check that transcripts fit their recordings (--mode check), or give more recordings",
+    "attention_lost": "give more recordings, or a smaller learning rate",
+    "exploding_gradient": "look for broken recordings (--mode check), or give a smaller learning rate",
+    "loss_spike": "look for broken recordings (--mode check), or give a smaller learning rate",
+    "nonfinite_step": "look for broken recordings (--mode check), or train with --hparams precision=float32",
+    "learning_rate_too_high": "give a smaller --learning_rate, and do not pin learning_rate_multiplier",
+    "out_of_memory": "give a smaller --batch_size, a smaller preset, or a GPU with more memory",
+}
+
+
 def stop(case: Case) -> Plan | None:
-    waiting = ", ".join(sorted(case.diagnosis.evidence))
-    reason = f"hopeless: {waiting} goes on although every remedy was tried; change the data or the recipe"
+    """Says what goes on in spite of everything, and what a person could change."""
+    ailments = sorted(case.diagnosis.evidence)
+    advice = "; ".join(dict.fromkeys(WHAT_TO_CHANGE[ailment] for ailment in ailments if ailment in WHAT_TO_CHANGE))
+    reason = f"hopeless: {', '.join(ailments)} goes on although every remedy was tried; {advice}"
     return Plan(Expectation("total_loss", "down", case.view.step, None, 0.0), (Order("stop", reason=reason),))
 
 
@@ -284,6 +322,7 @@ LADDERS: dict[str, Mapping[str, Remedy]] = {
         "larger_effective_batch": accumulate,
         "lower_learning_rate": turn_by("learning_rate_multiplier", 0.5, "free_diagonality", "up"),
         "restart": restart("free_diagonality", "up"),
+        "larger_reduction_factor": restart_with_larger_steps,
     },
     "attention_lost": {
         "roll_back": roll_back("free_diagonality", "up"),
@@ -297,6 +336,7 @@ LADDERS: dict[str, Mapping[str, Remedy]] = {
         "more_gate_weight": turn_by("gate_positive_weight", 2.0, "gate_accuracy", "up"),
     },
     "premature_stop": {
+        "restart_with_balanced_gate": restart_with_balanced_gate,
         "balanced_gate_weight": turn_to("gate_positive_weight", _balanced_gate_weight("down"), "gate_accuracy", "up"),
         "calibrated_threshold": turn_to("gate_threshold", _calibrated_threshold, "gate_accuracy", "up"),
         "less_gate_weight": turn_by("gate_positive_weight", 0.5, "gate_accuracy", "up"),

@@ -13,6 +13,7 @@ import torch
 from corpus.batches import Batch
 from hparams import UserError
 from models import build_model
+from training.amendments import amend
 from training.checkpoint import list_checkpoints, load_checkpoint
 from training.knobs import KNOB_BOUNDS, Knobs
 from training.quarantine import add_to_quarantine
@@ -43,6 +44,8 @@ class Order(Protocol):
     @property
     def arms(self) -> Sequence[Mapping[str, float]]: ...
     @property
+    def hparams(self) -> Mapping[str, int]: ...
+    @property
     def utterances(self) -> Sequence[str]: ...
     @property
     def targets(self) -> Mapping[str, float]: ...
@@ -60,11 +63,14 @@ class Move:
     skip_since: int | None
     n_steps: int
     arms: list[dict[str, float]]
+    hparams: dict[str, int]
 
     @staticmethod
     def ordered(order: Order) -> Move:
         arms = [dict(arm) for arm in order.arms]
-        return Move(order.action, dict(order.knobs), order.step, order.skip_since, order.n_steps, arms)
+        return Move(
+            order.action, dict(order.knobs), order.step, order.skip_since, order.n_steps, arms, dict(order.hparams)
+        )
 
 
 class Steering:
@@ -249,6 +255,8 @@ class Steering:
     def _restart(self, move: Move) -> None:
         """From scratch with another seed; steps are counted on, the schedules and the data begin anew."""
         trainer = self._trainer
+        if move.hparams:
+            trainer.hparams = amend(trainer.folder, trainer.hparams, move.hparams)
         torch.manual_seed(trainer.hparams.seed + trainer.progress.step)
         model = build_model(trainer.hparams, len(trainer.data.symbols))
         trainer.learner = Learner(model, trainer.hparams, trainer.device)
@@ -306,8 +314,9 @@ class Steering:
     def return_to_best(self) -> None:
         """Of a training that was finished early because it only got worse."""
         best, progress = self._trainer.progress.best_step, self._trainer.progress
-        if self._returns_to_best and best is not None and best < progress.step:
-            self._roll_back(Move("roll_back", {}, best, None, 0, []))
+        of_this_attempt = best is not None and best > self._trainer.clock.origin_step
+        if self._returns_to_best and best is not None and of_this_attempt and best < progress.step:
+            self._roll_back(Move("roll_back", {}, best, None, 0, [], {}))
             self._trainer.progress.evaluated_step = -1
 
     def _stop(self, reason: str) -> None:

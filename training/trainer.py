@@ -13,7 +13,7 @@ import psutil
 import torch
 
 from corpus.batches import Batch, BatchLoader
-from hparams import HParams
+from hparams import HParams, build_hparams
 from models.interface import LossKnobs
 from models.tacotron2 import Tacotron2
 from training.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
@@ -263,7 +263,7 @@ class EnhancedTrainer:
         path, best = self.folder / "voice.safetensors", self.best_checkpoint()
         state = self.state_dict() if best is None else load_checkpoint(best)
         step, threshold = int(state["progress"]["step"]), float(state["knobs"]["gate_threshold"])
-        hparams = self.hparams.model_copy(update={"gate_threshold": threshold})
+        hparams = build_hparams(state["hparams"], {"gate_threshold": threshold})
         save_voice(path, state["model"], hparams, symbols=self.data.symbols, step=step)
         return path
 
