@@ -150,10 +150,15 @@ def _open_record(job: Job, corpus: PreparedCorpus, *, folder: Path, start: Start
             tensorboard=tensorboard,
             display=display,
         )
-    except OSError:
+    except OSError as error:
         if tensorboard is not None:
             tensorboard.close()
-        raise
+        if _is_disk_full(error):
+            raise
+        what = f"{folder / 'journal.jsonl'}: cannot be written ({error.strerror})"
+        raise UserError(
+            f"{what}; without a journal nothing is trained: mend it or choose another --run_name"
+        ) from error
 
 
 def _supervise(job: Job, trainer: EnhancedTrainer, record: RunRecord, planned_steps: int) -> Supervision | None:

@@ -116,3 +116,9 @@ def test_an_interrupted_run_is_recomputed_as_well(program: Program, data: Path) 
     program.train(data, run="paused", **SICK)
     assert [record["kind"] for record in journal(program.output / "paused")].count("resumed") == 1
     assert replay.main([str(program.output / "paused")]) == 0
+
+
+def test_a_journal_that_cannot_be_written_stops_before_training(program: Program, data: Path) -> None:
+    (program.output / "run" / "journal.jsonl").mkdir(parents=True)
+    program.train(data).refused(r"journal\.jsonl: cannot be written \(Is a directory\)")
+    assert not (program.output / "run" / "checkpoints").exists()

@@ -47,6 +47,24 @@ def test_a_broken_file_is_refused_in_one_line(tmp_path: Path, content: bytes, me
     assert "\n" not in str(caught.value) and "broken.yaml" in str(caught.value)
 
 
+def test_all_errors_are_named_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "broken.yaml"
+    path.write_text(
+        "quality_control: {gate_accuracy_target: 7, speed: 1}\n"
+        "phases: {quality: {latest_epoch: soon}, pre_alignment: 3}\n"
+        "supervision: {largest_step_factor: 4}\nnonsense: 1\n",
+        encoding="utf-8",
+    )
+    with pytest.raises(UserError) as caught:
+        load_settings(path)
+    for where in (
+        *("quality_control.gate_accuracy_target: ", "quality_control.speed: ", "phases.quality.latest_epoch: "),
+        *("phases.pre_alignment: ", "supervision.largest_step_factor: ", "nonsense: "),
+    ):
+        assert where in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 def test_an_absent_file_or_a_folder_is_refused(tmp_path: Path) -> None:
     for path in (tmp_path / "absent.yaml", tmp_path):
         with pytest.raises(UserError, match="cannot be read"):

@@ -1,0 +1,23 @@
+"""What a supervisor is told of a training before its first step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from commands.supervision import facts_of
+from tests.tiny import tiny_hparams, tiny_trainer
+from training.knobs import KNOB_BOUNDS
+
+
+def test_the_facts_are_those_of_recipe_and_data(tmp_path: Path) -> None:
+    hparams = tiny_hparams(gate_positive_weight=5000.0, guide_loss_weight=0, warmup_steps=7)
+    trainer, _ = tiny_trainer(tmp_path, hparams)
+    facts = facts_of(trainer, pinned=("guide_sigma",), planned_steps=30)
+    assert (facts.steps_per_epoch, facts.planned_steps, facts.warmup_steps, facts.utterances) == (3, 30, 7, 8)
+    assert facts.peak_learning_rate == hparams.learning_rate and facts.pinned == ("guide_sigma",)
+    assert facts.knobs.keys() == KNOB_BOUNDS.keys()
+    assert facts.knobs["gate_positive_weight"].start == facts.knobs["gate_positive_weight"].high == 5000.0
+    assert (facts.knobs["guide_weight_multiplier"].start, facts.knobs["guide_weight_multiplier"].first) == (0.0, 0.25)
+    assert {"turn", "roll_back", "restart", "quarantine", "screen"} <= set(facts.actions)
+    mean_steps = sum((7, 12, 5, 9, 14, 6, 11, 8)) / 8 / hparams.n_frames_per_step
+    assert facts.balanced_gate_weight == mean_steps / 2
