@@ -80,7 +80,7 @@ def silent_edges(rows: Rows, rng: np.random.Generator) -> Rows:
     def pad(wave: np.ndarray, rate: int) -> np.ndarray:
         edge = np.zeros(round(0.7 * rate))
         padded = np.concatenate([edge, wave, edge])
-        noisy: np.ndarray = padded + rng.normal(0, 0.001, len(padded))
+        noisy: np.ndarray = padded + rng.normal(0, 0.0003, len(padded))
         return noisy
 
     for path, _ in rows:

@@ -47,8 +47,11 @@ class Memory(BaseModel):
     cooldown_until: int = 0
     rollbacks: list[int] = Field(default_factory=list)  # where they were ordered, since the last progress
     checkpoints: list[int] = Field(default_factory=list)
+    saved_knobs: dict[int, dict[str, float]] = Field(default_factory=dict)  # by checkpoint
+    rollback_knobs: dict[str, float] = Field(default_factory=dict)  # what a rollback on its way will change of them
     sick_checkpoints: list[int] = Field(default_factory=list)
     quarantined: list[str] = Field(default_factory=list)
+    quarantined_until: int = -1
     ended: bool = False
 
     @property
@@ -73,9 +76,12 @@ class Memory(BaseModel):
     def take_in(self, order: Order) -> None:
         """What carrying out an order will change."""
         self.knobs |= order.knobs
-        self.quarantined += order.utterances
+        if order.action == "quarantine":
+            self.quarantined += order.utterances
+            self.quarantined_until = self.step
         if order.action == "roll_back":
             self.rollbacks.append(self.step)
+            self.rollback_knobs = dict(order.knobs)
         elif order.action == "restart":
             self._begin_anew()
         elif order.action in ("stop", "finish"):
@@ -94,5 +100,9 @@ class Memory(BaseModel):
         self.phases = [change for change in self.phases if change[0] <= step] or self.phases[:1]
         self.active, self.severities, self.helpless, self.returning = {}, {}, {}, {}
         self.turned_at = min(self.turned_at, step)
+        self.quarantined_until = min(self.quarantined_until, step)
+        self.knobs |= self.saved_knobs.get(step, {}) | self.rollback_knobs
+        self.rollback_knobs = {}
         self.checkpoints = [saved for saved in self.checkpoints if saved <= step]
+        self.saved_knobs = {saved: knobs for saved, knobs in self.saved_knobs.items() if saved <= step}
         self.sick_checkpoints = [saved for saved in self.sick_checkpoints if saved <= step]

@@ -14,7 +14,7 @@ from smart_tuner.memory import Memory
 from smart_tuner.settings import Supervision
 from smart_tuner.view import View
 
-HEALTHY_UPDATE_RATIO = 0.008  # in the midst of training
+HEALTHY_UPDATE_RATIO = 0.003  # in the midst of training
 HEALTHY_FIRST_RATIO = 0.025  # of fresh weights; it falls as they grow
 FAR_FROM_BALANCED = 4.0  # nearer to the balanced gate weight than this factor is not what is wrong
 SMALL_BATCH = 16

@@ -69,3 +69,5 @@ class Supervision:
             for order in decision.orders:
                 if not self.supervisor.advise:
                     self._controls.carry_out(order)
+                if order.action == "restart":
+                    self._enter_phase()

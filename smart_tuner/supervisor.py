@@ -78,7 +78,10 @@ class Supervisor:
 
     def observe_checkpoint(self, step: int, kept: Iterable[int], signals: Signals) -> list[Decision]:
         """Which checkpoints there are, and how much room is left."""
-        self.memory.checkpoints = sorted(kept)
+        memory = self.memory
+        memory.checkpoints = sorted(kept)
+        known = {saved: knobs for saved, knobs in memory.saved_knobs.items() if saved in memory.checkpoints}
+        memory.saved_knobs = known | {step: dict(memory.knobs)}
         if any(severity != "notice" for severity in self.memory.severities.values()):
             self.memory.sick_checkpoints.append(step)
         self.history.record(step, signals)
@@ -180,6 +183,7 @@ class Supervisor:
         self.history.load_state_dict(state["history"])
         self.outliers.load_state_dict(state["outliers"])
         self.memory = Memory.model_validate(state["memory"])
+        self.memory.ended = False  # who goes on with a run that was ended wants it looked after again
 
 
 def _told(diagnosis: Diagnosis) -> dict[str, Any]:

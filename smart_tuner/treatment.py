@@ -21,6 +21,8 @@ FREE_REMEDIES = (
     *("stop", "finish_with_best"),
 )
 """They do not change what is learnt, or end it: neither the budget nor another treatment stands in their way."""
+CAUSE = "bad_utterance"
+"""It explains what else is seen at the same time, and goes first."""
 AS_OFTEN_AS_NEEDED = ("quarantine", "split_batches")
 DIVERGENCE = ("nonfinite_step", "exploding_gradient", "loss_spike", "oscillating_loss", "learning_rate_too_high")
 """Faces of one illness: that another shows itself is no harm done by a treatment, which just did not help."""
@@ -41,7 +43,9 @@ class Treatment:
         decisions: list[Decision] = []
         if memory.pending is not None and memory.pending.racing:
             return decisions  # by the time it is run, these signals will be of another past
-        for diagnosis in sorted(diagnoses, key=lambda diagnosis: -diagnosis.rank):
+        for diagnosis in sorted(diagnoses, key=lambda diagnosis: (diagnosis.ailment != CAUSE, -diagnosis.rank)):
+            if diagnosis.ailment in DIVERGENCE and diagnosis.since <= memory.quarantined_until:
+                continue  # it came from an utterance that is gone
             decisions += self._interrupt(diagnosis, view, memory)
             if chosen := self._choose(self._case(diagnosis, view, memory)):
                 decisions.append(self._intervene(diagnosis, *chosen, view, memory))

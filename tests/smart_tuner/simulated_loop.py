@@ -46,6 +46,9 @@ class SimulatedLoop:
     def __post_init__(self) -> None:
         self.step, self.work, self.ended = 0, 0, False
         self.kept: list[int] = []
+        self.knobs = {name: knob.start for name, knob in self.facts.knobs.items()}
+        self.saved_knobs: dict[int, dict[str, float]] = {}
+        self.turns: list[tuple[str, float, float]] = []  # knob, from, to
         self.moves: list[Order] = []
         self.supervisor = Supervisor(self.facts, self.settings, advise=self.advise)
         self.supervision = Supervision(self.supervisor, self, tell=self.tell)
@@ -64,6 +67,10 @@ class SimulatedLoop:
 
     def carry_out(self, order: Order) -> None:
         self.orders.append((self.step, order))
+        if order.action == "turn":
+            self.turns += [(name, self.knobs[name], value) for name, value in order.knobs.items()]
+        if order.action in ("turn", "restart"):
+            self.knobs |= order.knobs
         if order.action in ("roll_back", "race"):
             self.moves.append(order)
         self.ended = self.ended or order.action in ("finish", "stop")
@@ -90,6 +97,7 @@ class SimulatedLoop:
 
     def _save(self) -> None:
         self.kept = [*[step for step in self.kept if step < self.step][-3:], self.step]
+        self.saved_knobs[self.step] = dict(self.knobs)
         self.record("checkpoint", kept=self.kept, signals=SIZES)
         self.supervision.checkpoint(self.step, self.kept, SIZES)
 
@@ -97,6 +105,7 @@ class SimulatedLoop:
         if order.action == "roll_back":
             self.step = order.step
             self.kept = [step for step in self.kept if step <= order.step]
+            self.knobs = self.saved_knobs[order.step] | dict(order.knobs)
             self.record("rolled_back", to=order.step)
             self.supervision.rolled_back(order.step)
         else:
@@ -111,10 +120,17 @@ class SimulatedLoop:
                 for arm in arms
             ]
             self.record("race", from_step=order.step, arms=told)
-            self.supervision.race(order.step, arms)
+            winner = self.supervision.race(order.step, arms)
+            self.knobs = self.saved_knobs[order.step] | dict(arms[winner].knobs) | self._turned_since(order)
             self.step = order.step + order.n_steps
             self.kept = [step for step in self.kept if step <= order.step]
         self._save()
+
+    def _turned_since(self, race: Order) -> dict[str, float]:
+        """What was turned when the verdict on the race was known."""
+        last = [order for _, order in self.orders]
+        later = last[last.index(race) + 1 :]
+        return {name: value for order in later if order.action == "turn" for name, value in order.knobs.items()}
 
     def _arm(self, order: Order, knobs: Mapping[str, float]) -> SimulatedArm:
         steps = []

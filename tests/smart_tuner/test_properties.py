@@ -101,27 +101,15 @@ def sick_loop(case: tuple[int, tuple[str, ...]], **options: Any) -> SimulatedLoo
     return loop
 
 
-def moves(loop: SimulatedLoop) -> dict[str, list[tuple[int, float]]]:
-    """Every position of every knob and when it was taken up."""
-    taken: dict[str, list[tuple[int, float]]] = {name: [(0, knob.start)] for name, knob in FACTS.knobs.items()}
-    for step, order in loop.orders:
-        for knob, value in order.knobs.items():
-            taken[knob].append((step, value))
-    return taken
-
-
 @given(cases)
 @settings(max_examples=15)
 def test_knobs_stay_within_bounds_and_move_by_a_factor_of_two_at_most(case: tuple[int, tuple[str, ...]]) -> None:
     loop = sick_loop(case)
-    position = {name: knob.start for name, knob in FACTS.knobs.items()}
+    for _, before, after in loop.turns:
+        assert not (before and after) or 0.5 - 1e-9 <= after / before <= 2 + 1e-9
     for _, order in loop.orders:
         for name, value in order.knobs.items():
-            known = FACTS.knobs[name]
-            assert known.low <= value <= known.high
-            if order.action == "turn" and position[name] and value:
-                assert 0.5 - 1e-9 <= value / position[name] <= 2 + 1e-9
-            position[name] = value
+            assert FACTS.knobs[name].low <= value <= FACTS.knobs[name].high
         for arm in order.arms:
             assert all(FACTS.knobs[name].low <= value <= FACTS.knobs[name].high for name, value in arm.items())
 
@@ -135,6 +123,13 @@ def test_the_budget_is_never_exceeded(case: tuple[int, tuple[str, ...]], budget:
     races = [order for _, order in loop.orders if order.action == "race"]
     extra = sum(2 * order.n_steps for order in races)
     assert extra <= loop.settings.supervision.work_budget * FACTS.planned_steps
+
+
+@given(cases)
+@settings(max_examples=15)
+def test_the_supervisor_knows_where_the_knobs_stand(case: tuple[int, tuple[str, ...]]) -> None:
+    loop = sick_loop(case)
+    assert loop.supervisor.memory.knobs == loop.knobs
 
 
 @given(cases)

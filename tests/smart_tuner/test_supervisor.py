@@ -186,6 +186,13 @@ def test_an_utterance_that_is_not_finite_is_quarantined_and_all_recordings_are_l
     assert verdicts(loop) == ["helped"]
 
 
+def test_what_a_bad_utterance_has_done_is_not_treated_besides() -> None:
+    loud: Change = lambda step, work: (  # noqa: E731
+        ({"gradient_norm": 1e6, "outlier_utterances": 1.0}, {}, {"u7": 1000.0}) if work == 50 else ({}, {}, {})
+    )
+    assert remedies(loop_with(loud, n_steps=120)) == ["quarantine"]
+
+
 def test_no_more_than_the_allowed_share_is_quarantined() -> None:
     many: Change = lambda step, work: ({"outlier_utterances": 1.0}, {}, {f"u{work % 30}": 100.0})  # noqa: E731
     loop = loop_with(many)
@@ -234,9 +241,28 @@ def test_a_restart_begins_with_safer_knobs_and_a_clean_slate() -> None:
     fast: Change = lambda step, work: ({"update_ratio": None if step % 10 else 0.2, "total_loss": 3.0}, {}, {})  # noqa: E731
     loop = loop_with(fast, n_steps=60)
     step, order = next((step, order) for step, order in loop.orders if order.action == "restart")
-    assert order.knobs["learning_rate_multiplier"] == pytest.approx(0.008 / 0.2, rel=0.5)
+    assert order.knobs["learning_rate_multiplier"] == pytest.approx(0.003 / 0.2, rel=0.5)
     assert order.knobs["guide_weight_multiplier"] > 0
     assert loop.supervisor.memory.begin == step
+
+
+def test_after_a_rollback_the_knobs_stand_where_the_checkpoint_has_them() -> None:
+    def change(step: int, work: int) -> Any:
+        evaluation = {"val_total_loss": 3.0, "val_mel_loss": 3.0}
+        return (BROKEN if 143 <= work < 149 else {}), evaluation, {}
+
+    facts = FACTS.model_copy(update={"actions": tuple(name for name in FACTS.actions if name != "race")})
+    loop = loop_with(change, facts=facts, n_steps=155)
+    turned = next(record for record in loop.decisions("intervention") if record.get("knob"))
+    back = next(record for record in loop.decisions("intervention") if record.get("to_step"))
+    assert turned["step"] > back["to_step"] and turned["to"] == 0.5
+    assert loop.supervisor.memory.knobs["learning_rate_multiplier"] == 1.0
+
+
+def test_a_new_start_begins_in_the_first_phase_for_the_training_loop_too() -> None:
+    fast: Change = lambda step, work: ({"update_ratio": None if step % 10 else 0.2, **BROKEN}, {}, {})  # noqa: E731
+    actions = [order.action for _, order in loop_with(fast, n_steps=60).orders]
+    assert actions[actions.index("restart") + 1] == "enter_phase"
 
 
 def test_phases_go_forwards_with_the_signals_and_back_when_alignment_is_lost() -> None:
