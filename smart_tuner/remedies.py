@@ -18,7 +18,7 @@ HEALTHY_UPDATE_RATIO = 0.003  # in the midst of training
 HEALTHY_FIRST_RATIO = 0.025  # of fresh weights; it falls as they grow
 FAR_FROM_BALANCED = 4.0  # nearer to the balanced gate weight than this factor is not what is wrong
 SMALL_BATCH = 16
-EARLY_SHARE = 0.3  # of the plan: until then a new start costs little
+EARLY_SHARE, HALF_WAY = 0.3, 0.5  # of the plan: until then a new start costs little, or less than it is worth
 REWARM_STEPS = 20
 FEW_STEPS = 10
 MOST_FRAMES_PER_STEP = 10
@@ -184,12 +184,14 @@ def reset_moments(case: Case) -> Plan | None:
     return Plan(promise, (Order("reset_moments", n_steps=REWARM_STEPS),))
 
 
-def restart(signal: str, direction: Direction, *, early: bool = False, learning_rate_factor: float = 0.5) -> Remedy:
+def restart(
+    signal: str, direction: Direction, *, until_share: float = 1.0, learning_rate_factor: float = 0.5
+) -> Remedy:
     """From scratch with another seed and safer knobs, while there is time for a whole run."""
 
     def plan(case: Case) -> Plan | None:
         planned = case.facts.planned_steps
-        if case.can_afford < planned or (early and case.view.steps_done > EARLY_SHARE * planned):
+        if case.can_afford < planned or case.view.steps_done > until_share * planned:
             return None
         steps_done = max(case.view.steps_done, case.facts.window_steps)
         sick = level(case.view, signal)
@@ -212,7 +214,7 @@ def restart_with_larger_steps(case: Case) -> Plan | None:
 def restart_with_balanced_gate(case: Case) -> Plan | None:
     """A gate that outweighed everything else has kept the rest from being learnt."""
     weight = _balanced_gate_weight("down")(case)
-    plan = restart("gate_accuracy", "up", early=True, learning_rate_factor=1.0)(case)
+    plan = restart("gate_accuracy", "up", until_share=HALF_WAY, learning_rate_factor=1.0)(case)
     if plan is None or weight is None or "gate_positive_weight" in case.facts.pinned:
         return None
     (order,) = plan.orders
@@ -347,13 +349,13 @@ LADDERS: dict[str, Mapping[str, Remedy]] = {
         "finish_with_best": finish_with_best,
     },
     "learning_rate_too_high": {
-        "restart": restart("total_loss", "down", early=True),
+        "restart": restart("total_loss", "down", until_share=EARLY_SHARE),
         "roll_back": roll_back("total_loss", "down"),
         "healthy_learning_rate": healthy_rate,
         "restart_late": restart("total_loss", "down"),
     },
     "learning_rate_too_low": {
-        "restart": restart("total_loss", "down", early=True),
+        "restart": restart("total_loss", "down", until_share=EARLY_SHARE),
         "healthy_learning_rate": healthy_rate,
     },
     "bad_utterance": {"quarantine": quarantine},

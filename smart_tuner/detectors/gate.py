@@ -7,7 +7,7 @@ from smart_tuner.diagnosis import Diagnosis
 from smart_tuner.view import Points, View
 
 MOST, MOST_EVALUATIONS = 0.75, 3  # of the utterances: a gate that is learning is wrong for as many, but not for so long
-MOST_EVALUATIONS_BY_WEIGHT = 2  # when the gate's weight in the loss says why
+MOST_EVALUATIONS_BY_WEIGHT = 2  # of those, when the gate's weight in the loss says why
 FAR_FROM_BALANCED = 8.0  # times
 MANY_EVALUATIONS = 5
 PATIENCE_EVALUATIONS = 2  # a share on its way below the limit gets there without help
@@ -52,9 +52,9 @@ def _weight_is_off(view: View, *, too_high: bool) -> bool:
 
 
 def _most_are_wrong(shares: Points, times: int) -> Points:
-    """The evaluations that show it; none if they do not."""
-    recent = shares[-times:]
-    return recent if len(recent) == times and min(value for _, value in recent) >= MOST else []
+    """The evaluations that show it, so many of the last three and the very last; none if they do not."""
+    wrong = [(step, value) for step, value in shares[-MOST_EVALUATIONS:] if value >= MOST]
+    return wrong if len(wrong) >= times and wrong[-1] == shares[-1] else []
 
 
 def _many_stay_wrong(view: View, shares: Points, aligned: Points, limit: float) -> Points:

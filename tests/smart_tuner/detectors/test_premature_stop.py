@@ -64,6 +64,10 @@ def test_two_suffice_when_the_weight_of_the_gate_says_why() -> None:
     assert detect(make_view(series, facts, knobs={"gate_positive_weight": 80.0})) is not None
     assert detect(make_view(series, facts, knobs={"gate_positive_weight": 79.0})) is None
     assert detect(make_view(series, facts, knobs={"gate_positive_weight": 0.1})) is None
+    wavering = {"gate_premature": every(100, [1.0, 0.4, 1.0]), "diagonality": every(100, [0.9] * 3)}
+    assert detect(make_view(wavering, facts, knobs={"gate_positive_weight": 80.0})) is not None
+    better = {"gate_premature": every(100, [1.0, 1.0, 0.4]), "diagonality": every(100, [0.9] * 3)}
+    assert detect(make_view(better, facts, knobs={"gate_positive_weight": 80.0})) is None
 
 
 def test_attention_of_the_free_running_decode_counts_too() -> None:
