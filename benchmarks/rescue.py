@@ -36,7 +36,11 @@ UTTERANCES, HELD_OUT, LONGEST_SECONDS = 440, 12, 1.5
 EPOCHS = 4
 TIME_LIMIT_SECONDS = 150
 ENOUGH, WORK_LIMIT = 0.9, 2.0
-HEALTHY_LANGUAGES = ("en-us", "en-gb", "es", "it", "de")
+HEALTHY_LANGUAGES = ("en-us", "en-gb", "en-gb-scotland", "es", "it", "de")
+LONGER_WORDS = {  # so short a training is too short for them
+    **{"epochs": 2 * EPOCHS, "decay_start_step": 260, "decay_half_life_steps": 60},
+    **{"guide_anneal_start_step": 120, "guide_anneal_steps": 120, "alignment_patience_steps": 300},
+}
 CONFIG = """
 tensorboard: false
 watchdog: {least_patience_seconds: 15}
@@ -72,12 +76,15 @@ def jobs(faults: Sequence[str], seeds: Sequence[int], policies: Sequence[str]) -
         yield from (Job("healthy", 100 + number, "supervised") for number in range(20))
 
 
+def healthy_kind(job: Job) -> tuple[str, int]:
+    """Language and number of utterances."""
+    rng = np.random.default_rng(job.seed)
+    return str(rng.choice(HEALTHY_LANGUAGES)), int(rng.integers(360, 520))
+
+
 def corpus_of(job: Job, output: Path) -> str:
     """Training and held-out recordings; what a fault spoils is a copy of the training ones."""
-    language, size = "en-us", UTTERANCES
-    if job.fault == "healthy":
-        rng = np.random.default_rng(job.seed)
-        language, size = str(rng.choice(HEALTHY_LANGUAGES)), int(rng.integers(360, 520))
+    language, size = healthy_kind(job) if job.fault == "healthy" else ("en-us", UTTERANCES)
     clean = clean_corpus(output, language, size)
     fault = FAULTS.get(job.fault)
     if fault is None or fault.spoil is None:
@@ -111,6 +118,7 @@ def write_rows(path: Path, rows: Iterable[tuple[Path, str]]) -> None:
 def settings_of(job: Job) -> dict[str, Any]:
     changes: dict[str, Any] = {"epochs": EPOCHS}
     if job.fault == "healthy":
+        changes |= {} if healthy_kind(job)[0].startswith("en") else LONGER_WORDS
         rng = np.random.default_rng(1000 + job.seed)
         changes |= {"learning_rate": 5e-3 * float(rng.uniform(0.85, 1.3)), "batch_size": int(rng.choice([6, 8]))}
     if job.fault in FAULTS:

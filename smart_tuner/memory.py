@@ -21,6 +21,7 @@ class Pending(BaseModel):
     before: float | None = None
     target: float | None = None
     racing: bool = False
+    known: list[str] = Field(default_factory=list)  # ailments there were when it began
 
 
 class Memory(BaseModel):

@@ -53,13 +53,13 @@ class Treatment:
         return decisions
 
     def _interrupt(self, diagnosis: Diagnosis, view: View, memory: Memory) -> list[Decision]:
-        """Something critical that began after a treatment, which is not waited for any longer."""
+        """Something critical that began after a treatment did harm, or shows that it does not help."""
         pending = memory.pending
-        if pending is None or diagnosis.severity != "critical" or diagnosis.since <= pending.step:
-            return []
-        if diagnosis.ailment == pending.ailment:
+        if pending is None or diagnosis.severity != "critical" or diagnosis.ailment == pending.ailment:
             return []
         same_illness = diagnosis.ailment in DIVERGENCE and pending.ailment in DIVERGENCE
+        if diagnosis.ailment in pending.known or not (same_illness or diagnosis.since > pending.step):
+            return []
         judgement = Judgement("no_effect" if same_illness else "harmful", None, None, close=False)
         return [self.conclude(pending, judgement, view, memory, {"then": diagnosis.ailment})]
 
@@ -112,6 +112,7 @@ class Treatment:
             knob=plan.knob,
             before=memory.knobs[plan.knob] if plan.knob else None,
             target=plan.target,
+            known=sorted(memory.active),
         )
         if remedy in FREE_REMEDIES:
             memory.watching.append(pending)

@@ -193,6 +193,18 @@ def test_what_a_bad_utterance_has_done_is_not_treated_besides() -> None:
     assert remedies(loop_with(loud, n_steps=120)) == ["quarantine"]
 
 
+def test_a_mild_remedy_gives_way_when_the_illness_shows_its_worse_face() -> None:
+    """An explosion is clipped tighter; but then the loss turns out to be broken."""
+
+    def change(step: int, work: int) -> Any:
+        return ({**BROKEN, "gradient_norm": 1e6 if work == 130 else 4.0} if 130 <= work < 137 else {}), {}, {}
+
+    loop = loop_with(change, n_steps=180)
+    assert remedies(loop) == ["tighter_clipping", "roll_back"]
+    assert verdicts(loop) == ["no_effect", "helped"]
+    assert loop.decisions("intervention")[-1]["step"] < 140
+
+
 def test_no_more_than_the_allowed_share_is_quarantined() -> None:
     many: Change = lambda step, work: ({"outlier_utterances": 1.0}, {}, {f"u{work % 30}": 100.0})  # noqa: E731
     loop = loop_with(many)
