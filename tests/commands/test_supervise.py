@@ -15,7 +15,7 @@ from smart_tuner.settings import load_settings
 from tests.commands.program import UNWATCHED, Program, journal, losses, summary, tiny
 
 DECISIONS = ("diagnosis", "intervention", "follow_up")
-SICK = {
+SICK: dict[str, Any] = {
     **{"learning_rate": 30.0, "epochs": 20, "batch_size": 2, "evaluation_samples": 0},
     **{"iters_per_evaluation": 10, "iters_per_checkpoint": 10},
 }
@@ -122,3 +122,16 @@ def test_a_journal_that_cannot_be_written_stops_before_training(program: Program
     (program.output / "run" / "journal.jsonl").mkdir(parents=True)
     program.train(data).refused(r"journal\.jsonl: cannot be written \(Is a directory\)")
     assert not (program.output / "run" / "checkpoints").exists()
+
+
+def test_a_hopeless_run_ends_with_3_and_says_what_to_change(program: Program, data: Path, tmp_path: Path) -> None:
+    config = tmp_path / "helpless.yaml"
+    config.write_text("supervision: {intervention_budget: 0}\n", encoding="utf-8")
+    outcome = program.train(data, "--config", config, **SICK)
+    assert outcome.code == 3
+    assert "hopeless: learning_rate_too_high goes on" in outcome.flat
+    assert "give a smaller --learning_rate" in outcome.flat
+    run = program.output / "run"
+    assert summary(run)["status"] == "stopped" and summary(run)["reason"].startswith("hopeless: ")
+    assert journal(run)[-1]["kind"] == "finished"
+    assert (run / "checkpoints").exists()
