@@ -121,7 +121,10 @@ def _train(job: Job, corpus: PreparedCorpus, *, folder: Path, signals: StopSigna
         trainer = EnhancedTrainer(model, data, hparams, folder=folder, watcher=watcher, device=job.device)
         supervision = _supervise(job, trainer, record, total_steps - start.foreign_steps)
         start.apply(trainer)
-        if job.options.supervise != "on":
+        branches_off = start.path is not None and start.path.parent.resolve() != (folder / "checkpoints").resolve()
+        if branches_off:  # its supervisor is to know what its own journal says, and no more
+            supervision = _supervise(job, trainer, record, total_steps - start.foreign_steps)
+        if branches_off or job.options.supervise != "on":
             trainer.steering.forget_moves()
         _journal_start(job, corpus, record, trainer, start, supervision)
         write_hparams(folder, hparams)

@@ -118,6 +118,17 @@ def test_an_interrupted_run_is_recomputed_as_well(program: Program, data: Path) 
     assert replay.main([str(program.output / "paused")]) == 0
 
 
+def test_a_run_that_branches_off_another_is_supervised_by_what_its_own_journal_says(
+    program: Program, data: Path
+) -> None:
+    program.train(data, "--max_steps", 35, run="trunk", **SICK)
+    assert decisions(program.output / "trunk")
+    program.train(data, "--resume", program.output / "trunk", run="branch", **SICK)
+    branch = program.output / "branch"
+    assert journal(branch)[0]["kind"] == "resumed" and journal(branch, "steps")[0]["steps"][0] > 1
+    assert replay.main([str(branch)]) == 0
+
+
 def test_a_journal_that_cannot_be_written_stops_before_training(program: Program, data: Path) -> None:
     (program.output / "run" / "journal.jsonl").mkdir(parents=True)
     program.train(data).refused(r"journal\.jsonl: cannot be written \(Is a directory\)")
