@@ -75,13 +75,9 @@ def wrong_transcripts(rows: Rows, rng: np.random.Generator) -> Rows:
 
 
 def silent_edges(rows: Rows, rng: np.random.Generator) -> Rows:
-    """With a little room noise in it."""
-
     def pad(wave: np.ndarray, rate: int) -> np.ndarray:
         edge = np.zeros(round(0.7 * rate))
-        padded = np.concatenate([edge, wave, edge])
-        noisy: np.ndarray = padded + rng.normal(0, 0.0003, len(padded))
-        return noisy
+        return np.concatenate([edge, wave, edge])
 
     for path, _ in rows:
         rewrite(path, pad)
