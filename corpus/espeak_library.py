@@ -80,6 +80,7 @@ class Engine:
             raise RuntimeError(f"espeak-ng did not start with its data in {self._data_path}")
         self.voices = self._find_voices()
         self._language: str | None = None
+        self._has_phonemized = False
         self._audio: list[np.ndarray] = []
         self._events: list[Event] = []
         self._callback = _Callback(self._collect)  # kept here because the library holds only its address
@@ -99,6 +100,9 @@ class Engine:
 
     def speak(self, text: str) -> tuple[np.ndarray, list[Event]]:
         """int16 samples [n] and the events in their order."""
+        if self._has_phonemized:  # the first speech after long phonemizing may miss the labels of its first phonemes
+            self._has_phonemized = False
+            self.speak("a")
         self._audio, self._events = [np.zeros(0, dtype=np.int16)], []
         encoded = text.encode()
         status = self._library.espeak_Synth(encoded, len(encoded) + 1, 0, 1, 0, _CHARS_UTF8, None, None)
@@ -108,6 +112,7 @@ class Engine:
 
     def phonemize(self, text: str) -> list[tuple[str, str]]:
         """The clauses: IPA, and what was read for it, which runs on some characters into the next clause."""
+        self._has_phonemized = True
         buffer = ctypes.create_string_buffer(text.encode())
         start = ctypes.addressof(buffer)
         position = ctypes.c_void_p(start)
