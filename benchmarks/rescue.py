@@ -1,6 +1,6 @@
 """Is a faulty training rescued? Faults × seeds × policies: do nothing, repair at random, supervise.
 
-`python -m benchmarks.rescue` runs what has no result yet, two at a time (some 90 minutes on two cores for everything),
+`python -m benchmarks.rescue` runs what has no result yet, two at a time,
 appends each result to rescue.jsonl in the output folder, and prints the scorecard. Rescued: the last evaluation's
 composite_tts_score is at least 90 % of the clean runs' median (over-fitting: of the run's own best), with at most twice
 a clean run's steps, those done again included.

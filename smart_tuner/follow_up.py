@@ -74,10 +74,8 @@ SHARES: Mapping[str, Callable[[View, int], float | None]] = {
 """Signals made of others: the share of the last steps in which something happened."""
 
 
-def expect(
-    view: View, signal: str, direction: Direction, *, by_step: int, target: float | None = None, trend: bool = True
-) -> Expectation:
-    """What the signal would do by itself until then; without `trend` it would stay as it is."""
+def expect(view: View, signal: str, direction: Direction, *, by_step: int, target: float | None = None) -> Expectation:
+    """What the signal would do by itself until then."""
     now = level(view, signal)
     if now is None:
         return Expectation(signal, direction, by_step, None, _least_noise(signal), target)
@@ -88,7 +86,7 @@ def expect(
         (step, math.log(value) if logarithmic else value) for step, value in points if value > 0 or not logarithmic
     ]
     noise = max(_least_noise(signal), roughness([value for _, value in series]) / math.sqrt(kept))
-    rise = (slope(series) or 0.0) * (by_step - view.step) * DAMPING if trend else 0.0
+    rise = (slope(series) or 0.0) * (by_step - view.step) * DAMPING
     forecast = math.exp(math.log(now) + max(-1.0, min(1.0, rise))) if logarithmic else _clamped(signal, now + rise)
     return Expectation(signal, direction, by_step, forecast, noise, target)
 

@@ -63,3 +63,8 @@ class Plan:
     orders: tuple[Order, ...] = ()
     knob: str | None = None
     target: float | None = None
+
+    @property
+    def actions(self) -> set[str]:
+        """All that the training loop must be able to do for it."""
+        return {order.action for order in self.orders} | ({"turn"} if self.knob is not None else set())

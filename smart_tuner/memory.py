@@ -35,7 +35,6 @@ class Memory(BaseModel):
     work_steps: int = 0
     nonfinite_steps: int = 0  # counted here when the training loop does not
     interventions: int = 0
-    attempts: int = 1
     phases: list[tuple[int, str]] = Field(default_factory=lambda: [(0, FIRST_PHASE)])
     active: dict[str, int] = Field(default_factory=dict)
     severities: dict[str, str] = Field(default_factory=dict)
@@ -89,7 +88,7 @@ class Memory(BaseModel):
             self.ended = True
 
     def _begin_anew(self) -> None:
-        self.begin, self.attempts = self.step, self.attempts + 1
+        self.begin = self.step
         self.active, self.severities, self.helpless, self.returning = {}, {}, {}, {}
         self.checkpoints, self.sick_checkpoints, self.rollbacks = [], [], []
         self.failed = {ailment: [name for name in names if "restart" in name] for ailment, names in self.failed.items()}

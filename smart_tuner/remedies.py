@@ -53,7 +53,7 @@ Remedy = Callable[[Case], Plan | None]
 def _promise(
     case: Case, signal: str, direction: Direction, *, target: float | None = None, evaluations: float | None = None
 ) -> Expectation:
-    """A trend is expected to go on, unless the signal is already sick."""
+    """Better than the signal would do by itself, by the time follow-ups are due."""
     by_step = case.later(case.limits.follow_up_evaluations if evaluations is None else evaluations)
     return expect(case.view, signal, direction, by_step=by_step, target=target)
 
@@ -101,7 +101,7 @@ def _calibrated_threshold(case: Case) -> float | None:
 
 
 def _balanced_gate_weight(direction: Direction) -> Callable[[Case], float | None]:
-    """Towards where the end of an utterance weighs as much as all before it, if that lies in this direction."""
+    """The weight at which gates learn to open and not too early, if it lies far off in this direction."""
 
     def target(case: Case) -> float | None:
         now, balanced = case.memory.knobs["gate_positive_weight"], case.facts.balanced_gate_weight
@@ -282,9 +282,7 @@ def stop(case: Case) -> Plan | None:
 
 
 slower = turn_by("learning_rate_multiplier", 0.5, "total_loss", "down")
-calmer = turn_by("learning_rate_multiplier", 0.5, "gradient_norm", "down")
 healthy_rate = turn_to("learning_rate_multiplier", _rate_for_healthy_updates, "total_loss", "down")
-accumulate = turn_to("batches_per_update", _more_batches_an_update, "diagonality", "up")
 
 LADDERS: dict[str, Mapping[str, Remedy]] = {
     "nonfinite_step": {
@@ -295,7 +293,7 @@ LADDERS: dict[str, Mapping[str, Remedy]] = {
     },
     "exploding_gradient": {
         "tighter_clipping": turn_to("grad_clip_thresh", _typical_gradient, "gradient_norm", "down"),
-        "lower_learning_rate": calmer,
+        "lower_learning_rate": turn_by("learning_rate_multiplier", 0.5, "gradient_norm", "down"),
         "roll_back": roll_back("gradient_norm", "down"),
         "roll_back_slower": roll_back("gradient_norm", "down", learning_rate_factor=0.5),
         "restart": restart("gradient_norm", "down"),
@@ -321,7 +319,7 @@ LADDERS: dict[str, Mapping[str, Remedy]] = {
     "attention_not_forming": {
         "more_guidance": turn_to("guide_weight_multiplier", _guide_weight, "free_diagonality", "up"),
         "narrower_guidance": turn_by("guide_sigma", 0.5, "free_diagonality", "up"),
-        "larger_effective_batch": accumulate,
+        "larger_effective_batch": turn_to("batches_per_update", _more_batches_an_update, "diagonality", "up"),
         "lower_learning_rate": turn_by("learning_rate_multiplier", 0.5, "free_diagonality", "up"),
         "restart": restart("free_diagonality", "up"),
         "larger_reduction_factor": restart_with_larger_steps,

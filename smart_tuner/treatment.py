@@ -74,7 +74,7 @@ class Treatment:
             if name in memory.failed.get(ailment, ()) or not (has_budget or name in FREE_REMEDIES):
                 continue
             plan = remedy(case)
-            if plan is not None and all(order.action in case.facts.actions for order in plan.orders):
+            if plan is not None and plan.actions <= set(case.facts.actions):
                 return (name, plan) if self._may_act(name, case) else None
         if case.diagnosis.severity == "critical":
             memory.helpless.setdefault(ailment, memory.step)

@@ -40,7 +40,6 @@ def test_half_of_a_trend_is_expected_to_go_on() -> None:
     view = make_view({"free_diagonality": every(100, [0.1, 0.2, 0.3])})
     expected = expect(view, "free_diagonality", "up", by_step=500)
     assert expected.forecast == pytest.approx(0.3 + 0.5 * 0.001 * 200)
-    assert expect(view, "free_diagonality", "up", by_step=500, trend=False).forecast == 0.3
     assert (expected.signal, expected.direction, expected.by_step, expected.target) == (
         "free_diagonality",
         "up",

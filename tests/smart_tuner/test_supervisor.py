@@ -234,6 +234,12 @@ def test_only_what_the_loop_can_do_is_asked_of_it() -> None:
     assert {order.action for _, order in loop.orders} == {"turn"}
 
 
+def test_a_loop_whose_knobs_cannot_be_turned_is_not_asked_to_turn_them() -> None:
+    facts = FACTS.model_copy(update={"actions": ()})
+    loop = loop_with(broken_between(100, 1000), facts=facts, actions=())
+    assert loop.decisions("diagnosis") and loop.orders == []
+
+
 def test_one_that_advises_gives_no_orders_and_says_everything_once() -> None:
     loop = loop_with(broken_between(130, 1000), advise=True)
     assert loop.orders == []
