@@ -2,38 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from corpus.atomic_file import replacing
-from hparams import HParams, UserError, build_hparams
+from hparams import HParams, build_hparams
+from training.named_numbers import read_numbers, write_numbers
 
 NAME = "amendments.json"
+EXPECTED = '{"setting": value, …}'
 
 
 def amend(folder: Path, hparams: HParams, changes: Mapping[str, int]) -> HParams:
     """The recipe with these changes, which the run keeps from now on."""
-    kept = _read(folder) | dict(changes)
-    with replacing(folder / NAME) as temporary:
-        temporary.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    write_numbers(folder / NAME, read_numbers(folder / NAME, EXPECTED) | dict(changes))
     return amended(folder, hparams)
 
 
 def amended(folder: Path, hparams: HParams) -> HParams:
     """The recipe as this run has come to need it."""
-    changes = _read(folder)
+    changes = read_numbers(folder / NAME, EXPECTED)
     return build_hparams(hparams.model_dump(), changes) if changes else hparams
-
-
-def _read(folder: Path) -> dict[str, int]:
-    path = folder / NAME
-    if not path.is_file():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path}: is not valid JSON ({error}); mend or remove it") from error
-    if not isinstance(content, dict):
-        raise UserError(f'{path}: expected {{"setting": value, …}}; mend or remove it')
-    return content
