@@ -29,13 +29,14 @@ Rows = list[tuple[Path, str]]
 
 @dataclass(frozen=True)
 class Fault:
-    """One kind of trouble; `spoil` changes a copy of the training recordings, `happen` a running training."""
+    """One kind of trouble; `spoil` changes a copy of the recordings, `happen` a running training."""
 
     hparams: Mapping[str, Any] = field(default_factory=dict)
     spoil: Callable[[Rows, np.random.Generator], Rows] | None = None
     prepare: Callable[[EnhancedTrainer], None] | None = None
     happen: Callable[[EnhancedTrainer, Batch], Batch] | None = None
     from_step: int = 0
+    spoils_held_out: bool = False  # as all recordings of a corpus are alike
     of_own_best: bool = False  # rescued means: near its own best, not near the clean run's
 
 
@@ -136,17 +137,14 @@ def little_memory(trainer: EnhancedTrainer) -> None:
     trainer.model.forward = checked  # type: ignore[method-assign]
 
 
-def little_disk(trainer: EnhancedTrainer) -> None:
-    """Room for two checkpoints."""
-    write = checkpoint.write_atomically
+def fill_disk(trainer: EnhancedTrainer, batch: Batch) -> Batch:
+    """No room for checkpoints for as long as this process lives; afterwards someone has made room."""
 
-    def checked(path: Path, content: bytes | memoryview) -> None:
-        used = sum(file.stat().st_size for file in trainer.folder.rglob("*.pt"))
-        if used + len(content) > 2.5 * len(content):
-            raise OSError(errno.ENOSPC, "No space left on device", str(path))
-        write(path, content)
+    def full(path: Path, content: bytes | memoryview) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    checkpoint.write_atomically = checked
+    checkpoint.write_atomically = full
+    return batch
 
 
 FAULTS: dict[str, Fault] = {
@@ -156,10 +154,10 @@ FAULTS: dict[str, Fault] = {
     "learning_rate_x20_midrun": Fault(happen=raise_learning_rate, from_step=STEP),
     "moments_corrupted": Fault(happen=corrupt_moments, from_step=STEP),
     "weights_perturbed": Fault(happen=perturb_weights, from_step=STEP),
-    "huge_clip": Fault(prepare=huge_clip),
+    "huge_clip": Fault({"grad_clip_thresh": 1e9}, prepare=huge_clip),
     "nan_clips": Fault(prepare=nan_clips),
     "wrong_transcripts": Fault(spoil=wrong_transcripts),
-    "silent_edges": Fault({"max_utterance_seconds": 3.5}, spoil=silent_edges),
+    "silent_edges": Fault({"max_utterance_seconds": 3.5}, spoil=silent_edges, spoils_held_out=True),
     "gate_hardly_positive": Fault({"gate_positive_weight": 0.01}),
     "gate_too_early": Fault({"gate_positive_weight": 3000}),
     "no_clipping_and_spike": Fault({"grad_clip_thresh": 1e9}, happen=spike, from_step=STEP),
@@ -167,5 +165,5 @@ FAULTS: dict[str, Fault] = {
     "out_of_memory": Fault(prepare=little_memory),
     "process_killed": Fault(happen=kill, from_step=STEP),
     "loader_stalled": Fault(happen=stall, from_step=STEP),
-    "disk_full": Fault(prepare=little_disk),
+    "disk_full": Fault(happen=fill_disk, from_step=STEP),
 }

@@ -73,7 +73,8 @@ def jobs(faults: Sequence[str], seeds: Sequence[int], policies: Sequence[str]) -
                 continue
             yield from (Job(fault, seed, policy) for policy in policies)
     if "healthy" in faults:
-        yield from (Job("healthy", 100 + number, "supervised") for number in range(20))
+        for number in range(20):
+            yield from (Job("healthy", 100 + number, policy) for policy in ("nothing", "supervised"))
 
 
 def healthy_kind(job: Job) -> tuple[str, int]:
@@ -83,7 +84,7 @@ def healthy_kind(job: Job) -> tuple[str, int]:
 
 
 def corpus_of(job: Job, output: Path) -> str:
-    """Training and held-out recordings; what a fault spoils is a copy of the training ones."""
+    """Training and held-out recordings; what a fault spoils is a copy of them."""
     language, size = healthy_kind(job) if job.fault == "healthy" else ("en-us", UTTERANCES)
     clean = clean_corpus(output, language, size)
     fault = FAULTS.get(job.fault)
@@ -92,10 +93,11 @@ def corpus_of(job: Job, output: Path) -> str:
     spoiled = output / "corpora" / job.name.rsplit("-", 1)[0]
     if not (spoiled / "train.txt").exists():
         (spoiled / "wavs").mkdir(parents=True, exist_ok=True)
-        rows = [line.split("|", 1) for line in (clean / "train.txt").read_text(encoding="utf-8").splitlines()]
-        copies = [(Path(shutil.copy(path, spoiled / "wavs" / Path(path).name)), text) for path, text in rows]
-        write_rows(spoiled / "train.txt", fault.spoil(copies, np.random.default_rng(job.seed)))
-    return f"{spoiled}/train.txt,{clean}/validation.txt"
+        for part in ("validation", "train") if fault.spoils_held_out else ("train",):
+            rows = [line.split("|", 1) for line in (clean / f"{part}.txt").read_text(encoding="utf-8").splitlines()]
+            copies = [(Path(shutil.copy(path, spoiled / "wavs" / Path(path).name)), text) for path, text in rows]
+            write_rows(spoiled / f"{part}.txt", fault.spoil(copies, np.random.default_rng(job.seed)))
+    return f"{spoiled}/train.txt,{spoiled if fault.spoils_held_out else clean}/validation.txt"
 
 
 def clean_corpus(output: Path, language: str, size: int) -> Path:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import errno
 import json
 import os
 import signal
@@ -16,7 +15,6 @@ from typing import Self
 VARIABLE = "TRAINING_HEARTBEAT"
 """Holds the number of the pipe to write to and the process id of the watchdog: `7,12345`."""
 
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _PR_SET_PDEATHSIG = 1  # of Linux's prctl
 
 
@@ -30,11 +28,8 @@ class Heartbeat:
         return self
 
     def __exit__(
-        self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
-        """An end that was meant to be is announced: it calls for no restart, and a full disk is not helped by one."""
-        if error is None or (isinstance(error, OSError) and error.errno in _NO_SPACE):
-            self.say("end")
         if self._pipe is not None:
             os.close(self._pipe)
 
@@ -52,6 +47,10 @@ class Heartbeat:
 
     def done(self) -> None:
         self.say("done")
+
+    def end(self) -> None:
+        """All is done: whatever the exit code, a restart would bring nothing."""
+        self.say("end")
 
     def say(self, *words: str | int) -> None:
         """Never waits: while nobody listens (a stopped watchdog, a full pipe) a beat is worth nothing later."""

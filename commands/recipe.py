@@ -14,8 +14,12 @@ OWN_OPTIONS = ("language", "model", "epochs", "batch_size", "learning_rate", "se
 
 
 def recipe(options: argparse.Namespace, settings: Settings) -> HParams:
-    preset = PRESETS[options.preset or ("demo" if options.data is None else "full")]
-    return build_hparams(preset, settings.hparams, parse_overrides(options.hparams), given_options(options))
+    changes = (settings.hparams, parse_overrides(options.hparams), given_options(options))
+    return build_hparams(preset_values(options), *changes)
+
+
+def preset_values(options: argparse.Namespace) -> dict[str, Any]:
+    return PRESETS[options.preset or ("demo" if options.data is None else "full")]
 
 
 def given_options(options: argparse.Namespace) -> dict[str, Any]:

@@ -10,13 +10,21 @@ from smart_tuner.facts import Facts, KnobFacts
 from smart_tuner.settings import Settings
 from smart_tuner.supervision import Supervision
 from smart_tuner.supervisor import Supervisor
-from training.knobs import KNOB_BOUNDS
+from training.knobs import KNOB_BOUNDS, Knobs
+from training.schedule import guide_base
 from training.trainer import EnhancedTrainer, TrainingData
 
+SETTINGS_WITHOUT_KNOB = (
+    *("warmup_steps", "adam_beta2", "weight_decay", "gate_loss_weight"),
+    *(name for name in HParams.model_fields if name.startswith("p_")),
+)
+"""They decide how well is learnt, not what: on a new start they may be other ones."""
 
-def facts_of(trainer: EnhancedTrainer, *, pinned: tuple[str, ...], planned_steps: int) -> Facts:
+
+def facts_of(trainer: EnhancedTrainer, preset: HParams, *, pinned: tuple[str, ...], planned_steps: int) -> Facts:
+    """What a supervisor is told of this training, and of the preset that its recipe was made from."""
     hparams = trainer.hparams
-    starts = vars(type(trainer.knobs).from_hparams(hparams))
+    starts, presets = vars(Knobs.from_hparams(hparams)), preset_knobs(hparams, preset)
     return Facts(
         steps_per_evaluation=hparams.iters_per_evaluation,
         steps_per_epoch=trainer.data.train.n_batches(0),
@@ -27,6 +35,7 @@ def facts_of(trainer: EnhancedTrainer, *, pinned: tuple[str, ...], planned_steps
         balanced_gate_weight=_balanced_gate_weight(trainer.data, hparams),
         n_frames_per_step=hparams.n_frames_per_step,
         utterances=len(trainer.data.train.examples),
+        evaluated_utterances=len(trainer.data.held_out.examples),
         effective_batch_size=hparams.batch_size,
         knobs={
             name: KnobFacts(
@@ -34,12 +43,26 @@ def facts_of(trainer: EnhancedTrainer, *, pinned: tuple[str, ...], planned_steps
                 low=min(bounds.low, starts[name]),
                 high=max(bounds.high, starts[name]),
                 first=bounds.first,
+                preset=presets[name] if presets[name] != starts[name] else None,
             )
             for name, bounds in KNOB_BOUNDS.items()
+        },
+        preset_settings={
+            name: getattr(preset, name)
+            for name in SETTINGS_WITHOUT_KNOB
+            if getattr(preset, name) != getattr(hparams, name)
         },
         pinned=pinned,
         actions=trainer.steering.actions,
     )
+
+
+def preset_knobs(hparams: HParams, preset: HParams) -> dict[str, float]:
+    """Where the knobs of this recipe would have to stand for the preset's settings."""
+    return vars(Knobs.from_hparams(preset)) | {
+        "learning_rate_multiplier": preset.learning_rate / hparams.learning_rate,
+        "guide_weight_multiplier": preset.guide_loss_weight / guide_base(hparams),
+    }
 
 
 def _balanced_gate_weight(data: TrainingData, hparams: HParams) -> float:

@@ -19,7 +19,7 @@ from commands.console import open_console
 from commands.forecast import describe_plan
 from commands.heartbeat import Heartbeat, open_heartbeat
 from commands.prepared_corpus import PreparedCorpus, prepare_corpus, read_sentences
-from commands.recipe import choose_device, recipe
+from commands.recipe import choose_device, preset_values, recipe
 from commands.run_folder import choose_run_folder, locked, make_writable, read_summary
 from commands.start_point import Start, find_start
 from commands.stop_signals import StopSignals, exit_code
@@ -27,7 +27,7 @@ from commands.supervision import description, facts_of, supervise
 from commands.voicing import voicing_of
 from corpus.atomic_file import replacing
 from corpus.batches import BatchLoader
-from hparams import HParams, UserError
+from hparams import HParams, UserError, build_hparams
 from models import build_model
 from monitoring.progress import ProgressDisplay
 from monitoring.run_record import RunRecord
@@ -68,7 +68,10 @@ def run(options: argparse.Namespace) -> int:
             with locked(folder):
                 heartbeat.started(folder)
                 job = replace(job, hparams=amended(folder, job.hparams))
-                return _train(job, corpus, folder=folder, signals=signals, heartbeat=heartbeat)
+                code = _train(job, corpus, folder=folder, signals=signals, heartbeat=heartbeat)
+                if code != EXIT_FAILED:  # someone may make room on a full disk
+                    heartbeat.end()
+                return code
 
 
 def plan_job(options: argparse.Namespace) -> Job:
@@ -168,7 +171,8 @@ def _supervise(job: Job, trainer: EnhancedTrainer, record: RunRecord, planned_st
     mode = job.options.supervise
     if mode == "off":
         return None
-    facts = facts_of(trainer, pinned=pinned_knobs(job.options.pin), planned_steps=planned_steps)
+    preset = build_hparams(preset_values(job.options))
+    facts = facts_of(trainer, preset, pinned=pinned_knobs(job.options.pin), planned_steps=planned_steps)
     return supervise(record, trainer, facts, job.settings, mode)
 
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pydantic import BaseModel, ConfigDict, Field
 
 
 class KnobFacts(BaseModel):
-    """Where a knob starts, its bounds, and the first position above zero for one that starts switched off."""
+    """Where a knob starts, its bounds, and what else is known of good positions."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     start: float
     low: float
     high: float
-    first: float | None = None
+    first: float | None = None  # above zero, for one that starts switched off
+    preset: float | None = None  # where the preset has it, for one that starts elsewhere
 
 
 class Facts(BaseModel):
@@ -30,10 +33,17 @@ class Facts(BaseModel):
     balanced_gate_weight: float | None = None  # at which gates learn to open, and not too early
     n_frames_per_step: int | None = None  # the reduction factor of a decoder, where the model has one
     utterances: int = Field(0, ge=0)  # to train on
+    evaluated_utterances: int = Field(0, ge=0)  # 0: not known
     effective_batch_size: int = Field(1, ge=1)
     knobs: dict[str, KnobFacts]
+    preset_settings: dict[str, float] = Field(default_factory=dict)  # those without a knob that this run changed
     pinned: tuple[str, ...] = ()
     actions: tuple[str, ...]  # what the training loop can do; remedies that need more are passed over
+
+    def amended(self, changes: Mapping[str, float]) -> Facts:
+        """What is known of a run that began anew with these changes of its settings."""
+        told = {name: value for name, value in changes.items() if name in ("warmup_steps", "n_frames_per_step")}
+        return self.model_copy(update={**told, "preset_settings": {}})
 
     @property
     def window_steps(self) -> int:

@@ -33,7 +33,7 @@ class Order:
     skip_since: int | None = None  # roll_back: leave out the data of the steps from here on
     n_steps: int = 0  # race: how long each arm runs; reset_moments: of the new warm-up
     arms: tuple[Mapping[str, float], ...] = ()  # race: the knobs of each arm
-    hparams: Mapping[str, int] = field(default_factory=dict)  # restart: what the recipe itself has to change
+    hparams: Mapping[str, float] = field(default_factory=dict)  # restart: what the recipe itself has to change
     utterances: tuple[str, ...] = ()
     phase: str = ""
     targets: Mapping[str, float] = field(default_factory=dict)  # enter_phase: what it makes of the schedules

@@ -21,6 +21,7 @@ SMALL_BATCH = 16
 EARLY_SHARE, HALF_WAY = 0.3, 0.5  # of the plan: until then a new start costs little, or less than it is worth
 REWARM_STEPS = 20
 FEW_STEPS = 10
+EXTREME_GRADIENT = 10.0  # times the threshold
 MOST_FRAMES_PER_STEP = 10
 
 
@@ -131,15 +132,26 @@ def rerun_step(case: Case) -> Plan | None:
 
 
 def quarantine(case: Case) -> Plan | None:
-    """Keep the named utterances out; where one was not finite, look through all recordings for others."""
+    """Keep the named utterances out, and what they left behind; where one was not finite, look for others."""
     known = set(case.memory.quarantined)
     named = tuple(name for name in case.diagnosis.utterances if name not in known)
     if not named or len(known) + len(named) > case.limits.quarantine_share * case.facts.utterances:
         return None
     promise = _promise(case, "outlier_share", "down", target=0.1, evaluations=1)
-    can_screen = "screen" in case.facts.actions
-    screen = (Order("screen"),) if can_screen and case.diagnosis.evidence.get("not_finite") else ()
-    return Plan(promise, (Order("quarantine", utterances=named, reason=case.diagnosis.ailment), *screen))
+    orders = [Order("quarantine", utterances=named, reason=case.diagnosis.ailment)]
+    if case.diagnosis.evidence.get("not_finite"):
+        orders.append(Order("screen"))
+    if _unclipped_gradient(case) > EXTREME_GRADIENT * case.view.quality.gradient_norm_threshold:
+        orders.append(Order("reset_moments", n_steps=REWARM_STEPS))
+    able = [order for order in orders if order.action in ("quarantine", *case.facts.actions)]
+    return Plan(promise, tuple(able))
+
+
+def _unclipped_gradient(case: Case) -> float:
+    """What the optimizer has taken in of the gradient at the last step, and will remember for long."""
+    norms = case.view.values("gradient_norm", 1)
+    clip = case.memory.knobs.get("grad_clip_thresh", float("inf"))
+    return min(norms[-1], clip) if norms else 0.0
 
 
 def _healthy_level(case: Case, signal: str) -> float | None:
@@ -187,7 +199,7 @@ def reset_moments(case: Case) -> Plan | None:
 def restart(
     signal: str, direction: Direction, *, until_share: float = 1.0, learning_rate_factor: float = 0.5
 ) -> Remedy:
-    """From scratch with another seed and safer knobs, while there is time for a whole run."""
+    """From scratch with another seed and safer settings, while there is time for a whole run."""
 
     def plan(case: Case) -> Plan | None:
         planned = case.facts.planned_steps
@@ -196,7 +208,8 @@ def restart(
         steps_done = max(case.view.steps_done, case.facts.window_steps)
         sick = level(case.view, signal)
         promise = Expectation(signal, direction, case.view.step + steps_done, sick, 0.05)
-        return Plan(promise, (Order("restart", knobs=_safer_knobs(case, learning_rate_factor)),))
+        knobs = _safer_knobs(case, learning_rate_factor)
+        return Plan(promise, (Order("restart", knobs=knobs, hparams=case.facts.preset_settings),))
 
     return plan
 
@@ -208,7 +221,7 @@ def restart_with_larger_steps(case: Case) -> Plan | None:
     if plan is None or frames is None or 2 * frames > MOST_FRAMES_PER_STEP:
         return None
     (order,) = plan.orders
-    return replace(plan, orders=(replace(order, hparams={"n_frames_per_step": 2 * frames}),))
+    return replace(plan, orders=(replace(order, hparams={**order.hparams, "n_frames_per_step": 2 * frames}),))
 
 
 def restart_with_balanced_gate(case: Case) -> Plan | None:
@@ -223,20 +236,28 @@ def restart_with_balanced_gate(case: Case) -> Plan | None:
 
 
 def _safer_knobs(case: Case, learning_rate_factor: float) -> dict[str, float]:
-    """A learning rate whose updates are healthy, or a part of it; guidance on; nothing that is pinned."""
-    wanted: dict[str, float] = {}
-    ratio_based, knobs = _rate_for_healthy_updates(case), case.memory.knobs
+    """Those of the preset where this run's differ, a safer learning rate, guidance on; nothing that is pinned."""
+    facts, knobs = case.facts, case.memory.knobs
+    wanted = {name: known.preset for name, known in facts.knobs.items() if known.preset is not None}
     if "learning_rate_multiplier" in knobs:
-        off = case.diagnosis.ailment in ("learning_rate_too_high", "learning_rate_too_low")
-        lower = knobs["learning_rate_multiplier"] * learning_rate_factor
-        wanted["learning_rate_multiplier"] = ratio_based if off and ratio_based else lower
-    if "guide_weight_multiplier" in knobs and not knobs["guide_weight_multiplier"]:
-        wanted["guide_weight_multiplier"] = case.facts.knobs["guide_weight_multiplier"].first or 1.0
+        wanted["learning_rate_multiplier"] = _safer_rate(case, learning_rate_factor)
+    if not knobs.get("guide_weight_multiplier", 1.0):
+        wanted.setdefault("guide_weight_multiplier", facts.knobs["guide_weight_multiplier"].first or 1.0)
     return {
-        name: min(case.facts.knobs[name].high, max(case.facts.knobs[name].low, value))
+        name: min(facts.knobs[name].high, max(facts.knobs[name].low, value))
         for name, value in wanted.items()
-        if name not in case.facts.pinned
+        if name not in facts.pinned
     }
+
+
+def _safer_rate(case: Case, factor: float) -> float:
+    """The preset's, if it lies on the better side; else one whose updates are healthy, or a part of the present one."""
+    now, preset = case.memory.knobs["learning_rate_multiplier"], case.facts.knobs["learning_rate_multiplier"].preset
+    too_low = case.diagnosis.ailment == "learning_rate_too_low"
+    if preset is not None and (preset > now if too_low else preset < now):
+        return preset
+    off = too_low or case.diagnosis.ailment == "learning_rate_too_high"
+    return (_rate_for_healthy_updates(case) if off else None) or now * factor
 
 
 def fetch_faster(case: Case) -> Plan | None:

@@ -170,7 +170,10 @@ class Supervisor:
             memory.severities[ailment] = diagnosis.severity
             if diagnosis.severity != "notice":
                 treatable.append(diagnosis)
-        return decisions + self._treatment.treat(treatable, self.view, memory)
+        treated = self._treatment.treat(treatable, self.view, memory)
+        for order in (order for decision in treated for order in decision.orders if order.action == "restart"):
+            self.facts = self.facts.amended(order.hparams)
+        return decisions + treated
 
     def state_dict(self) -> dict[str, Any]:
         return {

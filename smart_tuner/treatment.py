@@ -200,4 +200,5 @@ def _what_changes(plan: Plan, memory: Memory) -> dict[str, Any]:
         fields |= {"action": order.action}
         fields |= {"to_step": order.step, "skip_since": order.skip_since} if order.action == "roll_back" else {}
         fields |= {"knobs": dict(order.knobs)} if order.knobs else {}
+        fields |= {"settings": dict(order.hparams)} if order.hparams else {}
     return fields

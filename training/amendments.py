@@ -12,7 +12,7 @@ NAME = "amendments.json"
 EXPECTED = '{"setting": value, …}'
 
 
-def amend(folder: Path, hparams: HParams, changes: Mapping[str, int]) -> HParams:
+def amend(folder: Path, hparams: HParams, changes: Mapping[str, float]) -> HParams:
     """The recipe with these changes, which the run keeps from now on."""
     write_numbers(folder / NAME, read_numbers(folder / NAME, EXPECTED) | dict(changes))
     return amended(folder, hparams)

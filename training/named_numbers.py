@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from corpus.atomic_file import replacing
 from hparams import UserError
 
 
-def read_numbers(path: Path, expected: str) -> dict[str, int]:
+def read_numbers(path: Path, expected: str) -> dict[str, Any]:
     """Nothing where there is no such file; `expected` shows what should have been in a spoilt one."""
     if not path.is_file():
         return {}
@@ -18,11 +19,11 @@ def read_numbers(path: Path, expected: str) -> dict[str, int]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(f"{path}: is not valid JSON ({error}); mend or remove it") from error
-    if not isinstance(content, dict) or not all(isinstance(number, int) for number in content.values()):
+    if not isinstance(content, dict) or not all(isinstance(number, int | float) for number in content.values()):
         raise UserError(f"{path}: expected {expected}; mend or remove it")
     return content
 
 
-def write_numbers(path: Path, content: Mapping[str, int]) -> None:
+def write_numbers(path: Path, content: Mapping[str, float]) -> None:
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")

@@ -44,7 +44,7 @@ class Order(Protocol):
     @property
     def arms(self) -> Sequence[Mapping[str, float]]: ...
     @property
-    def hparams(self) -> Mapping[str, int]: ...
+    def hparams(self) -> Mapping[str, float]: ...
     @property
     def utterances(self) -> Sequence[str]: ...
     @property
@@ -63,7 +63,7 @@ class Move:
     skip_since: int | None
     n_steps: int
     arms: list[dict[str, float]]
-    hparams: dict[str, int]
+    hparams: dict[str, float]
 
     @staticmethod
     def ordered(order: Order) -> Move:

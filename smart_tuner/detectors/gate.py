@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from smart_tuner.detectors.series import slope
 from smart_tuner.diagnosis import Diagnosis
 from smart_tuner.view import Points, View
@@ -59,9 +61,15 @@ def _most_are_wrong(shares: Points, times: int) -> Points:
 
 def _many_stay_wrong(view: View, shares: Points, aligned: Points, limit: float) -> Points:
     recent, attention = shares[-MANY_EVALUATIONS:], aligned[-MANY_EVALUATIONS:]
-    if min(len(recent), len(attention)) < MANY_EVALUATIONS or min(value for _, value in recent) <= limit:
+    beyond_doubt = limit + _standard_error(limit, view.facts.evaluated_utterances)
+    if min(len(recent), len(attention)) < MANY_EVALUATIONS or min(value for _, value in recent) <= beyond_doubt:
         return []
     if min(value for _, value in attention) < view.quality.attention_diagonality_target:
         return []
     horizon = PATIENCE_EVALUATIONS * view.facts.steps_per_evaluation
     return recent if recent[-1][1] + (slope(recent) or 0.0) * horizon > limit else []
+
+
+def _standard_error(share: float, n: int) -> float:
+    """Of a share among n utterances, which are the same at every evaluation; none where n is not known."""
+    return math.sqrt(share * (1 - share) / n) if n else 0.0

@@ -97,12 +97,12 @@ def test_what_was_meant_to_end_is_not_started_again(run: Path, code: int, capfd:
 
 
 def test_an_announced_end_is_not_started_again(run: Path) -> None:
-    assert watch(options(), SETTINGS, stand_in("heartbeat.say('end'); sys.exit(1)")) == 1
+    assert watch(options(), SETTINGS, stand_in("heartbeat.end(); sys.exit(1)")) == 1
     assert n_sessions(run) == 1
 
 
 def test_a_crash_after_the_last_word_is_started_again(run: Path) -> None:
-    code = "session > 1 and sys.exit(0)\nheartbeat.say('end')\nos.kill(os.getpid(), signal.SIGSEGV)"
+    code = "session > 1 and sys.exit(0)\nheartbeat.end()\nos.kill(os.getpid(), signal.SIGSEGV)"
     assert watch(options(), SETTINGS, stand_in(code)) == 0
     assert n_sessions(run) == 2
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from monitoring.signals import Signals
-from smart_tuner.facts import Facts
+from smart_tuner.facts import Facts, KnobFacts
 from smart_tuner.settings import Settings
 from tests.smart_tuner.simulated_loop import SimulatedLoop, Trace
 from tests.smart_tuner.test_properties import EVERY, FACTS
@@ -191,6 +191,21 @@ def test_what_a_bad_utterance_has_done_is_not_treated_besides() -> None:
         ({"gradient_norm": 1e6, "outlier_utterances": 1.0}, {}, {"u7": 1000.0}) if work == 50 else ({}, {}, {})
     )
     assert remedies(loop_with(loud, n_steps=120)) == ["quarantine"]
+
+
+@pytest.mark.parametrize(("clip", "actions"), [(1e9, ["quarantine", "reset_moments"]), (50.0, ["quarantine"])])
+def test_what_an_unclipped_gradient_left_in_the_optimizer_is_forgotten(clip: float, actions: list[str]) -> None:
+    loud: Change = lambda step, work: (  # noqa: E731
+        ({"gradient_norm": 1e6, "outlier_utterances": 1.0}, {}, {"u7": 1000.0}) if work == 50 else ({}, {}, {})
+    )
+    knob = KnobFacts(start=clip, low=0.01, high=1e9)
+    facts = FACTS.model_copy(update={"knobs": {**FACTS.knobs, "grad_clip_thresh": knob}})
+    loop = loop_with(loud, facts=facts, n_steps=120)
+    assert [order.action for _, order in loop.orders if order.action != "enter_phase"] == actions
+    if "reset_moments" in actions:
+        unable = facts.model_copy(update={"actions": tuple(a for a in facts.actions if a != "reset_moments")})
+        loop = loop_with(loud, facts=unable, n_steps=120)
+        assert [order.action for _, order in loop.orders if order.action != "enter_phase"] == ["quarantine"]
 
 
 def test_a_mild_remedy_gives_way_when_the_illness_shows_its_worse_face() -> None:

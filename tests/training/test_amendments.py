@@ -19,15 +19,8 @@ def test_an_amendment_is_kept_and_those_before_it_too(tmp_path: Path) -> None:
     hparams = tiny_hparams()
     assert amended(tmp_path, hparams) is hparams
     assert amend(tmp_path, hparams, {"n_frames_per_step": 4}).n_frames_per_step == 4
-    changed = amend(tmp_path, hparams, {"batch_size": 2})
-    assert (
-        (changed.n_frames_per_step, changed.batch_size)
-        == (4, 2)
-        == (
-            amended(tmp_path, hparams).n_frames_per_step,
-            amended(tmp_path, hparams).batch_size,
-        )
-    )
+    for changed in (amend(tmp_path, hparams, {"weight_decay": 0.25}), amended(tmp_path, hparams)):
+        assert (changed.n_frames_per_step, changed.weight_decay) == (4, 0.25)
 
 
 @pytest.mark.parametrize("content", ["[1]", "{", '{"n_frames_per_step": 99}', '{"nonsense": 1}'])

@@ -74,3 +74,10 @@ def test_attention_of_the_free_running_decode_counts_too() -> None:
     forced = {"gate_premature": every(100, [1.0] * 3), "diagonality": every(100, [0.4] * 3)}
     assert detect(make_view(forced)) is None
     assert detect(make_view(forced | {"free_diagonality": every(100, [0.9] * 3)})) is not None
+
+
+def test_a_third_of_twelve_utterances_may_be_chance() -> None:
+    series = {"gate_premature": every(100, [4 / 12] * 5), "diagonality": every(100, [0.9] * 5)}
+    assert detect(make_view(series, make_facts(evaluated_utterances=12))) is None
+    assert detect(make_view(series, make_facts(evaluated_utterances=300))) is not None
+    assert detect(make_view(series, make_facts(evaluated_utterances=0))) is not None

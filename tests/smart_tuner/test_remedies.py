@@ -1,0 +1,79 @@
+"""What a new start begins with: the preset's settings where the run had others, healthy updates where it had not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from smart_tuner.diagnosis import Diagnosis
+from smart_tuner.facts import KnobFacts
+from smart_tuner.interventions import Order
+from smart_tuner.memory import Memory
+from smart_tuner.remedies import HEALTHY_FIRST_RATIO, HEALTHY_UPDATE_RATIO, Case, restart
+from smart_tuner.settings import Supervision
+from tests.smart_tuner.histories import every, make_facts, make_view
+
+
+def rate(preset: float | None) -> dict[str, KnobFacts]:
+    return {"learning_rate_multiplier": KnobFacts(start=1.0, low=1 / 256, high=256.0, preset=preset)}
+
+
+def restarted(
+    ailment: str, knobs: dict[str, KnobFacts], *, ratio: float = 0.1, factor: float = 0.5, **facts: Any
+) -> Order:
+    view = make_view({"update_ratio": every(10, [ratio] * 3)}, make_facts(knobs=knobs, **facts))
+    memory = Memory(knobs={name: knob.start for name, knob in knobs.items()})
+    case = Case(Diagnosis(ailment, "critical", 30, 1, {}), view, memory, Supervision(), may_roll_back=True)
+    plan = restart("total_loss", "down", learning_rate_factor=factor)(case)
+    assert plan is not None
+    (order,) = plan.orders
+    return order
+
+
+@pytest.mark.parametrize(
+    ("ailment", "preset", "expected"),
+    [
+        ("learning_rate_too_high", 1 / 30, 1 / 30),
+        ("learning_rate_too_high", 2.0, HEALTHY_UPDATE_RATIO / 0.1),
+        ("learning_rate_too_high", None, HEALTHY_UPDATE_RATIO / 0.1),
+        ("learning_rate_too_low", 100.0, 100.0),
+        ("learning_rate_too_low", 0.5, HEALTHY_FIRST_RATIO / 0.1),
+        ("exploding_gradient", 1 / 30, 1 / 30),
+        ("exploding_gradient", 2.0, 0.5),
+        ("exploding_gradient", None, 0.5),
+    ],
+)
+def test_the_learning_rate_of_a_new_start(ailment: str, preset: float | None, expected: float) -> None:
+    assert restarted(ailment, rate(preset)).knobs == {"learning_rate_multiplier": pytest.approx(expected)}
+
+
+def test_once_at_the_presets_rate_a_slower_start_is_slower() -> None:
+    order = restarted("loss_spike", rate(1.0), factor=0.1)
+    assert order.knobs == {"learning_rate_multiplier": pytest.approx(0.1)}
+
+
+def test_other_settings_are_the_presets_too_unless_pinned() -> None:
+    knobs = rate(None) | {
+        "guide_weight_multiplier": KnobFacts(start=0.0, low=0.0, high=8.0, first=0.25, preset=4.0),
+        "guide_sigma": KnobFacts(start=0.1, low=0.05, high=1.0, preset=0.4),
+        "grad_clip_thresh": KnobFacts(start=1e9, low=0.01, high=1e9, preset=5.0),
+        "gate_threshold": KnobFacts(start=0.5, low=0.05, high=0.95),
+    }
+    order = restarted("loss_spike", knobs, preset_settings={"weight_decay": 1e-6}, pinned=("grad_clip_thresh",))
+    assert order.knobs == {"learning_rate_multiplier": 0.5, "guide_weight_multiplier": 4.0, "guide_sigma": 0.4}
+    assert order.hparams == {"weight_decay": 1e-6}
+
+
+def test_without_a_preset_for_it_guidance_is_switched_on_carefully() -> None:
+    knobs = rate(None) | {"guide_weight_multiplier": KnobFacts(start=0.0, low=0.0, high=8.0, first=0.25)}
+    assert restarted("loss_spike", knobs).knobs["guide_weight_multiplier"] == 0.25
+
+
+def test_after_a_new_start_the_facts_are_those_of_its_settings() -> None:
+    facts = make_facts(
+        warmup_steps=1000, n_frames_per_step=2, preset_settings={"warmup_steps": 20, "weight_decay": 0.1}
+    )
+    amended = facts.amended({"warmup_steps": 20, "weight_decay": 0.1})
+    assert (amended.warmup_steps, amended.n_frames_per_step, amended.preset_settings) == (20, 2, {})
+    assert facts.amended({"n_frames_per_step": 4}).n_frames_per_step == 4
