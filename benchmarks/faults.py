@@ -111,6 +111,24 @@ def raise_learning_rate(trainer: EnhancedTrainer, batch: Batch) -> Batch:
     return batch
 
 
+def lower_learning_rate(trainer: EnhancedTrainer, batch: Batch) -> Batch:
+    trainer.knobs.learning_rate_multiplier /= 1000
+    return batch
+
+
+def freeze_moments(trainer: EnhancedTrainer, batch: Batch) -> Batch:
+    for moments in trainer.optimizer.state.values():
+        moments["exp_avg_sq"].fill_(1e8)
+    return batch
+
+
+@torch.no_grad()
+def scale_weights(trainer: EnhancedTrainer, batch: Batch) -> Batch:
+    for weight in trainer.model.decoder.parameters():
+        weight.mul_(3)
+    return batch
+
+
 def spike(trainer: EnhancedTrainer, batch: Batch) -> Batch:
     return Batch(batch.ids, batch.text, batch.text_lengths, batch.mels * 200, batch.mel_lengths, batch.number)
 
@@ -151,6 +169,9 @@ FAULTS: dict[str, Fault] = {
     "learning_rate_x30": Fault({"learning_rate": 5e-3 * 30}),
     "learning_rate_/100": Fault({"learning_rate": 5e-3 / 100}),
     "no_guidance_batch_4": Fault({"guide_loss_weight": 0, "batch_size": 4, "epochs": 4}),
+    "all_at_once": Fault(
+        {"learning_rate": 5e-3 * 30, "guide_loss_weight": 0, "batch_size": 4, "epochs": 4}, prepare=nan_clips
+    ),
     "learning_rate_x20_midrun": Fault(happen=raise_learning_rate, from_step=STEP),
     "moments_corrupted": Fault(happen=corrupt_moments, from_step=STEP),
     "weights_perturbed": Fault(happen=perturb_weights, from_step=STEP),
@@ -161,9 +182,27 @@ FAULTS: dict[str, Fault] = {
     "gate_hardly_positive": Fault({"gate_positive_weight": 0.01}),
     "gate_too_early": Fault({"gate_positive_weight": 3000}),
     "no_clipping_and_spike": Fault({"grad_clip_thresh": 1e9}, happen=spike, from_step=STEP),
-    "overfitting": Fault({"epochs": 140, "decay_start_step": 100_000}, spoil=few, of_own_best=True),
+    "overfitting": Fault(
+        {"epochs": 120, "batch_size": 4, "learning_rate": 1e-2, "decay_start_step": 100_000},
+        spoil=few,
+        of_own_best=True,
+    ),
     "out_of_memory": Fault(prepare=little_memory),
     "process_killed": Fault(happen=kill, from_step=STEP),
     "loader_stalled": Fault(happen=stall, from_step=STEP),
     "disk_full": Fault(happen=fill_disk, from_step=STEP),
 }
+UNFORESEEN: dict[str, Fault] = {
+    "learning_rate_x8": Fault({"learning_rate": 5e-3 * 8}),
+    "learning_rate_x8_no_warmup": Fault({"learning_rate": 5e-3 * 8, "warmup_steps": 0}),
+    "learning_rate_/10": Fault({"learning_rate": 5e-3 / 10}),
+    "learning_rate_/1000_midrun": Fault(happen=lower_learning_rate, from_step=STEP),
+    "moments_frozen": Fault(happen=freeze_moments, from_step=STEP),
+    "decoder_scaled_x3": Fault(happen=scale_weights, from_step=STEP),
+    "heavy_weight_decay": Fault({"weight_decay": 0.1}),
+    "gate_loss_x300": Fault({"gate_loss_weight": 300.0}),
+    "guide_narrow_and_heavy": Fault({"guide_sigma": 0.03, "guide_loss_weight": 200.0}),
+    "heavy_dropout": Fault({"p_prenet_dropout": 0.97, "p_encoder_dropout": 0.9}),
+}
+"""What came to mind after the supervisor was built."""
+ALL_FAULTS = FAULTS | UNFORESEEN

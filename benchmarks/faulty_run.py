@@ -13,10 +13,11 @@ from typing import Any
 import commands.train
 import smart_tuner.treatment
 import train_enhanced
-from benchmarks.faults import FAULTS, Fault
+from benchmarks.faults import ALL_FAULTS, Fault
 from commands import watchdog
 from corpus.batches import Batch
-from smart_tuner.remedies import LADDERS, Remedy
+from smart_tuner.ladders import LADDERS
+from smart_tuner.remedies import Remedy
 from smart_tuner.settings import load_settings
 from training.reports import StepReport
 from training.trainer import EnhancedTrainer
@@ -72,7 +73,7 @@ def _child(fault: str, options: Sequence[str]) -> list[str]:
 
 def train(fault: str, policy: str, options: Sequence[str]) -> int:
     if fault != "none":
-        vars(commands.train)["EnhancedTrainer"] = faulty_trainer(FAULTS[fault])
+        vars(commands.train)["EnhancedTrainer"] = faulty_trainer(ALL_FAULTS[fault])
     if policy == "random":
         seed = int(next(option for option in options if option.startswith("--seed=")).partition("=")[2])
         vars(smart_tuner.treatment)["LADDERS"] = random_ladders(seed)

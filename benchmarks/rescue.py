@@ -3,7 +3,7 @@
 `python -m benchmarks.rescue` runs what has no result yet, two at a time,
 appends each result to rescue.jsonl in the output folder, and prints the scorecard. Rescued: the last evaluation's
 composite_tts_score is at least 90 % of the clean runs' median (over-fitting: of the run's own best), with at most twice
-a clean run's steps, those done again included.
+a clean run's steps, those done again included. The program was tuned on seeds 1 to 3; others are reported.
 """
 
 from __future__ import annotations
@@ -19,34 +19,34 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import soundfile
 
-from benchmarks.faults import FAULTS
+from benchmarks.faults import ALL_FAULTS
+from benchmarks.scorecard import POLICIES, Record, print_scorecard
 from corpus.demo import make_demo_corpus
 from corpus.utterances import read_corpus
 from monitoring.journal import read as read_journal
+from smart_tuner.replay import first_difference, replay
 
 ROOT = Path(__file__).parents[1]
-POLICIES = ("nothing", "random", "supervised")
 UTTERANCES, HELD_OUT, LONGEST_SECONDS = 440, 12, 1.5
-EPOCHS = 4
+EPOCHS = 6
 TIME_LIMIT_SECONDS = 150
-ENOUGH, WORK_LIMIT = 0.9, 2.0
 HEALTHY_LANGUAGES = ("en-us", "en-gb", "en-gb-scotland", "es", "it", "de")
 LONGER_WORDS = {  # so short a training is too short for them
-    **{"epochs": 2 * EPOCHS, "decay_start_step": 260, "decay_half_life_steps": 60},
+    **{"epochs": 9, "decay_start_step": 300, "decay_half_life_steps": 65},
     **{"guide_anneal_start_step": 120, "guide_anneal_steps": 120, "alignment_patience_steps": 300},
 }
 CONFIG = """
 tensorboard: false
 watchdog: {least_patience_seconds: 15}
 """
-
-Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def jobs(faults: Sequence[str], seeds: Sequence[int], policies: Sequence[str]) -
             yield from (Job(fault, seed, policy) for policy in policies)
     if "healthy" in faults:
         for number in range(20):
-            yield from (Job("healthy", 100 + number, policy) for policy in ("nothing", "supervised"))
+            yield from (Job("healthy", 200 + number, policy) for policy in ("nothing", "supervised"))
 
 
 def healthy_kind(job: Job) -> tuple[str, int]:
@@ -87,7 +87,7 @@ def corpus_of(job: Job, output: Path) -> str:
     """Training and held-out recordings; what a fault spoils is a copy of them."""
     language, size = healthy_kind(job) if job.fault == "healthy" else ("en-us", UTTERANCES)
     clean = clean_corpus(output, language, size)
-    fault = FAULTS.get(job.fault)
+    fault = ALL_FAULTS.get(job.fault)
     if fault is None or fault.spoil is None:
         return f"{clean}/train.txt,{clean}/validation.txt"
     spoiled = output / "corpora" / job.name.rsplit("-", 1)[0]
@@ -123,8 +123,8 @@ def settings_of(job: Job) -> dict[str, Any]:
         changes |= {} if healthy_kind(job)[0].startswith("en") else LONGER_WORDS
         rng = np.random.default_rng(1000 + job.seed)
         changes |= {"learning_rate": 5e-3 * float(rng.uniform(0.85, 1.3)), "batch_size": int(rng.choice([6, 8]))}
-    if job.fault in FAULTS:
-        changes |= FAULTS[job.fault].hparams
+    if job.fault in ALL_FAULTS:
+        changes |= ALL_FAULTS[job.fault].hparams
     return changes
 
 
@@ -136,7 +136,7 @@ def run(job: Job, output: Path, commit: str) -> Record:
     options = [f"--seed={job.seed}", "--preset=tiny", f"--output={folder.parent}", f"--run_name={folder.name}"]
     options += [f"--data={corpus_of(job, output)}", "--data_format=filelist", f"--config={config}", "--device=cpu"]
     options += ["--hparams=" + ",".join(f"{name}={value}" for name, value in settings_of(job).items())]
-    fault = job.fault if job.fault in FAULTS else "none"
+    fault = job.fault if job.fault in ALL_FAULTS else "none"
     command = [sys.executable, "-m", "benchmarks.faulty_run", fault, job.policy, *options]
     began = time.monotonic()
     with (output / "runs" / f"{job.name}.log").open("wb") as log:
@@ -149,7 +149,8 @@ def run(job: Job, output: Path, commit: str) -> Record:
             process.kill()
             code = process.wait()
     seconds = round(time.monotonic() - began, 1)
-    return {"commit": commit, **vars(job), "exit": code, "seconds": seconds, **measured(folder, job)}
+    told = {**measured(folder, job), **(recomputed(folder) if job.policy == "supervised" else {})}
+    return {"commit": commit, **vars(job), "exit": code, "seconds": seconds, **told}
 
 
 def measured(folder: Path, job: Job) -> Record:
@@ -161,7 +162,7 @@ def measured(folder: Path, job: Job) -> Record:
     ]
     work = sum(len(r["steps"]) for r in records if r["kind"] == "steps")
     work += sum(len(arm["steps"]) for r in records if r["kind"] == "race" for arm in r["arms"])
-    fault = FAULTS.get(job.fault)
+    fault = ALL_FAULTS.get(job.fault)
     begin = fault.from_step if fault is not None else 0
     found = [r for r in records if r["kind"] == "diagnosis" and r["severity"] != "notice"]
     return {
@@ -176,70 +177,31 @@ def measured(folder: Path, job: Job) -> Record:
     }
 
 
-def is_rescued(result: Record, clean: Record) -> bool:
-    score = result["score"]
-    if result["exit"] != 0 or score is None or result["work"] > WORK_LIMIT * clean["work"] * _length(result["fault"]):
-        return False
-    own = FAULTS.get(result["fault"])
-    wanted = max(s for s in result["scores"] if s is not None) if own and own.of_own_best else clean["score"]
-    return bool(score >= ENOUGH * wanted)
+def recomputed(folder: Path) -> Record:
+    """Whether replay decides the same, and what deciding costs beside a step; reading the journal is counted in."""
+    began = time.process_time()
+    told = replay(folder)
+    seconds = time.process_time() - began
+    records = read_journal(folder / "journal.jsonl")
+    n_steps = sum(len(r["steps"]) for r in records if r["kind"] == "steps")
+    in_a_row = [(before, after) for before, after in pairwise(records) if before["kind"] == after["kind"] == "steps"]
+    steps = [_seconds_between(before, after) / len(after["steps"]) for before, after in in_a_row]
+    return {
+        "replays": first_difference(told) is None,
+        "deciding_ms": 1000 * seconds / max(1, n_steps),
+        "step_ms": 1000 * statistics.median(steps) if steps else None,
+    }
 
 
-def _length(fault: str) -> float:
-    """How many clean runs the fault's own settings ask for."""
-    return 1.0 if fault != "overfitting" else float("inf")
-
-
-def clean_run(results: Sequence[Record]) -> Record:
-    clean = [r for r in results if r["fault"] == "none" and r["policy"] == "nothing" and r["score"] is not None]
-    return {name: statistics.median(r[name] for r in clean) for name in ("score", "work")}
-
-
-def print_scorecard(results: Sequence[Record], write: Any = sys.stdout.write) -> None:
-    clean = clean_run(results)
-    write(f"\nclean: score {clean['score']:.3f} in {clean['work']:.0f} steps (median)\n\n")
-    write(
-        "| fault | nothing | random | supervised | score | diagnosis | after steps | interventions |\n"
-        + "|---" * 8
-        + "|\n"
-    )
-    totals = {policy: [0, 0] for policy in POLICIES}
-    for fault in dict.fromkeys(r["fault"] for r in results if r["fault"] in FAULTS):
-        cells = []
-        for policy in POLICIES:
-            mine = [r for r in results if r["fault"] == fault and r["policy"] == policy]
-            rescued = sum(is_rescued(r, clean) for r in mine)
-            totals[policy][0] += rescued
-            totals[policy][1] += len(mine)
-            cells.append(f"{rescued}/{len(mine)}")
-        mine = [r for r in results if r["fault"] == fault and r["policy"] == "supervised"]
-        scores = " ".join("–" if r["score"] is None else f"{r['score']:.2f}" for r in mine)
-        found = ", ".join(sorted({r["diagnosis"] or "none" for r in mine}))
-        steps = [r["steps_to_diagnosis"] for r in mine if r["steps_to_diagnosis"] is not None]
-        after = f"{statistics.median(steps):.0f}" if steps else "–"
-        done = statistics.fmean(len(r["interventions"]) for r in mine) if mine else 0
-        write(f"| {fault} | {' | '.join(cells)} | {scores} | {found} | {after} | {done:.1f} |\n")
-    write(f"| all | {' | '.join(f'{a}/{b}' for a, b in totals.values())} | | | | |\n\n")
-    _print_healthy(results, write)
-
-
-def _print_healthy(results: Sequence[Record], write: Any) -> None:
-    healthy = [r for r in results if r["fault"] in ("healthy", "none") and r["policy"] == "supervised"]
-    false = sum(len(r["interventions"]) for r in healthy)
-    write(f"false interventions: {false} in {len(healthy)} healthy runs\n")
-    for policy in ("nothing", "supervised"):
-        scores = [r["score"] for r in results if r["fault"] == "none" and r["policy"] == policy and r["score"]]
-        if scores:
-            write(f"clean, {policy}: {' '.join(f'{score:.3f}' for score in scores)}\n")
-    verdicts = [v for r in results if r["policy"] == "supervised" for v in r["verdicts"]]
-    write("verdicts: " + ", ".join(f"{verdicts.count(v)} {v}" for v in sorted(set(verdicts))) + "\n")
+def _seconds_between(before: Record, after: Record) -> float:
+    return (datetime.fromisoformat(after["time"]) - datetime.fromisoformat(before["time"])).total_seconds()
 
 
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.rescue", description=__doc__)
     parser.add_argument("--output", type=Path, default=ROOT / "logs" / "rescue")
-    parser.add_argument("--faults", nargs="*", default=[*FAULTS, "healthy"], choices=[*FAULTS, "healthy"])
-    parser.add_argument("--seeds", nargs="*", type=int, default=[1, 2, 3])
+    parser.add_argument("--faults", nargs="*", default=[*ALL_FAULTS, "healthy"], choices=[*ALL_FAULTS, "healthy"])
+    parser.add_argument("--seeds", nargs="*", type=int, default=[4, 5, 6])
     parser.add_argument("--policies", nargs="*", default=list(POLICIES), choices=POLICIES)
     parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args(arguments)
@@ -262,7 +224,7 @@ def main(arguments: Sequence[str]) -> int:
             shown = {name: result[name] for name in ("fault", "seed", "policy", "exit", "score", "work", "seconds")}
             sys.stdout.write(f"{shown} {result['diagnosis']} {result['interventions']} {result['verdicts']}\n")
             sys.stdout.flush()
-    print_scorecard(results)
+    print_scorecard(results, sys.stdout.write)
     return 0
 
 

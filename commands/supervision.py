@@ -14,6 +14,7 @@ from training.knobs import KNOB_BOUNDS, Knobs
 from training.schedule import guide_base
 from training.trainer import EnhancedTrainer, TrainingData
 
+FAR, FAR_SHARE = 3.0, 0.25
 SETTINGS_WITHOUT_KNOB = (
     *("warmup_steps", "adam_beta2", "weight_decay", "gate_loss_weight"),
     *(name for name in HParams.model_fields if name.startswith("p_")),
@@ -43,18 +44,25 @@ def facts_of(trainer: EnhancedTrainer, preset: HParams, *, pinned: tuple[str, ..
                 low=min(bounds.low, starts[name]),
                 high=max(bounds.high, starts[name]),
                 first=bounds.first,
-                preset=presets[name] if presets[name] != starts[name] else None,
+                preset=presets[name] if are_far(name, presets[name], starts[name]) else None,
             )
             for name, bounds in KNOB_BOUNDS.items()
         },
         preset_settings={
             name: getattr(preset, name)
             for name in SETTINGS_WITHOUT_KNOB
-            if getattr(preset, name) != getattr(hparams, name)
+            if are_far(name, getattr(preset, name), getattr(hparams, name))
         },
         pinned=pinned,
         actions=trainer.steering.actions,
     )
+
+
+def are_far(name: str, preset: float, value: float) -> bool:
+    """Whether a setting is another one, and not the preset's adapted to a corpus."""
+    if name.startswith("p_"):
+        return abs(preset - value) >= FAR_SHARE
+    return preset != value and max(preset, value) >= FAR * min(preset, value)
 
 
 def preset_knobs(hparams: HParams, preset: HParams) -> dict[str, float]:

@@ -16,7 +16,7 @@ class KnobFacts(BaseModel):
     low: float
     high: float
     first: float | None = None  # above zero, for one that starts switched off
-    preset: float | None = None  # where the preset has it, for one that starts elsewhere
+    preset: float | None = None  # where the preset has it, for one that starts far from there
 
 
 class Facts(BaseModel):
@@ -36,7 +36,7 @@ class Facts(BaseModel):
     evaluated_utterances: int = Field(0, ge=0)  # 0: not known
     effective_batch_size: int = Field(1, ge=1)
     knobs: dict[str, KnobFacts]
-    preset_settings: dict[str, float] = Field(default_factory=dict)  # those without a knob that this run changed
+    preset_settings: dict[str, float] = Field(default_factory=dict)  # those without a knob that are far from the run's
     pinned: tuple[str, ...] = ()
     actions: tuple[str, ...]  # what the training loop can do; remedies that need more are passed over
 

@@ -18,6 +18,7 @@ LEVEL_POINTS: Mapping[str, int] = {
     **dict.fromkeys(("total_loss", "mel_loss", "gradient_norm", "data_wait_share"), 10),
     **dict.fromkeys(("nonfinite_share", "outlier_share"), 10),
     "nonfinite_now": 1,
+    "update_ratio": 3,
     "out_of_memory_share": 5,
 }
 """How many last points of a signal make its level; one for those measured at evaluations."""
@@ -112,7 +113,8 @@ def compare(expected: Expectation, control: float | None, treated: float | None)
     if control is None or treated is None:
         return Judgement("helped" if treated is not None else "no_effect", treated, None, close=False)
     gain = (1 if expected.direction == "up" else -1) * _difference(expected.signal, treated, control)
-    verdict: Verdict = "helped" if gain > _least_noise(expected.signal) else "harmful" if gain < 0 else "no_effect"
+    noise = _least_noise(expected.signal)
+    verdict: Verdict = "helped" if gain > noise else "harmful" if gain < -noise else "no_effect"
     return Judgement(verdict, treated, gain, close=False)
 
 

@@ -1,9 +1,9 @@
-"""For each ailment a ladder of remedies, mildest first; each says what it does here, or that it cannot."""
+"""What can be done about an ailment; each remedy says what it does here, or that it cannot."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from smart_tuner.detectors.learning_rate import typical_ratio
 from smart_tuner.diagnosis import Diagnosis
@@ -18,11 +18,9 @@ HEALTHY_UPDATE_RATIO = 0.003  # in the midst of training
 HEALTHY_FIRST_RATIO = 0.025  # of fresh weights; it falls as they grow
 FAR_FROM_BALANCED = 4.0  # nearer to the balanced gate weight than this factor is not what is wrong
 SMALL_BATCH = 16
-EARLY_SHARE, HALF_WAY = 0.3, 0.5  # of the plan: until then a new start costs little, or less than it is worth
 REWARM_STEPS = 20
 FEW_STEPS = 10
 EXTREME_GRADIENT = 10.0  # times the threshold
-MOST_FRAMES_PER_STEP = 10
 
 
 @dataclass(frozen=True)
@@ -85,23 +83,25 @@ def turn_by(knob: str, factor: float, signal: str, direction: Direction) -> Reme
     return turn_to(knob, target, signal, direction)
 
 
-def _rate_for_healthy_updates(case: Case) -> float | None:
+def rate_for_healthy_updates(case: Case) -> float | None:
     """Weights that have hardly moved show how large the first updates would be; others how large those now are."""
+    if "before" in case.diagnosis.evidence:
+        return None  # it was healthy: the rate is not what is wrong
     ratio = typical_ratio(case.view)
     wanted = HEALTHY_FIRST_RATIO if case.diagnosis.ailment == "learning_rate_too_low" else HEALTHY_UPDATE_RATIO
     return None if not ratio else case.memory.knobs["learning_rate_multiplier"] * wanted / ratio
 
 
-def _guide_weight(case: Case) -> float | None:
+def guide_weight(case: Case) -> float | None:
     now = case.memory.knobs["guide_weight_multiplier"]
     return now * 4 if now else 1.0
 
 
-def _calibrated_threshold(case: Case) -> float | None:
+def calibrated_threshold(case: Case) -> float | None:
     return level(case.view, "calibrated_gate_threshold")
 
 
-def _balanced_gate_weight(direction: Direction) -> Callable[[Case], float | None]:
+def balanced_gate_weight(direction: Direction) -> Callable[[Case], float | None]:
     """The weight at which gates learn to open and not too early, if it lies far off in this direction."""
 
     def target(case: Case) -> float | None:
@@ -113,12 +113,12 @@ def _balanced_gate_weight(direction: Direction) -> Callable[[Case], float | None
     return target
 
 
-def _more_batches_an_update(case: Case) -> float | None:
+def more_batches_an_update(case: Case) -> float | None:
     now = case.memory.knobs["batches_per_update"]
     return 2 * now if case.facts.effective_batch_size * now < SMALL_BATCH else None
 
 
-def _typical_gradient(case: Case) -> float | None:
+def typical_gradient(case: Case) -> float | None:
     """Clip where gradients used to be, not where they are now."""
     norms = [value for step, value in case.view.points("gradient_norm") if step < case.diagnosis.since]
     usual = sorted(norms)[len(norms) // 2] if norms else case.view.quality.gradient_norm_threshold
@@ -152,6 +152,11 @@ def _unclipped_gradient(case: Case) -> float:
     norms = case.view.values("gradient_norm", 1)
     clip = case.memory.knobs.get("grad_clip_thresh", float("inf"))
     return min(norms[-1], clip) if norms else 0.0
+
+
+def reset_frozen_moments(case: Case) -> Plan | None:
+    """Where updates have all at once become small."""
+    return reset_moments(case) if "before" in case.diagnosis.evidence else None
 
 
 def _healthy_level(case: Case, signal: str) -> float | None:
@@ -196,70 +201,6 @@ def reset_moments(case: Case) -> Plan | None:
     return Plan(promise, (Order("reset_moments", n_steps=REWARM_STEPS),))
 
 
-def restart(
-    signal: str, direction: Direction, *, until_share: float = 1.0, learning_rate_factor: float = 0.5
-) -> Remedy:
-    """From scratch with another seed and safer settings, while there is time for a whole run."""
-
-    def plan(case: Case) -> Plan | None:
-        planned = case.facts.planned_steps
-        if case.can_afford < planned or case.view.steps_done > until_share * planned:
-            return None
-        steps_done = max(case.view.steps_done, case.facts.window_steps)
-        sick = level(case.view, signal)
-        promise = Expectation(signal, direction, case.view.step + steps_done, sick, 0.05)
-        knobs = _safer_knobs(case, learning_rate_factor)
-        return Plan(promise, (Order("restart", knobs=knobs, hparams=case.facts.preset_settings),))
-
-    return plan
-
-
-def restart_with_larger_steps(case: Case) -> Plan | None:
-    """Twice as many frames a decoder step: attention has half as many steps to find its way through."""
-    frames = case.facts.n_frames_per_step
-    plan = restart("free_diagonality", "up")(case)
-    if plan is None or frames is None or 2 * frames > MOST_FRAMES_PER_STEP:
-        return None
-    (order,) = plan.orders
-    return replace(plan, orders=(replace(order, hparams={**order.hparams, "n_frames_per_step": 2 * frames}),))
-
-
-def restart_with_balanced_gate(case: Case) -> Plan | None:
-    """A gate that outweighed everything else has kept the rest from being learnt."""
-    weight = _balanced_gate_weight("down")(case)
-    plan = restart("gate_accuracy", "up", until_share=HALF_WAY, learning_rate_factor=1.0)(case)
-    if plan is None or weight is None or "gate_positive_weight" in case.facts.pinned:
-        return None
-    (order,) = plan.orders
-    knobs = {**order.knobs, "gate_positive_weight": weight}
-    return replace(plan, orders=(replace(order, knobs=knobs),))
-
-
-def _safer_knobs(case: Case, learning_rate_factor: float) -> dict[str, float]:
-    """Those of the preset where this run's differ, a safer learning rate, guidance on; nothing that is pinned."""
-    facts, knobs = case.facts, case.memory.knobs
-    wanted = {name: known.preset for name, known in facts.knobs.items() if known.preset is not None}
-    if "learning_rate_multiplier" in knobs:
-        wanted["learning_rate_multiplier"] = _safer_rate(case, learning_rate_factor)
-    if not knobs.get("guide_weight_multiplier", 1.0):
-        wanted.setdefault("guide_weight_multiplier", facts.knobs["guide_weight_multiplier"].first or 1.0)
-    return {
-        name: min(facts.knobs[name].high, max(facts.knobs[name].low, value))
-        for name, value in wanted.items()
-        if name not in facts.pinned
-    }
-
-
-def _safer_rate(case: Case, factor: float) -> float:
-    """The preset's, if it lies on the better side; else one whose updates are healthy, or a part of the present one."""
-    now, preset = case.memory.knobs["learning_rate_multiplier"], case.facts.knobs["learning_rate_multiplier"].preset
-    too_low = case.diagnosis.ailment == "learning_rate_too_low"
-    if preset is not None and (preset > now if too_low else preset < now):
-        return preset
-    off = too_low or case.diagnosis.ailment == "learning_rate_too_high"
-    return (_rate_for_healthy_updates(case) if off else None) or now * factor
-
-
 def fetch_faster(case: Case) -> Plan | None:
     return Plan(_promise(case, "data_wait_share", "down", evaluations=1), (Order("fetch_faster"),))
 
@@ -300,86 +241,3 @@ def stop(case: Case) -> Plan | None:
     advice = "; ".join(dict.fromkeys(WHAT_TO_CHANGE[ailment] for ailment in ailments if ailment in WHAT_TO_CHANGE))
     reason = f"hopeless: {', '.join(ailments)} goes on although every remedy was tried; {advice}"
     return Plan(Expectation("total_loss", "down", case.view.step, None, 0.0), (Order("stop", reason=reason),))
-
-
-slower = turn_by("learning_rate_multiplier", 0.5, "total_loss", "down")
-healthy_rate = turn_to("learning_rate_multiplier", _rate_for_healthy_updates, "total_loss", "down")
-
-LADDERS: dict[str, Mapping[str, Remedy]] = {
-    "nonfinite_step": {
-        "rerun_step": rerun_step,
-        "roll_back": roll_back("nonfinite_share", "down"),
-        "roll_back_slower": roll_back("nonfinite_share", "down", learning_rate_factor=0.5),
-        "restart": restart("nonfinite_share", "down"),
-    },
-    "exploding_gradient": {
-        "tighter_clipping": turn_to("grad_clip_thresh", _typical_gradient, "gradient_norm", "down"),
-        "lower_learning_rate": turn_by("learning_rate_multiplier", 0.5, "gradient_norm", "down"),
-        "roll_back": roll_back("gradient_norm", "down"),
-        "roll_back_slower": roll_back("gradient_norm", "down", learning_rate_factor=0.5),
-        "restart": restart("gradient_norm", "down"),
-        "restart_slower": restart("gradient_norm", "down", learning_rate_factor=0.1),
-    },
-    "vanishing_gradient": {
-        "reset_moments": reset_moments,
-        "restart": restart("total_loss", "down"),
-    },
-    "loss_spike": {
-        "roll_back": roll_back("total_loss", "down"),
-        "roll_back_slower": roll_back("total_loss", "down", learning_rate_factor=0.5),
-        "reset_moments": reset_moments,
-        "lower_learning_rate": slower,
-        "restart": restart("total_loss", "down"),
-        "restart_slower": restart("total_loss", "down", learning_rate_factor=0.1),
-    },
-    "oscillating_loss": {
-        "lower_learning_rate": slower,
-        "larger_effective_batch": turn_to("batches_per_update", _more_batches_an_update, "total_loss", "down"),
-        "tighter_clipping": turn_by("grad_clip_thresh", 0.5, "total_loss", "down"),
-    },
-    "attention_not_forming": {
-        "more_guidance": turn_to("guide_weight_multiplier", _guide_weight, "free_diagonality", "up"),
-        "narrower_guidance": turn_by("guide_sigma", 0.5, "free_diagonality", "up"),
-        "larger_effective_batch": turn_to("batches_per_update", _more_batches_an_update, "diagonality", "up"),
-        "lower_learning_rate": turn_by("learning_rate_multiplier", 0.5, "free_diagonality", "up"),
-        "restart": restart("free_diagonality", "up"),
-        "larger_reduction_factor": restart_with_larger_steps,
-    },
-    "attention_lost": {
-        "roll_back": roll_back("free_diagonality", "up"),
-        "more_guidance": turn_to("guide_weight_multiplier", _guide_weight, "free_diagonality", "up"),
-        "roll_back_slower": roll_back("free_diagonality", "up", learning_rate_factor=0.5),
-        "restart": restart("free_diagonality", "up"),
-    },
-    "gate_never_fires": {
-        "balanced_gate_weight": turn_to("gate_positive_weight", _balanced_gate_weight("up"), "gate_accuracy", "up"),
-        "calibrated_threshold": turn_to("gate_threshold", _calibrated_threshold, "gate_accuracy", "up"),
-        "more_gate_weight": turn_by("gate_positive_weight", 2.0, "gate_accuracy", "up"),
-    },
-    "premature_stop": {
-        "restart_with_balanced_gate": restart_with_balanced_gate,
-        "balanced_gate_weight": turn_to("gate_positive_weight", _balanced_gate_weight("down"), "gate_accuracy", "up"),
-        "calibrated_threshold": turn_to("gate_threshold", _calibrated_threshold, "gate_accuracy", "up"),
-        "less_gate_weight": turn_by("gate_positive_weight", 0.5, "gate_accuracy", "up"),
-    },
-    "plateau": {"lower_learning_rate": turn_by("learning_rate_multiplier", 0.5, "val_total_loss", "down")},
-    "overfitting": {
-        "lower_learning_rate": turn_by("learning_rate_multiplier", 0.5, "val_mel_loss", "down"),
-        "finish_with_best": finish_with_best,
-    },
-    "learning_rate_too_high": {
-        "restart": restart("total_loss", "down", until_share=EARLY_SHARE),
-        "roll_back": roll_back("total_loss", "down"),
-        "healthy_learning_rate": healthy_rate,
-        "restart_late": restart("total_loss", "down"),
-    },
-    "learning_rate_too_low": {
-        "restart": restart("total_loss", "down", until_share=EARLY_SHARE),
-        "healthy_learning_rate": healthy_rate,
-    },
-    "bad_utterance": {"quarantine": quarantine},
-    "data_starvation": {"fetch_faster": fetch_faster},
-    "out_of_memory": {"split_batches": split_batches},
-    "disk_running_full": {"keep_fewer_checkpoints": keep_fewer_checkpoints},
-    "hopeless_run": {"stop": stop},
-}

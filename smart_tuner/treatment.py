@@ -11,8 +11,9 @@ from smart_tuner.diagnosis import Diagnosis
 from smart_tuner.follow_up import Judgement, is_measured_at_evaluations, judge, level
 from smart_tuner.interventions import Order, Plan
 from smart_tuner.knob_turning import turn
+from smart_tuner.ladders import LADDERS
 from smart_tuner.memory import Memory, Pending
-from smart_tuner.remedies import LADDERS, Case
+from smart_tuner.remedies import Case
 from smart_tuner.settings import Settings, Supervision
 from smart_tuner.view import View
 

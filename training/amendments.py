@@ -14,11 +14,11 @@ EXPECTED = '{"setting": value, …}'
 
 def amend(folder: Path, hparams: HParams, changes: Mapping[str, float]) -> HParams:
     """The recipe with these changes, which the run keeps from now on."""
-    write_numbers(folder / NAME, read_numbers(folder / NAME, EXPECTED) | dict(changes))
+    write_numbers(folder / NAME, read_numbers(folder / NAME, EXPECTED, int | float) | dict(changes))
     return amended(folder, hparams)
 
 
 def amended(folder: Path, hparams: HParams) -> HParams:
     """The recipe as this run has come to need it."""
-    changes = read_numbers(folder / NAME, EXPECTED)
+    changes = read_numbers(folder / NAME, EXPECTED, int | float)
     return build_hparams(hparams.model_dump(), changes) if changes else hparams

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
 from corpus.atomic_file import replacing
 from hparams import UserError
 
 
-def read_numbers(path: Path, expected: str) -> dict[str, Any]:
+def read_numbers(path: Path, expected: str, kind: type | UnionType = int) -> dict[str, Any]:
     """Nothing where there is no such file; `expected` shows what should have been in a spoilt one."""
     if not path.is_file():
         return {}
@@ -19,7 +20,7 @@ def read_numbers(path: Path, expected: str) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(f"{path}: is not valid JSON ({error}); mend or remove it") from error
-    if not isinstance(content, dict) or not all(isinstance(number, int | float) for number in content.values()):
+    if not isinstance(content, dict) or not all(isinstance(number, kind) for number in content.values()):
         raise UserError(f"{path}: expected {expected}; mend or remove it")
     return content
 

@@ -1,10 +1,10 @@
-"""Updates so small beside the weights that training would take for ever, and a loss still bad that hardly falls."""
+"""Updates so small beside the weights that training would take for ever: from the start, or all at once."""
 
 from __future__ import annotations
 
 import statistics
 
-from smart_tuner.detectors.learning_rate import peak_update_ratios, typical_ratio
+from smart_tuner.detectors.learning_rate import LOOK_BACK_STEPS, peak_update_ratios, typical_ratio
 from smart_tuner.detectors.series import log_slope
 from smart_tuner.diagnosis import Diagnosis
 from smart_tuner.view import View
@@ -12,9 +12,28 @@ from smart_tuner.view import View
 SMALL, TINY = 6e-4, 1e-4
 HARDLY = -0.05  # change of the loss in a window, in its logarithm
 NEAR_PEAK = 0.5
+COLLAPSE = 30.0  # times smaller
+HABIT, NOW = 4, 2  # measurements
 
 
 def detect(view: View) -> Diagnosis | None:
+    return _collapse(view) or _small_from_the_start(view)
+
+
+def _collapse(view: View) -> Diagnosis | None:
+    """Updates that have all at once become a small part of what they were: no schedule does that."""
+    points = view.points("update_ratio", LOOK_BACK_STEPS)
+    before, now = points[:-NOW], points[-NOW:]
+    if len(before) < HABIT:
+        return None
+    usual, largest = statistics.median(value for _, value in before), max(value for _, value in now)
+    if largest >= usual / COLLAPSE:
+        return None
+    evidence = {"update_ratio": largest, "before": usual}
+    return Diagnosis("learning_rate_too_low", "warning", view.step, now[0][0], evidence)
+
+
+def _small_from_the_start(view: View) -> Diagnosis | None:
     ratio, rates = typical_ratio(view), view.values("learning_rate", 1)
     losses = view.points("total_loss", view.facts.window_steps)
     trend = log_slope(losses)

@@ -10,9 +10,10 @@ import pytest
 
 from benchmarks.faults import FAULTS, few, wrong_transcripts
 from benchmarks.faulty_run import random_ladders
-from benchmarks.rescue import POLICIES, clean_run, is_rescued, jobs, print_scorecard, settings_of
+from benchmarks.rescue import jobs, settings_of
+from benchmarks.scorecard import POLICIES, clean_run, is_rescued, print_scorecard
 from hparams import PRESETS, build_hparams
-from smart_tuner.remedies import LADDERS
+from smart_tuner.ladders import LADDERS
 
 
 def result(fault: str = "weights_perturbed", policy: str = "supervised", **changes: Any) -> dict[str, Any]:
@@ -58,14 +59,26 @@ def test_the_scorecard_counts_rescues_and_false_interventions() -> None:
     results = [
         *(result("none", policy) for policy in ("nothing", "supervised")),
         result(policy="nothing", score=0.1),
-        result(policy="supervised", diagnosis="loss_spike", steps_to_diagnosis=7, interventions=["roll_back"]),
-        result("healthy", interventions=["prayer"]),
+        result(
+            policy="supervised",
+            diagnosis="loss_spike",
+            steps_to_diagnosis=7,
+            interventions=["roll_back"],
+            verdicts=["helped"],
+        ),
+        result("healthy", interventions=["prayer"], verdicts=["harmful"], deciding_ms=0.5, step_ms=80, replays=True),
+        result("healthy", "nothing", score=0.9),
     ]
     print_scorecard(results, said.append)
     table = "".join(said)
-    assert "| weights_perturbed | 0/1 | 0/0 | 1/1 | 0.80 | loss_spike | 7 | 1.0 |" in table
+    assert "| weights_perturbed | 0/1 (0.10) | 0/0 | 1/1 (0.80) | loss_spike | 7 | 60 | 1.0 |" in table
     assert "| all | 0/1 | 0/0 | 1/1 |" in table
     assert "false interventions: 1 in 2 healthy runs" in table
+    assert "healthy 1: ['prayer'], score with and without: 0.800 and 0.900" in table
+    assert "healthy, nothing: median score 0.900, least 0.900 of 1 runs" in table
+    assert "supervised: 1.0 interventions a faulty run; verdicts: 1 helped" in table
+    assert "deciding: 0.50 ms of a step of 80 ms (0.62%)" in table
+    assert "the same in 1 of 1 supervised runs" in table
 
 
 def test_every_fault_meets_every_policy_and_the_clean_runs_come_first() -> None:
@@ -74,7 +87,7 @@ def test_every_fault_meets_every_policy_and_the_clean_runs_come_first() -> None:
     assert {(job.fault, job.policy) for job in wanted if job.fault in FAULTS} == {
         (fault, policy) for fault in FAULTS for policy in POLICIES
     }
-    assert sum(job.fault == "healthy" for job in wanted) == 20
+    assert sum(job.fault == "healthy" for job in wanted) == 40
     assert len({job.name for job in wanted}) == len(wanted)
     for job in wanted:
         build_hparams(PRESETS["tiny"], settings_of(job))

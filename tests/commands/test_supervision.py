@@ -26,17 +26,21 @@ def test_the_facts_are_those_of_recipe_and_data(tmp_path: Path) -> None:
 
 
 def test_they_say_what_the_preset_has_otherwise(tmp_path: Path) -> None:
-    preset = tiny_hparams(learning_rate=1e-3, guide_loss_weight=10, weight_decay=1e-6, p_prenet_dropout=0.5)
-    changes = {"learning_rate": 2e-3, "guide_loss_weight": 0, "guide_sigma": 0.1, "weight_decay": 0.5}
+    preset = tiny_hparams(learning_rate=1e-3, guide_loss_weight=10, weight_decay=1e-6, warmup_steps=9)
+    far = {"learning_rate": 4e-3, "guide_loss_weight": 0, "guide_sigma": 0.1, "weight_decay": 0.5, "warmup_steps": 0}
+    changes = far | {
+        "grad_clip_thresh": 2.0 * preset.grad_clip_thresh,
+        "p_prenet_dropout": preset.p_prenet_dropout + 0.2,
+    }
     trainer, _ = tiny_trainer(tmp_path, preset.model_copy(update=changes))
     facts = facts_of(trainer, preset, pinned=(), planned_steps=30)
     presets = {name: knob.preset for name, knob in facts.knobs.items() if knob.preset is not None}
     assert presets == {
-        "learning_rate_multiplier": 0.5,
+        "learning_rate_multiplier": 0.25,
         "guide_weight_multiplier": 10 / GUIDE_WEIGHT_IN_NEED,
         "guide_sigma": preset.guide_sigma,
     }
-    assert facts.preset_settings == {"weight_decay": 1e-6}
+    assert facts.preset_settings == {"weight_decay": 1e-6, "warmup_steps": 9}
     unchanged, _ = tiny_trainer(tmp_path / "unchanged", preset)
     facts = facts_of(unchanged, preset, pinned=(), planned_steps=30)
     assert not facts.preset_settings and all(knob.preset is None for knob in facts.knobs.values())

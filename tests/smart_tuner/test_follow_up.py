@@ -145,3 +145,4 @@ def test_races_of_losses_are_won_by_the_lower() -> None:
     expected = promise("val_total_loss", "down")
     assert compare(expected, 2.0, 1.8).verdict == "helped"
     assert compare(expected, 2.0, 2.2).verdict == "harmful"
+    assert compare(expected, 2.0, 2.05).verdict == compare(expected, 2.0, 1.95).verdict == "no_effect"

@@ -279,6 +279,15 @@ def test_a_restart_begins_with_safer_knobs_and_a_clean_slate() -> None:
     assert loop.supervisor.memory.begin == step
 
 
+def test_a_slower_start_is_judged_by_its_updates_though_its_loss_falls_more_slowly() -> None:
+    def change(step: int, work: int) -> Any:
+        ratio, loss = (0.2, 3.0) if work <= 30 else (0.01, 6.0)
+        return {"update_ratio": None if step % 10 else ratio, "total_loss": loss, "mel_loss": loss}, {}, {}
+
+    loop = loop_with(change, n_steps=100)
+    assert (remedies(loop), verdicts(loop)) == (["restart"], ["helped"])
+
+
 def test_after_a_rollback_the_knobs_stand_where_the_checkpoint_has_them() -> None:
     def change(step: int, work: int) -> Any:
         evaluation = {"val_total_loss": 3.0, "val_mel_loss": 3.0}
@@ -310,3 +319,14 @@ def test_phases_go_forwards_with_the_signals_and_back_when_alignment_is_lost() -
     assert path[-1][1] == "pre_alignment"
     held = [order.targets["hold_schedules"] for _, order in loop.orders if order.action == "enter_phase"]
     assert held[0] == 1.0 and held[-1] == 1.0 and 0.0 in held
+
+
+def test_updates_that_collapse_are_rolled_back_and_with_no_checkpoint_the_moments_are_reset() -> None:
+    """An optimizer that has gone numb: its rate is not what is wrong, and is not raised."""
+
+    def change(step: int, work: int) -> Any:
+        return {"update_ratio": None if step % 10 else 1e-6 if 200 < work < 225 else 0.004}, {}, {}
+
+    assert remedies(loop_with(change)) == ["roll_back"]
+    facts = FACTS.model_copy(update={"actions": tuple(name for name in FACTS.actions if name != "roll_back")})
+    assert remedies(loop_with(change, facts=facts))[0] == "reset_moments"

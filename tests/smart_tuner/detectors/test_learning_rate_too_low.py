@@ -77,3 +77,17 @@ def test_gaps_say_nothing() -> None:
 
 def test_healthy_runs_are_left_alone() -> None:
     assert false_alarms("learning_rate_too_low") == []
+
+
+def test_updates_that_collapse_are_found_in_every_phase() -> None:
+    def found(*ratios: float) -> Diagnosis | None:
+        return detect(make_view({"update_ratio": every(10, ratios)}, phase="quality"))
+
+    assert found(*[3e-3] * 4, 9e-5, 0.0) is not None
+    assert found(*[3e-3] * 4, 9e-5) is None  # once may be a chance
+    assert found(*[3e-3] * 4, 1e-3, 9e-5) is None
+    assert found(*[3e-3] * 4, 1.1e-4, 1.1e-4) is None
+    assert found(*[3e-3] * 3, 9e-5, 9e-5) is None  # too short a habit
+    collapse = found(*[3e-3] * 4, 9e-5, 8e-5)
+    assert collapse is not None and collapse.since == 50
+    assert collapse.evidence == {"update_ratio": 9e-5, "before": 3e-3}

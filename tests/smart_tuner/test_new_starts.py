@@ -10,7 +10,8 @@ from smart_tuner.diagnosis import Diagnosis
 from smart_tuner.facts import KnobFacts
 from smart_tuner.interventions import Order
 from smart_tuner.memory import Memory
-from smart_tuner.remedies import HEALTHY_FIRST_RATIO, HEALTHY_UPDATE_RATIO, Case, restart
+from smart_tuner.new_starts import restart, restart_with_preset
+from smart_tuner.remedies import HEALTHY_FIRST_RATIO, HEALTHY_UPDATE_RATIO, Case
 from smart_tuner.settings import Supervision
 from tests.smart_tuner.histories import every, make_facts, make_view
 
@@ -19,12 +20,16 @@ def rate(preset: float | None) -> dict[str, KnobFacts]:
     return {"learning_rate_multiplier": KnobFacts(start=1.0, low=1 / 256, high=256.0, preset=preset)}
 
 
+def case_of(ailment: str, knobs: dict[str, KnobFacts], *, ratio: float = 0.1, step: int = 30, **facts: Any) -> Case:
+    view = make_view({"update_ratio": every(10, [ratio] * (step // 10))}, make_facts(knobs=knobs, **facts))
+    memory = Memory(knobs={name: knob.start for name, knob in knobs.items()})
+    return Case(Diagnosis(ailment, "critical", step, 1, {}), view, memory, Supervision(), may_roll_back=True)
+
+
 def restarted(
     ailment: str, knobs: dict[str, KnobFacts], *, ratio: float = 0.1, factor: float = 0.5, **facts: Any
 ) -> Order:
-    view = make_view({"update_ratio": every(10, [ratio] * 3)}, make_facts(knobs=knobs, **facts))
-    memory = Memory(knobs={name: knob.start for name, knob in knobs.items()})
-    case = Case(Diagnosis(ailment, "critical", 30, 1, {}), view, memory, Supervision(), may_roll_back=True)
+    case = case_of(ailment, knobs, ratio=ratio, **facts)
     plan = restart("total_loss", "down", learning_rate_factor=factor)(case)
     assert plan is not None
     (order,) = plan.orders
@@ -51,6 +56,22 @@ def test_the_learning_rate_of_a_new_start(ailment: str, preset: float | None, ex
 def test_once_at_the_presets_rate_a_slower_start_is_slower() -> None:
     order = restarted("loss_spike", rate(1.0), factor=0.1)
     assert order.knobs == {"learning_rate_multiplier": pytest.approx(0.1)}
+
+
+@pytest.mark.parametrize("preset", [10.0, 0.1])
+def test_attention_that_does_not_form_gets_the_presets_rate_whichever_way_it_lies(preset: float) -> None:
+    plan = restart_with_preset(case_of("attention_not_forming", rate(preset)))
+    assert plan is not None and plan.orders[0].knobs == {"learning_rate_multiplier": preset}
+
+
+def test_a_new_start_with_the_preset_is_for_those_that_are_far_from_it_and_not_too_late() -> None:
+    far: dict[str, Any] = {"preset_settings": {"weight_decay": 1e-6}, "planned_steps": 100}
+    plan = restart_with_preset(case_of("attention_not_forming", rate(None), step=50, **far))
+    assert plan is not None and plan.orders[0].hparams == {"weight_decay": 1e-6}
+    assert plan.orders[0].knobs == {"learning_rate_multiplier": 1.0}
+    assert restart_with_preset(case_of("attention_not_forming", rate(None), step=60, **far)) is None
+    assert restart_with_preset(case_of("attention_not_forming", rate(None))) is None
+    assert restart_with_preset(case_of("attention_not_forming", rate(1.0))) is None  # it stands there already
 
 
 def test_other_settings_are_the_presets_too_unless_pinned() -> None:
