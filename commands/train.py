@@ -146,7 +146,12 @@ def keep_out_quarantined(train: BatchLoader, folder: Path) -> None:
 def _open_record(job: Job, corpus: PreparedCorpus, *, folder: Path, start: Start, total_steps: int) -> RunRecord:
     # Events of a run that died before its first checkpoint are hidden too.
     tensorboard = TensorBoardLog(folder / "tensorboard", start.step) if job.settings.tensorboard else None
-    display = ProgressDisplay(job.console, total_steps=total_steps, every_seconds=job.settings.progress_every_seconds)
+    display = ProgressDisplay(
+        job.console,
+        total_steps=total_steps,
+        every_seconds=job.settings.progress_every_seconds,
+        most_steps=job.limits.max_steps,
+    )
     try:
         return RunRecord(
             folder,
@@ -207,7 +212,13 @@ def _journal_start(
     for skip in corpus.skipped:
         record.journal.write("skipped", trainer.progress.step, utterance=skip.where, reason=skip.reason)
     progress, samples = trainer.progress, read_summary(record.folder).get("samples", [])
-    record.begin(step=progress.step, epoch=progress.epoch, best=trainer.best_checkpoint(), samples=samples)
+    record.begin(
+        step=progress.step,
+        epoch=progress.epoch,
+        best=trainer.best_checkpoint(),
+        samples=samples,
+        origin_step=trainer.clock.origin_step,
+    )
     saved = list_checkpoints(record.folder / "checkpoints")
     if start.path in [checkpoint.path for checkpoint in saved]:
         kept = [checkpoint.step for checkpoint in saved if checkpoint.step <= progress.step]

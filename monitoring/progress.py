@@ -9,17 +9,20 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from monitoring.decisions_in_words import in_words
 from monitoring.signals import Signals, StepReport
 
-DECISION_FIELDS = ("ailment", "severity", "remedy", "verdict", "knob", "from", "to", "to_step")
 SHOWN = ("free_diagonality", "gate_accuracy", "stop_rate", "mel_distance", "val_mel_loss", "composite_tts_score")
 
 
 class ProgressDisplay:
     """Shows steps as they pass, and counts the seconds of the run over all its sessions."""
 
-    def __init__(self, console: Console, *, total_steps: int, every_seconds: float) -> None:
-        self._console, self._total, self._every = console, total_steps, every_seconds
+    def __init__(
+        self, console: Console, *, total_steps: int, every_seconds: float, most_steps: int | None = None
+    ) -> None:
+        self._console, self._planned, self._most, self._every = console, total_steps, most_steps, every_seconds
+        self._total = total_steps
         self._started = self._shown = time.monotonic()
         self._seconds_before = 0.0
         self._first_step: int | None = None
@@ -39,6 +42,12 @@ class ProgressDisplay:
     def resume(self, seconds: float) -> None:
         """Count on from what an earlier session took."""
         self._seconds_before = seconds
+
+    def begin_anew(self, step: int) -> None:
+        """From here on the whole way lies ahead again."""
+        self._total = min(step + self._planned, self._most or step + self._planned)
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], total=self._total)
 
     def step(self, report: StepReport) -> None:
         now = time.monotonic()
@@ -68,16 +77,14 @@ class ProgressDisplay:
 
     def decision(self, kind: str, step: int, fields: Mapping[str, Any]) -> None:
         """What the supervisor found or did, in one line."""
-        said = "  ".join(f"{name} {_plain(fields[name])}" for name in DECISION_FIELDS if name in fields)
-        self._console.print(f"{kind} at step {step}: {said}", markup=False, highlight=False, soft_wrap=True)
+        said = f"{kind.replace('_', ' ')} at step {step}: {in_words(kind, fields)}"
+        self._console.print(said, markup=False, highlight=False, soft_wrap=True)
+        if fields.get("action") == "restart" and "advice" not in fields:
+            self.begin_anew(step)
 
     def close(self) -> None:
         if self._bar is not None:
             self._bar.stop()
-
-
-def _plain(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _in_short(report: StepReport) -> str:

@@ -31,6 +31,19 @@ class Arm:
     evaluation: Report
 
 
+PLATEAU: dict[str, Any] = {"ailment": "plateau", "severity": "warning", "since": 1, "evidence": {"slope": 0.0}}
+TRIED: dict[str, Any] = {
+    **{
+        "ailment": "plateau",
+        "remedy": "lower_learning_rate",
+        "knob": "learning_rate_multiplier",
+        "from": 1.0,
+        "to": 0.5,
+    },
+    "expected": {"signal": "val_total_loss", "direction": "down", "by_step": 9, "forecast": 1.5},
+}
+
+
 class Ear:
     """Remembers what it heard and what had been recorded by then; decides as it is told to."""
 
@@ -48,7 +61,7 @@ class Ear:
         self.journal.append([r["kind"] for r in read(self.record.folder / "journal.jsonl")])
         if self.decide is not None:
             kind, step = self.decide
-            self.record.on_decision(kind, step, {"phase": "alignment", "ailment": "plateau"})
+            self.record.on_decision(kind, step, {"phase": "alignment", **PLATEAU})
 
     def step(self, step: int, signals: Signals, outliers: Mapping[str, float | None]) -> None:
         self._hear("step", step, signals, dict(outliers))
@@ -139,7 +152,7 @@ def test_a_decision_stands_in_the_journal_after_the_steps_it_follows_from(
 
 def test_verdicts_are_counted_in_the_summary(record: RunRecord, tmp_path: Path) -> None:
     for verdict in ("helped", "harmful", "helped", None):
-        said = {"phase": "quality", "remedy": "restart"} | ({"verdict": verdict} if verdict else {})
+        said = {"phase": "quality", **TRIED} | ({"verdict": verdict, "value": 1.0} if verdict else {})
         record.on_decision("follow_up" if verdict else "intervention", 7, said)
     record.write_summary()
     assert summary(tmp_path)["interventions"] == {"helped": 2, "harmful": 1}
