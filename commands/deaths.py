@@ -10,6 +10,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from commands.run_folder import read_summary
 from commands.watched_process import Session
 from corpus.atomic_file import replacing
 from hparams import UserError
@@ -54,6 +55,7 @@ class Death:
         diagnosis = {"ailment": ailment, "severity": "critical", "evidence": self._evidence()}
         try:
             with FileLock(folder / ".lock", timeout=0), Journal(folder / "journal.jsonl") as journal:
+                journal.phase = read_summary(folder).get("phase")
                 journal.write("diagnosis", step, **diagnosis, by=by)
                 if gave_up is None:
                     journal.write("intervention", step, remedy="restart_process", from_checkpoint=checkpoint, by=by)

@@ -23,6 +23,7 @@ class Journal:
     """Appends records to a file that one process writes; each is on the disk before `write` returns."""
 
     def __init__(self, path: Path) -> None:
+        self.phase: str | None = None  # of training, told by every record; None without a supervisor
         self._reserve = path.with_name(path.name + ".reserve")
         _cut_torn_line(path)
         self.keep_reserve()
@@ -49,7 +50,7 @@ class Journal:
         head = {"schema_version": SCHEMA_VERSION, "time": datetime.now(UTC).isoformat(), "step": step, "kind": kind}
         if taken := head.keys() & fields.keys():
             raise ValueError(f"expected other names for the fields {sorted(taken)}: every record has its own")
-        record = {name: _plain(value, name) for name, value in (head | fields).items()}
+        record = {name: _plain(value, name) for name, value in (head | {"phase": self.phase} | fields).items()}
         # a file name that is no UTF-8 holds lone surrogates; "\udc80" escapes them as JSON does
         line = json.dumps(record, ensure_ascii=False, allow_nan=False).encode("utf-8", "backslashreplace") + b"\n"
         try:

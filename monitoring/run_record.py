@@ -260,12 +260,16 @@ class RunRecord:
     def on_decision(self, kind: str, step: int, fields: Mapping[str, Any]) -> None:
         """Take down what the listener decided, after the signals it follows from."""
         self.write_steps()
+        self.enter_phase(fields["phase"])
         self.journal.write(kind, step, **fields)
-        self._summary["phase"] = fields["phase"]
         if verdict := fields.get("verdict"):
             counts = self._summary["interventions"]
             counts[verdict] = counts.get(verdict, 0) + 1
         self._display.decision(kind, step, fields)
+
+    def enter_phase(self, phase: str | None) -> None:
+        """Every record from here on names it; None where nobody supervises."""
+        self._summary["phase"] = self.journal.phase = phase
 
     def _relative(self, path: Path | None) -> str | None:
         return None if path is None else str(path.relative_to(self.folder))

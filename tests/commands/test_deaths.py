@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -21,7 +22,8 @@ def run(tmp_path: Path) -> Path:
     for step in (4, 6):
         (tmp_path / f"checkpoints/step-{step:08d}-0123456789abcdef.pt").touch()
     (tmp_path / "journal.jsonl").write_text('{"kind": "started", "step": 0}\n{"kind": "ste', encoding="utf-8")
-    (tmp_path / "summary.json").write_text('{"status": "running", "reason": null, "step": 7}', encoding="utf-8")
+    told = {"status": "running", "reason": None, "step": 7, "phase": "quality"}
+    (tmp_path / "summary.json").write_text(json.dumps(told), encoding="utf-8")
     return tmp_path
 
 
@@ -50,6 +52,7 @@ def test_a_restart_is_recorded(run: Path) -> None:
         "schema_version": 1,
         "time": None,
         "step": 7,
+        "phase": "quality",
         "kind": "diagnosis",
         "ailment": "process_died",
         "severity": "critical",
@@ -80,7 +83,7 @@ def test_giving_up_is_the_last_word(run: Path) -> None:
     assert journal(run, "diagnosis")[0]["evidence"]["exit_code"] == 1
     end = journal(run)[-1]
     assert (end["status"], end["reason"], end["by"]) == ("failed", "in vain", "watchdog")
-    assert summary(run) == {"status": "failed", "reason": "in vain", "step": 7}
+    assert summary(run) == {"status": "failed", "reason": "in vain", "step": 7, "phase": "quality"}
 
 
 def test_a_run_without_a_result_gets_none(run: Path) -> None:

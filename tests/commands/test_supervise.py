@@ -45,6 +45,8 @@ def test_a_healthy_training_is_left_alone_bit_by_bit(program: Program, data: Pat
     assert losses(watched) == losses(free)
     assert decisions(watched) == []
     assert "supervision" in journal(watched)[0] and "supervision" not in journal(free)[0]
+    assert {record["phase"] for record in journal(watched)} == {"pre_alignment"}
+    assert {record["phase"] for record in journal(free)} == {None}
 
 
 def test_a_sick_training_is_diagnosed_treated_and_followed_up(sick: Path) -> None:

@@ -28,6 +28,7 @@ def reserve_of(path: Path) -> Path:
 
 def test_a_record_comes_back_with_its_head(path: Path) -> None:
     with Journal(path) as journal:
+        journal.phase = "quality"
         journal.write("evaluation", 1000, signals={"focus": 0.5, "stop_rate": None}, samples=["a.wav"], best=True)
     (record,) = read(path)
     written = datetime.fromisoformat(record.pop("time"))
@@ -36,6 +37,7 @@ def test_a_record_comes_back_with_its_head(path: Path) -> None:
     assert record == {
         "schema_version": SCHEMA_VERSION,
         "step": 1000,
+        "phase": "quality",
         "kind": "evaluation",
         "signals": {"focus": 0.5, "stop_rate": None},
         "samples": ["a.wav"],
