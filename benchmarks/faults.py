@@ -85,6 +85,20 @@ def silent_edges(rows: Rows, rng: np.random.Generator) -> Rows:
     return rows
 
 
+def noisy_clips(rows: Rows, rng: np.random.Generator) -> Rows:
+    """Three recordings of ten are nothing but noise."""
+    for path, _ in (rows[i] for i in rng.choice(len(rows), 3 * len(rows) // 10, replace=False)):
+        rewrite(path, lambda wave, rate: 0.1 * rng.standard_normal(len(wave)))
+    return rows
+
+
+def quiet_clips(rows: Rows, rng: np.random.Generator) -> Rows:
+    """A fifth of the recordings are a hundred times quieter."""
+    for path, _ in (rows[i] for i in rng.choice(len(rows), len(rows) // 5, replace=False)):
+        rewrite(path, lambda wave, rate: 0.01 * wave)
+    return rows
+
+
 def few(rows: Rows, rng: np.random.Generator) -> Rows:
     return [rows[i] for i in rng.choice(len(rows), 20, replace=False)]
 
@@ -126,6 +140,25 @@ def freeze_moments(trainer: EnhancedTrainer, batch: Batch) -> Batch:
 def scale_weights(trainer: EnhancedTrainer, batch: Batch) -> Batch:
     for weight in trainer.model.decoder.parameters():
         weight.mul_(3)
+    return batch
+
+
+@torch.no_grad()
+def forget_attention(trainer: EnhancedTrainer, batch: Batch) -> Batch:
+    generator = torch.Generator().manual_seed(trainer.hparams.seed)
+    for weight in trainer.model.decoder.attention_layer.parameters():
+        weight.copy_(0.1 * torch.randn(weight.shape, generator=generator))
+    return batch
+
+
+@torch.no_grad()
+def lose_a_weight(trainer: EnhancedTrainer, batch: Batch) -> Batch:
+    next(trainer.model.decoder.parameters()).view(-1)[0] = math.nan
+    return batch
+
+
+def raise_learning_rate_a_little(trainer: EnhancedTrainer, batch: Batch) -> Batch:
+    trainer.knobs.learning_rate_multiplier *= 4
     return batch
 
 
@@ -192,7 +225,7 @@ FAULTS: dict[str, Fault] = {
     "loader_stalled": Fault(happen=stall, from_step=STEP),
     "disk_full": Fault(happen=fill_disk, from_step=STEP),
 }
-UNFORESEEN: dict[str, Fault] = {
+LEARNT_FROM: dict[str, Fault] = {
     "learning_rate_x8": Fault({"learning_rate": 5e-3 * 8}),
     "learning_rate_x8_no_warmup": Fault({"learning_rate": 5e-3 * 8, "warmup_steps": 0}),
     "learning_rate_/10": Fault({"learning_rate": 5e-3 / 10}),
@@ -204,5 +237,15 @@ UNFORESEEN: dict[str, Fault] = {
     "guide_narrow_and_heavy": Fault({"guide_sigma": 0.03, "guide_loss_weight": 200.0}),
     "heavy_dropout": Fault({"p_prenet_dropout": 0.97, "p_encoder_dropout": 0.9}),
 }
-"""What came to mind after the supervisor was built."""
-ALL_FAULTS = FAULTS | UNFORESEEN
+"""Tried when the supervisor was thought to be finished: it rescued few of them then, and was changed."""
+UNFORESEEN: dict[str, Fault] = {
+    "attention_forgotten": Fault(happen=forget_attention, from_step=STEP),
+    "a_weight_not_finite": Fault(happen=lose_a_weight, from_step=STEP),
+    "learning_rate_x4_midrun": Fault(happen=raise_learning_rate_a_little, from_step=STEP),
+    "noisy_clips": Fault(spoil=noisy_clips),
+    "quiet_clips": Fault(spoil=quiet_clips),
+    "adam_forgets": Fault({"adam_beta2": 0.3}),
+    "batch_of_one": Fault({"batch_size": 1, "epochs": 1}),
+}
+"""Tried last, and nothing was changed after it."""
+ALL_FAULTS = FAULTS | LEARNT_FROM | UNFORESEEN

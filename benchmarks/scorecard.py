@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from benchmarks.faults import ALL_FAULTS, FAULTS, UNFORESEEN
+from benchmarks.faults import ALL_FAULTS, FAULTS, LEARNT_FROM, UNFORESEEN
 
 POLICIES = ("nothing", "random", "supervised")
 ENOUGH, WORK_LIMIT = 0.9, 2.0
@@ -34,7 +34,7 @@ def clean_run(results: Sequence[Record]) -> Record:
 def print_scorecard(results: Sequence[Record], write: Write) -> None:
     clean = clean_run(results)
     write(f"\nclean: score {clean['score']:.3f} in {clean['work']:.0f} steps (median)\n\n")
-    for faults in (FAULTS, UNFORESEEN):
+    for faults in (FAULTS, LEARNT_FROM, UNFORESEEN):
         if faulty := [r for r in results if r["fault"] in faults]:
             _print_table(faulty, clean, write)
     _print_healthy(results, write)

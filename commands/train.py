@@ -37,6 +37,7 @@ from smart_tuner.supervision import Supervision
 from training.amendments import amended
 from training.checkpoint import DiskFull, list_checkpoints
 from training.knobs import KNOB_NAMES
+from training.origin import keep_origin
 from training.precision import choose_precision
 from training.quarantine import NAME as QUARANTINE
 from training.quarantine import read_quarantine
@@ -118,13 +119,15 @@ def _train(job: Job, corpus: PreparedCorpus, *, folder: Path, signals: StopSigna
     job.console.print(describe_plan(corpus, model, hparams, n_steps=n_steps, limits=job.limits, device=job.device))
     if fresh:
         job.console.print(f"warm start: {len(fresh)} weights begin anew: {', '.join(fresh)}", soft_wrap=True)
+    branches_off = start.path is not None and start.path.parent.resolve() != (folder / "checkpoints").resolve()
+    if branches_off:
+        keep_origin(folder, model, fresh=fresh)
     record = _open_record(job, corpus, folder=folder, start=start, total_steps=total_steps)
     try:
         watcher = Beating(record, heartbeat)
         trainer = EnhancedTrainer(model, data, hparams, folder=folder, watcher=watcher, device=job.device)
         supervision = _supervise(job, trainer, record, total_steps - start.foreign_steps)
         start.apply(trainer)
-        branches_off = start.path is not None and start.path.parent.resolve() != (folder / "checkpoints").resolve()
         if branches_off:  # its supervisor is to know what its own journal says, and no more
             supervision = _supervise(job, trainer, record, total_steps - start.foreign_steps)
         if branches_off or job.options.supervise != "on":

@@ -16,6 +16,7 @@ from models import build_model
 from training.amendments import amend
 from training.checkpoint import list_checkpoints, load_checkpoint
 from training.knobs import KNOB_BOUNDS, Knobs
+from training.origin import load_origin
 from training.quarantine import add_to_quarantine
 from training.reports import ArmReport, RollbackReport, StepReport
 from training.schedule import Clock, PhasePlan
@@ -253,12 +254,13 @@ class Steering:
         trainer.take_over_knobs(state)
 
     def _restart(self, move: Move) -> None:
-        """From scratch with another seed; steps are counted on, the schedules and the data begin anew."""
+        """From the very beginning with another seed; steps count on, the schedules and the data begin anew."""
         trainer = self._trainer
         if move.hparams:
             trainer.hparams = amend(trainer.folder, trainer.hparams, move.hparams)
         torch.manual_seed(trainer.hparams.seed + trainer.progress.step)
         model = build_model(trainer.hparams, len(trainer.data.symbols))
+        load_origin(trainer.folder, model)
         trainer.learner = Learner(model, trainer.hparams, trainer.device)
         trainer.clock = Clock(origin_step=trainer.progress.step)
         trainer.progress.epoch = trainer.progress.batch = 0

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from commands.train import pinned_knobs
 from tests.commands.program import (
@@ -163,6 +164,9 @@ def test_a_warm_start_takes_over_weights_but_not_progress(program: Program, data
     for name in close:
         torch.testing.assert_close(after[name], before[name], atol=1e-5, rtol=0)
     assert (after["embedding.weight"] - before["embedding.weight"]).abs().max() > 1e-3
+    origin = load_file(target / "origin.safetensors")
+    assert set(close) <= origin.keys() and "embedding.weight" not in origin
+    assert not (run / "origin.safetensors").exists()
 
 
 @pytest.mark.parametrize("with_optimizer", [True, False])
