@@ -65,7 +65,7 @@ LADDERS: dict[str, Mapping[str, Remedy]] = {
         "tighter_clipping": turn_by("grad_clip_thresh", 0.5, "total_loss", "down"),
     },
     "attention_not_forming": {
-        "restart_with_preset": restart_with_preset,
+        "restart_with_preset": restart_with_preset("free_diagonality", "up"),
         "more_guidance": turn_to("guide_weight_multiplier", guide_weight, "free_diagonality", "up"),
         "narrower_guidance": turn_by("guide_sigma", 0.5, "free_diagonality", "up"),
         "larger_effective_batch": turn_to("batches_per_update", more_batches_an_update, "diagonality", "up"),
@@ -80,13 +80,13 @@ LADDERS: dict[str, Mapping[str, Remedy]] = {
         "restart": restart("free_diagonality", "up"),
     },
     "gate_never_fires": {
-        "balanced_gate_weight": turn_to("gate_positive_weight", balanced_gate_weight("up"), "gate_accuracy", "up"),
+        "balanced_gate_weight": turn_to("gate_positive_weight", balanced_gate_weight("up"), "gate_overrun", "down"),
         "calibrated_threshold": turn_to("gate_threshold", calibrated_threshold, "gate_accuracy", "up"),
         "more_gate_weight": turn_by("gate_positive_weight", 2.0, "gate_accuracy", "up"),
     },
     "premature_stop": {
         "restart_with_balanced_gate": restart_with_balanced_gate,
-        "balanced_gate_weight": turn_to("gate_positive_weight", balanced_gate_weight("down"), "gate_accuracy", "up"),
+        "balanced_gate_weight": turn_to("gate_positive_weight", balanced_gate_weight("down"), "gate_premature", "down"),
         "calibrated_threshold": turn_to("gate_threshold", calibrated_threshold, "gate_accuracy", "up"),
         "less_gate_weight": turn_by("gate_positive_weight", 0.5, "gate_accuracy", "up"),
     },
@@ -97,6 +97,7 @@ LADDERS: dict[str, Mapping[str, Remedy]] = {
     },
     "learning_rate_too_high": {
         "restart": restart("update_ratio", "down", until_share=EARLY_SHARE),
+        "restart_with_preset": restart_with_preset("update_ratio", "down"),
         "roll_back": roll_back("total_loss", "down"),
         "healthy_learning_rate": healthy_rate,
         "restart_late": restart("update_ratio", "down"),

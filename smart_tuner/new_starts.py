@@ -10,6 +10,7 @@ from smart_tuner.remedies import Case, Remedy, balanced_gate_weight, rate_for_he
 
 HALF_WAY = 0.5  # of the plan: later a new start costs more than it is worth
 MOST_FRAMES_PER_STEP = 10
+COUNT_FROM_THE_START = ("learning_rate_multiplier", "gate_positive_weight")  # guidance can still be mended later
 
 
 def restart(
@@ -30,13 +31,16 @@ def restart(
     return plan
 
 
-def restart_with_preset(case: Case) -> Plan | None:
+def restart_with_preset(signal: str, direction: Direction) -> Remedy:
     """Settings that count from the first step on and are far from the preset's may be why."""
-    knob = case.facts.knobs.get("learning_rate_multiplier")
-    now = case.memory.knobs.get("learning_rate_multiplier")
-    if not case.facts.preset_settings and (knob is None or knob.preset in (None, now)):
-        return None
-    return restart("free_diagonality", "up", until_share=HALF_WAY, learning_rate_factor=1.0)(case)
+    begin_anew = restart(signal, direction, until_share=HALF_WAY, learning_rate_factor=1.0)
+
+    def plan(case: Case) -> Plan | None:
+        knobs, now = case.facts.knobs, case.memory.knobs
+        far = [name for name in COUNT_FROM_THE_START if name in knobs and knobs[name].preset not in (None, now[name])]
+        return begin_anew(case) if far or case.facts.preset_settings else None
+
+    return plan
 
 
 def restart_with_larger_steps(case: Case) -> Plan | None:
@@ -52,7 +56,7 @@ def restart_with_larger_steps(case: Case) -> Plan | None:
 def restart_with_balanced_gate(case: Case) -> Plan | None:
     """A gate that outweighed everything else has kept the rest from being learnt."""
     weight = balanced_gate_weight("down")(case)
-    plan = restart("gate_accuracy", "up", until_share=HALF_WAY, learning_rate_factor=1.0)(case)
+    plan = restart("gate_premature", "down", until_share=HALF_WAY, learning_rate_factor=1.0)(case)
     if plan is None or weight is None or "gate_positive_weight" in case.facts.pinned:
         return None
     (order,) = plan.orders

@@ -75,7 +75,9 @@ class Treatment:
             if name in memory.failed.get(ailment, ()) or not (has_budget or name in FREE_REMEDIES):
                 continue
             plan = remedy(case)
-            if plan is not None and plan.actions <= set(case.facts.actions):
+            if plan is None or not plan.actions <= set(case.facts.actions):
+                continue
+            if name in FREE_REMEDIES or _can_be_judged(plan, case):
                 return (name, plan) if self._may_act(name, case) else None
         if case.diagnosis.severity == "critical":
             memory.helpless.setdefault(ailment, memory.step)
@@ -190,6 +192,11 @@ class Treatment:
         memory.returning[pending.knob] = pending.before
         order = turn(pending.knob, pending.before, view.facts, memory, self.limits)
         return decide(memory, "follow_up", fields, order)
+
+
+def _can_be_judged(plan: Plan, case: Case) -> bool:
+    """Before training ends: a knob is not turned when nobody would see whether that helped."""
+    return plan.knob is None or plan.expected.by_step <= case.view.begin + case.facts.planned_steps
 
 
 def _what_changes(plan: Plan, memory: Memory) -> dict[str, Any]:

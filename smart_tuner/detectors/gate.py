@@ -11,6 +11,7 @@ from smart_tuner.view import Points, View
 MOST, MOST_EVALUATIONS = 0.75, 3  # of the utterances: a gate that is learning is wrong for as many, but not for so long
 MOST_EVALUATIONS_BY_WEIGHT = 2  # of those, when the gate's weight in the loss says why
 FAR_FROM_BALANCED = 8.0  # times
+DROWNING = 50.0  # times
 MANY_EVALUATIONS = 5
 PATIENCE_EVALUATIONS = 2  # a share on its way below the limit gets there without help
 
@@ -19,10 +20,9 @@ def misplaced_end(view: View, *, ailment: str, signal: str) -> Diagnosis | None:
     """The share `signal` of utterances stays high: most of them three times, or more than allowed five times."""
     shares, aligned = view.points(signal), _attention(view)
     by_weight = _weight_is_off(view, too_high=signal == "gate_premature")
-    threshold = view.quality.attention_diagonality_threshold
-    needed = threshold if by_weight else (threshold + view.quality.attention_diagonality_target) / 2
+    needed = _needed_attention(view, by_weight=by_weight, cuts_off=signal == "gate_premature")
     if not shares or not aligned or aligned[-1][1] < needed:
-        return None  # without attention nobody knows where the end is
+        return None
     is_active = ailment in view.active
     wanted = view.quality.gate_accuracy_target if is_active else view.quality.gate_accuracy_threshold
     limit = round(1 - wanted, 9)
@@ -38,6 +38,15 @@ def misplaced_end(view: View, *, ailment: str, signal: str) -> Diagnosis | None:
         if points := view.points(name):
             evidence[name] = points[-1][1]
     return Diagnosis(ailment, "warning", view.step, view.active.get(ailment, told[0][0]), evidence)
+
+
+def _needed_attention(view: View, *, by_weight: bool, cuts_off: bool) -> float:
+    """Without it nobody knows where the end is; a weight that drowns all else keeps it from forming at all."""
+    weight, balanced = view.knobs.get("gate_positive_weight", 0.0), view.facts.balanced_gate_weight or math.inf
+    if cuts_off and weight >= DROWNING * balanced:
+        return 0.0
+    threshold = view.quality.attention_diagonality_threshold
+    return threshold if by_weight else (threshold + view.quality.attention_diagonality_target) / 2
 
 
 def _attention(view: View) -> Points:

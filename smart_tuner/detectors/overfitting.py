@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Sequence
 
 from smart_tuner.diagnosis import Diagnosis
 from smart_tuner.view import Points, View
 
-EVALUATIONS_SINCE_BEST = 3
+ALL_OF, MOST_OF = 3, 5  # evaluations
 ENTER_RISE, LEAVE_RISE = 1.10, 1.03
 TRAINING_FALL = 0.95
 
 
 def detect(view: View) -> Diagnosis | None:
     losses = view.points("val_mel_loss")
-    if len(losses) <= EVALUATIONS_SINCE_BEST:
+    if len(losses) <= ALL_OF:
         return None
     best_step, best = min(_smooth(losses), key=lambda point: point[1])
     later = [value for step, value in losses if step > best_step]
     rise = ENTER_RISE if "overfitting" not in view.active else LEAVE_RISE
-    if best <= 0 or len(later) < EVALUATIONS_SINCE_BEST or min(later[-EVALUATIONS_SINCE_BEST:]) < rise * best:
+    if best <= 0 or not _has_risen(later, rise * best):
         return None
     training = view.points("mel_loss")
     if not training:
@@ -33,6 +34,12 @@ def detect(view: View) -> Diagnosis | None:
         return None
     evidence = {"val_mel_loss": later[-1], "best": best, "mel_loss": now, "mel_loss_then": then}
     return Diagnosis("overfitting", "warning", view.step, best_step, evidence)
+
+
+def _has_risen(later: Sequence[float], limit: float) -> bool:
+    """All of the last three, or most of the last five where evaluations are noisy."""
+    by_all = len(later) >= ALL_OF and min(later[-ALL_OF:]) >= limit
+    return by_all or (len(later) >= MOST_OF and statistics.median(later[-MOST_OF:]) >= limit)
 
 
 def _smooth(losses: Points) -> Points:

@@ -26,6 +26,9 @@ def case_of(ailment: str, knobs: dict[str, KnobFacts], *, ratio: float = 0.1, st
     return Case(Diagnosis(ailment, "critical", step, 1, {}), view, memory, Supervision(), may_roll_back=True)
 
 
+with_preset = restart_with_preset("free_diagonality", "up")
+
+
 def restarted(
     ailment: str, knobs: dict[str, KnobFacts], *, ratio: float = 0.1, factor: float = 0.5, **facts: Any
 ) -> Order:
@@ -60,18 +63,23 @@ def test_once_at_the_presets_rate_a_slower_start_is_slower() -> None:
 
 @pytest.mark.parametrize("preset", [10.0, 0.1])
 def test_attention_that_does_not_form_gets_the_presets_rate_whichever_way_it_lies(preset: float) -> None:
-    plan = restart_with_preset(case_of("attention_not_forming", rate(preset)))
+    plan = with_preset(case_of("attention_not_forming", rate(preset)))
     assert plan is not None and plan.orders[0].knobs == {"learning_rate_multiplier": preset}
 
 
 def test_a_new_start_with_the_preset_is_for_those_that_are_far_from_it_and_not_too_late() -> None:
     far: dict[str, Any] = {"preset_settings": {"weight_decay": 1e-6}, "planned_steps": 100}
-    plan = restart_with_preset(case_of("attention_not_forming", rate(None), step=50, **far))
+    plan = with_preset(case_of("attention_not_forming", rate(None), step=50, **far))
     assert plan is not None and plan.orders[0].hparams == {"weight_decay": 1e-6}
     assert plan.orders[0].knobs == {"learning_rate_multiplier": 1.0}
-    assert restart_with_preset(case_of("attention_not_forming", rate(None), step=60, **far)) is None
-    assert restart_with_preset(case_of("attention_not_forming", rate(None))) is None
-    assert restart_with_preset(case_of("attention_not_forming", rate(1.0))) is None  # it stands there already
+    assert with_preset(case_of("attention_not_forming", rate(None), step=60, **far)) is None
+    assert with_preset(case_of("attention_not_forming", rate(None))) is None
+    assert with_preset(case_of("attention_not_forming", rate(1.0))) is None  # it stands there already
+    gate = rate(None) | {"gate_positive_weight": KnobFacts(start=3000.0, low=0.1, high=3000.0, preset=12.0)}
+    plan = with_preset(case_of("attention_not_forming", gate))
+    assert plan is not None and plan.orders[0].knobs["gate_positive_weight"] == 12.0
+    guide = rate(None) | {"guide_sigma": KnobFacts(start=0.05, low=0.05, high=1.0, preset=0.4)}
+    assert with_preset(case_of("attention_not_forming", guide)) is None  # it can be mended later too
 
 
 def test_other_settings_are_the_presets_too_unless_pinned() -> None:

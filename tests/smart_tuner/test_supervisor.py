@@ -330,3 +330,36 @@ def test_updates_that_collapse_are_rolled_back_and_with_no_checkpoint_the_moment
     assert remedies(loop_with(change)) == ["roll_back"]
     facts = FACTS.model_copy(update={"actions": tuple(name for name in FACTS.actions if name != "roll_back")})
     assert remedies(loop_with(change, facts=facts))[0] == "reset_moments"
+
+
+def test_a_gate_that_now_fires_too_early_does_fire_and_its_weight_stays() -> None:
+    """On its way to balance a gate swings: that is no reason to go back to a weight that was far off."""
+
+    def change(step: int, work: int) -> Any:
+        early = loop_weight() > 1.0
+        return {}, {"gate_overrun": float(not early), "gate_premature": 0.5 * early, "gate_accuracy": 0.5 * early}, {}
+
+    knob = KnobFacts(start=0.01, low=0.01, high=1000.0)
+    facts = FACTS.model_copy(update={"knobs": {**FACTS.knobs, "gate_positive_weight": knob}})
+    loop = SimulatedLoop(facts, lambda step, work: ({}, {}, {}))
+    loop_weight = lambda: loop.supervisor.memory.knobs["gate_positive_weight"]  # noqa: E731
+    loop.trace = lambda step, work: (healthy_step(step, work), {**HEALTHY_EVALUATION, **change(step, work)[1]}, {})
+    loop.run(200)
+    assert (remedies(loop)[0], verdicts(loop)[0]) == ("balanced_gate_weight", "helped")
+    assert loop_weight() == FACTS.balanced_gate_weight
+
+
+def test_no_knob_is_turned_when_training_would_end_before_the_verdict() -> None:
+    def change(step: int, work: int) -> Any:
+        return {}, {"gate_premature": 1.0, "gate_accuracy": 0.0, "calibrated_gate_threshold": 0.9}, {}
+
+    enough = FACTS.model_copy(update={"planned_steps": 3 * EVERY + 2 * EVERY})
+    assert remedies(loop_with(change, facts=enough, n_steps=3 * EVERY)) == ["calibrated_threshold"]
+    short = FACTS.model_copy(update={"planned_steps": 3 * EVERY + 2 * EVERY - 1})
+    assert remedies(loop_with(change, facts=short, n_steps=3 * EVERY)) == []
+
+
+def test_memory_that_runs_out_at_the_last_step_is_answered_all_the_same() -> None:
+    full: Change = lambda step, work: ({"out_of_memory_steps": float(work >= 50), "total_loss": None}, {}, {})  # noqa: E731
+    loop = loop_with(full, facts=FACTS.model_copy(update={"planned_steps": 51}), n_steps=51)
+    assert "split_batches" in remedies(loop)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from smart_tuner.detectors.gate_never_fires import detect
 from smart_tuner.diagnosis import Diagnosis
-from tests.smart_tuner.histories import every, false_alarms, make_view
+from tests.smart_tuner.histories import every, false_alarms, make_facts, make_view
 
 ALIGNED = 0.9
 
@@ -66,3 +66,9 @@ def test_gaps_say_nothing() -> None:
 
 def test_healthy_runs_are_left_alone() -> None:
     assert false_alarms("gate_never_fires") == []
+
+
+def test_a_heavy_gate_is_no_reason_that_it_does_not_fire() -> None:
+    series = {"gate_overrun": every(100, [1.0, 0.9]), "diagonality": every(100, [0.1, 0.1])}
+    facts = make_facts(balanced_gate_weight=10.0)
+    assert detect(make_view(series, facts, knobs={"gate_positive_weight": 5000.0})) is None

@@ -38,6 +38,12 @@ def test_it_takes_three_evaluations_above_the_best_by_a_tenth() -> None:
     assert validated([3.0, 2.0, 1.0, 1.0, 1.0, 1.11, 1.11, 1.11], LEARNING) is not None
 
 
+def test_of_noisy_evaluations_most_of_five_suffice() -> None:
+    assert validated([3.0, 2.0, 1.0, 1.0, 1.0, 1.2, 1.05, 1.2, 1.05, 1.2], falling(3.0, 0.5, 1000)) is not None
+    assert validated([3.0, 2.0, 1.0, 1.0, 1.0, 1.2, 1.05, 1.05, 1.05, 1.2], falling(3.0, 0.5, 1000)) is None
+    assert validated([3.0, 2.0, 1.0, 1.0, 1.0, 1.2, 1.05, 1.2], falling(3.0, 0.5, 800)) is None
+
+
 def test_it_leaves_when_nearly_back_at_the_best() -> None:
     losses, active = [3.0, 2.0, 1.0, 1.0, 1.0, 1.05, 1.05, 1.05], {"overfitting": 300}
     assert validated(losses, LEARNING) is None

@@ -81,3 +81,11 @@ def test_a_third_of_twelve_utterances_may_be_chance() -> None:
     assert detect(make_view(series, make_facts(evaluated_utterances=12))) is None
     assert detect(make_view(series, make_facts(evaluated_utterances=300))) is not None
     assert detect(make_view(series, make_facts(evaluated_utterances=0))) is not None
+
+
+def test_a_weight_that_drowns_all_else_keeps_attention_from_forming() -> None:
+    series = {"gate_premature": every(100, [1.0, 0.9]), "diagonality": every(100, [0.1, 0.1])}
+    facts = make_facts(balanced_gate_weight=10.0)
+    assert detect(make_view(series, facts, knobs={"gate_positive_weight": 500.0})) is not None
+    assert detect(make_view(series, facts, knobs={"gate_positive_weight": 499.0})) is None
+    assert detect(make_view(series, knobs={"gate_positive_weight": 500.0})) is None  # nobody knows what is balanced
