@@ -37,7 +37,7 @@ def _intervention(fields: Mapping[str, Any]) -> str:
 def _change(fields: Mapping[str, Any]) -> str:
     if "knob" in fields:
         return _moved(fields)
-    said = str(fields["action"])
+    said = " and ".join([fields["action"], *fields.get("besides", ())])
     said += f" to step {fields['to_step']}" if "to_step" in fields else ""
     settings = {**fields.get("knobs", {}), **fields.get("settings", {})}
     return f"{said} with {_listed(settings)}" if settings else said

@@ -203,9 +203,10 @@ def _what_changes(plan: Plan, memory: Memory) -> dict[str, Any]:
     """For the journal: which knob goes from where to where, or what else is done."""
     if plan.knob is not None:
         return {"knob": plan.knob, "from": memory.knobs[plan.knob], "to": plan.target}
-    fields: dict[str, Any] = {}
+    first, *others = plan.orders
+    fields: dict[str, Any] = {"action": first.action}
+    fields |= {"besides": [order.action for order in others]} if others else {}
     for order in plan.orders:
-        fields |= {"action": order.action}
         fields |= {"to_step": order.step, "skip_since": order.skip_since} if order.action == "roll_back" else {}
         fields |= {"knobs": dict(order.knobs)} if order.knobs else {}
         fields |= {"settings": dict(order.hparams)} if order.hparams else {}

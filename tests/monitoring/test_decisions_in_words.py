@@ -61,8 +61,8 @@ TURNED: dict[str, Any] = {"knob": "learning_rate_multiplier", "from": 1.0, "to":
         ),
         (
             "intervention",
-            {**TRIED, "action": "quarantine", "utterances": ["a"], "expected": EXPECTED},
-            "lower_learning_rate for loss_spike: quarantine [a]; total_loss is to go down by step 80",
+            {**TRIED, "action": "quarantine", "besides": ["screen"], "utterances": ["a"], "expected": EXPECTED},
+            "lower_learning_rate for loss_spike: quarantine and screen [a]; total_loss is to go down by step 80",
         ),
         (
             "intervention",

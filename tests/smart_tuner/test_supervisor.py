@@ -183,6 +183,8 @@ def test_an_utterance_that_is_not_finite_is_quarantined_and_all_recordings_are_l
         ("quarantine", ("u7",)),
         ("screen", ()),
     ]
+    (told,) = loop.decisions("intervention")
+    assert (told["action"], told["besides"]) == ("quarantine", ["screen"])
     assert verdicts(loop) == ["helped"]
 
 
