@@ -12,12 +12,12 @@ MOST, MOST_EVALUATIONS = 0.75, 3  # of the utterances: a gate that is learning i
 MOST_EVALUATIONS_BY_WEIGHT = 2  # of those, when the gate's weight in the loss says why
 FAR_FROM_BALANCED = 8.0  # times
 DROWNING = 50.0  # times
-MANY_EVALUATIONS = 5
+MANY_EVALUATIONS = 8  # so long a gate may swing while it is learnt
 PATIENCE_EVALUATIONS = 2  # a share on its way below the limit gets there without help
 
 
 def misplaced_end(view: View, *, ailment: str, signal: str) -> Diagnosis | None:
-    """The share `signal` of utterances stays high: most of them three times, or more than allowed five times."""
+    """The share `signal` of utterances stays high: most of them three times, or more than allowed eight times."""
     shares, aligned = view.points(signal), _attention(view)
     by_weight = _weight_is_off(view, too_high=signal == "gate_premature")
     needed = _needed_attention(view, by_weight=by_weight, cuts_off=signal == "gate_premature")

@@ -346,7 +346,7 @@ def test_a_gate_that_now_fires_too_early_does_fire_and_its_weight_stays() -> Non
     loop = SimulatedLoop(facts, lambda step, work: ({}, {}, {}))
     loop_weight = lambda: loop.supervisor.memory.knobs["gate_positive_weight"]  # noqa: E731
     loop.trace = lambda step, work: (healthy_step(step, work), {**HEALTHY_EVALUATION, **change(step, work)[1]}, {})
-    loop.run(200)
+    loop.run(160)
     assert (remedies(loop)[0], verdicts(loop)[0]) == ("balanced_gate_weight", "helped")
     assert loop_weight() == FACTS.balanced_gate_weight
 

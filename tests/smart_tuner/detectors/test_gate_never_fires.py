@@ -41,8 +41,8 @@ def test_what_is_known_of_the_gate_beside_it_is_evidence() -> None:
 def test_without_attention_nobody_knows_where_the_end_is() -> None:
     assert shares(1.0, 1.0, 1.0, aligned=[0.9, 0.9, 0.49]) is None
     assert shares(1.0, 1.0, 1.0, aligned=[0.1, 0.1, 0.5]) is not None
-    assert shares(*[0.5] * 5, aligned=[0.69, *[0.9] * 4]) is None
-    assert shares(*[0.5] * 5, aligned=[0.7] * 5) is not None
+    assert shares(*[0.5] * 8, aligned=[0.69, *[0.9] * 7]) is None
+    assert shares(*[0.5] * 8, aligned=[0.7] * 8) is not None
 
 
 def test_premature_ends_are_another_ailment() -> None:
@@ -51,9 +51,9 @@ def test_premature_ends_are_another_ailment() -> None:
 
 
 def test_a_gate_that_is_learning_is_waited_for() -> None:
-    assert shares(0.7, 0.65, 0.6, 0.55, 0.5, 0.4) is None
+    assert shares(0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.5, 0.4) is None
     assert shares(0.7, 0.65, 0.6, 0.55, 0.5, 0.4, active=True) is not None
-    assert shares(0.7, 0.69, 0.68, 0.67, 0.66) is not None
+    assert shares(0.7, 0.69, 0.68, 0.67, 0.66, 0.65, 0.64, 0.63) is not None
 
 
 def test_gaps_say_nothing() -> None:

@@ -17,11 +17,11 @@ def shares(
     return detect(make_view(series, active={"premature_stop": 100} if active else {}))
 
 
-def test_speech_that_is_cut_off_is_found_at_five_evaluations() -> None:
-    assert shares(*[0.6] * 4) is None
-    found = shares(*[0.6] * 5)
+def test_speech_that_is_cut_off_is_found_at_eight_evaluations() -> None:
+    assert shares(*[0.6] * 7) is None
+    found = shares(*[0.6] * 8)
     assert found is not None
-    assert (found.ailment, found.severity, found.step, found.since) == ("premature_stop", "warning", 500, 100)
+    assert (found.ailment, found.severity, found.step, found.since) == ("premature_stop", "warning", 800, 100)
     assert found.evidence == {"gate_premature": 0.6, "limit": 0.3}
 
 
@@ -31,11 +31,11 @@ def test_when_nearly_all_of_it_is_cut_off_three_suffice() -> None:
 
 
 def test_now_and_then_is_chance() -> None:
-    assert shares(0.6, 0.6, 0.3, 0.6, 0.6) is None
+    assert shares(0.6, 0.6, 0.6, 0.3, 0.6, 0.6, 0.6, 0.6) is None
 
 
 def test_without_attention_nobody_knows_where_the_end_is() -> None:
-    assert shares(*[0.6] * 5, aligned=[0.5] * 5) is None
+    assert shares(*[0.6] * 8, aligned=[0.5] * 8) is None
 
 
 def test_overruns_are_another_ailment() -> None:
@@ -44,14 +44,14 @@ def test_overruns_are_another_ailment() -> None:
 
 
 def test_once_entered_it_leaves_at_two_tenths() -> None:
-    assert shares(*[0.25] * 5) is None
-    assert shares(*[0.25] * 5, active=True) is not None
-    assert shares(*[0.2] * 5, active=True) is None
+    assert shares(*[0.25] * 8) is None
+    assert shares(*[0.25] * 8, active=True) is not None
+    assert shares(*[0.2] * 8, active=True) is None
 
 
 def test_gaps_say_nothing() -> None:
     assert shares(None, 0.6) is None
-    assert shares(*[0.6] * 5, aligned=[None] * 5) is None
+    assert shares(*[0.6] * 8, aligned=[None] * 8) is None
 
 
 def test_healthy_runs_are_left_alone() -> None:
@@ -77,7 +77,7 @@ def test_attention_of_the_free_running_decode_counts_too() -> None:
 
 
 def test_a_third_of_twelve_utterances_may_be_chance() -> None:
-    series = {"gate_premature": every(100, [4 / 12] * 5), "diagonality": every(100, [0.9] * 5)}
+    series = {"gate_premature": every(100, [4 / 12] * 8), "diagonality": every(100, [0.9] * 8)}
     assert detect(make_view(series, make_facts(evaluated_utterances=12))) is None
     assert detect(make_view(series, make_facts(evaluated_utterances=300))) is not None
     assert detect(make_view(series, make_facts(evaluated_utterances=0))) is not None
