@@ -10,7 +10,6 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from commands.run_folder import read_summary
 from commands.watched_process import Session
 from corpus.atomic_file import replacing
 from hparams import UserError
@@ -55,7 +54,7 @@ class Death:
         diagnosis = {"ailment": ailment, "severity": "critical", "evidence": self._evidence()}
         try:
             with FileLock(folder / ".lock", timeout=0), Journal(folder / "journal.jsonl") as journal:
-                journal.phase = read_summary(folder).get("phase")
+                journal.phase = _read_summary(folder / "summary.json").get("phase")
                 journal.write("diagnosis", step, **diagnosis, by=by)
                 if gave_up is None:
                     journal.write("intervention", step, remedy="restart_process", from_checkpoint=checkpoint, by=by)
@@ -82,9 +81,13 @@ def newest_checkpoint_step(folder: Path) -> int | None:
     return max((int(path.name[5:13]) for path in checkpoints), default=None)
 
 
+def _read_summary(path: Path) -> dict[str, Any]:
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+
+
 def _end_summary(path: Path, reason: str) -> None:
     """A run that never came to write one has no result to speak of."""
-    if path.is_file():
-        summary = json.loads(path.read_text(encoding="utf-8")) | {"status": "failed", "reason": reason}
+    if summary := _read_summary(path):
+        summary |= {"status": "failed", "reason": reason}
         with replacing(path) as temporary:
             temporary.write_text(json.dumps(summary, ensure_ascii=False, indent=1), encoding="utf-8")
