@@ -3,7 +3,7 @@
 `python -m benchmarks.rescue` runs what has no result yet, two at a time,
 appends each result to rescue.jsonl in the output folder, and prints the scorecard. Rescued: the last evaluation's
 composite_tts_score is at least 90 % of the clean runs' median (over-fitting: of the run's own best), with at most twice
-a clean run's steps, those done again included. The program was tuned on seeds 1 to 6; others are reported.
+a clean run's steps, those done again included. The program was tuned on seeds 1 to 9; others are reported.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from smart_tuner.replay import first_difference, replay
 
 ROOT = Path(__file__).parents[1]
 UTTERANCES, HELD_OUT, LONGEST_SECONDS = 440, 12, 1.5
-EPOCHS = 6
+EPOCHS = 8
 TIME_LIMIT_SECONDS = 150
 HEALTHY_LANGUAGES = ("en-us", "en-gb", "en-gb-scotland", "es", "it", "de")
 LONGER_WORDS = {  # so short a training is too short for them
-    **{"epochs": 9, "decay_start_step": 300, "decay_half_life_steps": 65},
-    **{"guide_anneal_start_step": 120, "guide_anneal_steps": 120, "alignment_patience_steps": 300},
+    **{"epochs": 11, "decay_start_step": 330, "decay_half_life_steps": 65},
+    **{"guide_anneal_start_step": 120, "guide_anneal_steps": 120, "alignment_patience_steps": 360},
 }
 CONFIG = """
 tensorboard: false
@@ -74,7 +74,7 @@ def jobs(faults: Sequence[str], seeds: Sequence[int], policies: Sequence[str]) -
             yield from (Job(fault, seed, policy) for policy in policies)
     if "healthy" in faults:
         for number in range(20):
-            yield from (Job("healthy", 300 + number, policy) for policy in ("nothing", "supervised"))
+            yield from (Job("healthy", 400 + number, policy) for policy in ("nothing", "supervised"))
 
 
 def healthy_kind(job: Job) -> tuple[str, int]:
@@ -201,7 +201,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.rescue", description=__doc__)
     parser.add_argument("--output", type=Path, default=ROOT / "logs" / "rescue")
     parser.add_argument("--faults", nargs="*", default=[*ALL_FAULTS, "healthy"], choices=[*ALL_FAULTS, "healthy"])
-    parser.add_argument("--seeds", nargs="*", type=int, default=[7, 8, 9])
+    parser.add_argument("--seeds", nargs="*", type=int, default=[10, 11, 12])
     parser.add_argument("--policies", nargs="*", default=list(POLICIES), choices=POLICIES)
     parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args(arguments)
