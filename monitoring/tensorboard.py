@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +19,13 @@ NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _OWN_CHARTS = ("gradient_norm", "learning_rate")
 
 
+def _wait_for_a_later_second(folder: Path) -> None:
+    """Event files are read by their names: time in seconds first, then what says nothing of their order."""
+    seconds = [int(path.name.split(".")[3]) for path in folder.glob("events.out.tfevents.*")]
+    while int(time.time()) in seconds:
+        time.sleep(0.02)
+
+
 class TensorBoardLog:
     """Writes scalars, pictures and sound of one run into a folder of event files; what is None is not written."""
 
@@ -26,6 +34,7 @@ class TensorBoardLog:
         from torch.utils.tensorboard import SummaryWriter
 
         purge_step = None if resumed_step is None else resumed_step + 1
+        _wait_for_a_later_second(folder)
         self._excepthook_before = threading.excepthook
         threading.excepthook = self._without_full_disk
         self._writer = SummaryWriter(str(folder), purge_step=purge_step)

@@ -117,6 +117,12 @@ def test_a_voice_that_made_no_sound_is_logged_without_one(tmp_path: Path, audio:
     assert len(read(tmp_path).Tags()["images"]) == 1
 
 
+def test_event_files_of_one_folder_bear_different_seconds(tmp_path: Path) -> None:
+    for _ in range(3):
+        TensorBoardLog(tmp_path).close()
+    assert len({path.name.split(".")[3] for path in tmp_path.iterdir()}) == 3
+
+
 def test_a_resumed_run_hides_what_came_after_its_checkpoint(tmp_path: Path) -> None:
     with TensorBoardLog(tmp_path) as log:
         for step in range(1, 6):
