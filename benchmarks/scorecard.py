@@ -51,7 +51,7 @@ def _print_table(results: Sequence[Record], clean: Record, write: Write) -> None
 
 
 def _row(results: Sequence[Record], clean: Record) -> list[str]:
-    """Rescued of all and the median score by policy; the rest is told of the supervised runs."""
+    """Rescued of all and the score of each seed by policy; the rest is told of the supervised runs."""
     mine = [r for r in results if r["policy"] == "supervised"]
     counts = [f"{_rescued(results, policy, clean)} {_scores(results, policy)}".strip() for policy in POLICIES]
     found = ", ".join(sorted({r["diagnosis"] or "none" for r in mine}))

@@ -10,6 +10,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from commands.run_summary import read_summary
 from commands.watched_process import Session
 from corpus.atomic_file import replacing
 from hparams import UserError
@@ -54,13 +55,13 @@ class Death:
         diagnosis = {"ailment": ailment, "severity": "critical", "evidence": self._evidence()}
         try:
             with FileLock(folder / ".lock", timeout=0), Journal(folder / "journal.jsonl") as journal:
-                journal.phase = _read_summary(folder / "summary.json").get("phase")
+                journal.phase = read_summary(folder).get("phase")
                 journal.write("diagnosis", step, **diagnosis, by=by)
                 if gave_up is None:
                     journal.write("intervention", step, remedy="restart_process", from_checkpoint=checkpoint, by=by)
                 else:
                     journal.write("finished", step, status="failed", reason=gave_up, by=by)
-                    _end_summary(folder / "summary.json", gave_up)
+                    _end_summary(folder, gave_up)
         except Timeout as error:
             raise UserError(f"{folder} is in use by another process: it has taken this run over") from error
 
@@ -81,13 +82,9 @@ def newest_checkpoint_step(folder: Path) -> int | None:
     return max((int(path.name[5:13]) for path in checkpoints), default=None)
 
 
-def _read_summary(path: Path) -> dict[str, Any]:
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
-
-
-def _end_summary(path: Path, reason: str) -> None:
+def _end_summary(folder: Path, reason: str) -> None:
     """A run that never came to write one has no result to speak of."""
-    if summary := _read_summary(path):
+    if summary := read_summary(folder):
         summary |= {"status": "failed", "reason": reason}
-        with replacing(path) as temporary:
+        with replacing(folder / "summary.json") as temporary:
             temporary.write_text(json.dumps(summary, ensure_ascii=False, indent=1), encoding="utf-8")

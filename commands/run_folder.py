@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -80,8 +78,3 @@ def best_voice_file(run: Path) -> Path:
     if not saved:
         raise UserError(f"--run {run}: it has no voice and no checkpoint yet; let it train longer")
     return saved[-1].path
-
-
-def read_summary(folder: Path) -> dict[str, Any]:
-    path = folder / "summary.json"
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}

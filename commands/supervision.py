@@ -60,6 +60,8 @@ def facts_of(trainer: EnhancedTrainer, preset: HParams, *, pinned: tuple[str, ..
 
 def are_far(name: str, preset: float, value: float) -> bool:
     """Whether a setting is another one, and not the preset's adapted to a corpus."""
+    if name == "weight_decay" and value < preset:
+        return False  # decay keeps weights small, and too little of it keeps nothing from being learnt
     if name.startswith("p_"):
         return abs(preset - value) >= FAR_SHARE
     return preset != value and max(preset, value) >= FAR * min(preset, value)

@@ -20,7 +20,8 @@ from commands.forecast import describe_plan
 from commands.heartbeat import Heartbeat, open_heartbeat
 from commands.prepared_corpus import PreparedCorpus, prepare_corpus, read_sentences
 from commands.recipe import choose_device, preset_values, recipe
-from commands.run_folder import choose_run_folder, locked, make_writable, read_summary
+from commands.run_folder import choose_run_folder, locked, make_writable
+from commands.run_summary import read_summary
 from commands.start_point import Start, find_start
 from commands.stop_signals import StopSignals, exit_code
 from commands.supervision import description, facts_of, supervise
@@ -37,7 +38,7 @@ from smart_tuner.supervision import Supervision
 from training.amendments import amended
 from training.checkpoint import DiskFull, list_checkpoints
 from training.knobs import KNOB_NAMES
-from training.origin import keep_origin
+from training.origin import forget_origin, keep_origin
 from training.precision import choose_precision
 from training.quarantine import NAME as QUARANTINE
 from training.quarantine import read_quarantine
@@ -122,6 +123,8 @@ def _train(job: Job, corpus: PreparedCorpus, *, folder: Path, signals: StopSigna
     branches_off = start.path is not None and start.path.parent.resolve() != (folder / "checkpoints").resolve()
     if branches_off:
         keep_origin(folder, model, fresh=fresh)
+    elif start.kind == "started":
+        forget_origin(folder)
     record = _open_record(job, corpus, folder=folder, start=start, total_steps=total_steps)
     try:
         watcher = Beating(record, heartbeat)

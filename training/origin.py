@@ -23,6 +23,11 @@ def keep_origin(folder: Path, model: Tacotron2, *, fresh: Collection[str]) -> No
     write_atomically(folder / NAME, dump_tensors(portable))
 
 
+def forget_origin(folder: Path) -> None:
+    """Of an earlier run that never came to a checkpoint here: this one begins with random weights."""
+    (folder / NAME).unlink(missing_ok=True)
+
+
 def load_origin(folder: Path, model: Tacotron2) -> None:
     """What still fits of them; nothing in a run that began with random weights."""
     path = folder / NAME

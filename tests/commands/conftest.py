@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import train_enhanced
+from commands.heartbeat import VARIABLE
+from tests.commands.pipe import Pipe
 from tests.commands.program import UNWATCHED, Program, good_clips, tiny, write_metadata
 
 
@@ -38,3 +42,19 @@ def run(finished_output: Path, program: Program) -> Path:
     """A copy of the finished run, at the place where the program looks for it."""
     shutil.copytree(finished_output, program.output)
     return program.output / "run"
+
+
+@pytest.fixture
+def pipe() -> Iterator[Pipe]:
+    """A heartbeat that is entered closes the end it writes to."""
+    pipe = Pipe()
+    yield pipe
+    os.close(pipe.reader)
+
+
+@pytest.fixture
+def heard(monkeypatch: pytest.MonkeyPatch, pipe: Pipe) -> Pipe:
+    """What a training in this very process would tell a watchdog."""
+    monkeypatch.setattr("commands.heartbeat._die_with", lambda _watchdog: None)
+    monkeypatch.setenv(VARIABLE, f"{pipe.writer},{os.getppid()}")
+    return pipe

@@ -14,6 +14,7 @@ import pytest
 
 from corpus import atomic_file
 from monitoring.journal import RESERVE_BYTES
+from tests.commands.pipe import Pipe
 from tests.commands.program import Program, journal, losses, newest, summary
 from training.checkpoint import load_checkpoint
 
@@ -81,6 +82,16 @@ def test_a_disk_that_fills_up_fails_the_run_and_costs_nothing_else(
     assert summary(run)["status"] == "finished"
     assert losses(run) == expected
     assert not list(run.rglob("*.tmp"))
+
+
+def test_a_full_disk_is_not_announced_as_the_end(program: Program, data: Path, disk: FullDisk, heard: Pipe) -> None:
+    program.output = disk.folder / "logs"
+    program.output.mkdir()
+    disk.fill(leave=RESERVE_BYTES + 600_000)
+    assert program.train(data, epochs=8, iters_per_checkpoint=1).code == 1
+    beats = heard.beats()
+    assert ["step", 1] in beats
+    assert ["end"] not in beats
 
 
 def test_a_disk_full_from_the_start_is_said_in_one_line(program: Program, data: Path, disk: FullDisk) -> None:

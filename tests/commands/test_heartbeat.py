@@ -2,43 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from commands.beating import Beating
 from commands.heartbeat import VARIABLE, Heartbeat, open_heartbeat
-from tests.commands.program import PROGRAM
+from tests.commands.pipe import Pipe
+from tests.commands.program import PROGRAM, Program
 from tests.tiny import MemoryWatcher, tiny_hparams, tiny_trainer
 from training.trainer import Limits
 
 BEATS = "from commands.heartbeat import open_heartbeat\nopen_heartbeat().step(1)\nprint('alive')\n"
-
-
-class Pipe:
-    """Its two ends, and what was written to it."""
-
-    def __init__(self) -> None:
-        self.reader, self.writer = os.pipe()
-        os.set_blocking(self.reader, False)
-        os.set_blocking(self.writer, False)
-
-    def beats(self) -> list[list[str | int]]:
-        return [json.loads(line) for line in os.read(self.reader, 1_000_000).splitlines()]
-
-
-@pytest.fixture
-def pipe() -> Iterator[Pipe]:
-    """A heartbeat that is entered closes the end it writes to."""
-    pipe = Pipe()
-    yield pipe
-    os.close(pipe.reader)
 
 
 def beating_process(pipe: int, watchdog: int) -> subprocess.CompletedProcess[str]:
@@ -93,6 +72,14 @@ def test_an_end_is_announced_only_where_there_is_one(pipe: Pipe) -> None:
     assert pipe.beats() == [["step", 1]]
 
 
+def test_a_finished_training_announces_its_end(program: Program, data: Path, heard: Pipe) -> None:
+    run = program.trained(data)
+    beats = heard.beats()
+    assert beats[0] == ["folder", str(run)]
+    assert ["step", 4] in beats
+    assert beats[-1] == ["end"]
+
+
 def test_a_full_pipe_does_not_hold_training_up(pipe: Pipe) -> None:
     with Heartbeat(pipe.writer) as heartbeat:
         for step in range(100_000):
@@ -122,10 +109,8 @@ def test_a_process_with_its_watchdog_lives(pipe: Pipe) -> None:
     assert pipe.beats() == [["step", 1]]
 
 
-def test_the_heartbeat_is_not_handed_on(monkeypatch: pytest.MonkeyPatch, pipe: Pipe) -> None:
-    os.set_inheritable(pipe.writer, True)
-    monkeypatch.setattr("commands.heartbeat._die_with", lambda _watchdog: None)
-    monkeypatch.setenv(VARIABLE, f"{pipe.writer},{os.getppid()}")
+def test_the_heartbeat_is_not_handed_on(heard: Pipe) -> None:
+    os.set_inheritable(heard.writer, True)
     with open_heartbeat():
         assert VARIABLE not in os.environ
-        assert not os.get_inheritable(pipe.writer)
+        assert not os.get_inheritable(heard.writer)

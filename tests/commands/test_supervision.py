@@ -44,3 +44,9 @@ def test_they_say_what_the_preset_has_otherwise(tmp_path: Path) -> None:
     unchanged, _ = tiny_trainer(tmp_path / "unchanged", preset)
     facts = facts_of(unchanged, preset, pinned=(), planned_steps=30)
     assert not facts.preset_settings and all(knob.preset is None for knob in facts.knobs.values())
+
+
+def test_weights_may_be_free_of_decay(tmp_path: Path) -> None:
+    preset = tiny_hparams(weight_decay=1e-6)
+    free, _ = tiny_trainer(tmp_path, preset.model_copy(update={"weight_decay": 0.0}))
+    assert not facts_of(free, preset, pinned=(), planned_steps=30).preset_settings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -167,6 +168,17 @@ def test_a_warm_start_takes_over_weights_but_not_progress(program: Program, data
     origin = load_file(target / "origin.safetensors")
     assert set(close) <= origin.keys() and "embedding.weight" not in origin
     assert not (run / "origin.safetensors").exists()
+
+
+def test_a_run_that_begins_anew_forgets_the_weights_an_earlier_one_began_with(
+    program: Program, data: Path, run: Path
+) -> None:
+    target = program.trained(data, "--warm_start", newest(run), "--max_steps", 1, run="warm")
+    shutil.rmtree(target / "checkpoints")
+    assert (target / "origin.safetensors").exists()
+    program.trained(data, "--max_steps", 1, run="warm")
+    assert last_start(target)["kind"] == "started"
+    assert not (target / "origin.safetensors").exists()
 
 
 @pytest.mark.parametrize("with_optimizer", [True, False])
