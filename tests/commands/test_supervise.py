@@ -12,7 +12,8 @@ import pytest
 import train_enhanced
 from smart_tuner import replay
 from smart_tuner.settings import load_settings
-from tests.commands.program import UNWATCHED, Program, journal, losses, summary, tiny
+from tests.commands.program import UNWATCHED, Program, journal, losses, newest, summary, tiny
+from training.checkpoint import load_checkpoint
 
 DECISIONS = ("diagnosis", "intervention", "follow_up")
 SICK: dict[str, Any] = {
@@ -118,6 +119,18 @@ def test_an_interrupted_run_is_recomputed_as_well(program: Program, data: Path) 
     program.train(data, run="paused", **SICK)
     assert [record["kind"] for record in journal(program.output / "paused")].count("resumed") == 1
     assert replay.main([str(program.output / "paused")]) == 0
+
+
+def test_a_resumed_run_is_told_how_long_the_way_is_since_it_began_anew(
+    program: Program, data: Path, tmp_path: Path
+) -> None:
+    program.train(data, "--max_steps", 35, run="paused", **SICK)
+    origin = load_checkpoint(newest(program.output / "paused"))["clock"]["origin_step"]
+    assert origin > 0
+    config = tmp_path / "every_step.yaml"
+    config.write_text("progress_every_seconds: 1.0e-9\n", encoding="utf-8")
+    said = program.train(data, "--config", config, run="paused", **SICK).out
+    assert f"step 36/{origin + 80} " in said
 
 
 def test_a_run_that_branches_off_another_is_supervised_by_what_its_own_journal_says(

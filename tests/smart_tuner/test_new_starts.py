@@ -9,6 +9,7 @@ import pytest
 from smart_tuner.diagnosis import Diagnosis
 from smart_tuner.facts import KnobFacts
 from smart_tuner.interventions import Order
+from smart_tuner.ladders import LADDERS
 from smart_tuner.memory import Memory
 from smart_tuner.new_starts import restart, restart_with_preset
 from smart_tuner.remedies import HEALTHY_FIRST_RATIO, HEALTHY_UPDATE_RATIO, Case
@@ -20,10 +21,19 @@ def rate(preset: float | None) -> dict[str, KnobFacts]:
     return {"learning_rate_multiplier": KnobFacts(start=1.0, low=1 / 256, high=256.0, preset=preset)}
 
 
-def case_of(ailment: str, knobs: dict[str, KnobFacts], *, ratio: float = 0.1, step: int = 30, **facts: Any) -> Case:
+def case_of(
+    ailment: str,
+    knobs: dict[str, KnobFacts],
+    *,
+    ratio: float = 0.1,
+    step: int = 30,
+    evidence: dict[str, float] | None = None,
+    **facts: Any,
+) -> Case:
     view = make_view({"update_ratio": every(10, [ratio] * (step // 10))}, make_facts(knobs=knobs, **facts))
     memory = Memory(knobs={name: knob.start for name, knob in knobs.items()})
-    return Case(Diagnosis(ailment, "critical", step, 1, {}), view, memory, Supervision(), may_roll_back=True)
+    diagnosis = Diagnosis(ailment, "critical", step, 1, evidence or {})
+    return Case(diagnosis, view, memory, Supervision(), may_roll_back=True)
 
 
 with_preset = restart_with_preset("free_diagonality", "up")
@@ -92,6 +102,13 @@ def test_other_settings_are_the_presets_too_unless_pinned() -> None:
     order = restarted("loss_spike", knobs, preset_settings={"weight_decay": 1e-6}, pinned=("grad_clip_thresh",))
     assert order.knobs == {"learning_rate_multiplier": 0.5, "guide_weight_multiplier": 4.0, "guide_sigma": 0.4}
     assert order.hparams == {"weight_decay": 1e-6}
+
+
+def test_a_rate_whose_updates_were_healthy_is_not_what_is_wrong() -> None:
+    turn = LADDERS["learning_rate_too_low"]["healthy_learning_rate"]
+    assert turn(case_of("learning_rate_too_low", rate(None), ratio=1e-5)) is not None
+    frozen = case_of("learning_rate_too_low", rate(None), ratio=1e-5, evidence={"before": 0.004})
+    assert turn(frozen) is None
 
 
 def test_without_a_preset_for_it_guidance_is_switched_on_carefully() -> None:

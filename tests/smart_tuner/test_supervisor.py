@@ -127,6 +127,16 @@ def test_when_no_checkpoint_can_be_read_the_next_remedy_is_tried() -> None:
     assert verdicts(loop)[:2] == ["no_effect", "no_effect"]
 
 
+def test_after_a_new_start_the_facts_are_those_of_its_settings() -> None:
+    facts = FACTS.model_copy(update={"preset_settings": {"warmup_steps": 20.0, "weight_decay": 1e-6}})
+    blind: Change = lambda step, work: ({}, {"diagonality": 0.1, "free_diagonality": 0.1}, {})  # noqa: E731
+    loop = loop_with(blind, facts=facts)
+    begun_anew = [order for _, order in loop.orders if order.action == "restart"]
+    assert remedies(loop)[0] == "restart_with_preset" and begun_anew[0].hparams == facts.preset_settings
+    assert all(order.hparams == {} for order in begun_anew[1:])
+    assert (loop.supervisor.facts.warmup_steps, loop.supervisor.facts.preset_settings) == (20, {})
+
+
 def test_a_knob_that_did_not_help_goes_back_to_where_it_was() -> None:
     plateau: Change = lambda step, work: ({}, {"val_total_loss": 3.0, "val_mel_loss": 3.0}, {})  # noqa: E731
     facts = FACTS.model_copy(update={"actions": ("turn",)})
