@@ -86,4 +86,6 @@ def _safer_rate(case: Case, factor: float) -> float:
     better = preset is not None and (preset > now if too_low else preset < now or (factor == 1.0 and not too_high))
     if preset is not None and better:
         return preset
-    return (rate_for_healthy_updates(case) if too_low or too_high else None) or now * factor
+    was_healthy = "before" in case.diagnosis.evidence
+    measured = rate_for_healthy_updates(case) if (too_low or too_high) and not was_healthy else None
+    return measured or now * factor

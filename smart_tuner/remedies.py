@@ -85,11 +85,14 @@ def turn_by(knob: str, factor: float, signal: str, direction: Direction) -> Reme
 
 def rate_for_healthy_updates(case: Case) -> float | None:
     """Weights that have hardly moved show how large the first updates would be; others how large those now are."""
-    if "before" in case.diagnosis.evidence:
-        return None  # it was healthy: the rate is not what is wrong
     ratio = typical_ratio(case.view)
     wanted = HEALTHY_FIRST_RATIO if case.diagnosis.ailment == "learning_rate_too_low" else HEALTHY_UPDATE_RATIO
     return None if not ratio else case.memory.knobs["learning_rate_multiplier"] * wanted / ratio
+
+
+def from_the_start(remedy: Remedy) -> Remedy:
+    """For a run that never was healthy: the settings of one that was are not what is wrong."""
+    return lambda case: None if "before" in case.diagnosis.evidence else remedy(case)
 
 
 def guide_weight(case: Case) -> float | None:

@@ -14,10 +14,21 @@ LOOK_BACK_STEPS = 100  # what was measured long ago says nothing of now
 def peak_update_ratios(view: View) -> Points:
     """Warm-up taken out; what a knob did to the rate stays in, since that is what is to be judged."""
     warmup = max(1, view.facts.warmup_steps)
-    points = view.points("update_ratio", LOOK_BACK_STEPS)[-MEASUREMENTS:]
+    points = view.points("update_ratio", LOOK_BACK_STEPS)
     return [(step, value / min(1.0, max(1, step - view.begin) / warmup)) for step, value in points]
 
 
 def typical_ratio(view: View) -> float | None:
-    ratios = peak_update_ratios(view)
-    return statistics.median(value for _, value in ratios) if len(ratios) == MEASUREMENTS else None
+    now = peak_update_ratios(view)[-MEASUREMENTS:]
+    return statistics.median(value for _, value in now) if len(now) == MEASUREMENTS else None
+
+
+def first_of_typical(view: View) -> int:
+    """Since which step updates have been as they are."""
+    return peak_update_ratios(view)[-MEASUREMENTS:][0][0]
+
+
+def ratio_before(view: View) -> float | None:
+    """What was typical before that."""
+    earlier = peak_update_ratios(view)[:-MEASUREMENTS]
+    return statistics.median(value for _, value in earlier) if earlier else None

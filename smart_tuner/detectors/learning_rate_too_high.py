@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from smart_tuner.detectors.learning_rate import peak_update_ratios, typical_ratio
+from smart_tuner.detectors.learning_rate import first_of_typical, ratio_before, typical_ratio
 from smart_tuner.detectors.series import log_slope
 from smart_tuner.diagnosis import Diagnosis
 from smart_tuner.view import View
@@ -19,5 +19,7 @@ def detect(view: View) -> Diagnosis | None:
     if ratio < large or (ratio < huge and is_falling):
         return None
     evidence = {"update_ratio": ratio, "limit": large, "loss_trend": trend * view.facts.window_steps}
-    since = peak_update_ratios(view)[0][0]
-    return Diagnosis("learning_rate_too_high", "critical", view.step, since, evidence)
+    before = ratio_before(view)
+    if before is not None and before < LARGE / 2:  # it was healthy
+        evidence["before"] = before
+    return Diagnosis("learning_rate_too_high", "critical", view.step, first_of_typical(view), evidence)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 
-from smart_tuner.detectors.learning_rate import LOOK_BACK_STEPS, peak_update_ratios, typical_ratio
+from smart_tuner.detectors.learning_rate import LOOK_BACK_STEPS, first_of_typical, typical_ratio
 from smart_tuner.detectors.series import log_slope
 from smart_tuner.diagnosis import Diagnosis
 from smart_tuner.view import View
@@ -49,4 +49,4 @@ def _small_from_the_start(view: View) -> Diagnosis | None:
     if ratio > small or (ratio > tiny and trend * view.facts.window_steps < HARDLY):
         return None
     evidence = {"update_ratio": ratio, "limit": tiny, "loss_trend": trend * view.facts.window_steps}
-    return Diagnosis("learning_rate_too_low", "warning", view.step, peak_update_ratios(view)[0][0], evidence)
+    return Diagnosis("learning_rate_too_low", "warning", view.step, first_of_typical(view), evidence)

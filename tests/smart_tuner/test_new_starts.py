@@ -111,6 +111,21 @@ def test_a_rate_whose_updates_were_healthy_is_not_what_is_wrong() -> None:
     assert turn(frozen) is None
 
 
+@pytest.mark.parametrize("ailment", ["learning_rate_too_low", "learning_rate_too_high"])
+def test_what_was_healthy_before_is_not_begun_anew_at_once(ailment: str) -> None:
+    ladder = LADDERS[ailment]
+    assert ladder["restart"](case_of(ailment, rate(0.1))) is not None
+    assert ladder["restart"](case_of(ailment, rate(0.1), evidence={"before": 0.004})) is None
+    with_preset = LADDERS["learning_rate_too_high"]["restart_with_preset"]
+    assert with_preset(case_of("learning_rate_too_high", rate(0.1), evidence={"before": 0.004})) is None
+
+
+def test_a_new_start_of_what_was_healthy_before_does_not_believe_the_present_updates() -> None:
+    late = LADDERS["learning_rate_too_high"]["restart_late"]
+    plan = late(case_of("learning_rate_too_high", rate(None), evidence={"before": 0.004}))
+    assert plan is not None and plan.orders[0].knobs == {"learning_rate_multiplier": 0.5}
+
+
 def test_without_a_preset_for_it_guidance_is_switched_on_carefully() -> None:
     knobs = rate(None) | {"guide_weight_multiplier": KnobFacts(start=0.0, low=0.0, high=8.0, first=0.25)}
     assert restarted("loss_spike", knobs).knobs["guide_weight_multiplier"] == 0.25

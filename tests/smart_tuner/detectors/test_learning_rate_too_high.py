@@ -46,6 +46,14 @@ def test_a_loss_that_falls_less_than_its_noise_stands_still() -> None:
     assert found is not None and abs(found.evidence["loss_trend"]) < 0.05
 
 
+@pytest.mark.parametrize(("before", "was_healthy"), [(0.004, True), (0.009, True), (0.011, False)])
+def test_it_says_whether_updates_were_healthy_before(before: float, was_healthy: bool) -> None:
+    ratios = every(10, [*[before] * 4, *[0.1] * 3])
+    found = detect(make_view({"update_ratio": ratios, "total_loss": noisy(5.0, 70, 0.03)}))
+    assert found is not None and found.since == 50
+    assert found.evidence.get("before") == (before if was_healthy else None)
+
+
 def test_gaps_say_nothing() -> None:
     assert detect(make_view({})) is None
     assert detect(make_view({"update_ratio": every(10, [0.5] * 10)})) is None
