@@ -74,7 +74,7 @@ def jobs(faults: Sequence[str], seeds: Sequence[int], policies: Sequence[str]) -
             yield from (Job(fault, seed, policy) for policy in policies)
     if "healthy" in faults:
         for number in range(20):
-            yield from (Job("healthy", 400 + number, policy) for policy in ("nothing", "supervised"))
+            yield from (Job("healthy", 420 + number, policy) for policy in ("nothing", "supervised"))
 
 
 def healthy_kind(job: Job) -> tuple[str, int]:

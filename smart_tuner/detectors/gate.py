@@ -8,7 +8,7 @@ from smart_tuner.detectors.series import slope
 from smart_tuner.diagnosis import Diagnosis
 from smart_tuner.view import Points, View
 
-MOST, MOST_EVALUATIONS = 0.75, 3  # of the utterances: a gate that is learning is wrong for as many, but not for so long
+MOST, MOST_EVALUATIONS = 0.75, 4  # of the utterances: while a gate is learnt it is wrong for as many three times
 MOST_EVALUATIONS_BY_WEIGHT = 2  # of those, when the gate's weight in the loss says why
 FAR_FROM_BALANCED = 8.0  # times
 DROWNING = 50.0  # times
@@ -17,7 +17,7 @@ PATIENCE_EVALUATIONS = 2  # a share on its way below the limit gets there withou
 
 
 def misplaced_end(view: View, *, ailment: str, signal: str) -> Diagnosis | None:
-    """The share `signal` of utterances stays high: most of them three times, or more than allowed eight times."""
+    """The share `signal` of utterances stays high: most of them four times, or more than allowed eight times."""
     shares, aligned = view.points(signal), _attention(view)
     by_weight = _weight_is_off(view, too_high=signal == "gate_premature")
     needed = _needed_attention(view, by_weight=by_weight, cuts_off=signal == "gate_premature")
@@ -63,7 +63,7 @@ def _weight_is_off(view: View, *, too_high: bool) -> bool:
 
 
 def _most_are_wrong(shares: Points, times: int) -> Points:
-    """The evaluations that show it, so many of the last three and the very last; none if they do not."""
+    """The evaluations that show it, so many of the last four and the very last; none if they do not."""
     wrong = [(step, value) for step, value in shares[-MOST_EVALUATIONS:] if value >= MOST]
     return wrong if len(wrong) >= times and wrong[-1] == shares[-1] else []
 

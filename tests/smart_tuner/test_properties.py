@@ -152,6 +152,19 @@ def test_replay_decides_the_same(case: tuple[int, tuple[str, ...]], advise: bool
     assert len(told.decided) == len(loop.decisions())
 
 
+@given(cases, st.integers(0, 3), st.booleans())
+@settings(max_examples=25)
+def test_what_another_policy_would_have_done_can_always_be_told(
+    case: tuple[int, tuple[str, ...]], budget: int, races: bool
+) -> None:
+    loop = sick_loop(case)
+    policy = {"intervention_budget": budget, "strong_checks": races}
+    told = Replay(Settings.model_validate({"supervision": policy}))
+    for record in loop.records:
+        told.take(record)
+    assert told.supervisor is not None and told.supervisor.memory.step == loop.step
+
+
 @given(cases, st.integers(0, 100))
 @settings(max_examples=15)
 def test_a_restart_in_the_middle_changes_no_decision(case: tuple[int, tuple[str, ...]], place: int) -> None:

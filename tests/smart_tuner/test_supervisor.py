@@ -365,10 +365,10 @@ def test_no_knob_is_turned_when_training_would_end_before_the_verdict() -> None:
     def change(step: int, work: int) -> Any:
         return {}, {"gate_premature": 1.0, "gate_accuracy": 0.0, "calibrated_gate_threshold": 0.9}, {}
 
-    enough = FACTS.model_copy(update={"planned_steps": 3 * EVERY + 2 * EVERY})
-    assert remedies(loop_with(change, facts=enough, n_steps=3 * EVERY)) == ["calibrated_threshold"]
-    short = FACTS.model_copy(update={"planned_steps": 3 * EVERY + 2 * EVERY - 1})
-    assert remedies(loop_with(change, facts=short, n_steps=3 * EVERY)) == []
+    enough = FACTS.model_copy(update={"planned_steps": 4 * EVERY + 2 * EVERY})
+    assert remedies(loop_with(change, facts=enough, n_steps=4 * EVERY)) == ["calibrated_threshold"]
+    short = FACTS.model_copy(update={"planned_steps": 4 * EVERY + 2 * EVERY - 1})
+    assert remedies(loop_with(change, facts=short, n_steps=4 * EVERY)) == []
 
 
 def test_memory_that_runs_out_at_the_last_step_is_answered_all_the_same() -> None:

@@ -17,30 +17,30 @@ def shares(
     return detect(make_view(series, active={"gate_never_fires": 100} if active else {}))
 
 
-def test_gates_that_hardly_open_are_found_at_three_evaluations() -> None:
-    assert shares(1.0, 1.0) is None
-    found = shares(1.0, 0.75, 1.0)
+def test_gates_that_hardly_open_are_found_at_four_evaluations() -> None:
+    assert shares(1.0, 1.0, 1.0) is None
+    found = shares(1.0, 0.75, 0.8, 1.0)
     assert found is not None
-    assert (found.ailment, found.severity, found.step, found.since) == ("gate_never_fires", "warning", 300, 100)
+    assert (found.ailment, found.severity, found.step, found.since) == ("gate_never_fires", "warning", 400, 100)
     assert found.evidence == {"gate_overrun": 1.0, "limit": 0.3}
-    assert shares(1.0, 0.74, 1.0) is None
+    assert shares(1.0, 0.74, 0.8, 1.0) is None
 
 
 def test_what_is_known_of_the_gate_beside_it_is_evidence() -> None:
-    series = {"gate_overrun": every(100, [0.9] * 3), "diagonality": every(100, [0.9] * 3)}
+    series = {"gate_overrun": every(100, [0.9] * 4), "diagonality": every(100, [0.9] * 4)}
     beside: dict[str, dict[int, float | None]] = {
-        "gate_accuracy": {300: 0.1},
-        "stop_rate": {300: 0.2},
-        "calibrated_gate_threshold": {300: 0.05},
+        "gate_accuracy": {400: 0.1},
+        "stop_rate": {400: 0.2},
+        "calibrated_gate_threshold": {400: 0.05},
     }
     found = detect(make_view(series | beside))
     assert found is not None
-    assert {name: found.evidence[name] for name in beside} == {name: value[300] for name, value in beside.items()}
+    assert {name: found.evidence[name] for name in beside} == {name: value[400] for name, value in beside.items()}
 
 
 def test_without_attention_nobody_knows_where_the_end_is() -> None:
-    assert shares(1.0, 1.0, 1.0, aligned=[0.9, 0.9, 0.49]) is None
-    assert shares(1.0, 1.0, 1.0, aligned=[0.1, 0.1, 0.5]) is not None
+    assert shares(*[1.0] * 4, aligned=[0.9, 0.9, 0.9, 0.49]) is None
+    assert shares(*[1.0] * 4, aligned=[0.1, 0.1, 0.1, 0.5]) is not None
     assert shares(*[0.5] * 8, aligned=[0.69, *[0.9] * 7]) is None
     assert shares(*[0.5] * 8, aligned=[0.7] * 8) is not None
 
@@ -58,10 +58,10 @@ def test_a_gate_that_is_learning_is_waited_for() -> None:
 
 def test_gaps_say_nothing() -> None:
     assert shares() is None
-    assert shares(None, None, None) is None
-    assert shares(1.0, None, 1.0) is None
-    assert shares(1.0, 1.0, 1.0, aligned=[None, None, None]) is None
-    assert shares(1.0, None, 1.0, 1.0) is not None
+    assert shares(None, None, None, None) is None
+    assert shares(1.0, None, 1.0, 1.0) is None
+    assert shares(*[1.0] * 4, aligned=[None] * 4) is None
+    assert shares(1.0, None, 1.0, 1.0, 1.0) is not None
 
 
 def test_healthy_runs_are_left_alone() -> None:

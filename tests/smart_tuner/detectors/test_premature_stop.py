@@ -25,9 +25,9 @@ def test_speech_that_is_cut_off_is_found_at_eight_evaluations() -> None:
     assert found.evidence == {"gate_premature": 0.6, "limit": 0.3}
 
 
-def test_when_nearly_all_of_it_is_cut_off_three_suffice() -> None:
-    assert shares(0.9, 0.8) is None
-    assert shares(0.9, 0.8, 0.9) is not None
+def test_when_nearly_all_of_it_is_cut_off_four_suffice() -> None:
+    assert shares(0.9, 0.8, 0.9) is None
+    assert shares(0.9, 0.8, 0.9, 1.0) is not None
 
 
 def test_now_and_then_is_chance() -> None:
@@ -71,9 +71,9 @@ def test_two_suffice_when_the_weight_of_the_gate_says_why() -> None:
 
 
 def test_attention_of_the_free_running_decode_counts_too() -> None:
-    forced = {"gate_premature": every(100, [1.0] * 3), "diagonality": every(100, [0.4] * 3)}
+    forced = {"gate_premature": every(100, [1.0] * 4), "diagonality": every(100, [0.4] * 4)}
     assert detect(make_view(forced)) is None
-    assert detect(make_view(forced | {"free_diagonality": every(100, [0.9] * 3)})) is not None
+    assert detect(make_view(forced | {"free_diagonality": every(100, [0.9] * 4)})) is not None
 
 
 def test_a_third_of_twelve_utterances_may_be_chance() -> None:
