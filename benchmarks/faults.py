@@ -235,6 +235,7 @@ LEARNT_FROM: dict[str, Fault] = {
     "heavy_weight_decay": Fault({"weight_decay": 0.1}),
     "gate_loss_x300": Fault({"gate_loss_weight": 300.0}),
     "guide_narrow_and_heavy": Fault({"guide_sigma": 0.03, "guide_loss_weight": 200.0}),
+    "adam_forgets": Fault({"adam_beta2": 0.3}),
     "heavy_dropout": Fault({"p_prenet_dropout": 0.97, "p_encoder_dropout": 0.9}),
 }
 """Tried when the supervisor was thought to be finished: it rescued few of them then, and was changed."""
@@ -244,7 +245,6 @@ UNFORESEEN: dict[str, Fault] = {
     "learning_rate_x4_midrun": Fault(happen=raise_learning_rate_a_little, from_step=STEP),
     "noisy_clips": Fault(spoil=noisy_clips),
     "quiet_clips": Fault(spoil=quiet_clips),
-    "adam_forgets": Fault({"adam_beta2": 0.3}),
     "batch_of_one": Fault({"batch_size": 1, "epochs": 1}),
 }
 """Tried last, and nothing was changed after it."""

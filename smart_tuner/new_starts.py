@@ -86,6 +86,8 @@ def _safer_rate(case: Case, factor: float) -> float:
     better = preset is not None and (preset > now if too_low else preset < now or (factor == 1.0 and not too_high))
     if preset is not None and better:
         return preset
-    was_healthy = "before" in case.diagnosis.evidence
-    measured = rate_for_healthy_updates(case) if (too_low or too_high) and not was_healthy else None
-    return measured or now * factor
+    if not (too_low or too_high) or "before" in case.diagnosis.evidence:
+        return now * factor
+    if case.facts.preset_settings:
+        return now  # updates were measured with settings that will be others
+    return rate_for_healthy_updates(case) or now * factor

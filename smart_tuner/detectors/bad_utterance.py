@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 from smart_tuner.diagnosis import Diagnosis
 from smart_tuner.outliers import Appearance
 from smart_tuner.view import View
 
-HUNDREDFOLD = 100.0  # the loss of its batch: no need to see that twice
-WITHIN_EPOCHS = 3  # a bad clip stands out each time; a healthy one may, far apart in a long run
+HUNDREDFOLD = 100.0  # the loss of its batch: no need to see that again
+TIMES, WITHIN_EPOCHS = 3, 3  # a bad clip stands out each time; a hard sentence may do so twice, or now and then
 
 
 def detect(view: View) -> Diagnosis | None:
@@ -30,8 +28,8 @@ def detect(view: View) -> Diagnosis | None:
 
 
 def _is_convicted(seen: list[Appearance], within: int) -> bool:
-    """At two steps near each other; the same step twice is a batch seen again after a rollback."""
+    """At three steps near each other; the same step twice is a batch seen again after a rollback."""
     if any(appearance.ratio is not None and appearance.ratio >= HUNDREDFOLD for appearance in seen):
         return True
     steps = sorted({appearance.step for appearance in seen})
-    return any(later - sooner <= within for sooner, later in pairwise(steps))
+    return any(last - first <= within for first, last in zip(steps, steps[TIMES - 1 :], strict=False))

@@ -126,6 +126,12 @@ def test_a_new_start_of_what_was_healthy_before_does_not_believe_the_present_upd
     assert plan is not None and plan.orders[0].knobs == {"learning_rate_multiplier": 0.5}
 
 
+@pytest.mark.parametrize("ailment", ["learning_rate_too_low", "learning_rate_too_high"])
+def test_updates_measured_with_other_settings_say_nothing_of_the_rate(ailment: str) -> None:
+    order = restarted(ailment, rate(None), preset_settings={"adam_beta2": 0.98})
+    assert order.knobs == {"learning_rate_multiplier": 1.0} and order.hparams == {"adam_beta2": 0.98}
+
+
 def test_without_a_preset_for_it_guidance_is_switched_on_carefully() -> None:
     knobs = rate(None) | {"guide_weight_multiplier": KnobFacts(start=0.0, low=0.0, high=8.0, first=0.25)}
     assert restarted("loss_spike", knobs).knobs["guide_weight_multiplier"] == 0.25
