@@ -247,5 +247,5 @@ UNFORESEEN: dict[str, Fault] = {
     "quiet_clips": Fault(spoil=quiet_clips),
     "batch_of_one": Fault({"batch_size": 1, "epochs": 1}),
 }
-"""Tried last, and nothing was changed after it."""
+"""Tried last: nothing was changed for their sake."""
 ALL_FAULTS = FAULTS | LEARNT_FROM | UNFORESEEN
