@@ -25,7 +25,7 @@ def typical_ratio(view: View) -> float | None:
 
 def first_of_typical(view: View) -> int:
     """Since which step updates have been as they are."""
-    return peak_update_ratios(view)[-MEASUREMENTS:][0][0]
+    return peak_update_ratios(view)[-MEASUREMENTS][0]
 
 
 def ratio_before(view: View) -> float | None:
