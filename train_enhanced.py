@@ -62,7 +62,12 @@ def build_parser() -> argparse.ArgumentParser:
     add("--hparams", default="", metavar="NAME=VALUE,…", help="any other value of hparams.py")
     add("--pin", default="", metavar="NAME,…", help="knobs that nobody but you may turn")
 
-    run = parser.add_argument_group("run")
+    _add_run(parser.add_argument_group("run"))
+    _add_speech(parser.add_argument_group("using a voice"))
+    return parser
+
+
+def _add_run(run: argparse._ArgumentGroup) -> None:
     add = run.add_argument
     add("--output", type=Path, default=Path("logs"), help="where the run folders lie; default: logs")
     add("--run_name", metavar="NAME", help="the run's folder there; default: made from corpus, language and model")
@@ -74,15 +79,16 @@ def build_parser() -> argparse.ArgumentParser:
     add("--eval_sentences", type=Path, metavar="FILE", help="your own sentences, spoken at every evaluation")
     add("--supervise", choices=SUPERVISE, default="on", help="treat what goes wrong, only advise, or neither; on")
     add("--watchdog", choices=("on", "off"), default="on", help="a light parent restarts what dies or hangs; on")
+    add("--companion", choices=("on", "off"), default="on", help="a process beside it shows the run everywhere; on")
 
-    speech = parser.add_argument_group("using a voice")
+
+def _add_speech(speech: argparse._ArgumentGroup) -> None:
     add = speech.add_argument
     add("--run", type=Path, metavar="FOLDER", help="the run whose best voice is used; default: the latest")
     add("--text", help="what to say")
     add("--text_file", type=Path, metavar="FILE", help="what to say, a sentence a line")
     add("--out", type=Path, help="the .wav to write; a folder for --text_file")
     add("--json", action="store_true", help="validate and check print one JSON object")
-    return parser
 
 
 def module_of(options: argparse.Namespace) -> str:

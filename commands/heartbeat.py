@@ -37,6 +37,14 @@ class Heartbeat:
         """The run lies there."""
         self.say("folder", str(folder.absolute()))
 
+    def training(self) -> None:
+        """There is something to be shown now."""
+        self.say("training")
+
+    @property
+    def is_heard(self) -> bool:
+        return self._pipe is not None
+
     def step(self, step: int) -> None:
         """A step is done, and what follows is the next one unless `begin` says otherwise."""
         self.say("step", step)

@@ -7,6 +7,8 @@ import errno
 import json
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import torch
 from rich.console import Console
 
 from commands.beating import Beating
+from commands.companion_process import CompanionProcess
 from commands.console import open_console
 from commands.forecast import describe_plan
 from commands.heartbeat import Heartbeat, open_heartbeat
@@ -25,14 +28,13 @@ from commands.run_summary import read_summary
 from commands.start_point import Start, find_start
 from commands.stop_signals import StopSignals, exit_code
 from commands.supervision import description, facts_of, supervise
-from commands.voicing import voicing_of
 from corpus.atomic_file import replacing
 from corpus.batches import BatchLoader
+from corpus.utterances import safe_name
 from hparams import HParams, UserError, build_hparams
 from models import build_model
 from monitoring.progress import ProgressDisplay
-from monitoring.run_record import RunRecord
-from monitoring.tensorboard import TensorBoardLog
+from monitoring.run_record import Naming, RunRecord
 from smart_tuner.settings import Settings, load_settings
 from smart_tuner.supervision import Supervision
 from training.amendments import amended
@@ -125,7 +127,7 @@ def _train(job: Job, corpus: PreparedCorpus, *, folder: Path, signals: StopSigna
         keep_origin(folder, model, fresh=fresh)
     elif start.kind == "started":
         forget_origin(folder)
-    record = _open_record(job, corpus, folder=folder, start=start, total_steps=total_steps)
+    record = _open_record(job, corpus, folder=folder, total_steps=total_steps)
     try:
         watcher = Beating(record, heartbeat)
         trainer = EnhancedTrainer(model, data, hparams, folder=folder, watcher=watcher, device=job.device)
@@ -138,9 +140,23 @@ def _train(job: Job, corpus: PreparedCorpus, *, folder: Path, signals: StopSigna
         _journal_start(job, corpus, record, trainer, start, supervision)
         write_hparams(folder, hparams)
         signals.training_starts()
-        return _fit(job, trainer, record)
+        with accompanied(job.options, folder, heartbeat):
+            return _fit(job, trainer, record)
     finally:
         record.close()
+
+
+@contextmanager
+def accompanied(options: argparse.Namespace, folder: Path, heartbeat: Heartbeat) -> Iterator[None]:
+    """By a companion that shows the run; a watchdog starts it itself, since it lives longer."""
+    heartbeat.training()
+    companion = CompanionProcess(options.config)
+    if options.companion == "on" and not heartbeat.is_heard:
+        companion.start(folder)
+    try:
+        yield
+    finally:
+        companion.finish()
 
 
 def keep_out_quarantined(train: BatchLoader, folder: Path) -> None:
@@ -149,9 +165,7 @@ def keep_out_quarantined(train: BatchLoader, folder: Path) -> None:
         raise UserError(f"{folder / QUARANTINE}: lists all {len(train.examples)} utterances to train on; take some out")
 
 
-def _open_record(job: Job, corpus: PreparedCorpus, *, folder: Path, start: Start, total_steps: int) -> RunRecord:
-    # Events of a run that died before its first checkpoint are hidden too.
-    tensorboard = TensorBoardLog(folder / "tensorboard", start.step) if job.settings.tensorboard else None
+def _open_record(job: Job, corpus: PreparedCorpus, *, folder: Path, total_steps: int) -> RunRecord:
     display = ProgressDisplay(
         job.console,
         total_steps=total_steps,
@@ -161,15 +175,12 @@ def _open_record(job: Job, corpus: PreparedCorpus, *, folder: Path, start: Start
     try:
         return RunRecord(
             folder,
-            voicing_of(job.hparams, corpus.frontend.symbols),
+            Naming(corpus.frontend.symbols, safe_name),
             model=job.hparams.model,
             n_samples=job.hparams.evaluation_samples,
-            tensorboard=tensorboard,
             display=display,
         )
     except OSError as error:
-        if tensorboard is not None:
-            tensorboard.close()
         if _is_disk_full(error):
             raise
         what = f"{folder / 'journal.jsonl'}: cannot be written ({error.strerror})"

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from commands.companion_process import CompanionProcess
 from commands.deaths import Death, newest_checkpoint_step
 from commands.forwarded_signals import ForwardedSignals
 from commands.patience import Patience
@@ -27,21 +28,30 @@ Command = Callable[[Sequence[str]], list[str]]
 
 
 def run(options: argparse.Namespace) -> int:
-    return watch(options, load_settings(options.config).watchdog)
+    settings, companion = load_settings(options.config).watchdog, CompanionProcess(options.config)
+    try:
+        return watch(options, settings, on_training=companion.start if options.companion == "on" else lambda _run: None)
+    finally:
+        companion.finish()
 
 
 def training_command(arguments: Sequence[str]) -> list[str]:
     return [sys.executable, str(PROGRAM), *arguments, "--watchdog=off"]
 
 
-def watch(options: argparse.Namespace, settings: WatchdogSettings, command: Command = training_command) -> int:
+def watch(
+    options: argparse.Namespace,
+    settings: WatchdogSettings,
+    command: Command = training_command,
+    on_training: Callable[[Path], None] = lambda _run: None,
+) -> int:
     """Start the training, again and again if need be; returns the exit code of the last one, or 3 on giving up."""
     patience = Patience(least_seconds=settings.least_patience_seconds, start_seconds=settings.start_patience_seconds)
     began, arguments = time.monotonic(), list(options.arguments)
     folder, highest_step, restarts = None, 0, 0
     with ForwardedSignals() as signals:
         while True:
-            session = WatchedProcess(command(arguments), patience, signals).attend()
+            session = WatchedProcess(command(arguments), patience, signals, on_training).attend()
             folder = session.folder = session.folder or folder  # a restart may die before it comes there
             death, step = Death(session), session.last_step or 0
             if was_meant(session):

@@ -8,7 +8,7 @@ import os
 import select
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,7 +36,15 @@ class Session:
 class WatchedProcess:
     """A child in a session of its own, so that no terminal stops it and all that it started can be ended with it."""
 
-    def __init__(self, command: Sequence[str], patience: Patience, signals: ForwardedSignals) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        patience: Patience,
+        signals: ForwardedSignals,
+        on_training: Callable[[Path], None] = lambda _run: None,
+    ) -> None:
+        """`on_training` is told the run's folder once training begins."""
+        self._on_training = on_training
         self._session, self._patience, self._clock = Session(), patience, AwakeClock(2 * TICK_SECONDS)
         self._patience.begin("start", self._clock.now())
         self._pipe, theirs = os.pipe()
@@ -89,6 +97,8 @@ class WatchedProcess:
         match kind, what:
             case "folder", str():
                 session.folder = Path(what)
+            case "training", None if session.folder is not None:
+                self._on_training(session.folder)
             case "step", int():
                 session.last_step = max(what, session.last_step or 0)
                 self._patience.done(now)

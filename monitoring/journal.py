@@ -95,10 +95,11 @@ class Journal:
 def read(path: Path) -> list[dict[str, Any]]:
     """Return the records of a journal; a torn last line, which a run may just be writing, is left out."""
     whole, _, _ = path.read_bytes().rpartition(b"\n")
-    return [_parse(line, f"{path}:{number}") for number, line in enumerate(whole.split(b"\n"), 1)] if whole else []
+    return [parse_line(line, f"{path}:{number}") for number, line in enumerate(whole.split(b"\n"), 1)] if whole else []
 
 
-def _parse(line: bytes, where: str) -> dict[str, Any]:
+def parse_line(line: bytes, where: str) -> dict[str, Any]:
+    """One record; `where` is for the message."""
     try:
         record = json.loads(line)
     except ValueError as error:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import functools
-import os
+import io
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from monitoring.atomic_file import write_atomically
+from monitoring.spoken import Spoken
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,52 +28,29 @@ FONT = "DejaVu Sans"
 """It comes with matplotlib and has Latin, Cyrillic, Greek and IPA."""
 
 
-@dataclass(frozen=True)
-class Sample:
-    """One sentence as the model spoke it, to look at and listen to."""
-
-    id: str
-    sentence: str
-    symbols: Sequence[str]  # one per token of the attention
-    attention: np.ndarray  # free-running, [decoder steps, tokens]
-    free_mel: np.ndarray  # [n_mel, frames], natural log
-    recorded_mel: np.ndarray | None  # None: nobody ever recorded this sentence
-    audio: np.ndarray  # [samples], -1..1
-    sampling_rate: int  # Hz
-    hop_length: int  # samples a frame
-
-    @functools.cached_property
-    def picture(self) -> np.ndarray:
-        """Its evaluation picture, uint8 [height, width, 3]; drawn once, since drawing takes longer than speaking."""
-        return pixels(evaluation_picture(self))
-
-    @property
-    def seconds_per_frame(self) -> float:
-        return self.hop_length / self.sampling_rate
-
-
-def evaluation_picture(sample: Sample) -> Figure:
-    """Draw one sample: its free-running alignment above, what was spoken and what was recorded below."""
-    mels = _named_mels(sample.free_mel, sample.recorded_mel)
-    figure, panels = _panels(sample.sentence, [_alignment_inches(sample.symbols)] + [MEL_INCHES] * len(mels))
-    _draw_attention(panels[0], sample.attention, sample.symbols)
-    _draw_mels(panels[1:], mels, sample.seconds_per_frame)
+def evaluation_picture(spoken: Spoken, seconds_per_frame: float) -> Figure:
+    """Draw one sentence: its free-running alignment above, what was spoken and what was recorded below."""
+    mels = _named_mels(spoken.free_mel, spoken.recorded_mel)
+    figure, panels = _panels(spoken.sentence, [_alignment_inches(spoken.symbols)] + [MEL_INCHES] * len(mels))
+    _draw_attention(panels[0], spoken.free_attention, spoken.symbols)
+    _draw_mels(panels[1:], mels, seconds_per_frame)
     return figure
 
 
 def save_png(picture: np.ndarray, path: Path) -> None:
-    """Write uint8 [height, width, 3]; a reader sees the old file or the whole new one, whatever happens."""
+    """Write uint8 [height, width, 3]."""
     from matplotlib.image import imsave
 
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        with temporary.open("wb") as file:
-            imsave(file, picture, format="png")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    content = io.BytesIO()
+    imsave(content, picture, format="png")
+    write_atomically(path, content.getvalue())
+
+
+def read_png(path: Path) -> np.ndarray:
+    """uint8 [height, width, 3]"""
+    from matplotlib.image import imread
+
+    return np.round(imread(path)[..., :3] * 255).astype(np.uint8)
 
 
 def pixels(figure: Figure) -> np.ndarray:

@@ -1,19 +1,18 @@
-"""What remains of a run in its folder: journal, samples, TensorBoard files, summary.json."""
+"""What a training leaves in its run's folder: journal, what was spoken, summary.json; all that is shown comes of it."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from shutil import disk_usage
 from typing import Any, Protocol
 
 import numpy as np
 
+from monitoring.atomic_file import write_atomically
 from monitoring.journal import Journal
-from monitoring.plots import Sample, save_png
 from monitoring.progress import ProgressDisplay
 from monitoring.signals import (
     DecodeReport,
@@ -21,13 +20,17 @@ from monitoring.signals import (
     SignalHistory,
     Signals,
     StepReport,
+    UtteranceSignals,
     evaluation_signals,
     outlier_utterances,
     step_signals,
+    utterance_signals,
 )
-from monitoring.tensorboard import TensorBoardLog
+from monitoring.spoken import Spoken, write_spoken
 
 SCHEMA_VERSION = 1
+SAMPLES, WORST, RECORDED = "samples", "samples/worst", "samples/recorded"
+MOST_WORST = 3  # utterances of an evaluation, to look for what they have in common
 STEPS_PER_RECORD = 20  # step signals are journalled in blocks: a block is one write and one fsync
 
 
@@ -64,15 +67,11 @@ class FullEvaluation(EvaluationReport, Protocol):
 
 
 @dataclass(frozen=True)
-class Voicing:
-    """How mels become sound and ids become symbols."""
+class Naming:
+    """How ids become symbols and names of files."""
 
     symbols: Sequence[str]
-    vocode: Callable[[np.ndarray], np.ndarray]  # natural-log mel [n_mel, T] → samples in -1..1
-    write_wave: Callable[[Path, np.ndarray], None]
     safe_name: Callable[[str], str]
-    sampling_rate: int
-    hop_length: int
 
 
 class RollbackReport(Protocol):
@@ -124,15 +123,13 @@ class RunRecord:
     def __init__(
         self,
         folder: Path,
-        voicing: Voicing,
+        naming: Naming,
         *,
         model: str,
         n_samples: int,
-        tensorboard: TensorBoardLog | None,
         display: ProgressDisplay,
     ) -> None:
-        self.folder, self._voicing, self._n_samples = folder, voicing, n_samples
-        self._tensorboard, self._display = tensorboard, display
+        self.folder, self._naming, self._n_samples, self._display = folder, naming, n_samples, display
         self.journal = Journal(folder / "journal.jsonl")
         self.history = SignalHistory()
         self.listener: Listener | None = None
@@ -169,8 +166,6 @@ class RunRecord:
             self._outliers[str(report.step)] = outliers
         if len(self._pending) >= STEPS_PER_RECORD:
             self.write_steps()
-        if self._tensorboard is not None:
-            self._tensorboard.step(report)
         self._summary |= {"step": report.step, "epoch": report.epoch}
         self._display.step(report)
         if self.listener is not None:
@@ -181,15 +176,21 @@ class RunRecord:
         self.write_steps()
 
     def on_evaluation(self, report: FullEvaluation) -> float | None:
-        signals = evaluation_signals(report)
+        utterances = [utterance_signals(decode) for decode in report.decodes]
+        signals = evaluation_signals(report, utterances)
         self.write_steps()
         self.history.record(report.step, signals)
-        self.journal.write("evaluation", report.step, signals=signals, training_seconds=report.training_seconds)
-        samples = self._samples(report)
-        paths = [path for sample in samples for path in self._write_sample(report.step, sample)]
-        if self._tensorboard is not None:
-            self._tensorboard.evaluation(report, signals, samples)
-        self._summary["samples"] = [str(path.relative_to(self.folder)) for path in paths]
+        self.journal.write(
+            "evaluation",
+            report.step,
+            signals=signals,
+            training_seconds=report.training_seconds,
+            utterances=[
+                {"id": decode.id, "text": decode.text, **asdict(utterance), "score": utterance.score}
+                for decode, utterance in zip(report.decodes, utterances, strict=True)
+            ],
+            **self._leave_spoken(report, utterances),
+        )
         self.write_summary()
         self._display.evaluation(report.step, signals)
         if self.listener is not None:
@@ -289,18 +290,12 @@ class RunRecord:
     def close(self) -> None:
         self._display.close()
         self.journal.close()
-        if self._tensorboard is not None:
-            self._tensorboard.close()
 
     def write_summary(self) -> None:
         self._summary["signals"] = self.history.latest()
         self._summary["seconds"] = round(self._display.seconds(), 3)
-        temporary = self.folder / ".summary.json.tmp"
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump(self._summary, file, ensure_ascii=False, indent=1, allow_nan=False)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, self.folder / "summary.json")
+        content = json.dumps(self._summary, ensure_ascii=False, indent=1, allow_nan=False)
+        write_atomically(self.folder / "summary.json", content.encode("utf-8", "backslashreplace"))
 
     def state_dict(self) -> dict[str, Any]:
         state = {"history": self.history.state_dict(), "seconds": self._display.seconds()}
@@ -312,37 +307,55 @@ class RunRecord:
             self.listener.load_state_dict(state["listener"])
         self._display.resume(state["seconds"])
 
-    def _samples(self, report: FullEvaluation) -> list[Sample]:
+    def _leave_spoken(self, report: FullEvaluation, utterances: Sequence[UtteranceSignals]) -> dict[str, Any]:
+        """Write what is to be drawn and heard of this evaluation; returns what the journal says of it."""
+        samples = self._samples(report) + self._worst(report, utterances)
+        for spoken in samples:
+            if not spoken.is_finite:
+                self.journal.write("sample_skipped", report.step, utterance=spoken.id, reason="its mel is not finite")
+        samples = [spoken for spoken in samples if spoken.is_finite]
+        if not samples:
+            return {}
+        path = self.folder / SAMPLES / f"step-{report.step:08d}.npz"
+        write_spoken(path, samples)
+        regular = [spoken.file for spoken in samples if not spoken.file.startswith(WORST)]
+        self._summary["samples"] = [f"{file}.{kind}" for file in regular for kind in ("wav", "png")]
+        names = ("id", "sentence", "file", "recorded")
+        told = [{name: getattr(spoken, name) for name in names} for spoken in samples]
+        return {"spoken": str(path.relative_to(self.folder)), "samples": told}
+
+    def _samples(self, report: FullEvaluation) -> list[Spoken]:
         """The same few held-out utterances every time, and all of the person's own sentences."""
         chosen = sorted(report.decodes, key=lambda decode: decode.id)[: self._n_samples]
-        samples = [self._sample(decode, decode.recorded_mel) for decode in chosen]
-        samples += [self._sample(sentence, None) for sentence in report.sentences]
-        for sample in samples:
-            if not np.isfinite(sample.audio).all():
-                self.journal.write("sample_skipped", report.step, utterance=sample.id, reason="its sound is not finite")
-        return [sample for sample in samples if np.isfinite(sample.audio).all()]
+        place = f"{SAMPLES}/step-{report.step:08d}-"
+        return [self._of_decode(decode, place) for decode in chosen] + [
+            self._of_sentence(sentence, place) for sentence in report.sentences
+        ]
 
-    def _sample(self, spoken: SpokenSentence, recorded_mel: np.ndarray | None) -> Sample:
-        voicing = self._voicing
-        return Sample(
-            id=spoken.id,
-            sentence=spoken.text,
-            symbols=[voicing.symbols[i] for i in spoken.symbol_ids],
-            attention=spoken.free_attention,
-            free_mel=spoken.free_mel,
-            recorded_mel=recorded_mel,
-            audio=voicing.vocode(spoken.free_mel),
-            sampling_rate=voicing.sampling_rate,
-            hop_length=voicing.hop_length,
+    def _worst(self, report: FullEvaluation, utterances: Sequence[UtteranceSignals]) -> list[Spoken]:
+        """Those of the lowest score, unless nothing is to be heard at all."""
+        scored = zip(report.decodes, (utterance.score for utterance in utterances), strict=True)
+        known = sorted(((score, decode.id, decode) for decode, score in scored if score is not None))
+        return [self._of_decode(decode, f"{WORST}/") for *_, decode in known[: MOST_WORST if self._n_samples else 0]]
+
+    def _of_decode(self, decode: SpokenDecode, place: str) -> Spoken:
+        return replace(
+            self._of_sentence(decode, place),
+            recorded=f"{RECORDED}/{self._naming.safe_name(decode.id)}",
+            forced_mel=decode.forced_mel,
+            recorded_mel=decode.recorded_mel,
         )
 
-    def _write_sample(self, step: int, sample: Sample) -> tuple[Path, Path]:
-        stem = self.folder / "samples" / f"step-{step:08d}-{self._voicing.safe_name(sample.id)}"
-        stem.parent.mkdir(exist_ok=True)
-        wave, picture = stem.with_name(stem.name + ".wav"), stem.with_name(stem.name + ".png")
-        self._voicing.write_wave(wave, sample.audio)
-        save_png(sample.picture, picture)
-        return wave, picture
+    def _of_sentence(self, sentence: SpokenSentence, place: str) -> Spoken:
+        return Spoken(
+            id=sentence.id,
+            sentence=sentence.text,
+            symbols=tuple(self._naming.symbols[i] for i in sentence.symbol_ids),
+            file=place + self._naming.safe_name(sentence.id),
+            recorded=None,
+            free_attention=sentence.free_attention,
+            free_mel=sentence.free_mel,
+        )
 
 
 def _columns(steps: Sequence[tuple[int, Signals]]) -> dict[str, Any]:

@@ -107,6 +107,10 @@ class DecodeReport(Protocol):
         """[n_mel, frames], natural log"""
 
     @property
+    def forced_mel(self) -> np.ndarray:
+        """[n_mel, frames], natural log"""
+
+    @property
     def free_mel(self) -> np.ndarray:
         """[n_mel, frames spoken], natural log"""
 
@@ -165,17 +169,52 @@ def outlier_utterances(report: StepReport) -> dict[str, float | None]:
     }
 
 
-def evaluation_signals(report: EvaluationReport) -> Signals:
-    """Signals of one evaluation: means over the utterances for which they can be said, None where there is none."""
+@dataclass(frozen=True)
+class UtteranceSignals:
+    """How one held-out utterance was spoken freely, and what its teacher-forced gate did."""
+
+    free_diagonality: float | None
+    mel_distance: float | None
+    length_ratio: float | None
+    gate: str | None  # the signal it counts for
+    stopped: bool
+
+    @property
+    def score(self) -> float | None:
+        """The composite_tts_score of this utterance alone."""
+        return composite_tts_score(
+            diagonality=self.free_diagonality,
+            gate_accuracy=None if self.gate is None else float(self.gate == "gate_accuracy"),
+            stop_rate=float(self.stopped),
+            mel_distance=self.mel_distance,
+        )
+
+
+def utterance_signals(decode: DecodeReport) -> UtteranceSignals:
+    return UtteranceSignals(
+        free_diagonality=free_diagonality(decode),
+        mel_distance=mel_distance(decode.free_mel, decode.recorded_mel),
+        length_ratio=_length_ratio(decode),
+        gate=gate_verdict(decode),
+        stopped=decode.stopped,
+    )
+
+
+def evaluation_signals(report: EvaluationReport, utterances: Sequence[UtteranceSignals] | None = None) -> Signals:
+    """Signals of one evaluation: means over the utterances for which they can be said, None where there is none.
+
+    `utterances` are those of its decodes, where someone has measured them already.
+    """
     decodes = report.decodes
+    utterances = list(map(utterance_signals, decodes)) if utterances is None else utterances
     signals: Signals = {
         **_alignment_signals([measure_alignment(decode.forced_attention) for decode in decodes]),
-        "free_diagonality": _mean(map(free_diagonality, decodes)),
-        **_gate_signals(decodes),
+        "free_diagonality": _mean(utterance.free_diagonality for utterance in utterances),
+        **_gate_signals([utterance.gate for utterance in utterances]),
         "calibrated_gate_threshold": calibrated_gate_threshold(decodes),
-        "stop_rate": _mean(float(decode.stopped) for decode in decodes),
-        "length_ratio": _mean(_length_ratio(decode) for decode in decodes),
-        "mel_distance": _mean(mel_distance(decode.free_mel, decode.recorded_mel) for decode in decodes),
+        "stop_rate": _mean(float(utterance.stopped) for utterance in utterances),
+        "length_ratio": _mean(utterance.length_ratio for utterance in utterances),
+        "mel_distance": _mean(utterance.mel_distance for utterance in utterances),
         **{name: _finite(loss) for name, loss in report.losses.items()},
     }
     signals["composite_tts_score"] = composite_tts_score(
@@ -206,8 +245,8 @@ def _alignment_signals(alignments: Sequence[Alignment]) -> Signals:
     }
 
 
-def _gate_signals(decodes: Sequence[DecodeReport]) -> Signals:
-    verdicts = [verdict for verdict in map(gate_verdict, decodes) if verdict is not None]
+def _gate_signals(gates: Sequence[str | None]) -> Signals:
+    verdicts = [verdict for verdict in gates if verdict is not None]
     counts = Counter(verdicts)
     return {
         name: counts[name] / len(verdicts) if verdicts else None

@@ -2,21 +2,164 @@
 
 from __future__ import annotations
 
-import errno
-import threading
+import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from monitoring.plots import Sample
-from monitoring.signals import EvaluationReport, Signals, StepReport, step_signals
+from monitoring.curves import curves_picture
+from monitoring.decisions_in_words import in_words
+from monitoring.plots import pixels, read_png
+from monitoring.story import Record, RunStory
+from monitoring.wave_files import read_wave
 
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
-_OWN_CHARTS = ("gradient_norm", "learning_rate")
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+DECISIONS = ("phase", "diagnosis", "intervention", "follow_up")
+SCORE = "score/composite_tts_score"
+GROUPS = {
+    "loss": ("total_loss", "mel_loss", "gate_loss", "guide_loss"),
+    "attention": ("diagonality", "free_diagonality", "focus", "path_ratio", "coverage"),
+    "gate": ("gate_accuracy", "gate_premature", "gate_overrun", "calibrated_gate_threshold", "stop_rate"),
+    "gradients": ("gradient_norm", "update_ratio", "nonfinite_steps"),
+    "supervisor": ("learning_rate",),
+    "score": ("composite_tts_score", "mel_distance", "length_ratio"),
+    "data": ("outlier_utterances", "data_wait_share", "frames_per_second"),
+    "memory": ("memory_bytes", "out_of_memory_steps", "disk_free_bytes", "checkpoint_bytes"),
+}
+"""As a person would look for them."""
+CHARTS = {name: f"{group}/{name}" for group, names in GROUPS.items() for name in names}
+
+
+class TensorBoardLog:
+    """Writes scalars, pictures, sound and decisions of a run into event files; what is None is not written."""
+
+    def __init__(self, run: Path) -> None:
+        self._run, self._folder = run, run / "tensorboard"
+        self._writer: SummaryWriter | None = None
+        self._purge_step: int | None = None  # what was logged from this step on is to be hidden
+        self._left: list[Callable[[], None]] = []
+
+    def take(self, record: Record, story: RunStory) -> None:
+        known = {
+            "started": self._start,
+            "resumed": self._start,
+            "rolled_back": self._go_back,
+            "steps": self._steps,
+            "evaluation": lambda told: self._evaluation(told, story),
+            **dict.fromkeys(DECISIONS, self._decision),
+        }
+        if take := known.get(record["kind"]):
+            take(record)
+
+    def settle(self) -> None:
+        try:
+            for write in self._left:
+                write()
+            if self._writer is not None:
+                self._writer.flush()
+        except OSError:
+            self._writer = None  # its thread has died of it; what is written twice is shown once
+            raise
+        self._left.clear()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The files themselves say what is there."""
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    @property
+    def _open_writer(self) -> SummaryWriter:
+        if self._writer is None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            _wait_for_a_later_second(self._folder)
+            self._writer = SummaryWriter(str(self._folder), purge_step=self._purge_step)
+            self._purge_step = None
+        return self._writer
+
+    def _start(self, record: Record) -> None:
+        """Of a run that goes on, what it logged beyond its checkpoint is hidden, and all of one that had none."""
+        self._hide_from(record["step"] + 1)
+        self._left.append(lambda: _write_hparams(self._open_writer, record["hparams"]))
+
+    def _go_back(self, record: Record) -> None:
+        if record["to"] is not None:
+            self._hide_from(record["to"] + 1)
+
+    def _hide_from(self, step: int) -> None:
+        def hide() -> None:
+            self.close()
+            self._purge_step = step
+
+        self._left.append(hide)
+
+    def _steps(self, record: Record) -> None:
+        for i, step in enumerate(record["steps"]):
+            self._scalars(step, {name: column[i] for name, column in record["signals"].items()})
+
+    def _scalars(self, step: int, signals: Mapping[str, float | None]) -> None:
+        def write() -> None:
+            for name, value in signals.items():
+                if value is not None:
+                    self._open_writer.add_scalar(chart(name), value, step)
+
+        self._left.append(write)
+
+    def _evaluation(self, record: Record, story: RunStory) -> None:
+        step, curves = record["step"], pixels(curves_picture(story))
+        self._scalars(step, record["signals"])
+        self._left.append(lambda: self._open_writer.add_image("curves", curves, step, dataformats="HWC"))
+        for sample in record.get("samples", ()):
+            self._left.append(functools.partial(self._sample, file=sample["file"], step=step))
+
+    def _sample(self, *, file: str, step: int) -> None:
+        """By its name without the step, so that one can slide through the steps."""
+        stem = self._run / file
+        tag = stem.name.removeprefix(f"step-{step:08d}-") if stem.parent.name == "samples" else f"worst/{stem.name}"
+        if (picture := stem.with_name(f"{stem.name}.png")).exists():
+            self._open_writer.add_image(f"{tag}/attention_and_mel", read_png(picture), step, dataformats="HWC")
+        for kind, suffix in (("free_running", ".wav"), ("teacher_forced", ".forced.wav")):
+            if (path := stem.with_name(stem.name + suffix)).exists():
+                wave, rate = read_wave(path)
+                if wave.size > 1:
+                    self._open_writer.add_audio(f"{tag}/{kind}", np.clip(wave, -1.0, 1.0), step, sample_rate=rate)
+
+    def _decision(self, record: Record) -> None:
+        kind, step = record["kind"], record["step"]
+        if kind != "phase" and "ailment" not in record:
+            return  # a knob on its way
+        text = in_words(kind, record)
+        self._left.append(lambda: self._open_writer.add_text(f"supervisor/{kind}", _as_markdown(text), step))
+
+
+def chart(signal: str) -> str:
+    """Where TensorBoard shows a signal: held-out losses stand beside those of training."""
+    return f"loss/{signal}" if signal.startswith("val_") else CHARTS.get(signal, f"more/{signal}")
+
+
+def _write_hparams(writer: SummaryWriter, hparams: Mapping[str, Any]) -> None:
+    """Into the run itself; the writer's own method would make a run of its own for them."""
+    from torch.utils.tensorboard.summary import hparams as summaries
+
+    plain = {name: value if isinstance(value, int | float | str) else str(value) for name, value in hparams.items()}
+    file_writer: Any = writer.file_writer
+    for summary in summaries(plain, {SCORE: 0.0}):
+        file_writer.add_summary(summary)
+
+
+def _as_markdown(text: str) -> str:
+    return "".join(f"\\{character}" if character in "\\`*_[]<>#|~" else character for character in text)
 
 
 def _wait_for_a_later_second(folder: Path) -> None:
@@ -24,68 +167,3 @@ def _wait_for_a_later_second(folder: Path) -> None:
     seconds = [int(path.name.split(".")[3]) for path in folder.glob("events.out.tfevents.*")]
     while int(time.time()) in seconds:
         time.sleep(0.02)
-
-
-class TensorBoardLog:
-    """Writes scalars, pictures and sound of one run into a folder of event files; what is None is not written."""
-
-    def __init__(self, folder: Path, resumed_step: int | None = None) -> None:
-        """Open the folder; a resumed run hides what an earlier one logged beyond the step it resumed from."""
-        from torch.utils.tensorboard import SummaryWriter
-
-        purge_step = None if resumed_step is None else resumed_step + 1
-        _wait_for_a_later_second(folder)
-        self._excepthook_before = threading.excepthook
-        threading.excepthook = self._without_full_disk
-        self._writer = SummaryWriter(str(folder), purge_step=purge_step)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Write out what is buffered, as far as the disk has room, and close the event file."""
-        try:
-            self._writer.close()
-        except OSError as error:
-            if error.errno not in NO_SPACE:
-                raise
-        finally:
-            threading.excepthook = self._excepthook_before
-
-    def _without_full_disk(self, arguments: threading.ExceptHookArgs) -> None:
-        """The writer's thread dies of a full disk with a traceback; the next call raises the same error to our face."""
-        if not (isinstance(arguments.exc_value, OSError) and arguments.exc_value.errno in NO_SPACE):
-            self._excepthook_before(arguments)
-
-    def step(self, report: StepReport) -> None:
-        """Log the signals of one training step."""
-        self._scalars(report.step, step_signals(report))
-
-    def evaluation(self, report: EvaluationReport, signals: Signals, samples: Sequence[Sample]) -> None:
-        """Log the signals of one evaluation and what its samples look and sound like, and flush."""
-        self._scalars(report.step, signals)
-        for number, sample in enumerate(samples):
-            self._sample(report.step, f"sample_{number:02d}", sample)
-        self._writer.flush()
-
-    def _scalars(self, step: int, signals: Signals) -> None:
-        for name, value in signals.items():
-            if value is not None:
-                self._writer.add_scalar(_chart(name), value, step)
-
-    def _sample(self, step: int, tag: str, sample: Sample) -> None:
-        self._writer.add_image(f"{tag}/alignment_and_mel", sample.picture, step, dataformats="HWC")
-        if sample.audio.size > 1 and np.isfinite(sample.audio).all():
-            wave = np.clip(sample.audio, -1.0, 1.0)
-            self._writer.add_audio(f"{tag}/audio", wave, step, sample_rate=sample.sampling_rate)
-
-
-def _chart(signal: str) -> str:
-    if signal.endswith("_loss"):
-        return f"losses/{signal}"
-    return signal if signal in _OWN_CHARTS else f"signals/{signal}"

@@ -82,6 +82,7 @@ def _decode_report(i: int, batch: Batch, output: Output, decoded: Decoded, text:
         gate_threshold=hparams.gate_threshold,
         n_frames_per_step=hparams.n_frames_per_step,
         recorded_mel=batch.mels[i, :, :n_frames].float().cpu().numpy(),
+        forced_mel=output.mels_postnet[i, :, :n_frames].float().cpu().numpy(),
         free_mel=decoded.mels[i, :, : int(decoded.mel_lengths[i])].float().cpu().numpy(),
         stopped=bool(decoded.stopped[i]),
     )

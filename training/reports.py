@@ -45,6 +45,7 @@ class DecodeReport:
     gate_threshold: float
     n_frames_per_step: int
     recorded_mel: np.ndarray  # [n_mel, T]
+    forced_mel: np.ndarray  # [n_mel, T]
     free_mel: np.ndarray  # [n_mel, T']
     stopped: bool
 

@@ -19,11 +19,12 @@ import pytest
 import soundfile
 
 import train_enhanced
+from commands import companion
 from monitoring.journal import read as read_journal
 from training.checkpoint import list_checkpoints
 
 PROGRAM = Path(train_enhanced.__file__)
-UNWATCHED = ("--watchdog", "off")
+UNWATCHED = ("--watchdog", "off", "--companion", "off")
 RATE = 16_000
 TINY: dict[str, Any] = {
     "text_frontend": "graphemes",
@@ -93,6 +94,11 @@ class Program:
         outcome = self.train(data, *arguments, run=run, **changes)
         assert outcome.code == 0, outcome.err
         return self.output / run
+
+    def shown(self, run: Path) -> Path:
+        """The same folder after its companion has shown everything."""
+        assert companion.main([str(run)]) == 0
+        return run
 
     def start(self, data: Path, *arguments: object, run: str = "run", **changes: Any) -> subprocess.Popen[str]:
         """A training in a process of its own."""

@@ -43,6 +43,7 @@ def n_sessions(run: Path) -> int:
 
 def start_watched(program: Program, data: Path, *arguments: object) -> subprocess.Popen[str]:
     fixed = ["--output", str(program.output), "--data", str(data), "--run_name", "run", *tiny(**FREQUENT)]
+    fixed += ["--companion", "off"]
     return start([*fixed, *map(str, arguments)])
 
 

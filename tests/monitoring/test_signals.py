@@ -63,6 +63,7 @@ class Decode:
     gate_threshold: float = 0.5
     n_frames_per_step: int = R
     recorded_mel: np.ndarray = field(default_factory=lambda: np.zeros((CHANNELS, FRAMES)))
+    forced_mel: np.ndarray = field(default_factory=lambda: np.zeros((CHANNELS, FRAMES)))
     free_mel: np.ndarray = field(default_factory=lambda: np.zeros((CHANNELS, FRAMES)))
     stopped: bool = True
 

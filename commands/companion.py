@@ -1,0 +1,121 @@
+"""The process beside a training that shows it: it reads the journal and keeps nobody waiting.
+
+`python -m commands.companion logs/<run>` shows what was not shown yet; with `--follow` it goes on until its standard
+input ends, which it does when whoever started it is gone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock
+
+from commands.voicing import vocode
+from corpus.audio import write_wave
+from hparams import HParams, UserError, build_hparams
+from monitoring.follow import Following, Onlooker
+from monitoring.samples import SampleFiles, Voicing
+from monitoring.tensorboard import TensorBoardLog
+from smart_tuner.settings import Settings, load_settings
+
+SENDING_SECONDS = 20.0
+"""How long after the end of a run a server may stay out of reach; what is left then is sent when the run goes on."""
+LOCAL = ("samples", "tensorboard", "report")
+NICENESS = 10
+LOG = logging.getLogger("companion")
+
+
+class Companion:
+    """All who look at one run; pictures and sound come first, since others show them."""
+
+    def __init__(self, run: Path, settings: Settings, say: Callable[[str], None]) -> None:
+        samples = Following("samples", run, lambda: SampleFiles(run, voicing_of(run)), say=say)
+        makers = onlookers(run, settings)
+        others = [Following(name, run, make, behind=samples, say=say) for name, make in makers.items()]
+        self._all = [samples, *others]
+
+    def start(self) -> None:
+        for following in self._all:
+            following.start()
+
+    def finish(self) -> list[str]:
+        """Show the rest; returns the names of those who could not."""
+        for following in self._all:
+            following.end.set()
+        for following in sorted(self._all, key=lambda following: following.name not in LOCAL):
+            following.join(None if following.name in LOCAL else SENDING_SECONDS)
+            following.give_up.set()
+        return [following.name for following in self._all if following.is_alive() or following.is_behind]
+
+
+def onlookers(run: Path, settings: Settings) -> dict[str, Callable[[], Onlooker]]:
+    """Those that the settings want, by name."""
+    wanted: dict[str, Callable[[], Onlooker]] = {}
+    if settings.tensorboard:
+        wanted["tensorboard"] = lambda: TensorBoardLog(run)
+    return wanted
+
+
+def voicing_of(run: Path) -> Voicing:
+    """By the recipe of the run, which is there before anything was spoken."""
+
+    @functools.cache
+    def hparams() -> HParams:
+        return build_hparams(json.loads((run / "hparams.json").read_text(encoding="utf-8")))
+
+    def write(path: Path, wave: np.ndarray) -> None:
+        write_wave(path, wave, hparams().sampling_rate)
+
+    return Voicing(
+        vocode=lambda mel: vocode(mel, hparams()),
+        write_wave=write,
+        seconds_per_frame=lambda: hparams().hop_length / hparams().sampling_rate,
+    )
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m commands.companion", description=__doc__)
+    parser.add_argument("run", type=Path, help="the folder of a run, like logs/<run>")
+    parser.add_argument("--config", type=Path, help="settings file")
+    parser.add_argument("--follow", action="store_true", help="until standard input ends")
+    options = parser.parse_args(arguments)
+    try:
+        settings = load_settings(options.config) if options.config else Settings()
+        if not (options.run / "journal.jsonl").is_file():
+            raise UserError(f"{options.run}: there is no run; expected a folder like logs/<run>")
+    except UserError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    return accompany(options.run.resolve(), settings, follow=options.follow)
+
+
+def accompany(run: Path, settings: Settings, *, follow: bool) -> int:
+    """The only one for this run; one that is still sending the rest of an earlier session goes first."""
+    (run / "companion").mkdir(exist_ok=True)
+    with FileLock(run / "companion" / ".lock"):
+        companion = Companion(run, settings, LOG.warning)
+        companion.start()
+        if follow:
+            sys.stdin.buffer.read()
+        return 1 if companion.finish() else 0
+
+
+def _log_exception(arguments: threading.ExceptHookArgs) -> None:
+    name = arguments.thread.name if arguments.thread else "a thread"
+    LOG.error("%s broke", name, exc_info=arguments.exc_value)
+
+
+if __name__ == "__main__":
+    os.nice(NICENESS)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    threading.excepthook = _log_exception
+    sys.exit(main(sys.argv[1:]))

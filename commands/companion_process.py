@@ -1,0 +1,49 @@
+"""Starting and ending the companion of a training: from the process that outlives it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PATIENCE_SECONDS = 120.0
+"""For the last pictures and messages; whatever takes longer goes on by itself."""
+_QUIET = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+
+
+class CompanionProcess:
+    """Not started yet, running, or ended; one that dies takes nothing with it."""
+
+    def __init__(self, config: Path) -> None:
+        self._config = config
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self, run: Path) -> None:
+        """Once; in a session of its own, so that Ctrl-C is not for it."""
+        if self._process is not None:
+            return
+        command = [sys.executable, "-m", "commands.companion", str(run.resolve()), "--follow"]
+        (run / "companion").mkdir(exist_ok=True)
+        with (run / "companion" / "log.txt").open("ab") as log:
+            self._process = subprocess.Popen(
+                [*command, "--config", str(self._config.resolve())],
+                cwd=ROOT,
+                env=os.environ | _QUIET,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def finish(self) -> None:
+        """It shows the rest and ends."""
+        if self._process is None:
+            return
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            self._process.wait(PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            sys.stderr.write("what is left to be shown and sent goes on in the background\n")

@@ -1,0 +1,75 @@
+"""A run's curves in one picture: phases as background, interventions as numbered marks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from monitoring.plots import FONT, WIDTH_INCHES
+from monitoring.story import RunStory
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+PANEL_INCHES = 2.2
+PANELS: dict[str, tuple[tuple[str, ...], bool]] = {
+    "losses": (("total_loss", "val_total_loss"), True),
+    "held-out speech, 1 is perfect": (("composite_tts_score", "free_diagonality", "gate_accuracy", "stop_rate"), False),
+    "gradient norm": (("gradient_norm",), True),
+    "learning rate": (("learning_rate",), True),
+}
+"""Title → signals, and whether the axis is logarithmic."""
+PHASE_COLOURS = {"pre_alignment": "#f4e3d7", "alignment": "#fdf6d8", "quality": "#e2f0d9", "fine_tuning": "#dbe9f6"}
+MARK_COLOURS = {"helped": "#2e7d32", "no_effect": "#757575", "harmful": "#c62828", None: "#1565c0"}
+
+
+def curves_picture(story: RunStory) -> Figure:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH_INCHES, PANEL_INCHES * len(PANELS)), dpi=100, layout="constrained")
+    panels = figure.subplots(len(PANELS), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, (title, (names, is_logarithmic)) in zip(panels, PANELS.items(), strict=True):
+        _draw_phases(axes, story)
+        _draw_signals(axes, story, names, is_logarithmic=is_logarithmic)
+        _draw_marks(axes, story)
+        axes.set_title(title, fontsize=10, loc="left", fontfamily=FONT)
+        axes.grid(alpha=0.3)
+    _number_marks(panels[0], story)
+    panels[-1].set(xlabel="step", xlim=(0, max(1, story.step)))
+    return figure
+
+
+def _draw_signals(axes: Axes, story: RunStory, names: Sequence[str], *, is_logarithmic: bool) -> None:
+    drawn = [(name, story.series[name].all()) for name in names if name in story.series]
+    drawn = [(name, points) for name, points in drawn if points]
+    if is_logarithmic and any(value > 0 for _, points in drawn for _, value in points):
+        axes.set_yscale("log", nonpositive="mask")
+    elif not is_logarithmic:
+        axes.set_ylim(-0.02, 1.02)
+    for name, points in drawn:
+        steps, values = zip(*points, strict=True)
+        axes.plot(steps, values, label=name.replace("_", " "), linewidth=1.2, marker="." if len(points) < 40 else None)
+    if drawn:
+        axes.legend(fontsize=8, loc="best")
+
+
+def _draw_phases(axes: Axes, story: RunStory) -> None:
+    for (begin, phase), end in zip(story.phases, phase_ends(story), strict=True):
+        axes.axvspan(begin, end, color=PHASE_COLOURS.get(phase, "#eeeeee"), zorder=0, linewidth=0)
+
+
+def phase_ends(story: RunStory) -> list[int]:
+    """Where each phase ended or, if it has not, where training is."""
+    return [begin for begin, _ in story.phases[1:]] + [story.step][: len(story.phases)]
+
+
+def _draw_marks(axes: Axes, story: RunStory) -> None:
+    for act in story.acts:
+        axes.axvline(act.step, color=MARK_COLOURS[act.verdict], linewidth=1.0, linestyle="--")
+
+
+def _number_marks(axes: Axes, story: RunStory) -> None:
+    place = axes.get_xaxis_transform()
+    for act in story.acts:
+        axes.text(act.step, 1.0, str(act.number), transform=place, fontsize=8, ha="center", va="bottom")

@@ -1,0 +1,193 @@
+"""What a run's journal tells so far: the one picture that report, messages and charts are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from monitoring.journal import read
+
+MOST_POINTS = 1_000
+ENDED_WELL = "finished"
+
+Record = Mapping[str, Any]
+
+
+class Series:
+    """A signal over all steps in bounded memory: means of ever more neighbouring steps."""
+
+    def __init__(self) -> None:
+        self.points: list[tuple[int, float]] = []
+        self._stride, self._waiting = 1, list[tuple[int, float]]()
+
+    def add(self, step: int, value: float | None) -> None:
+        if value is None:
+            return
+        self._waiting.append((step, value))
+        if len(self._waiting) < self._stride:
+            return
+        self.points.append(_middle(self._waiting))
+        self._waiting = []
+        if len(self.points) > MOST_POINTS:
+            self.points = [_middle(self.points[i : i + 2]) for i in range(0, len(self.points), 2)]
+            self._stride *= 2
+
+    def forget_after(self, step: int) -> None:
+        self.points = [point for point in self.points if point[0] <= step]
+        self._waiting = [point for point in self._waiting if point[0] <= step]
+
+    def all(self) -> list[tuple[int, float]]:
+        """With the newest ones, which are not yet enough for a mean."""
+        return self.points + self._waiting[-1:]
+
+
+def _middle(points: list[tuple[int, float]]) -> tuple[int, float]:
+    return points[-1][0], sum(value for _, value in points) / len(points)
+
+
+@dataclass
+class Act:
+    """An intervention, and what became of it."""
+
+    number: int
+    record: Record
+    follow_ups: list[Record] = field(default_factory=list)
+
+    @property
+    def step(self) -> int:
+        return int(self.record["step"])
+
+    @property
+    def by(self) -> str:
+        return str(self.record.get("by", "supervisor"))
+
+    @property
+    def verdict(self) -> str | None:
+        return next((str(told["verdict"]) for told in reversed(self.follow_ups) if "verdict" in told), None)
+
+
+@dataclass
+class RunStory:
+    """Made of journal records one after the other; what was undone by a resume or a rollback is forgotten."""
+
+    name: str
+    start: Record | None = None
+    step: int = 0
+    phases: list[tuple[int, str]] = field(default_factory=list)
+    series: dict[str, Series] = field(default_factory=dict)
+    evaluations: list[Record] = field(default_factory=list)
+    diagnoses: list[Record] = field(default_factory=list)
+    acts: list[Act] = field(default_factory=list)
+    quarantined: list[str] = field(default_factory=list)
+    latest: dict[str, float | None] = field(default_factory=dict)
+    end: Record | None = None
+
+    @staticmethod
+    def of(folder: Path) -> RunStory:
+        story = RunStory(folder.name)
+        story.take_all(read(folder / "journal.jsonl"))
+        return story
+
+    def take_all(self, records: Iterable[Record]) -> None:
+        for record in records:
+            self.take(record)
+
+    def take(self, record: Record) -> None:
+        self._enter(record["step"], record.get("phase"))
+        known = {
+            "started": self._start,
+            "resumed": self._start,
+            "steps": self._steps,
+            "evaluation": self._evaluation,
+            "checkpoint": self._checkpoint,
+            "rolled_back": self._rolled_back,
+            "race": self._race,
+            "diagnosis": self.diagnoses.append,
+            "intervention": self._intervention,
+            "follow_up": self._follow_up,
+            "quarantined": lambda told: self.quarantined.extend(told["utterances"]),
+            "finished": self._finished,
+        }
+        if take := known.get(record["kind"]):
+            take(record)
+
+    @property
+    def best(self) -> Record | None:
+        """The evaluation of the highest score."""
+        scored = [told for told in self.evaluations if told["signals"].get("composite_tts_score") is not None]
+        return max(scored, key=lambda told: float(told["signals"]["composite_tts_score"]), default=None)
+
+    @property
+    def is_over(self) -> bool:
+        return self.end is not None
+
+    def _enter(self, step: int, phase: str | None) -> None:
+        if phase is not None and (not self.phases or self.phases[-1][1] != phase):
+            self.phases.append((step, phase))
+
+    def _start(self, record: Record) -> None:
+        """A run that goes on is under way again; what it had recorded beyond its checkpoint will happen anew."""
+        self.start, self.end = record, None
+        self._forget_after(record["step"])
+        self.acts = [act for act in self.acts if act.step <= record["step"] or act.by != "supervisor"]
+        self.diagnoses = [told for told in self.diagnoses if told["step"] <= record["step"] or "by" in told]
+
+    def _steps(self, record: Record) -> None:
+        for name, column in record["signals"].items():
+            series = self.series.setdefault(name, Series())
+            for step, value in zip(record["steps"], column, strict=True):
+                series.add(step, value)
+            self.latest[name] = column[-1]
+        self.step = record["step"]
+
+    def _evaluation(self, record: Record) -> None:
+        self._signals(record["step"], record["signals"])
+        self.evaluations.append(record)
+
+    def _checkpoint(self, record: Record) -> None:
+        self._signals(record["step"], record["signals"])
+
+    def _signals(self, step: int, signals: Mapping[str, float | None]) -> None:
+        for name, value in signals.items():
+            self.series.setdefault(name, Series()).add(step, value)
+            self.latest[name] = value
+        self.step = max(self.step, step)
+
+    def _rolled_back(self, record: Record) -> None:
+        if record["to"] is not None:
+            self._forget_after(record["to"])
+
+    def _race(self, record: Record) -> None:
+        """Its stretch is trained once more, by both contenders; which of them goes on is the follow-up's to say."""
+        self._forget_after(record["from_step"])
+        self._arms = record["arms"]
+
+    def _forget_after(self, step: int) -> None:
+        for series in self.series.values():
+            series.forget_after(step)
+        self.evaluations = [told for told in self.evaluations if told["step"] <= step]
+        self.phases = [change for change in self.phases if change[0] <= step] or self.phases[:1]
+        self.step = step
+
+    def _intervention(self, record: Record) -> None:
+        if "on_the_way_to" not in record:
+            self.acts.append(Act(len(self.acts) + 1, record))
+
+    def _follow_up(self, record: Record) -> None:
+        about = (record["ailment"], record["remedy"])
+        for act in reversed(self.acts):
+            if (act.record.get("ailment"), act.record.get("remedy")) == about:
+                act.follow_ups.append(record)
+                break
+        if record.get("verdict") and "from_step" in record.get("evidence", {}):
+            self._take_winner(1 if record["verdict"] == "helped" else 0)
+
+    def _take_winner(self, number: int) -> None:
+        arm = self._arms[number]
+        self._steps({"step": arm["steps"][-1], **arm})
+        self._signals(arm["steps"][-1], arm["evaluation"])
+
+    def _finished(self, record: Record) -> None:
+        self.end = record

@@ -1,0 +1,114 @@
+"""What a journal tells: series, phases, interventions and what became of them; what was undone is forgotten."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from monitoring.story import MOST_POINTS, RunStory, Series
+from tests.monitoring.journals import FOLLOW_UP, INTERVENTION, RunFolder, sick_run
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    run = RunFolder(tmp_path / "run")
+    run.start()
+    return run
+
+
+def test_a_whole_run_is_told(tmp_path: Path) -> None:
+    story = RunStory.of(sick_run(tmp_path / "run").path)
+    assert story.name == "run" and story.step == 60 and story.is_over
+    assert story.phases == [(0, "pre_alignment"), (20, "alignment")]
+    assert story.series["total_loss"].all()[-1] == (60, 10 / 60)
+    assert [told["step"] for told in story.evaluations] == [20, 60]
+    assert story.best is not None and story.best["step"] == 60
+    assert story.latest["composite_tts_score"] == 0.7
+    (act,) = story.acts
+    assert (act.number, act.step, act.by, act.verdict) == (1, 40, "supervisor", "helped")
+    assert [told["ailment"] for told in story.diagnoses] == ["loss_spike"]
+
+
+def test_a_resumed_run_forgets_what_will_happen_anew(run: RunFolder) -> None:
+    run.steps(1, 40)
+    run.evaluation(30)
+    run.journal.write("intervention", 35, **INTERVENTION)
+    run.journal.write("intervention", 36, **INTERVENTION | {"by": "watchdog"})
+    run.finish(40, "interrupted", "SIGINT")
+    run.start("resumed", 20)
+    story = RunStory.of(run.path)
+    assert not story.is_over and story.step == 20
+    assert story.series["total_loss"].all()[-1][0] == 20
+    assert story.evaluations == []
+    assert [act.by for act in story.acts] == ["watchdog"]
+
+
+def test_a_rollback_forgets_the_curves_and_keeps_what_was_done(run: RunFolder) -> None:
+    run.journal.phase = "pre_alignment"
+    run.steps(1, 40)
+    run.evaluation(40)
+    run.journal.phase = "alignment"
+    run.journal.write("intervention", 40, **INTERVENTION)
+    run.journal.phase = "pre_alignment"
+    run.journal.write("rolled_back", 20, to=20, wanted_step=20, problems=[])
+    story = RunStory.of(run.path)
+    assert (story.step, story.evaluations, len(story.acts)) == (20, [], 1)
+    assert story.phases[-1] == (1, "pre_alignment") or story.phases[-1][1] == "pre_alignment"
+    assert story.series["total_loss"].all()[-1][0] == 20
+
+
+def test_a_rollback_that_was_not_possible_changes_nothing(run: RunFolder) -> None:
+    run.steps(1, 40)
+    run.journal.write("rolled_back", 40, to=None, wanted_step=20, problems=["gone"])
+    assert RunStory.of(run.path).step == 40
+
+
+@pytest.mark.parametrize(("verdict", "loss"), [("helped", 2.0), ("no_effect", 3.0)])
+def test_of_a_race_the_winner_is_the_run(run: RunFolder, verdict: str, loss: float) -> None:
+    run.steps(1, 40)
+    run.journal.write("intervention", 30, **INTERVENTION)
+    signals: dict[str, Any] = {"total_loss": [3.0, 3.0]}
+    arms = [{"knobs": {}, "steps": [21, 22], "signals": signals, "evaluation": {"stop_rate": 0.5}}]
+    arms.append(arms[0] | {"signals": {"total_loss": [2.0, 2.0]}, "evaluation": {"stop_rate": 1.0}})
+    run.journal.write("race", 40, from_step=20, arms=arms)
+    run.journal.write("follow_up", 22, **FOLLOW_UP | {"verdict": verdict, "evidence": {"from_step": 20}})
+    story = RunStory.of(run.path)
+    assert story.step == 22
+    assert story.series["total_loss"].all()[-2:] == [(21, loss), (22, loss)]
+    assert story.latest["stop_rate"] == (1.0 if verdict == "helped" else 0.5)
+    assert story.acts[0].verdict == verdict
+
+
+def test_a_follow_up_belongs_to_the_latest_such_intervention(run: RunFolder) -> None:
+    run.journal.write("intervention", 10, **INTERVENTION)
+    run.journal.write("intervention", 20, **INTERVENTION | {"remedy": "roll_back"})
+    run.journal.write("follow_up", 30, **FOLLOW_UP)
+    assert [act.verdict for act in RunStory.of(run.path).acts] == ["helped", None]
+
+
+def test_a_knob_on_its_way_is_no_intervention_of_its_own(run: RunFolder) -> None:
+    fields = {"knob": "guide_sigma", "from": 0.4, "to": 0.3, "on_the_way_to": 0.2}
+    run.journal.write("intervention", 10, **fields)
+    assert RunStory.of(run.path).acts == []
+
+
+def test_a_series_stays_small_and_keeps_its_shape() -> None:
+    series = Series()
+    for step in range(1, 10 * MOST_POINTS + 1):
+        series.add(step, float(step))
+    points = series.all()
+    assert len(points) <= MOST_POINTS + 1
+    assert points[-1][0] == 10 * MOST_POINTS
+    assert all(abs(value - step) <= 16 for step, value in points)
+    series.forget_after(5 * MOST_POINTS)
+    assert series.all()[-1][0] <= 5 * MOST_POINTS
+
+
+def test_a_signal_without_a_value_is_a_gap() -> None:
+    series = Series()
+    series.add(1, 1.0)
+    series.add(2, None)
+    series.add(3, 3.0)
+    assert series.all() == [(1, 1.0), (3, 3.0)]
