@@ -17,6 +17,7 @@ MODES = {
     "test": "try every component for about a minute and say what is wrong",
     "validate": "evaluate a run's best checkpoint, or --resume CHECKPOINT, on --data",
     "check": "look for what is wrong with a corpus before an hour is lost",
+    "report": "make report.html of --run from its folder alone",
     "synthesize": "speak --text or --text_file with a trained voice",
 }
 FORMATS = ("auto", "ljspeech", "ruslan", "filelist", "csv", "paired")
@@ -84,7 +85,7 @@ def _add_run(run: argparse._ArgumentGroup) -> None:
 
 def _add_speech(speech: argparse._ArgumentGroup) -> None:
     add = speech.add_argument
-    add("--run", type=Path, metavar="FOLDER", help="the run whose best voice is used; default: the latest")
+    add("--run", type=Path, metavar="FOLDER", help="the run to speak with or report on; default: the latest")
     add("--text", help="what to say")
     add("--text_file", type=Path, metavar="FILE", help="what to say, a sentence a line")
     add("--out", type=Path, help="the .wav to write; a folder for --text_file")

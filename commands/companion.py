@@ -23,6 +23,7 @@ from commands.voicing import vocode
 from corpus.audio import write_wave
 from hparams import HParams, UserError, build_hparams
 from monitoring.follow import Following, Onlooker
+from monitoring.report import Report
 from monitoring.samples import SampleFiles, Voicing
 from monitoring.tensorboard import TensorBoardLog
 from smart_tuner.settings import Settings, load_settings
@@ -62,6 +63,8 @@ def onlookers(run: Path, settings: Settings) -> dict[str, Callable[[], Onlooker]
     wanted: dict[str, Callable[[], Onlooker]] = {}
     if settings.tensorboard:
         wanted["tensorboard"] = lambda: TensorBoardLog(run)
+    if settings.report.enabled:
+        wanted["report"] = lambda: Report(run, settings.report.language)
     return wanted
 
 

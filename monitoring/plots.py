@@ -37,6 +37,14 @@ def evaluation_picture(spoken: Spoken, seconds_per_frame: float) -> Figure:
     return figure
 
 
+def attention_thumbnail(attention: np.ndarray) -> np.ndarray:
+    """One pixel a cell, text upwards: uint8 [tokens, decoder steps, 3]."""
+    from matplotlib import colormaps
+
+    shades = colormaps["viridis"](np.nan_to_num(attention.T[::-1]).clip(0.0, 1.0), bytes=True)
+    return np.asarray(shades)[..., :3]
+
+
 def save_png(picture: np.ndarray, path: Path) -> None:
     """Write uint8 [height, width, 3]."""
     from matplotlib.image import imsave

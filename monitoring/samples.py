@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from monitoring.plots import evaluation_picture, pixels, save_png
+from monitoring.plots import attention_thumbnail, evaluation_picture, pixels, save_png
 from monitoring.run_record import WORST
 from monitoring.spoken import Spoken, read_spoken
 from monitoring.story import Record, RunStory
@@ -26,7 +26,7 @@ class Voicing:
 
 
 class SampleFiles:
-    """Turns what was spoken into files: x.wav, x.png and, with the recording as teacher, x.forced.wav."""
+    """Turns what was spoken into files: x.wav, x.png, x.attention.png and, with a teacher, x.forced.wav."""
 
     def __init__(self, folder: Path, voicing: Voicing) -> None:
         self._folder, self._voicing = folder, voicing
@@ -62,6 +62,8 @@ class SampleFiles:
                 self._voice(spoken.recorded_mel, recorded)
         picture = pixels(evaluation_picture(spoken, self._voicing.seconds_per_frame()))
         save_png(picture, stem.with_name(f"{stem.name}.png"))
+        if spoken.free_attention.size:
+            save_png(attention_thumbnail(spoken.free_attention), stem.with_name(f"{stem.name}.attention.png"))
 
     def _voice(self, mel: np.ndarray, path: Path) -> None:
         """A mel that no sound can be made of leaves none."""

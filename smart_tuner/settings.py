@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hparams import UserError
+from monitoring.words import Language
 
 DEFAULT_CONFIG = Path(__file__).with_name("config.yaml")
 
@@ -75,6 +76,13 @@ class WatchdogSettings(Section):
     start_patience_seconds: float = Field(7200.0, gt=0)
 
 
+class ReportSettings(Section):
+    """Whether report.html is kept up to date, and in which language."""
+
+    enabled: bool = True
+    language: Language = "en"
+
+
 class Settings(BaseModel):
     """smart_tuner/config.yaml shows all of them with these defaults."""
 
@@ -82,6 +90,7 @@ class Settings(BaseModel):
 
     hparams: dict[str, Any] = Field(default_factory=dict)
     tensorboard: bool = True
+    report: ReportSettings = ReportSettings()
     progress_every_seconds: float = Field(10.0, gt=0)
     watchdog: WatchdogSettings = WatchdogSettings()
     quality_control: QualityControl = QualityControl()

@@ -1,0 +1,18 @@
+"""--mode report: what a run's folder tells, as one page."""
+
+from __future__ import annotations
+
+import argparse
+
+from commands.console import open_console
+from commands.run_folder import latest_run
+from monitoring.report import story_of, write_report
+from monitoring.words import words_of
+from smart_tuner.settings import load_settings
+
+
+def run(options: argparse.Namespace) -> int:
+    run = options.run or latest_run(options.output)
+    path = write_report(run, story_of(run), words_of(load_settings(options.config).report.language))
+    open_console().print(str(path))
+    return 0
