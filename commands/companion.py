@@ -23,6 +23,8 @@ from commands.voicing import vocode
 from corpus.audio import write_wave
 from hparams import HParams, UserError, build_hparams
 from monitoring.follow import Following, Onlooker
+from monitoring.mlflow_run import MlflowRun
+from monitoring.mlflow_settings import MlflowSettings
 from monitoring.report import Report
 from monitoring.samples import SampleFiles, Voicing
 from monitoring.tensorboard import TensorBoardLog
@@ -65,6 +67,8 @@ def onlookers(run: Path, settings: Settings) -> dict[str, Callable[[], Onlooker]
         wanted["tensorboard"] = lambda: TensorBoardLog(run)
     if settings.report.enabled:
         wanted["report"] = lambda: Report(run, settings.report.language)
+    if settings.mlflow.enabled:
+        wanted["mlflow"] = lambda: MlflowRun(run, settings.mlflow)
     return wanted
 
 
@@ -89,10 +93,15 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m commands.companion", description=__doc__)
     parser.add_argument("run", type=Path, help="the folder of a run, like logs/<run>")
     parser.add_argument("--config", type=Path, help="settings file")
+    parser.add_argument("--mlflow_uri", help="an MLflow server")
     parser.add_argument("--follow", action="store_true", help="until standard input ends")
     options = parser.parse_args(arguments)
     try:
         settings = load_settings(options.config) if options.config else Settings()
+        if options.mlflow_uri is not None:
+            settings = settings.model_copy(
+                update={"mlflow": MlflowSettings(**dict(settings.mlflow) | {"uri": options.mlflow_uri})}
+            )
         if not (options.run / "journal.jsonl").is_file():
             raise UserError(f"{options.run}: there is no run; expected a folder like logs/<run>")
     except UserError as error:

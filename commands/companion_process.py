@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
@@ -16,8 +17,8 @@ _QUIET = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 class CompanionProcess:
     """Not started yet, running, or ended; one that dies takes nothing with it."""
 
-    def __init__(self, config: Path) -> None:
-        self._config = config
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._options = options
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, run: Path) -> None:
@@ -25,10 +26,12 @@ class CompanionProcess:
         if self._process is not None:
             return
         command = [sys.executable, "-m", "commands.companion", str(run.resolve()), "--follow"]
+        command += ["--config", str(self._options.config.resolve())]
+        command += [] if self._options.mlflow_uri is None else [f"--mlflow_uri={self._options.mlflow_uri}"]
         (run / "companion").mkdir(exist_ok=True)
         with (run / "companion" / "log.txt").open("ab") as log:
             self._process = subprocess.Popen(
-                [*command, "--config", str(self._config.resolve())],
+                command,
                 cwd=ROOT,
                 env=os.environ | _QUIET,
                 stdin=subprocess.PIPE,

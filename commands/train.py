@@ -150,7 +150,7 @@ def _train(job: Job, corpus: PreparedCorpus, *, folder: Path, signals: StopSigna
 def accompanied(options: argparse.Namespace, folder: Path, heartbeat: Heartbeat) -> Iterator[None]:
     """By a companion that shows the run; a watchdog starts it itself, since it lives longer."""
     heartbeat.training()
-    companion = CompanionProcess(options.config)
+    companion = CompanionProcess(options)
     if options.companion == "on" and not heartbeat.is_heard:
         companion.start(folder)
     try:

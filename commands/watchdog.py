@@ -28,7 +28,7 @@ Command = Callable[[Sequence[str]], list[str]]
 
 
 def run(options: argparse.Namespace) -> int:
-    settings, companion = load_settings(options.config).watchdog, CompanionProcess(options.config)
+    settings, companion = load_settings(options.config).watchdog, CompanionProcess(options)
     try:
         return watch(options, settings, on_training=companion.start if options.companion == "on" else lambda _run: None)
     finally:

@@ -101,6 +101,7 @@ class Following(threading.Thread):
                     story.take(record)
                     onlooker.take(record, story)
                 if not self._settle(onlooker):
+                    self._save(self.offset, onlooker.state_dict())
                     break
                 if records:
                     self._save(reader.offset, onlooker.state_dict())

@@ -73,6 +73,7 @@ class RunStory:
     """Made of journal records one after the other; what was undone by a resume or a rollback is forgotten."""
 
     name: str
+    born: str | None = None  # when its first record was written
     start: Record | None = None
     step: int = 0
     phases: list[tuple[int, str]] = field(default_factory=list)
@@ -95,6 +96,7 @@ class RunStory:
             self.take(record)
 
     def take(self, record: Record) -> None:
+        self.born = self.born or record["time"]
         self._enter(record["step"], record.get("phase"))
         known = {
             "started": self._start,

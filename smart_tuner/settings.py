@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hparams import UserError
+from monitoring.mlflow_settings import MlflowSettings
 from monitoring.words import Language
 
 DEFAULT_CONFIG = Path(__file__).with_name("config.yaml")
@@ -91,6 +92,7 @@ class Settings(BaseModel):
     hparams: dict[str, Any] = Field(default_factory=dict)
     tensorboard: bool = True
     report: ReportSettings = ReportSettings()
+    mlflow: MlflowSettings = MlflowSettings()
     progress_every_seconds: float = Field(10.0, gt=0)
     watchdog: WatchdogSettings = WatchdogSettings()
     quality_control: QualityControl = QualityControl()

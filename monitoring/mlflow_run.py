@@ -1,0 +1,319 @@
+"""The run as MLflow shows it; the only door to MLflow."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from monitoring.mlflow_settings import MlflowSettings
+from monitoring.story import Record, RunStory
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+MOST_METRICS, MOST_PARAMS, LONGEST_PARAM = 1000, 100, 6000  # in a request, as the server allows
+SYSTEM_METRICS_EVERY_SECONDS = 10.0
+REQUEST_SECONDS = 10
+STATUS = {"finished": "FINISHED", "failed": "FAILED", "stopped": "FAILED", "interrupted": "KILLED"}
+MAY_PASS = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "DEADLINE_EXCEEDED")
+PARENT = "mlflow.parentRunId"  # as MLflow's own pages look for it
+KEY = "run_key"  # tells a folder's run from others of its name
+VERDICTS = ("helped", "no_effect", "harmful", "open")
+
+
+Point = tuple[str, float, int, int]
+"""Name, value, milliseconds, step."""
+
+
+def default_store(output: Path) -> str:
+    """A file beside the runs."""
+    return f"sqlite:///{output.resolve() / 'mlflow.db'}"
+
+
+class MlflowRun:
+    """Sends a journal to an MLflow run, which a resumed training continues; each new start has a child run.
+
+    What is to be sent waits in a queue until the store has it, so that a server out of reach costs nothing.
+    """
+
+    def __init__(self, run: Path, settings: MlflowSettings) -> None:
+        self._run, self._settings = run, settings
+        self._left: deque[Callable[[], None]] = deque()
+        self._client: MlflowClient | None = None
+        self._state: dict[str, Any] = {"run_id": None, "child_id": None, "child_step": 0, "attempts": 1, "samples": 0}
+        self._system = SystemMetrics()
+
+    def take(self, record: Record, story: RunStory) -> None:
+        known = {
+            "started": lambda told: self._start(told, f"{self._run.name} {story.born}"),
+            "resumed": lambda told: self._start(told, f"{self._run.name} {story.born}"),
+            "steps": self._steps,
+            "evaluation": self._evaluation,
+            "checkpoint": self._checkpoint,
+            "intervention": self._intervention,
+            "finished": self._finish,
+        }
+        if take := known.get(record["kind"]):
+            take(record)
+        if record["kind"] in ("phase", "intervention", "follow_up", "finished"):
+            tags = {"phase": story.phases[-1][1] if story.phases else "none", **_counts(story)}
+            self._left.append(lambda: self._set_tags(tags))
+
+    def settle(self) -> None:
+        self._sample_system()
+        while self._left:
+            try:
+                self._left[0]()
+            except Exception as error:
+                raise _passing(error, self._uri) from error
+            self._left.popleft()
+
+    def state_dict(self) -> dict[str, Any]:
+        return dict(self._state)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._state |= state
+
+    def close(self) -> None:
+        """Every request is over when it returns."""
+
+    @property
+    def _uri(self) -> str:
+        return self._settings.uri or default_store(self._run.parent)
+
+    @property
+    def _opened(self) -> MlflowClient:
+        if self._client is None:
+            os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(REQUEST_SECONDS))
+            os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # whoever follows the journal waits longer
+            os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+            from mlflow import MlflowClient
+
+            self._client = MlflowClient(tracking_uri=self._uri)
+        return self._client
+
+    def _start(self, record: Record, key: str) -> None:
+        params = flattened({"hparams": record["hparams"], "choices": record["choices"]})
+        tags = {"model": str(record["hparams"].get("model")), "status": "running", "data": str(record.get("data"))}
+        milliseconds = _milliseconds(record)
+
+        def start() -> None:
+            client = self._opened
+            if self._state["run_id"] is None:
+                self._state["run_id"] = self._found(key) or self._made(key, milliseconds)
+            if self._state["child_id"] is not None and record["step"] < self._state["child_step"]:
+                self._end_child("KILLED")  # that new start will happen anew
+            client.update_run(self._state["run_id"], status="RUNNING")
+            self._log_params(self._state["run_id"], params)
+            self._set_tags(tags)
+            self._log_artifact(self._run / "hparams.json", "")
+
+        self._left.append(start)
+
+    def _found(self, key: str) -> str | None:
+        """The run that was made for this folder, if someone has died before it could take that down."""
+        runs = self._opened.search_runs([self._experiment()], f"tags.{KEY} = {json.dumps(key)}", max_results=1)
+        return str(runs[0].info.run_id) if runs else None
+
+    def _made(self, key: str, milliseconds: int) -> str:
+        run = self._opened.create_run(self._experiment(), milliseconds, {KEY: key}, self._run.name)
+        return str(run.info.run_id)
+
+    def _experiment(self) -> str:
+        """Its id; of several runs that begin at once one makes it."""
+        from mlflow.exceptions import MlflowException
+
+        client, name = self._opened, self._settings.experiment
+        if (found := client.get_experiment_by_name(name)) is not None:
+            return str(found.experiment_id)
+        place = None if self._settings.uri else (self._run.parent / "mlflow-artifacts").resolve().as_uri()
+        try:
+            return str(client.create_experiment(name, artifact_location=place))
+        except MlflowException:
+            if (found := client.get_experiment_by_name(name)) is None:
+                raise
+            return str(found.experiment_id)
+
+    def _steps(self, record: Record) -> None:
+        milliseconds = _milliseconds(record)
+        self._log(
+            (name, value, milliseconds, step)
+            for name, column in record["signals"].items()
+            for step, value in zip(record["steps"], column, strict=True)
+        )
+
+    def _evaluation(self, record: Record) -> None:
+        milliseconds = _milliseconds(record)
+        self._log((name, value, milliseconds, record["step"]) for name, value in record["signals"].items())
+        stems = [
+            sample["file"] for sample in record.get("samples", ()) if not sample["file"].startswith("samples/worst")
+        ]
+        for file in (f"{stem}{suffix}" for stem in stems for suffix in (".png", ".wav")):
+            self._left.append(lambda file=file: self._log_artifact(self._run / file, "samples"))  # type: ignore[misc]
+
+    def _checkpoint(self, record: Record) -> None:
+        if self._settings.checkpoints == "all":
+            path = self._run / record["path"]
+            self._left.append(lambda: self._log_artifact(path, "checkpoints"))
+
+    def _intervention(self, record: Record) -> None:
+        if record.get("action") != "restart" or "advice" in record:
+            return
+        settings = flattened({"knobs": record.get("knobs", {}), "hparams": record.get("settings", {})})
+        tags = {"remedy": record["remedy"], "ailment": record["ailment"]}
+
+        def begin_anew() -> None:
+            if self._state["child_id"] is not None and self._state["child_step"] == record["step"]:
+                return  # done before
+            self._end_child("KILLED")
+            client, attempt = self._opened, self._state["attempts"] + 1
+            parent = client.get_run(self._state["run_id"])
+            child = client.create_run(
+                parent.info.experiment_id,
+                start_time=_milliseconds(record),
+                run_name=f"{self._run.name}, attempt {attempt}",
+                tags={PARENT: parent.info.run_id, "attempt": str(attempt), **tags},
+            )
+            self._state |= {"child_id": child.info.run_id, "child_step": record["step"], "attempts": attempt}
+
+        self._left += [begin_anew, lambda: self._log_params(self._state["child_id"], settings)]
+
+    def _finish(self, record: Record) -> None:
+        status, milliseconds = STATUS[record["status"]], _milliseconds(record)
+
+        def finish() -> None:
+            for name in ("journal.jsonl", "summary.json", "report.html", "quarantine.json"):
+                self._log_artifact(self._run / name, "")
+            if self._settings.checkpoints != "none":
+                self._log_artifact(self._run / "voice.safetensors", "")
+            self._set_tags({"status": record["status"], "reason": str(record["reason"])[:LONGEST_PARAM]})
+            self._end_child(status)
+            self._opened.set_terminated(self._state["run_id"], status, milliseconds)
+
+        self._left.append(finish)
+
+    def _end_child(self, status: str) -> None:
+        if self._state["child_id"] is not None:
+            self._opened.set_terminated(self._state["child_id"], status)
+            self._state["child_id"] = None
+
+    def _log(self, points: Iterable[tuple[str, float | None, int, int]]) -> None:
+        """Of the run and of its present attempt; what was not measured is left out."""
+        known: list[Point] = [(name, value, ms, step) for name, value, ms, step in points if value is not None]
+        for i in range(0, len(known), MOST_METRICS):
+            chunk = known[i : i + MOST_METRICS]
+            self._left.append(lambda chunk=chunk: self._log_metrics(chunk))  # type: ignore[misc]
+
+    def _log_metrics(self, points: Sequence[Point]) -> None:
+        from mlflow.entities import Metric
+
+        metrics = [Metric(*point) for point in points]
+        for run_id in (self._state["run_id"], self._state["child_id"]):
+            if run_id is not None:
+                self._opened.log_batch(run_id, metrics=metrics)
+
+    def _log_params(self, run_id: str, params: Mapping[str, str]) -> None:
+        """The first ones count: MLflow has no second value for a parameter, and the changed ones become tags."""
+        from mlflow.entities import Param, RunTag
+
+        known = self._opened.get_run(run_id).data.params
+        new = [Param(name, value) for name, value in params.items() if name not in known]
+        changed = [RunTag(f"now.{name}", value) for name, value in params.items() if known.get(name, value) != value]
+        for i in range(0, len(new), MOST_PARAMS):
+            self._opened.log_batch(run_id, params=new[i : i + MOST_PARAMS])
+        if changed:
+            self._opened.log_batch(run_id, tags=changed[:MOST_PARAMS])
+
+    def _set_tags(self, tags: Mapping[str, str]) -> None:
+        from mlflow.entities import RunTag
+
+        self._opened.log_batch(self._state["run_id"], tags=[RunTag(name, value) for name, value in tags.items()])
+
+    def _log_artifact(self, path: Path, place: str) -> None:
+        """One that is gone by now (an old checkpoint, a sample of no sound) is left out."""
+        if path.is_file():
+            self._opened.log_artifact(self._state["run_id"], str(path), place or None)
+
+    def _sample_system(self) -> None:
+        if self._state["run_id"] is None or not (measured := self._system.measured()):
+            return
+        now, sample = int(time.time() * 1000), self._state["samples"]
+        self._state["samples"] = sample + 1
+        points = [(name, value, now, sample) for name, value in measured.items()]
+        self._left.append(lambda: self._log_system(points))
+
+    def _log_system(self, points: Sequence[Point]) -> None:
+        from mlflow.entities import Metric
+
+        self._opened.log_batch(
+            self._state["run_id"], metrics=[Metric(f"system/{point[0]}", *point[1:]) for point in points]
+        )
+
+
+class SystemMetrics:
+    """Load of the machine, by the names of MLflow's own monitor."""
+
+    def __init__(self) -> None:
+        self._monitors: list[Any] | None = None
+        self._measured_at = 0.0
+
+    def measured(self) -> dict[str, float]:
+        """Empty until enough time has passed."""
+        if time.monotonic() - self._measured_at < SYSTEM_METRICS_EVERY_SECONDS:
+            return {}
+        self._measured_at = time.monotonic()
+        self._monitors = self._monitors if self._monitors is not None else _monitors()
+        found: dict[str, float] = {}
+        for monitor in self._monitors:
+            monitor.collect_metrics()
+            found |= monitor.aggregate_metrics()
+            monitor.clear_metrics()
+        return found
+
+
+def _monitors() -> list[Any]:
+    from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
+    from mlflow.system_metrics.metrics.disk_monitor import DiskMonitor
+    from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
+    from mlflow.system_metrics.metrics.network_monitor import NetworkMonitor
+
+    monitors = [CPUMonitor(), DiskMonitor(), NetworkMonitor()]
+    try:
+        return [*monitors, GPUMonitor()]
+    except RuntimeError:  # there is no NVIDIA GPU
+        return monitors
+
+
+def flattened(values: Mapping[str, Any]) -> dict[str, str]:
+    """Of groups of values: group.name → its text."""
+    return {
+        f"{group}.{name}": (value if isinstance(value, str) else json.dumps(value))[:LONGEST_PARAM]
+        for group, members in values.items()
+        for name, value in members.items()
+    }
+
+
+def _counts(story: RunStory) -> dict[str, str]:
+    verdicts = [act.verdict or "open" for act in story.acts]
+    counts = {f"interventions.{verdict}": str(verdicts.count(verdict)) for verdict in VERDICTS}
+    return {"interventions": str(len(verdicts)), **counts}
+
+
+def _milliseconds(record: Record) -> int:
+    return int(datetime.fromisoformat(record["time"]).timestamp() * 1000)
+
+
+def _passing(error: Exception, uri: str) -> Exception:
+    """As an OSError, if it may pass; its message names the server, and no password."""
+    if isinstance(error, OSError) or getattr(error, "error_code", None) in MAY_PASS:
+        parts = urlsplit(uri)
+        where = uri if parts.password is None else parts._replace(netloc=f"…@{parts.hostname}:{parts.port}").geturl()
+        return ConnectionError(f"{where} cannot be reached ({type(error).__name__})")
+    return error
