@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
+from commands.post import posts_of
 from commands.voicing import vocode
 from corpus.audio import write_wave
 from hparams import HParams, UserError, build_hparams
@@ -27,12 +28,13 @@ from monitoring.mlflow_run import MlflowRun
 from monitoring.mlflow_settings import MlflowSettings
 from monitoring.report import Report
 from monitoring.samples import SampleFiles, Voicing
+from monitoring.story import RunStory
 from monitoring.tensorboard import TensorBoardLog
 from smart_tuner.settings import Settings, load_settings
 
 SENDING_SECONDS = 20.0
 """How long after the end of a run a server may stay out of reach; what is left then is sent when the run goes on."""
-LOCAL = ("samples", "tensorboard", "report")
+SENDS = "mlflow"  # the only one who follows the journal to a server
 NICENESS = 10
 LOG = logging.getLogger("companion")
 
@@ -41,23 +43,33 @@ class Companion:
     """All who look at one run; pictures and sound come first, since others show them."""
 
     def __init__(self, run: Path, settings: Settings, say: Callable[[str], None]) -> None:
+        self._run = run
         samples = Following("samples", run, lambda: SampleFiles(run, voicing_of(run)), say=say)
         makers = onlookers(run, settings)
         others = [Following(name, run, make, behind=samples, say=say) for name, make in makers.items()]
-        self._all = [samples, *others]
+        posts = posts_of(run, settings, samples, say)
+        self._posts = [post for _, post in posts]
+        self._all = [samples, *others, *(following for following, _ in posts)]
 
     def start(self) -> None:
         for following in self._all:
             following.start()
+        for post in self._posts:
+            post.start()
 
-    def finish(self) -> list[str]:
-        """Show the rest; returns the names of those who could not."""
+    def finish(self) -> bool:
+        """Show and send the rest; whether nothing is left."""
         for following in self._all:
             following.end.set()
-        for following in sorted(self._all, key=lambda following: following.name not in LOCAL):
-            following.join(None if following.name in LOCAL else SENDING_SECONDS)
+        for following in sorted(self._all, key=lambda following: following.name == SENDS):
+            following.join(SENDING_SECONDS if following.name == SENDS else None)
             following.give_up.set()
-        return [following.name for following in self._all if following.is_alive() or following.is_behind]
+        story = RunStory.of(self._run)
+        for post in self._posts:
+            if not story.is_over:
+                post.training_is_gone(story.step)
+            post.finish(SENDING_SECONDS)
+        return not any(following.is_behind for following in self._all) and not any(len(p.outbox) for p in self._posts)
 
 
 def onlookers(run: Path, settings: Settings) -> dict[str, Callable[[], Onlooker]]:
@@ -118,7 +130,7 @@ def accompany(run: Path, settings: Settings, *, follow: bool) -> int:
         companion.start()
         if follow:
             sys.stdin.buffer.read()
-        return 1 if companion.finish() else 0
+        return 0 if companion.finish() else 1
 
 
 def _log_exception(arguments: threading.ExceptHookArgs) -> None:

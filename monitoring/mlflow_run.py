@@ -68,10 +68,14 @@ class MlflowRun:
 
     def settle(self) -> None:
         self._sample_system()
+        if not self._left:
+            return
+        from mlflow.exceptions import MlflowException
+
         while self._left:
             try:
                 self._left[0]()
-            except Exception as error:
+            except (MlflowException, OSError) as error:
                 raise _passing(error, self._uri) from error
             self._left.popleft()
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from monitoring.journal import read
 
 MOST_POINTS = 1_000
+CLOCKED = 30  # blocks of steps, by which the pace is told
 ENDED_WELL = "finished"
 
 Record = Mapping[str, Any]
@@ -83,7 +86,9 @@ class RunStory:
     acts: list[Act] = field(default_factory=list)
     quarantined: list[str] = field(default_factory=list)
     latest: dict[str, float | None] = field(default_factory=dict)
+    planned_steps: int | None = None
     end: Record | None = None
+    _clock: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=CLOCKED))  # seconds, step
 
     @staticmethod
     def of(folder: Path) -> RunStory:
@@ -122,6 +127,14 @@ class RunStory:
         return max(scored, key=lambda told: float(told["signals"]["composite_tts_score"]), default=None)
 
     @property
+    def seconds_left(self) -> float | None:
+        """By the pace of late; None where there is none to tell."""
+        if self.planned_steps is None or len(self._clock) < 2:
+            return None
+        (began, first), (ended, last) = self._clock[0], self._clock[-1]
+        return (ended - began) / (last - first) * max(0, self.planned_steps - self.step) if last > first else None
+
+    @property
     def is_over(self) -> bool:
         return self.end is not None
 
@@ -132,6 +145,7 @@ class RunStory:
     def _start(self, record: Record) -> None:
         """A run that goes on is under way again; what it had recorded beyond its checkpoint will happen anew."""
         self.start, self.end = record, None
+        self.planned_steps = record.get("planned_steps")
         self._forget_after(record["step"])
         self.acts = [act for act in self.acts if act.step <= record["step"] or act.by != "supervisor"]
         self.diagnoses = [told for told in self.diagnoses if told["step"] <= record["step"] or "by" in told]
@@ -143,6 +157,8 @@ class RunStory:
                 series.add(step, value)
             self.latest[name] = column[-1]
         self.step = record["step"]
+        if "time" in record:
+            self._clock.append((datetime.fromisoformat(record["time"]).timestamp(), self.step))
 
     def _evaluation(self, record: Record) -> None:
         self._signals(record["step"], record["signals"])
@@ -172,10 +188,13 @@ class RunStory:
         self.evaluations = [told for told in self.evaluations if told["step"] <= step]
         self.phases = [change for change in self.phases if change[0] <= step] or self.phases[:1]
         self.step = step
+        self._clock.clear()
 
     def _intervention(self, record: Record) -> None:
         if "on_the_way_to" not in record:
             self.acts.append(Act(len(self.acts) + 1, record))
+        if record.get("action") == "restart" and "advice" not in record and self.start is not None:
+            self.planned_steps = record["step"] + self.start.get("planned_steps", 0)
 
     def _follow_up(self, record: Record) -> None:
         about = (record["ailment"], record["remedy"])

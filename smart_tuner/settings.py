@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hparams import UserError
+from monitoring.message_settings import TelegramSettings, WebhookSettings
 from monitoring.mlflow_settings import MlflowSettings
 from monitoring.words import Language
 
@@ -93,6 +94,8 @@ class Settings(BaseModel):
     tensorboard: bool = True
     report: ReportSettings = ReportSettings()
     mlflow: MlflowSettings = MlflowSettings()
+    telegram: TelegramSettings = Field(default_factory=TelegramSettings)
+    webhook: WebhookSettings = WebhookSettings()
     progress_every_seconds: float = Field(10.0, gt=0)
     watchdog: WatchdogSettings = WatchdogSettings()
     quality_control: QualityControl = QualityControl()

@@ -1,0 +1,125 @@
+"""What a person in a chat may ask, and how it is answered."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from monitoring.account import act_story, act_title, verdict
+from monitoring.curves import curves_picture
+from monitoring.message import Button, Importance, Message
+from monitoring.orders import OrderBox
+from monitoring.outbox import Outbox
+from monitoring.plots import pixels, save_png
+from monitoring.progress_message import latest_picture, progress_lines, progress_title
+from monitoring.story import RunStory
+from monitoring.words import Words
+
+CONFIRM_SECONDS = 120.0
+LONGEST_SPEECH = 500  # characters
+JOURNAL_ENTRIES = 10
+
+Speak = Callable[[str, Path], None]
+"""Has the run's voice say a text into a WAV file; raises ValueError where it cannot."""
+
+
+class Person:
+    """Answers questions from the run's folder, and passes orders on to the training."""
+
+    def __init__(self, run: Path, outbox: Outbox, words: Words, speak: Speak) -> None:
+        self._run, self._outbox, self._words, self._speak = run, outbox, words, speak
+        self._orders = OrderBox(run)
+        self._speaking = threading.Lock()
+        self._stop_code, self._stop_until = "", 0.0
+
+    def hear(self, text: str, user: int) -> str:
+        """One command, as `set learning_rate_multiplier 0.5`; returns a word for whoever pressed a button."""
+        head, _, argument = text.strip().partition(" ")
+        command, argument = head.partition("@")[0].lower(), argument.strip()
+        answers = {"status": self._status, "plot": self._plot, "journal": self._journal}
+        if command in answers and not argument:
+            answers[command]()
+        elif command == "say":
+            self._say(argument)
+        elif command == "stop":
+            return self._stop(argument, user)
+        elif command in ("pause", "resume"):
+            self._order(command, user)
+        elif command == "set" and len(argument.split()) == 2:
+            self._set(*argument.split(), user=user)
+        elif command in ("approve", "reject") and argument.removeprefix("#").isdecimal():
+            self._order(command, user, number=int(argument.removeprefix("#")))
+        else:
+            self._answer(self._words.say("help_title"), *self._words.say("help").splitlines())
+        return self._words.say("heard")
+
+    def _answer(self, title: str, *lines: str, pictures: tuple[str, ...] = (), voice: str | None = None) -> None:
+        answer = Message("answer", Importance.ANSWER, title, lines, pictures=pictures, voice=voice)
+        self._outbox.put(answer)
+
+    def _order(self, order: str, user: int, **fields: object) -> None:
+        """The training will say what became of it."""
+        self._orders.put(order, f"user {user}", **fields)
+
+    def _status(self) -> None:
+        story = RunStory.of(self._run)
+        lines = [*progress_lines(story, self._words), verdict(story, self._words)]
+        self._answer(progress_title(story, self._words), *lines)
+
+    def _plot(self) -> None:
+        story = RunStory.of(self._run)
+        curves = self._run / "companion" / "plot.png"
+        save_png(pixels(curves_picture(story)), curves)
+        picture = latest_picture(self._run, story)
+        self._answer(progress_title(story, self._words), pictures=(str(curves), *([picture] if picture else [])))
+
+    def _journal(self) -> None:
+        acts = RunStory.of(self._run).acts[-JOURNAL_ENTRIES:]
+        if not acts:
+            return self._answer(self._words.say("no_interventions"))
+        lines = []
+        for act in acts:
+            verdict_said = self._words.verdicts[act.verdict]
+            lines += ["", f"#{act.number} {act_title(act, self._words)}: {verdict_said}", *act_story(act, self._words)]
+        return self._answer(self._words.say("interventions"), *lines)
+
+    def _say(self, text: str) -> None:
+        """One at a time: a voice that speaks takes a core."""
+        if not text or len(text) > LONGEST_SPEECH:
+            return self._answer(self._words.say("say_length", most=LONGEST_SPEECH))
+        path = self._run / "companion" / f"said-{secrets.token_hex(4)}.wav"
+        with self._speaking:
+            try:
+                self._speak(text, path)
+            except ValueError as error:
+                return self._answer(self._words.say("cannot_say"), str(error))
+        return self._answer(text, voice=str(path))
+
+    def _set(self, knob: str, value: str, *, user: int) -> None:
+        try:
+            self._order("set", user, knob=knob, value=float(value.replace(",", ".")))
+        except ValueError:
+            self._answer(self._words.say("not_a_number", value=value))
+
+    def _stop(self, argument: str, user: int) -> str:
+        """Asks first: the button holds a code that only this question knows, and not for long."""
+        if argument == "no":
+            self._stop_code = ""
+            return self._words.say("goes_on")
+        if self._stop_code and argument == self._stop_code and time.monotonic() < self._stop_until:
+            self._stop_code = ""
+            self._order("stop", user)
+            return self._words.say("heard")
+        if argument:
+            return self._words.say("too_late")
+        self._stop_code, self._stop_until = secrets.token_hex(4), time.monotonic() + CONFIRM_SECONDS
+        buttons = (
+            Button(self._words.say("yes_stop"), f"stop {self._stop_code}"),
+            Button(self._words.say("no"), "stop no"),
+        )
+        question = Message("answer", Importance.ANSWER, self._words.say("really_stop"), buttons=buttons)
+        self._outbox.put(question)
+        return self._words.say("heard")

@@ -1,0 +1,95 @@
+"""Hears what people write to the bot, and lets through only those who may say something."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any
+
+from monitoring.message_settings import TelegramSettings
+from monitoring.telegram import TelegramDoor, seconds_of
+
+if TYPE_CHECKING:
+    from telegram import Update
+
+POLL_SECONDS = 25
+FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 1.0, 60.0
+
+Hear = Callable[[str, int], str | None]
+"""Takes a command and who gave it; returns a word for the one who pressed a button. Called in a thread of its own."""
+
+
+class TelegramListener:
+    """Long polling; what was written before it began to listen is not for this run."""
+
+    def __init__(self, door: TelegramDoor, settings: TelegramSettings, hear: Hear, say: Callable[[str], None]) -> None:
+        self._door, self._settings, self._hear, self._say = door, settings, hear, say
+        self._ignored: set[tuple[int | None, int | None]] = set()
+        self._at_work: set[asyncio.Task[None]] = set()
+        self._future: Future[None] | None = None
+
+    def start(self) -> None:
+        if self._settings.allowed_users:
+            self._future = asyncio.run_coroutine_threadsafe(self._listen(), self._door.loop)
+
+    def stop(self) -> None:
+        if self._future is not None:
+            self._future.cancel()
+
+    async def _listen(self) -> None:
+        from telegram.error import Conflict, RetryAfter, TelegramError
+
+        offset, wait, has_said = None, FIRST_WAIT_SECONDS, False
+        while True:
+            try:
+                offset = await self._poll(offset)
+                wait, has_said = FIRST_WAIT_SECONDS, False
+                continue
+            except Conflict:
+                reason, seconds = "another program listens with this token: it hears the commands, not this run", 60.0
+            except RetryAfter as flood:
+                reason, seconds = "", seconds_of(flood)
+            except TelegramError as error:
+                reason, seconds = f"commands cannot be heard ({type(error).__name__})", wait
+                wait = min(2 * wait, LONGEST_WAIT_SECONDS)
+            if reason and not has_said:
+                self._say(f"telegram: {reason}")
+                has_said = True
+            await asyncio.sleep(min(seconds, LONGEST_WAIT_SECONDS))
+
+    async def _poll(self, offset: int | None) -> int:
+        """One round; returns where the next begins. The first one only skips what is old."""
+        bot, wanted = self._door.bot, ["message", "callback_query"]
+        if offset is None:
+            old = await bot.get_updates(offset=-1, timeout=0, allowed_updates=wanted)
+            return old[-1].update_id + 1 if old else 0
+        read_timeout = POLL_SECONDS + 10
+        updates = await bot.get_updates(offset, timeout=POLL_SECONDS, allowed_updates=wanted, read_timeout=read_timeout)
+        for update in updates:
+            offset = update.update_id + 1
+            task = asyncio.create_task(self._take(update))
+            self._at_work.add(task)
+            task.add_done_callback(self._at_work.discard)
+        return offset
+
+    async def _take(self, update: Update) -> None:
+        query = update.callback_query
+        text = query.data if query is not None else update.message.text if update.message is not None else None
+        if text is None or not self._is_allowed(update):
+            return
+        user: Any = update.effective_user
+        word = await asyncio.to_thread(self._hear, text.removeprefix("/"), user.id)
+        if query is not None:
+            await query.answer(text=word)
+
+    def _is_allowed(self, update: Update) -> bool:
+        """By chat and by person; others are noted once."""
+        chat = None if update.effective_chat is None else update.effective_chat.id
+        user = None if update.effective_user is None else update.effective_user.id
+        if str(chat) == str(self._door.chat_id) and user in self._settings.allowed_users:
+            return True
+        if (chat, user) not in self._ignored:
+            self._ignored.add((chat, user))
+            self._say(f"telegram: ignored user {user} in chat {chat}: not in allowed_users, or another chat")
+        return False
