@@ -33,7 +33,16 @@ class Forecast:
     memory_bytes: int
 
 
-def describe_plan(
+@dataclass(frozen=True)
+class Plan:
+    """What a run is going to be: for the person, and for the journal."""
+
+    text: str
+    seconds: float
+    n_weights: int
+
+
+def make_plan(
     corpus: PreparedCorpus,
     model: Tacotron2,
     hparams: HParams,
@@ -41,7 +50,7 @@ def describe_plan(
     n_steps: int,
     limits: Limits,
     device: torch.device,
-) -> str:
+) -> Plan:
     """A few lines: data, model, time, memory, disk."""
     forecast = measure(corpus, model, hparams, device=device)
     n_weights = count_parameters(model)
@@ -52,7 +61,7 @@ def describe_plan(
         seconds = min(seconds, limits.deadline - time.monotonic())
     disk = (hparams.keep_checkpoints + 2) * CHECKPOINT_BYTES_PER_WEIGHT * n_weights
     disk += sum(frames) * hparams.n_mel_channels * 4
-    return (
+    text = (
         f"data    {corpus.name}: {len(corpus.train)} utterances to train on ({hours:.2f} h), "
         f"{len(corpus.held_out)} held out, {len(corpus.skipped)} skipped\n"
         f"model   {hparams.model}: {n_weights / 1e6:.1f} million weights, {len(corpus.frontend.symbols)} symbols, "
@@ -61,6 +70,7 @@ def describe_plan(
         f"memory  about {forecast.memory_bytes / 1e9:.1f} GB\n"
         f"disk    about {disk / 1e9:.2f} GB"
     )
+    return Plan(text, seconds, n_weights)
 
 
 def measure(corpus: PreparedCorpus, model: Tacotron2, hparams: HParams, *, device: torch.device) -> Forecast:

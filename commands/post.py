@@ -47,10 +47,7 @@ class Post:
 
     def finish(self, seconds: float) -> None:
         """Bring the rest, as far as that is possible in this time."""
-        self.courier.end.set()
-        self.courier.join(seconds)
-        self.courier.give_up.set()
-        self.courier.join()
+        self.courier.finish(seconds)
         self.outbox.save()
 
 

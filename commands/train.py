@@ -19,8 +19,9 @@ from rich.console import Console
 from commands.beating import Beating
 from commands.companion_process import CompanionProcess
 from commands.console import open_console
-from commands.forecast import describe_plan
+from commands.forecast import make_plan
 from commands.heartbeat import Heartbeat, open_heartbeat
+from commands.order_taker import OrderTaker
 from commands.prepared_corpus import PreparedCorpus, prepare_corpus, read_sentences
 from commands.recipe import choose_device, preset_values, recipe
 from commands.run_folder import choose_run_folder, locked, make_writable
@@ -119,7 +120,8 @@ def _train(job: Job, corpus: PreparedCorpus, *, folder: Path, signals: StopSigna
         job.console.print(f"{folder}: this run is finished; a new one: --run_name NAME, or --resume none")
         return 0
     n_steps = max(0, total_steps - start.step)
-    job.console.print(describe_plan(corpus, model, hparams, n_steps=n_steps, limits=job.limits, device=job.device))
+    plan = make_plan(corpus, model, hparams, n_steps=n_steps, limits=job.limits, device=job.device)
+    job.console.print(plan.text)
     if fresh:
         job.console.print(f"warm start: {len(fresh)} weights begin anew: {', '.join(fresh)}", soft_wrap=True)
     branches_off = start.path is not None and start.path.parent.resolve() != (folder / "checkpoints").resolve()
@@ -137,7 +139,10 @@ def _train(job: Job, corpus: PreparedCorpus, *, folder: Path, signals: StopSigna
             supervision = _supervise(job, trainer, record, total_steps - start.foreign_steps)
         if branches_off or job.options.supervise != "on":
             trainer.steering.forget_moves()
-        _journal_start(job, corpus, record, trainer, start, supervision)
+        orders = OrderTaker(trainer, record, supervision, job.settings.supervision, heartbeat)
+        trainer.between_steps = orders.look
+        planned = {"planned_steps": total_steps + trainer.clock.origin_step, "forecast_seconds": plan.seconds}
+        _journal_start(job, corpus, record, trainer, start, supervision, planned | {"weights": plan.n_weights})
         write_hparams(folder, hparams)
         signals.training_starts()
         with accompanied(job.options, folder, heartbeat):
@@ -205,6 +210,7 @@ def _journal_start(
     trainer: EnhancedTrainer,
     start: Start,
     supervision: Supervision | None,
+    plan: dict[str, float],
 ) -> None:
     """Record what this run is made of: its data, settings and choices."""
     choices: dict[str, Any] = {
@@ -220,6 +226,8 @@ def _journal_start(
         hparams=job.hparams.model_dump(mode="json"),
         choices=choices,
         changed=start.changed,
+        **plan,
+        corpus=corpus.name,
         data=job.options.data,
         data_format=job.options.data_format,
         source=None if start.path is None else str(start.path),

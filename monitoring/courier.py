@@ -57,7 +57,7 @@ class Pace:
 
 
 class Courier(threading.Thread):
-    """Ends when told to, as soon as nothing waits or its time is up."""
+    """Lives until it is told to finish or to stop."""
 
     def __init__(self, name: str, outbox: Outbox, door: Door, pace: Pace, say: Callable[[str], None]) -> None:
         super().__init__(name=name, daemon=True)
@@ -78,6 +78,19 @@ class Courier(threading.Thread):
                 self.give_up.wait(seconds)
             else:
                 self._bring(message)
+
+    def finish(self, seconds: float) -> None:
+        """Bring the rest, as far as that is possible in this time; what is left stays in the outbox."""
+        self.end.set()
+        self._outbox.filled.set()
+        self.join(seconds)
+        self.stop()
+
+    def stop(self) -> None:
+        """After the request under way."""
+        self.give_up.set()
+        self._outbox.filled.set()
+        self.join()
 
     def _next(self) -> Message | None:
         now = time.monotonic()

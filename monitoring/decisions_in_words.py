@@ -10,7 +10,13 @@ MOST_NAMED = 3  # utterances
 
 
 def in_words(kind: str, fields: Mapping[str, Any]) -> str:
-    says = {"phase": _phase, "diagnosis": _diagnosis, "intervention": _intervention, "follow_up": _follow_up}
+    says = {
+        "phase": _phase,
+        "diagnosis": _diagnosis,
+        "proposal": _proposal,
+        "intervention": _intervention,
+        "follow_up": _follow_up,
+    }
     return says[kind](fields)
 
 
@@ -25,13 +31,18 @@ def _diagnosis(fields: Mapping[str, Any]) -> str:
 
 def _intervention(fields: Mapping[str, Any]) -> str:
     if "remedy" not in fields:
-        return f"{_moved(fields)} on the way to {_plain(fields['on_the_way_to'])}"
+        on_its_way = f" on the way to {_plain(fields['on_the_way_to'])}" if "on_the_way_to" in fields else ""
+        return f"{_moved(fields)}{on_its_way or ' by a person'}"
     would = "would try " if fields.get("advice") else ""
     expected = fields["expected"]
     return (
         f"{would}{fields['remedy']} for {fields['ailment']}: {_change(fields)}{_utterances(fields)}; "
         f"{expected['signal']} is to go {expected['direction']} by step {expected['by_step']}"
     )
+
+
+def _proposal(fields: Mapping[str, Any]) -> str:
+    return f"#{fields['number']} {_intervention(fields)}; waits for /approve {fields['number']} or /reject"
 
 
 def _change(fields: Mapping[str, Any]) -> str:
@@ -45,6 +56,8 @@ def _change(fields: Mapping[str, Any]) -> str:
 
 def _follow_up(fields: Mapping[str, Any]) -> str:
     remedy = f"{fields['remedy']} for {fields['ailment']}"
+    if "superseded_by" in fields:
+        return f"{remedy}: not judged, a person has turned a knob meanwhile"
     if "verdict" not in fields:
         return f"{remedy}: too close to call, trained with and without it from step {fields['from_step']}"
     expected, evidence = fields["expected"], fields.get("evidence")

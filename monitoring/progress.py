@@ -82,6 +82,12 @@ class ProgressDisplay:
         if fields.get("action") == "restart" and "advice" not in fields:
             self.begin_anew(step)
 
+    def order(self, step: int, order: Mapping[str, Any]) -> None:
+        """What a person has asked for from afar."""
+        reason = f" ({order['reason']})" if "reason" in order else ""
+        said = f"{order['order']} at step {step}, asked for by {order['by']}: {order['result']}{reason}"
+        self._console.print(said, markup=False, highlight=False, soft_wrap=True)
+
     def close(self) -> None:
         if self._bar is not None:
             self._bar.stop()

@@ -268,6 +268,17 @@ class RunRecord:
             counts[verdict] = counts.get(verdict, 0) + 1
         self._display.decision(kind, step, fields)
 
+    def on_order(self, step: int, order: Mapping[str, Any]) -> None:
+        """What a person has asked for, and whether it was done."""
+        self.write_steps()
+        self.journal.write("order", step, **order)
+        self._display.order(step, order)
+
+    def on_turn(self, step: int, knob: str, before: float, after: float) -> None:
+        """A person has turned a knob."""
+        self.write_steps()
+        self.journal.write("intervention", step, by="person", knob=knob, **{"from": before, "to": after})
+
     def enter_phase(self, phase: str | None) -> None:
         """Every record from here on names it; None where nobody supervises."""
         self._summary["phase"] = self.journal.phase = phase

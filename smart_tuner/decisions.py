@@ -9,7 +9,7 @@ from typing import Any, Literal
 from smart_tuner.interventions import Order
 from smart_tuner.memory import Memory
 
-Kind = Literal["phase", "diagnosis", "intervention", "follow_up"]
+Kind = Literal["phase", "diagnosis", "proposal", "intervention", "follow_up"]
 
 
 @dataclass(frozen=True)

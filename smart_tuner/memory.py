@@ -53,6 +53,9 @@ class Memory(BaseModel):
     quarantined: list[str] = Field(default_factory=list)
     quarantined_until: int = -1
     ended: bool = False
+    proposed: dict[int, tuple[str, str]] = Field(default_factory=dict)  # number → ailment and remedy, not answered yet
+    granted: list[tuple[str, str]] = Field(default_factory=list)
+    proposals: int = 0
 
     @property
     def phase(self) -> str:

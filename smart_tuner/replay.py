@@ -22,7 +22,7 @@ from smart_tuner.facts import Facts
 from smart_tuner.settings import Settings, load_settings
 from smart_tuner.supervisor import Arm, Supervisor
 
-DECISIONS = ("phase", "diagnosis", "intervention", "follow_up")
+DECISIONS = ("phase", "diagnosis", "proposal", "intervention", "follow_up")
 HEAD = ("schema_version", "time")
 
 
@@ -63,6 +63,15 @@ class Replay:
     def _take_checkpoint(self, supervisor: Supervisor, record: Mapping[str, Any]) -> Iterable[Decision]:
         self._saved[record["step"]] = supervisor.state_dict()
         return supervisor.observe_checkpoint(record["step"], record["kept"], record["signals"])
+
+    def _take_intervention(self, supervisor: Supervisor, record: Mapping[str, Any]) -> Iterable[Decision]:
+        """Of a person; the watchdog's concern processes, not training."""
+        return supervisor.observe_turn(record["knob"], record["to"]) if record["by"] == "person" else []
+
+    def _take_order(self, supervisor: Supervisor, record: Mapping[str, Any]) -> Iterable[Decision]:
+        if record["order"] in ("approve", "reject") and record["number"] in supervisor.memory.proposed:
+            supervisor.observe_answer(record["number"], granted=record["order"] == "approve")
+        return []
 
     def _take_rolled_back(self, supervisor: Supervisor, record: Mapping[str, Any]) -> Iterable[Decision]:
         return supervisor.observe_rollback(record["to"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -69,6 +69,9 @@ class Supervision(Section):
     follow_up_evaluations: int = Field(2, ge=1)
     strong_checks: bool = True
     quarantine_share: float = Field(0.2, ge=0, le=1)
+    approval: Literal["none", "ask"] = "none"
+    approval_minutes: float = Field(30.0, gt=0)
+    approval_default: Literal["reject", "approve"] = "reject"
 
 
 class WatchdogSettings(Section):

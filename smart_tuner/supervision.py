@@ -52,6 +52,18 @@ class Supervision:
         self._act(decisions)
         return winner
 
+    def turned(self, knob: str, position: float) -> None:
+        """A person has turned a knob."""
+        self._act(self.supervisor.observe_turn(knob, position))
+
+    def answered(self, number: int, *, granted: bool) -> None:
+        self.supervisor.observe_answer(number, granted=granted)
+
+    @property
+    def proposed(self) -> tuple[int, ...]:
+        """The numbers of proposals that wait for an answer."""
+        return tuple(self.supervisor.memory.proposed)
+
     def state_dict(self) -> dict[str, Any]:
         return self.supervisor.state_dict()
 

@@ -112,6 +112,17 @@ class Supervisor:
         evidence = {"control": values[0], "treated": values[1], "from_step": start}
         return [self._treatment.conclude(pending, judgement, self.view, self.memory, evidence)], winner
 
+    def observe_turn(self, knob: str, position: float) -> list[Decision]:
+        """A person has turned a knob."""
+        self.memory.returning.pop(knob, None)
+        decisions = self._treatment.make_way(self.view, self.memory)
+        self.memory.knobs[knob] = position
+        return decisions
+
+    def observe_answer(self, number: int, *, granted: bool) -> None:
+        """A person, or the time that has passed, has answered a proposal."""
+        self._treatment.answered(number, self.memory, granted=granted)
+
     def _run(self, arm: Arm, start: int, signal: str) -> float | None:
         """Take in an arm as if it had been the run; returns where the signal stood at its end."""
         self._forget_after(start)

@@ -49,9 +49,38 @@ class Treatment:
                 continue  # it came from an utterance that is gone
             decisions += self._interrupt(diagnosis, view, memory)
             if chosen := self._choose(self._case(diagnosis, view, memory)):
-                decisions.append(self._intervene(diagnosis, *chosen, view, memory))
+                act = self._intervene if self._is_granted(diagnosis.ailment, chosen[0], memory) else self._propose
+                decisions += act(diagnosis, *chosen, view, memory)
                 break
         return decisions
+
+    def _is_granted(self, ailment: str, remedy: str, memory: Memory) -> bool:
+        """Whether nobody has to be asked (any more)."""
+        if self.limits.approval == "none" or self.advise or remedy in FREE_REMEDIES:
+            return True
+        return (ailment, remedy) in memory.granted
+
+    def _propose(self, diagnosis: Diagnosis, remedy: str, plan: Plan, view: View, memory: Memory) -> list[Decision]:
+        """Ask once; by the time of the answer the plan may be another one."""
+        wish = (diagnosis.ailment, remedy)
+        if wish in memory.proposed.values():
+            return []
+        memory.proposals += 1
+        memory.proposed[memory.proposals] = wish
+        fields = self._described(diagnosis, remedy, plan, memory) | {
+            "number": memory.proposals,
+            "timeout_seconds": 60 * self.limits.approval_minutes,
+            "default": self.limits.approval_default,
+        }
+        return [decide(memory, "proposal", fields)]
+
+    def answered(self, number: int, memory: Memory, *, granted: bool) -> None:
+        """What was rejected is not asked for again; what was granted is done if it is still called for."""
+        wish = memory.proposed.pop(number)
+        if granted:
+            memory.granted.append(wish)
+        else:
+            memory.fail(*wish)
 
     def _interrupt(self, diagnosis: Diagnosis, view: View, memory: Memory) -> list[Decision]:
         """Something critical that began after a treatment did harm, or shows that it does not help."""
@@ -92,9 +121,8 @@ class Treatment:
             case.diagnosis.severity == "critical" or memory.step >= memory.cooldown_until
         )
 
-    def _intervene(self, diagnosis: Diagnosis, remedy: str, plan: Plan, view: View, memory: Memory) -> Decision:
-        memory.interventions += remedy not in FREE_REMEDIES
-        fields: dict[str, Any] = {
+    def _described(self, diagnosis: Diagnosis, remedy: str, plan: Plan, memory: Memory) -> dict[str, Any]:
+        return {
             "ailment": diagnosis.ailment,
             "severity": diagnosis.severity,
             "evidence": dict(diagnosis.evidence),
@@ -103,10 +131,15 @@ class Treatment:
             **_what_changes(plan, memory),
             "expected": asdict(plan.expected),
         }
+
+    def _intervene(self, diagnosis: Diagnosis, remedy: str, plan: Plan, view: View, memory: Memory) -> list[Decision]:
+        memory.interventions += remedy not in FREE_REMEDIES
+        memory.granted = [wish for wish in memory.granted if wish != (diagnosis.ailment, remedy)]
+        fields = self._described(diagnosis, remedy, plan, memory)
         if self.advise:
             memory.fail(diagnosis.ailment, remedy)  # said once is enough
             memory.cooldown_until = memory.step + cooldown_steps(view, self.limits)
-            return decide(memory, "intervention", fields | {"advice": True})
+            return [decide(memory, "intervention", fields | {"advice": True})]
         pending = Pending(
             ailment=diagnosis.ailment,
             remedy=remedy,
@@ -125,9 +158,9 @@ class Treatment:
             memory.take_in(order)
             view.outliers.forget(order.utterances)
         if plan.knob is None or plan.target is None:
-            return decide(memory, "intervention", fields, *plan.orders)
+            return [decide(memory, "intervention", fields, *plan.orders)]
         memory.returning.pop(plan.knob, None)
-        return decide(memory, "intervention", fields, turn(plan.knob, plan.target, view.facts, memory, self.limits))
+        return [decide(memory, "intervention", fields, turn(plan.knob, plan.target, view.facts, memory, self.limits))]
 
     def follow_up_if_due(self, view: View, memory: Memory, *, after_evaluation: bool) -> list[Decision]:
         waiting = [*memory.watching, *([memory.pending] if memory.pending is not None else [])]
@@ -161,6 +194,15 @@ class Treatment:
         fields = {"ailment": pending.ailment, "remedy": pending.remedy, "check": "race", "from_step": before[-1]}
         order = Order("race", step=before[-1], arms=arms, n_steps=n_steps)
         return decide(memory, "follow_up", fields | {"knob": pending.knob, "n_steps": n_steps}, order)
+
+    def make_way(self, view: View, memory: Memory) -> list[Decision]:
+        """A person has turned a knob: what was under treatment can no longer be judged, and stays as it is."""
+        memory.cooldown_until = memory.step + cooldown_steps(view, self.limits)
+        pending, memory.pending = memory.pending, None
+        if pending is None:
+            return []
+        fields = {"ailment": pending.ailment, "remedy": pending.remedy, "superseded_by": "person"}
+        return [decide(memory, "follow_up", fields)]
 
     def conclude(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -91,6 +91,8 @@ class EnhancedTrainer:
         self.clock, self.plan, self.limits = Clock(), PhasePlan(), Limits()
         self.keep_checkpoints = hparams.keep_checkpoints
         self.steering = Steering(self)
+        self.between_steps: Callable[[], None] = lambda: None
+        """Called before each step, when whoever wants to say something to the training may do so."""
         self._process = psutil.Process()
         self._unsaved = True
 
@@ -135,6 +137,7 @@ class EnhancedTrainer:
     def _run_epoch(self, batches: Iterator[Batch]) -> str | None:
         """Until the epoch, a limit or an order that changes where the data goes on."""
         while not self.steering.wants_attention:
+            self.between_steps()
             if reason := self._limit_reached():
                 return reason
             started = time.perf_counter()

@@ -65,9 +65,8 @@ class Line:
         wait_until(lambda: len(self.outbox) == 0, seconds)
 
     def close(self) -> None:
-        self.courier.give_up.set()
         if self.courier.is_alive():
-            self.courier.join(10)
+            self.courier.stop()
         self.door.close()
 
 

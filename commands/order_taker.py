@@ -1,0 +1,106 @@
+"""Carries out what people ask of a running training, between two steps, and has the journal say what became of it."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from commands.heartbeat import Heartbeat
+from hparams import UserError
+from monitoring.orders import OrderReader
+from monitoring.run_record import RunRecord
+from smart_tuner.settings import Supervision as SupervisionSettings
+from smart_tuner.supervision import Supervision
+from training.knobs import KNOB_BOUNDS, Knobs
+from training.trainer import EnhancedTrainer
+
+LOOK_EVERY_SECONDS = 0.2  # while training pauses
+STOPPED = "SIGINT"
+"""A person's stop is a Ctrl-C from afar: saved, and the same command goes on."""
+
+
+class OrderTaker:
+    """Looks into the box of orders before every step."""
+
+    def __init__(
+        self,
+        trainer: EnhancedTrainer,
+        record: RunRecord,
+        supervision: Supervision | None,
+        settings: SupervisionSettings,
+        heartbeat: Heartbeat,
+    ) -> None:
+        self._trainer, self._record, self._supervision = trainer, record, supervision
+        self._settings, self._heartbeat = settings, heartbeat
+        self._reader = OrderReader(record.folder)
+        self._is_paused = False
+        self._asked_at: dict[int, float] = {}  # proposals, by time.monotonic()
+
+    def look(self) -> None:
+        """Returns when training may go on."""
+        self._take_all()
+        if self._is_paused:
+            self._pause()
+
+    def _pause(self) -> None:
+        self._trainer.save()
+        while self._is_paused and self._trainer.limits.interruption is None:
+            self._heartbeat.done()
+            time.sleep(LOOK_EVERY_SECONDS)
+            self._take_all()
+
+    def _take_all(self) -> None:
+        for order in self._reader.read():
+            self._take(order)
+        self._answer_late_proposals()
+
+    def _take(self, order: dict[str, Any]) -> None:
+        kinds = {"pause": self._set_pause, "resume": self._set_pause, "stop": self._stop, "set": self._set}
+        kinds |= dict.fromkeys(("approve", "reject"), self._answer)
+        try:
+            kinds[order["order"]](order)
+        except UserError as refusal:
+            self._tell(order, result="refused", reason=str(refusal))
+        else:
+            self._tell(order, result="done")
+
+    def _tell(self, order: dict[str, Any], **more: str) -> None:
+        told = {name: value for name, value in order.items() if name != "id"}
+        self._record.on_order(self._trainer.progress.step, told | more)
+
+    def _set_pause(self, order: dict[str, Any]) -> None:
+        wants_pause = order["order"] == "pause"
+        if wants_pause == self._is_paused:
+            raise UserError("training pauses already" if wants_pause else "training does not pause")
+        self._is_paused = wants_pause
+
+    def _stop(self, _order: dict[str, Any]) -> None:
+        self._trainer.limits.stop = STOPPED
+
+    def _set(self, order: dict[str, Any]) -> None:
+        knob, value = order["knob"], float(order["value"])
+        if knob not in KNOB_BOUNDS:
+            raise UserError(f"there is no knob {knob!r}; the knobs are {', '.join(KNOB_BOUNDS)}")
+        bounds, start = KNOB_BOUNDS[knob], vars(Knobs.from_hparams(self._trainer.hparams))[knob]
+        low, high = min(bounds.low, start), max(bounds.high, start)
+        if not low <= value <= high:
+            raise UserError(f"{knob}: expected {low:g} to {high:g}, got {value:g}")
+        before = vars(self._trainer.knobs)[knob]
+        self._trainer.steering.turn({knob: value})
+        self._record.on_turn(self._trainer.progress.step, knob, before, value)
+        if self._supervision is not None:
+            self._supervision.turned(knob, value)
+
+    def _answer(self, order: dict[str, Any]) -> None:
+        number = order["number"]
+        if self._supervision is None or number not in self._supervision.proposed:
+            raise UserError(f"there is no proposal {number} that waits for an answer")
+        self._supervision.answered(number, granted=order["order"] == "approve")
+
+    def _answer_late_proposals(self) -> None:
+        """Who does not answer in time leaves it to the settings."""
+        proposed = () if self._supervision is None else self._supervision.proposed
+        now, patience = time.monotonic(), 60 * self._settings.approval_minutes
+        self._asked_at = {number: self._asked_at.get(number, now) for number in proposed}
+        for number in [number for number, asked in self._asked_at.items() if now - asked > patience]:
+            self._take({"order": self._settings.approval_default, "number": number, "by": "nobody in time"})

@@ -1,0 +1,128 @@
+"""Where a person wants to be asked, nothing that steers is done without a yes; and a person's own turn counts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from smart_tuner.replay import Replay, first_difference
+from smart_tuner.settings import Settings, Supervision
+from tests.smart_tuner.simulated_loop import SimulatedLoop
+from tests.smart_tuner.test_properties import FACTS
+from tests.smart_tuner.test_supervisor import HEALTHY_EVALUATION, healthy_step, loop_with
+
+ASKED = Settings(supervision=Supervision(approval="ask"))
+
+
+def endless(step: int, work: int) -> tuple[Any, Any, Any]:
+    """A gate that never fires."""
+    return {}, {"gate_accuracy": 0.0, "gate_overrun": 1.0, "stop_rate": 0.0}, {}
+
+
+def asking(settings: Settings = ASKED, n_steps: int = 200) -> SimulatedLoop:
+    return loop_with(endless, n_steps=n_steps, settings=settings)
+
+
+def answer(loop: SimulatedLoop, number: int, order: str) -> None:
+    loop.record("order", order=order, number=number, by="user 7", result="done")
+    loop.supervision.answered(number, granted=order == "approve")
+
+
+def go_on(loop: SimulatedLoop, n_steps: int) -> None:
+    loop.run(loop.work + n_steps)
+
+
+def recomputed(loop: SimulatedLoop) -> Replay:
+    told = Replay()
+    for record in loop.records:
+        told.take(record)
+    return told
+
+
+def test_it_asks_once_and_touches_nothing() -> None:
+    loop = asking()
+    (proposal,) = loop.decisions("proposal")
+    assert proposal["number"] == 1 and proposal["ailment"] == "gate_never_fires"
+    assert proposal["timeout_seconds"] == 1800 and proposal["default"] == "reject"
+    assert proposal.keys() >= {"remedy", "evidence", "severity", "expected"}
+    assert loop.decisions("intervention") == [] and loop.turns == []
+
+
+def test_what_was_granted_is_done_and_judged() -> None:
+    loop = asking()
+    (proposal,) = loop.decisions("proposal")
+    answer(loop, 1, "approve")
+    go_on(loop, 300)
+    first = loop.decisions("intervention")[0]
+    assert (first["ailment"], first["remedy"]) == (proposal["ailment"], proposal["remedy"])
+    assert loop.decisions("follow_up") and loop.turns
+
+
+def test_a_yes_counts_once() -> None:
+    loop = asking()
+    answer(loop, 1, "approve")
+    go_on(loop, 400)
+    done = [record["remedy"] for record in loop.decisions("intervention") if "remedy" in record]
+    assert len(done) == 1
+    assert [record["number"] for record in loop.decisions("proposal")] == [1, 2]
+
+
+def test_after_a_no_the_next_remedy_is_proposed() -> None:
+    loop = asking()
+    answer(loop, 1, "reject")
+    go_on(loop, 100)
+    first, second = loop.decisions("proposal")
+    assert first["remedy"] != second["remedy"] and loop.decisions("intervention") == []
+
+
+def test_what_steers_nothing_is_done_without_asking() -> None:
+    loop = loop_with(lambda step, work: ({"out_of_memory_steps": 1.0}, {}, {}), n_steps=5, settings=ASKED)
+    assert [record["remedy"] for record in loop.decisions("intervention")][0] == "split_batches"
+    assert loop.decisions("proposal") == []
+
+
+def test_answers_are_recomputed_from_the_journal() -> None:
+    loop = asking()
+    answer(loop, 1, "reject")
+    go_on(loop, 60)
+    answer(loop, 2, "approve")
+    go_on(loop, 200)
+    told = recomputed(loop)
+    assert first_difference(told) is None and len(told.decided) > 3
+
+
+def turn(loop: SimulatedLoop, knob: str, position: float) -> None:
+    loop.record("intervention", by="person", knob=knob, **{"from": loop.knobs[knob], "to": position})
+    loop.knobs[knob] = position
+    loop.supervision.turned(knob, position)
+
+
+def test_a_persons_turn_makes_the_present_treatment_unjudgeable() -> None:
+    loop = loop_with(endless, n_steps=10)
+    while loop.supervisor.memory.pending is None and loop.work < 500:
+        go_on(loop, 1)
+    pending = loop.supervisor.memory.pending
+    assert pending is not None
+    turn(loop, "learning_rate_multiplier", 0.3)
+    last = loop.decisions("follow_up")[-1]
+    assert (last["remedy"], last["superseded_by"]) == (pending.remedy, "person")
+    assert "verdict" not in last
+    assert loop.supervisor.memory.pending is None
+    assert loop.supervisor.memory.cooldown_until > loop.supervisor.memory.step
+
+
+def test_a_knob_that_was_on_its_way_back_stays_where_the_person_put_it() -> None:
+    loop = SimulatedLoop(FACTS, lambda step, work: (healthy_step(step, work), HEALTHY_EVALUATION, {}))
+    loop.run(20)
+    loop.supervisor.memory.returning["guide_sigma"] = 0.4
+    turn(loop, "guide_sigma", 0.2)
+    go_on(loop, 50)
+    assert loop.knobs["guide_sigma"] == 0.2 and loop.turns == []
+
+
+def test_decisions_after_a_persons_turn_are_recomputed_from_the_journal() -> None:
+    loop = loop_with(endless, n_steps=200)
+    turn(loop, "learning_rate_multiplier", 0.3)
+    go_on(loop, 200)
+    told = recomputed(loop)
+    assert first_difference(told) is None and len(told.decided) > 3
+    assert told.supervisor is not None and told.supervisor.memory.knobs == loop.supervisor.memory.knobs
