@@ -1,0 +1,162 @@
+"""What a person in a chat gets for a command."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from monitoring.message import Importance, Message
+from monitoring.orders import OrderReader
+from monitoring.outbox import Outbox
+from monitoring.person import LONGEST_SPEECH, Person
+from monitoring.plots import save_png
+from monitoring.words import words_of
+from tests.monitoring.journals import RunFolder, sick_run
+from tests.monitoring.wave_file import write_pcm
+
+
+class Chat:
+    """One person, what they are answered and what they order."""
+
+    def __init__(self, run: RunFolder) -> None:
+        (run.path / "companion").mkdir()
+        self.run = run.path
+        self.outbox = Outbox(run.path / "outbox.json", words_of("en"))
+        self.person = Person(run.path, self.outbox, words_of("en"), self._speak)
+        self.spoken: list[str] = []
+        self._orders = OrderReader(run.path)
+
+    def _speak(self, text: str, path: Path) -> None:
+        if text == "unspeakable":
+            raise ValueError("it has no voice and no checkpoint yet")
+        self.spoken.append(text)
+        write_pcm(path, [0, 1] * 100, rate=22_050)
+
+    def __call__(self, text: str) -> Message | None:
+        self.word = self.person.hear(text, 7)
+        answer = self.outbox.first()
+        if answer is not None:
+            self.outbox.done(answer)
+            assert answer.importance is Importance.ANSWER
+        return answer
+
+    def orders(self) -> list[dict[str, object]]:
+        return [{name: value for name, value in order.items() if name != "id"} for order in self._orders.read()]
+
+
+@pytest.fixture
+def chat(tmp_path: Path) -> Chat:
+    return Chat(sick_run(tmp_path / "run"))
+
+
+def asked(chat: Chat, text: str) -> Message:
+    answer = chat(text)
+    assert answer is not None
+    return answer
+
+
+def test_status_says_how_it_stands(chat: Chat) -> None:
+    answer = asked(chat, "status")
+    assert answer.title == "Finished: run, step 60"
+    assert "score: 0.7" in answer.lines and "Phase: alignment" in answer.lines
+    assert "Last intervention: #1 lower the learning rate, helped" in answer.lines
+
+
+def test_plot_sends_curves_and_attention(chat: Chat) -> None:
+    assert asked(chat, "plot").pictures == (str(chat.run / "companion/plot.png"),)
+    assert (chat.run / "companion/plot.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_plot_shows_the_latest_sample_too(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    run.start()
+    run.evaluation(10, **run.spoken(10))
+    save_png(np.zeros((2, 2, 3), dtype=np.uint8), run.path / "samples/step-00000010-a.png")
+    assert len(asked(Chat(run), "plot").pictures) == 2
+
+
+def test_the_voice_speaks_what_is_asked(chat: Chat) -> None:
+    answer = asked(chat, "say Hello, <b>you</b>!")
+    assert (answer.title, chat.spoken) == ("Hello, <b>you</b>!", ["Hello, <b>you</b>!"])
+    assert answer.voice is not None and Path(answer.voice).is_file()
+
+
+@pytest.mark.parametrize("text", ["say", "say   ", "say " + "x" * (LONGEST_SPEECH + 1)])
+def test_nothing_or_a_novel_is_not_spoken(chat: Chat, text: str) -> None:
+    assert "at most 500 characters" in asked(chat, text).title and chat.spoken == []
+
+
+def test_what_cannot_be_spoken_is_said_so(chat: Chat) -> None:
+    answer = asked(chat, "say unspeakable")
+    assert answer.lines == ("it has no voice and no checkpoint yet",) and answer.voice is None
+
+
+def test_the_journal_tells_what_was_done(chat: Chat) -> None:
+    answer = asked(chat, "journal")
+    assert "#1 step 40: lower the learning rate: helped" in answer.lines
+
+
+def test_a_journal_without_deeds_says_so(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    run.start()
+    assert asked(Chat(run), "journal").title == "Nothing had to be done."
+
+
+@pytest.mark.parametrize(
+    ("text", "order"),
+    [
+        ("pause", {"order": "pause"}),
+        ("resume@tuner_bot", {"order": "resume"}),
+        ("set guide_sigma 0.5", {"order": "set", "knob": "guide_sigma", "value": 0.5}),
+        ("set guide_sigma 0,5", {"order": "set", "knob": "guide_sigma", "value": 0.5}),
+        ("approve 3", {"order": "approve", "number": 3}),
+        ("reject #12", {"order": "reject", "number": 12}),
+    ],
+)
+def test_orders_are_passed_on(chat: Chat, text: str, order: dict[str, object]) -> None:
+    assert chat(text) is None
+    assert chat.orders() == [order | {"by": "user 7"}]
+
+
+def test_a_stop_is_confirmed_first(chat: Chat) -> None:
+    question = asked(chat, "stop")
+    assert chat.orders() == []
+    yes, no = question.buttons
+    assert re.fullmatch(r"stop [0-9a-f]{8}", yes.command) and no.command == "stop no"
+    assert chat(yes.command) is None
+    assert chat.orders() == [{"order": "stop", "by": "user 7"}]
+    chat(yes.command)
+    assert chat.orders() == [] and chat.word == "too late, ask again"
+
+
+def test_a_stop_can_be_taken_back(chat: Chat) -> None:
+    yes, no = asked(chat, "stop").buttons
+    chat(no.command)
+    assert chat.word == "it goes on"
+    chat(yes.command)
+    assert chat.orders() == []
+
+
+def test_a_button_of_yesterday_stops_nothing(chat: Chat, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("monitoring.person.CONFIRM_SECONDS", -1.0)
+    yes, _ = asked(chat, "stop").buttons
+    for guess in (yes.command, "stop yes", "stop 00000000"):
+        chat(guess)
+    assert chat.orders() == []
+
+
+@pytest.mark.parametrize(
+    "text", ["", "start", "help", "hello there", "set guide_sigma", "approve", "approve x", "status now", "ы"]
+)
+def test_whatever_else_is_said_gets_help(chat: Chat, text: str) -> None:
+    answer = asked(chat, text)
+    assert answer.title == "What you can say" and any("/status" in line for line in answer.lines)
+    assert chat.orders() == []
+
+
+def test_a_value_that_is_no_number_is_refused(chat: Chat) -> None:
+    assert asked(chat, "set guide_sigma much").title == "much is not a number"
+    assert chat.orders() == []
