@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import argparse
 import functools
+import importlib
 import json
 import logging
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,8 +34,8 @@ from monitoring.story import RunStory
 from monitoring.tensorboard import TensorBoardLog
 from smart_tuner.settings import Settings, load_settings
 
-SENDING_SECONDS = 20.0
-"""How long after the end of a run a server may stay out of reach; what is left then is sent when the run goes on."""
+SENDING_SECONDS = 10.0
+"""How long after the end of a run servers may stay out of reach; what is left then is sent when the run goes on."""
 SENDS = "mlflow"  # the only one who follows the journal to a server
 NICENESS = 10
 LOG = logging.getLogger("companion")
@@ -61,14 +63,19 @@ class Companion:
         """Show and send the rest; whether nothing is left."""
         for following in self._all:
             following.end.set()
-        for following in sorted(self._all, key=lambda following: following.name == SENDS):
-            following.join(SENDING_SECONDS if following.name == SENDS else None)
-            following.give_up.set()
+        local = [following for following in self._all if following.name != SENDS]
+        for following in local:
+            following.join()
         story = RunStory.of(self._run)
+        for post in self._posts if not story.is_over else ():
+            post.training_is_gone(story.step)
+        deadline = time.monotonic() + SENDING_SECONDS
         for post in self._posts:
-            if not story.is_over:
-                post.training_is_gone(story.step)
-            post.finish(SENDING_SECONDS)
+            post.finish(max(0.0, deadline - time.monotonic()))
+        for following in self._all:
+            following.join(max(0.0, deadline - time.monotonic()))
+            following.give_up.set()
+            following.join()
         return not any(following.is_behind for following in self._all) and not any(len(p.outbox) for p in self._posts)
 
 
@@ -125,12 +132,19 @@ def main(arguments: list[str]) -> int:
 def accompany(run: Path, settings: Settings, *, follow: bool) -> int:
     """The only one for this run; one that is still sending the rest of an earlier session goes first."""
     (run / "companion").mkdir(exist_ok=True)
+    _load_libraries()
     with FileLock(run / "companion" / ".lock"):
         companion = Companion(run, settings, LOG.warning)
         companion.start()
         if follow:
             sys.stdin.buffer.read()
         return 0 if companion.finish() else 1
+
+
+def _load_libraries() -> None:
+    """Those that import themselves in circles do not bear being imported by two threads at once."""
+    for name in ("matplotlib.backends.backend_agg", "matplotlib.figure", "matplotlib.image", "torch.utils.tensorboard"):
+        importlib.import_module(name)
 
 
 def _log_exception(arguments: threading.ExceptHookArgs) -> None:

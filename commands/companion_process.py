@@ -41,12 +41,12 @@ class CompanionProcess:
             )
 
     def finish(self) -> None:
-        """It shows the rest and ends."""
+        """It shows the rest and ends; who does not want to wait for that presses Ctrl-C."""
         if self._process is None:
             return
         assert self._process.stdin is not None
         self._process.stdin.close()
         try:
             self._process.wait(PATIENCE_SECONDS)
-        except subprocess.TimeoutExpired:
+        except (subprocess.TimeoutExpired, KeyboardInterrupt):
             sys.stderr.write("what is left to be shown and sent goes on in the background\n")

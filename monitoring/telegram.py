@@ -1,4 +1,4 @@
-"""The only door to Telegram: sends messages, and hears those who may say something."""
+"""The only door to Telegram; imported where it is wanted, since the library takes half a second."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ import threading
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from telegram import Bot, InlineKeyboardButton, InlineKeyboardMarkup, InputMediaPhoto
+from telegram import error as telegram_error
+from telegram.error import BadRequest, RetryAfter
+from telegram.request import HTTPXRequest
 
 from monitoring.courier import Flooded, Undeliverable, Unreachable
 from monitoring.message import Button, Importance, Message
@@ -17,10 +22,7 @@ from monitoring.message_settings import TelegramSettings
 from monitoring.telegram_text import MOST_FILE_BYTES, MOST_PHOTO_BYTES, MOST_PICTURES, as_html, caption, parts
 from monitoring.wave_files import as_voice_message
 
-if TYPE_CHECKING:
-    from telegram import Bot, InlineKeyboardMarkup
-    from telegram.error import RetryAfter
-    from telegram.request import HTTPXRequest
+os.environ.setdefault("PTB_TIMEDELTA", "true")  # as all durations will be
 
 REQUEST_SECONDS, UPLOAD_SECONDS = 20.0, 60.0
 LONGEST_CALL_SECONDS = 120.0  # of one request with all that belongs to it; a server that hangs costs this
@@ -64,10 +66,6 @@ class TelegramDoor:
     @property
     def bot(self) -> Bot:
         if self._bot is None:
-            os.environ.setdefault("PTB_TIMEDELTA", "true")  # as all durations will be
-            from telegram import Bot
-            from telegram.request import HTTPXRequest
-
             self._requests = [
                 HTTPXRequest(
                     connect_timeout=REQUEST_SECONDS,
@@ -119,8 +117,6 @@ class TelegramDoor:
 
     def call(self, work: Coroutine[Any, Any, Any]) -> Any:
         """Have the loop do it; its failures as a courier knows them, without any that would tell the token."""
-        from telegram import error as telegram_error
-
         future = asyncio.run_coroutine_threadsafe(work, self.loop)
         try:
             return future.result(LONGEST_CALL_SECONDS)
@@ -144,8 +140,6 @@ class TelegramDoor:
             raise Unreachable(f"Telegram cannot be reached ({type(error).__name__})") from None
 
     async def _send(self, parcel: Parcel, text: str, parse_mode: str | None) -> None:
-        from telegram import InputMediaPhoto
-
         bot, to = self.bot, self.chat_id
         assert to is not None, "a complete configuration has one"
         said: dict[str, Any] = {"parse_mode": parse_mode}
@@ -168,8 +162,6 @@ class TelegramDoor:
 
     async def _edit(self, text: str, parse_mode: str | None) -> None:
         """The one message there is of its kind; a new one where it is gone."""
-        from telegram.error import BadRequest
-
         bot, to = self.bot, self.chat_id
         assert to is not None, "a complete configuration has one"
         if self._progress_id is not None:
@@ -184,8 +176,6 @@ class TelegramDoor:
 
 
 def _keyboard(buttons: Sequence[Button]) -> InlineKeyboardMarkup | None:
-    from telegram import InlineKeyboardButton, InlineKeyboardMarkup
-
     row = [InlineKeyboardButton(button.label, callback_data=button.command) for button in buttons]
     return InlineKeyboardMarkup([row]) if row else None
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from telegram import Update
+from telegram.error import Conflict, RetryAfter, TelegramError
 
 from monitoring.message_settings import TelegramSettings
 from monitoring.telegram import TelegramDoor, seconds_of
-
-if TYPE_CHECKING:
-    from telegram import Update
 
 POLL_SECONDS = 25
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 1.0, 60.0
@@ -38,8 +38,6 @@ class TelegramListener:
             self._future.cancel()
 
     async def _listen(self) -> None:
-        from telegram.error import Conflict, RetryAfter, TelegramError
-
         offset, wait, has_said = None, FIRST_WAIT_SECONDS, False
         while True:
             try:
