@@ -63,12 +63,12 @@ class Companion:
         """Show and send the rest; whether nothing is left."""
         for following in self._all:
             following.end.set()
-        local = [following for following in self._all if following.name != SENDS]
-        for following in local:
-            following.join()
         story = RunStory.of(self._run)
         for post in self._posts if not story.is_over else ():
             post.training_is_gone(story.step)
+        for following in self._all:
+            if following.name != SENDS:
+                following.join()
         deadline = time.monotonic() + SENDING_SECONDS
         for post in self._posts:
             post.finish(max(0.0, deadline - time.monotonic()))

@@ -65,4 +65,4 @@ def _following(post: Post, run: Path, settings: TelegramSettings, samples: Follo
             sample_seconds=60 * settings.sample_minutes,
         )
 
-    return Following(post.courier.name, run, messages, behind=samples, say=say)
+    return Following(post.courier.name, run, messages, outlives=samples, say=say)

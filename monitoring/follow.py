@@ -66,11 +66,13 @@ class Following(threading.Thread):
         make: Callable[[], Onlooker],
         *,
         behind: Following | None = None,
+        outlives: Following | None = None,
         say: Callable[[str], None],
     ) -> None:
-        """`behind`: another one that has to have seen a record before this one does."""
+        """`behind`: who has to have shown a record before this one sees it; `outlives`: who has to end before it."""
         super().__init__(name=name, daemon=True)
         self._make, self._behind, self._say = make, behind, say
+        self._outlives = outlives or behind
         self._journal, self._state_file = folder / "journal.jsonl", folder / "companion" / f"{name}.json"
         self._run_name = folder.name
         self.end, self.give_up = threading.Event(), threading.Event()
@@ -95,8 +97,8 @@ class Following(threading.Thread):
         try:
             onlooker.load_state_dict(self._state)
             while not self.give_up.is_set():
-                is_last = self.end.is_set() and not self._follows_someone
-                records = reader.read(self._behind.offset if self._behind and self._follows_someone else None)
+                is_last = self.end.is_set() and not _is_alive(self._outlives)
+                records = reader.read(self._behind.offset if self._behind and self._behind.is_alive() else None)
                 for record in records:
                     story.take(record)
                     onlooker.take(record, story)
@@ -131,11 +133,11 @@ class Following(threading.Thread):
         """Whether something in the journal has not been shown."""
         return self._journal.exists() and self.offset < self._journal.stat().st_size
 
-    @property
-    def _follows_someone(self) -> bool:
-        return self._behind is not None and self._behind.is_alive()
-
     def _save(self, offset: int, state: dict[str, Any]) -> None:
         content = json.dumps({"offset": offset, "state": state}, ensure_ascii=False)
         write_atomically(self._state_file, content.encode("utf-8", "backslashreplace"))
         self.offset = offset
+
+
+def _is_alive(thread: threading.Thread | None) -> bool:
+    return thread is not None and thread.is_alive()

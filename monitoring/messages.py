@@ -13,7 +13,7 @@ from monitoring.curves import curves_picture
 from monitoring.message import Button, Importance, Message
 from monitoring.outbox import Outbox
 from monitoring.plots import pixels, save_png
-from monitoring.progress_message import latest_picture, latest_voice, progress_lines, progress_title
+from monitoring.progress_message import progress_lines, progress_title, sample_file
 from monitoring.story import Record, RunStory
 from monitoring.words import Words
 
@@ -31,6 +31,7 @@ class Messages:
         self._progress_seconds, self._sample_seconds = progress_seconds, sample_seconds
         self._state: dict[str, Any] = {"progress_at": 0.0, "sample_at": 0.0}
         self._left: list[Callable[[], Message]] = []
+        self._later: list[tuple[Path, Callable[[], Message]]] = []  # until what was spoken can be heard
         self._not_before = time.time() - HISTORY_SECONDS
 
     def take(self, record: Record, story: RunStory) -> None:
@@ -53,9 +54,11 @@ class Messages:
             take(record, story)
 
     def settle(self) -> None:
-        while self._left:
-            self._outbox.put(self._left[0]())
-            self._left.pop(0)
+        ready = [make for spoken, make in self._later if not spoken.exists()]
+        self._later = [(spoken, make) for spoken, make in self._later if spoken.exists()]
+        for make in [*self._left, *ready]:
+            self._outbox.put(make())
+        self._left = []
         self._outbox.save()
 
     def state_dict(self) -> dict[str, Any]:
@@ -67,7 +70,10 @@ class Messages:
         self._not_before = 0.0 if state else self._not_before
 
     def close(self) -> None:
-        """What is in the outbox stays there."""
+        """What nobody has made audible is told without its sound."""
+        for _, make in self._later:
+            self._outbox.put(make())
+        self._outbox.save()
 
     def _put(self, kind: str, importance: Importance, title: str, lines: list[str], step: int, **more: Any) -> None:
         message = Message(kind, importance, title, tuple(lines), step=step, **more)
@@ -100,16 +106,22 @@ class Messages:
             return
         self._state["sample_at"] = _seconds(record)
         title, lines = progress_title(story, self._words), progress_lines(story, self._words)
-        picture, voice = latest_picture(self._run, story), latest_voice(self._run, story)
         curves = pixels(curves_picture(story))
 
         def message() -> Message:
+            picture, voice = sample_file(self._run, record, ".png"), sample_file(self._run, record, ".wav")
             pictures = (self._save(curves), *([picture] if picture else []))
             return Message(
                 "sample", Importance.PROGRESS, title, tuple(lines), step=record["step"], pictures=pictures, voice=voice
             )
 
-        self._left.append(message)
+        self._when_audible(record, message)
+
+    def _when_audible(self, evaluation: Record | None, message: Callable[[], Message]) -> None:
+        if evaluation is None or "spoken" not in evaluation:
+            self._left.append(message)
+        else:
+            self._later.append((self._run / evaluation["spoken"], message))
 
     def _save(self, picture: Any) -> str:
         path = self._run / "companion" / "curves.png"
@@ -160,19 +172,15 @@ class Messages:
         lines = [str(record["reason"])] if is_bad else []
         lines += [*progress_lines(story, words), *(f"• {advice}" for advice in recommendations(story, words))]
         title = f"{story.name}: {verdict(story, words)}"
-        voice, curves = self._best_voice(story), pixels(curves_picture(story))
         importance = Importance.CRITICAL if is_bad else Importance.END
-        self._left.append(
-            lambda: Message(
-                "finished", importance, title, tuple(lines), record["step"], (self._save(curves),), voice=voice
-            )
-        )
+        best, curves = story.best, pixels(curves_picture(story))
 
-    def _best_voice(self, story: RunStory) -> str | None:
-        """The first sample of the best evaluation that still has one."""
-        told = [sample for sample in (story.best or {}).get("samples", ())]
-        files = [self._run / f"{sample['file']}.wav" for sample in told]
-        return next((str(file) for file in files if file.is_file()), latest_voice(self._run, story))
+        def message() -> Message:
+            voice = None if best is None else sample_file(self._run, best, ".wav")
+            pictures = (self._save(curves),)
+            return Message("finished", importance, title, tuple(lines), record["step"], pictures, voice=voice)
+
+        self._when_audible(best, message)
 
 
 def _seconds(record: Record) -> float:

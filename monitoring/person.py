@@ -14,7 +14,7 @@ from monitoring.message import Button, Importance, Message
 from monitoring.orders import OrderBox
 from monitoring.outbox import Outbox
 from monitoring.plots import pixels, save_png
-from monitoring.progress_message import latest_picture, progress_lines, progress_title
+from monitoring.progress_message import progress_lines, progress_title, sample_file
 from monitoring.story import RunStory
 from monitoring.words import Words
 
@@ -73,8 +73,9 @@ class Person:
         story = RunStory.of(self._run)
         curves = self._run / "companion" / "plot.png"
         save_png(pixels(curves_picture(story)), curves)
-        picture = latest_picture(self._run, story)
-        self._answer(progress_title(story, self._words), pictures=(str(curves), *([picture] if picture else [])))
+        pictures = [sample_file(self._run, evaluation, ".png") for evaluation in reversed(story.evaluations)]
+        newest = [picture for picture in pictures if picture is not None][:1]
+        self._answer(progress_title(story, self._words), pictures=(str(curves), *newest))
 
     def _journal(self) -> None:
         acts = RunStory.of(self._run).acts[-JOURNAL_ENTRIES:]

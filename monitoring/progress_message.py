@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from monitoring.story import RunStory
+from monitoring.story import Record, RunStory
 from monitoring.words import Words, number
 
 SHOWN = ("composite_tts_score", "free_diagonality", "gate_accuracy", "total_loss", "gradient_norm")
@@ -34,16 +34,7 @@ def progress_lines(story: RunStory, words: Words) -> list[str]:
     return lines
 
 
-def latest_picture(run: Path, story: RunStory) -> str | None:
-    """Of the first sample of the last evaluation."""
-    return _latest(run, story, ".png")
-
-
-def latest_voice(run: Path, story: RunStory) -> str | None:
-    return _latest(run, story, ".wav")
-
-
-def _latest(run: Path, story: RunStory, suffix: str) -> str | None:
-    told = [sample for evaluation in story.evaluations[-1:] for sample in evaluation.get("samples", ())]
-    files = [run / f"{sample['file']}{suffix}" for sample in told]
+def sample_file(run: Path, evaluation: Record, suffix: str) -> str | None:
+    """Sound or picture of the first sample of an evaluation."""
+    files = [run / f"{sample['file']}{suffix}" for sample in evaluation.get("samples", ())]
     return next((str(file) for file in files if file.is_file()), None)

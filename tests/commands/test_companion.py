@@ -19,7 +19,7 @@ from tests.commands.program import Program, journal, losses, start, summary, tin
 from tests.monitoring.bot_api import CHAT, TOKEN, USER, BotApi
 
 SHORT: dict[str, Any] = {"epochs": 3, "iters_per_evaluation": 4, "iters_per_checkpoint": 2}
-ENDLESS: dict[str, Any] = {"epochs": 100_000, "iters_per_evaluation": 20, "iters_per_checkpoint": 10}
+ENDLESS: dict[str, Any] = {"epochs": 100_000, "iters_per_evaluation": 500, "iters_per_checkpoint": 10}
 NOBODY = "http://127.0.0.1:9"  # the port of discard
 
 
