@@ -81,6 +81,7 @@ def _add_run(run: argparse._ArgumentGroup) -> None:
     add("--supervise", choices=SUPERVISE, default="on", help="treat what goes wrong, only advise, or neither; on")
     add("--watchdog", choices=("on", "off"), default="on", help="a light parent restarts what dies or hangs; on")
     add("--companion", choices=("on", "off"), default="on", help="a process beside it shows the run everywhere; on")
+    add("--quiet", action="store_true", help="say only how it ended")
     add("--mlflow_uri", metavar="URI", help="an MLflow server; default: a file in --output")
 
 

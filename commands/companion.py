@@ -28,6 +28,7 @@ from hparams import HParams, UserError, build_hparams
 from monitoring.follow import Following, Onlooker
 from monitoring.mlflow_run import MlflowRun
 from monitoring.mlflow_settings import MlflowSettings
+from monitoring.orders import OrderBox
 from monitoring.report import Report
 from monitoring.samples import SampleFiles, Voicing
 from monitoring.story import RunStory
@@ -134,11 +135,17 @@ def accompany(run: Path, settings: Settings, *, follow: bool) -> int:
     (run / "companion").mkdir(exist_ok=True)
     _load_libraries()
     with FileLock(run / "companion" / ".lock"):
-        companion = Companion(run, settings, LOG.warning)
+        companion = Companion(run, settings, functools.partial(tell, run))
         companion.start()
         if follow:
             sys.stdin.buffer.read()
         return 0 if companion.finish() else 1
+
+
+def tell(run: Path, text: str) -> None:
+    """To the log, and to whoever looks at the training."""
+    LOG.warning(text)
+    OrderBox(run).note(text)
 
 
 def _load_libraries() -> None:

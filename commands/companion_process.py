@@ -40,6 +40,10 @@ class CompanionProcess:
                 start_new_session=True,
             )
 
+    @property
+    def pid(self) -> int | None:
+        return None if self._process is None else self._process.pid
+
     def finish(self) -> None:
         """It shows the rest and ends; who does not want to wait for that presses Ctrl-C."""
         if self._process is None:

@@ -7,6 +7,7 @@ import sys
 from rich.console import Console
 
 
-def open_console(*, quiet: bool = False) -> Console:
-    """Standard output, or standard error when standard output is kept for JSON (`quiet`)."""
-    return Console(file=sys.stderr if quiet else sys.stdout, markup=False, highlight=False, soft_wrap=True)
+def open_console(*, keep_stdout: bool = False, quiet: bool = False) -> Console:
+    """Standard output, or standard error when standard output is kept for JSON; a quiet one says nothing."""
+    file = sys.stderr if keep_stdout else sys.stdout
+    return Console(file=file, markup=False, highlight=False, soft_wrap=True, quiet=quiet)

@@ -55,14 +55,15 @@ class OrderTaker:
         self._answer_late_proposals()
 
     def _take(self, order: dict[str, Any]) -> None:
+        if order["order"] == "note":
+            return self._record.on_note(self._trainer.progress.step, order["text"])
         kinds = {"pause": self._set_pause, "resume": self._set_pause, "stop": self._stop, "set": self._set}
         kinds |= dict.fromkeys(("approve", "reject"), self._answer)
         try:
             kinds[order["order"]](order)
         except UserError as refusal:
-            self._tell(order, result="refused", reason=str(refusal))
-        else:
-            self._tell(order, result="done")
+            return self._tell(order, result="refused", reason=str(refusal))
+        return self._tell(order, result="done")
 
     def _tell(self, order: dict[str, Any], **more: str) -> None:
         told = {name: value for name, value in order.items() if name != "id"}

@@ -16,6 +16,10 @@ from commands.recipe import choose_device
 from commands.run_folder import make_writable
 from corpus import demo, espeak
 from hparams import UserError
+from monitoring.courier import Door, Flooded, Undeliverable, Unreachable
+from monitoring.message import Importance, Message
+from monitoring.webhook import WebhookDoor
+from monitoring.words import words_of
 from smart_tuner.settings import load_settings
 
 PROGRAM = Path(__file__).parents[1] / "train_enhanced.py"
@@ -126,6 +130,57 @@ def _speaking(bench: Bench) -> str:
     return f"{wave.stat().st_size / 1e3:.0f} kB of sound"
 
 
+def _report(bench: Bench) -> str:
+    page = bench.run / "report.html"
+    if not page.is_file():
+        raise Wrong(f"expected a report in {bench.run}")
+    return f"{page.stat().st_size / 1e3:.0f} kB"
+
+
+def _mlflow(bench: Bench) -> str:
+    settings = load_settings(bench.options.config).mlflow
+    uri = bench.options.mlflow_uri or settings.uri
+    if not settings.enabled:
+        return "off (mlflow.enabled in the settings)"
+    if uri is None:
+        return "a file beside the runs"
+    from monitoring.mlflow_run import experiments_at
+
+    return f"the server answers, {experiments_at(uri)} experiments"
+
+
+def _telegram(bench: Bench) -> str:
+    settings = load_settings(bench.options.config).telegram
+    if not settings.enabled:
+        return "off (telegram.enabled in the settings)"
+    from monitoring.telegram import TelegramDoor
+
+    door = TelegramDoor(settings)
+    try:
+        _deliver(door, words_of(settings.language).say("test"))
+    finally:
+        door.close()
+    heard = f"heard: {', '.join(map(str, settings.allowed_users))}" if settings.allowed_users else "nobody is heard"
+    return f"a message was sent to chat {settings.chat_id}; {heard} (allowed_users)"
+
+
+def _webhook(bench: Bench) -> str:
+    settings = load_settings(bench.options.config)
+    if settings.webhook.url is None:
+        return "off (webhook.url in the settings)"
+    door = WebhookDoor(settings.webhook.url.get_secret_value(), "test")
+    _deliver(door, words_of(settings.telegram.language).say("test"))
+    return "a message was taken"
+
+
+def _deliver(door: Door, title: str) -> None:
+    try:
+        for parcel in door.parcels(Message("test", Importance.ANSWER, title)):
+            door.send(parcel)
+    except (Unreachable, Undeliverable, Flooded) as error:
+        raise Wrong(str(error)) from error
+
+
 COMPONENTS: dict[str, Callable[[Bench], str]] = {
     "settings": _settings,
     "output": _output,
@@ -134,5 +189,9 @@ COMPONENTS: dict[str, Callable[[Bench], str]] = {
     "corpus": _corpus,
     "training": _training,
     "evaluation": _evaluation,
+    "report": _report,
     "speaking": _speaking,
+    "mlflow": _mlflow,
+    "telegram": _telegram,
+    "webhook": _webhook,
 }

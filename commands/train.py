@@ -121,7 +121,8 @@ def _train(job: Job, corpus: PreparedCorpus, *, folder: Path, signals: StopSigna
         return 0
     n_steps = max(0, total_steps - start.step)
     plan = make_plan(corpus, model, hparams, n_steps=n_steps, limits=job.limits, device=job.device)
-    job.console.print(plan.text)
+    if not job.options.quiet:
+        job.console.print(plan.text)
     if fresh:
         job.console.print(f"warm start: {len(fresh)} weights begin anew: {', '.join(fresh)}", soft_wrap=True)
     branches_off = start.path is not None and start.path.parent.resolve() != (folder / "checkpoints").resolve()
@@ -172,7 +173,8 @@ def keep_out_quarantined(train: BatchLoader, folder: Path) -> None:
 
 def _open_record(job: Job, corpus: PreparedCorpus, *, folder: Path, total_steps: int) -> RunRecord:
     display = ProgressDisplay(
-        job.console,
+        open_console(quiet=job.options.quiet),
+        name=folder.name,
         total_steps=total_steps,
         every_seconds=job.settings.progress_every_seconds,
         most_steps=job.limits.max_steps,

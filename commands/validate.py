@@ -26,7 +26,7 @@ from training.voice import Voice, load_voice
 
 
 def run(options: argparse.Namespace) -> int:
-    console = open_console(quiet=options.json)
+    console = open_console(keep_stdout=options.json)
     path = voice_file(options)
     voice = load_voice(path, parse_overrides(options.hparams), given_options(options))
     make_writable(options.output)

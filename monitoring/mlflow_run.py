@@ -95,9 +95,7 @@ class MlflowRun:
     @property
     def _opened(self) -> MlflowClient:
         if self._client is None:
-            os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(REQUEST_SECONDS))
-            os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # whoever follows the journal waits longer
-            os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+            _set_up()
             from mlflow import MlflowClient
 
             self._client = MlflowClient(tracking_uri=self._uri)
@@ -293,6 +291,25 @@ def _monitors() -> list[Any]:
         return [*monitors, GPUMonitor()]
     except RuntimeError:  # there is no NVIDIA GPU
         return monitors
+
+
+def experiments_at(uri: str) -> int:
+    """How many a server has; raises what `MlflowRun` would wait for to pass."""
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    _set_up()
+    try:
+        return len(MlflowClient(tracking_uri=uri).search_experiments())
+    except (MlflowException, OSError) as error:
+        raise _passing(error, uri) from None
+
+
+def _set_up() -> None:
+    """Fail soon, since whoever follows the journal tries again; and tell nobody else of it."""
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(REQUEST_SECONDS))
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 
 
 def flattened(values: Mapping[str, Any]) -> dict[str, str]:

@@ -1,4 +1,7 @@
-"""What people ask of a running training: a file in its folder that one side appends to and the other reads."""
+"""What is said to a running training: a file in its folder that one side appends to and the other reads.
+
+People ask for `pause`, `resume`, `stop`, `set`, `approve` and `reject`; a companion leaves notes of what it cannot do.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,7 @@ import secrets
 from pathlib import Path
 from typing import Any
 
-ORDERS = ("pause", "resume", "stop", "set", "approve", "reject")
-LONGEST_LINE = 4_000
+LONGEST_LINE, LONGEST_NOTE = 4_000, 500
 
 
 class OrderBox:
@@ -29,6 +31,10 @@ class OrderBox:
         finally:
             os.close(file)
         return id_
+
+    def note(self, text: str) -> None:
+        """Something that whoever looks at the training's output should know."""
+        self.put("note", "companion", text=text[:LONGEST_NOTE])
 
 
 class OrderReader:

@@ -1,4 +1,4 @@
-"""How far training is: a live bar on a terminal, plain lines elsewhere."""
+"""How far training is: a live panel on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.live import Live
 
 from monitoring.decisions_in_words import in_words
+from monitoring.panel import Panel
 from monitoring.signals import Signals, StepReport
 
+REDRAWN_EVERY_SECONDS = 1.0  # drawing takes milliseconds of Python, which a step would have to wait for
 SHOWN = ("free_diagonality", "gate_accuracy", "stop_rate", "mel_distance", "val_mel_loss", "composite_tts_score")
 
 
@@ -19,21 +21,17 @@ class ProgressDisplay:
     """Shows steps as they pass, and counts the seconds of the run over all its sessions."""
 
     def __init__(
-        self, console: Console, *, total_steps: int, every_seconds: float, most_steps: int | None = None
+        self, console: Console, *, name: str, total_steps: int, every_seconds: float, most_steps: int | None = None
     ) -> None:
         self._console, self._planned, self._most, self._every = console, total_steps, most_steps, every_seconds
         self._total = total_steps
         self._started = self._shown = time.monotonic()
         self._seconds_before = 0.0
         self._first_step: int | None = None
-        self._bar = self._start_bar() if console.is_terminal else None
-
-    def _start_bar(self) -> Progress:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        bar = Progress(*columns, TimeRemainingColumn(), console=self._console)
-        bar.add_task("starting", total=self._total)
-        bar.start()
-        return bar
+        self._panel, self._live = Panel(name), None
+        if console.is_terminal and not console.is_dumb_terminal and not console.quiet:
+            self._live = Live(self._panel, console=console, auto_refresh=False)
+            self._live.start()
 
     def seconds(self) -> float:
         """Time spent on the run so far, before a resume included."""
@@ -46,24 +44,28 @@ class ProgressDisplay:
     def begin_anew(self, step: int) -> None:
         """From here on the whole way lies ahead again."""
         self._total = min(step + self._planned, self._most or step + self._planned)
-        if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], total=self._total)
 
     def step(self, report: StepReport) -> None:
         now = time.monotonic()
         if self._first_step is None:
             self._first_step, self._started_stepping = report.step - 1, now
-        if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], completed=report.step, description=_in_short(report))
-        elif now - self._shown >= self._every:
-            self._shown = now
-            self._console.print(
-                f"step {report.step}/{self._total} · {_in_short(report)} · {report.frames_per_second:,.0f} frames/s · "
-                f"{self._time_left(report.step, now)} left",
-                markup=False,
-                highlight=False,
-                soft_wrap=True,
-            )
+        left = self._time_left(report.step, now)
+        self._panel.step(report, total=self._total, left=left)
+        if now - self._shown < (self._every if self._live is None else REDRAWN_EVERY_SECONDS):
+            return
+        self._shown = now
+        if self._live is not None:
+            self._live.refresh()
+        else:
+            speed = f"{report.frames_per_second:,.0f} frames/s"
+            self._print(f"step {report.step}/{self._total} · {_in_short(report)} · {speed} · {left} left")
+
+    def _print(self, line: str) -> None:
+        """Above the panel, if there is one."""
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def enter_phase(self, phase: str | None) -> None:
+        self._panel.enter_phase(phase)
 
     def _time_left(self, step: int, now: float) -> str:
         assert self._first_step is not None
@@ -73,24 +75,27 @@ class ProgressDisplay:
 
     def evaluation(self, step: int, signals: Signals) -> None:
         shown = "   ".join(f"{name} {_number(signals.get(name))}" for name in SHOWN)
-        self._console.print(f"evaluation at step {step}: {shown}", markup=False, highlight=False, soft_wrap=True)
+        self._panel.evaluation(signals)
+        self._print(f"evaluation at step {step}: {shown}")
 
     def decision(self, kind: str, step: int, fields: Mapping[str, Any]) -> None:
         """What the supervisor found or did, in one line."""
-        said = f"{kind.replace('_', ' ')} at step {step}: {in_words(kind, fields)}"
-        self._console.print(said, markup=False, highlight=False, soft_wrap=True)
+        self._panel.decision(kind, step, fields)
+        self._print(f"{kind.replace('_', ' ')} at step {step}: {in_words(kind, fields)}")
         if fields.get("action") == "restart" and "advice" not in fields:
             self.begin_anew(step)
 
     def order(self, step: int, order: Mapping[str, Any]) -> None:
         """What a person has asked for from afar."""
         reason = f" ({order['reason']})" if "reason" in order else ""
-        said = f"{order['order']} at step {step}, asked for by {order['by']}: {order['result']}{reason}"
-        self._console.print(said, markup=False, highlight=False, soft_wrap=True)
+        self._print(f"{order['order']} at step {step}, asked for by {order['by']}: {order['result']}{reason}")
+
+    def note(self, text: str) -> None:
+        self._print(f"note: {text}")
 
     def close(self) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+        if self._live is not None:
+            self._live.stop()
 
 
 def _in_short(report: StepReport) -> str:

@@ -274,6 +274,11 @@ class RunRecord:
         self.journal.write("order", step, **order)
         self._display.order(step, order)
 
+    def on_note(self, step: int, text: str) -> None:
+        """What somebody beside the training wants known."""
+        self.journal.write("note", step, text=text)
+        self._display.note(text)
+
     def on_turn(self, step: int, knob: str, before: float, after: float) -> None:
         """A person has turned a knob."""
         self.write_steps()
@@ -282,6 +287,7 @@ class RunRecord:
     def enter_phase(self, phase: str | None) -> None:
         """Every record from here on names it; None where nobody supervises."""
         self._summary["phase"] = self.journal.phase = phase
+        self._display.enter_phase(phase)
 
     def _relative(self, path: Path | None) -> str | None:
         return None if path is None else str(path.relative_to(self.folder))

@@ -115,7 +115,7 @@ def load_settings(path: Path) -> Settings:
     except UnicodeDecodeError as error:
         raise UserError(f"--config {path}: is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
     except yaml.YAMLError as error:
-        raise UserError(f"--config {path}: is not valid YAML: {' '.join(str(error).split())}") from error
+        raise UserError(f"--config {path}: is not valid YAML: {_where(error)}") from None
     if content is None:
         content = {}
     if not isinstance(content, dict):
@@ -125,3 +125,9 @@ def load_settings(path: Path) -> Settings:
     except ValidationError as error:
         problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
     raise UserError(f"--config {path}: {'; '.join(problems)}; {DEFAULT_CONFIG} shows every setting")
+
+
+def _where(error: yaml.YAMLError) -> str:
+    """What is wrong in which line; not the line itself, which may hold a token."""
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None) or "it cannot be read"
+    return str(problem) if mark is None else f"{problem} in line {mark.line + 1}"

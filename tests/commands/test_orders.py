@@ -115,6 +115,15 @@ def test_an_answer_to_no_question_is_refused(running: Running) -> None:
     assert "no proposal 3" in running.ask("approve", number=3)["reason"]
 
 
+def test_a_note_of_the_companion_is_shown_and_journalled(running: Running) -> None:
+    running.box.note("telegram: the token is refused\n" + "x" * 1000)
+    running.wait(lambda: journal(running.run, "note"))
+    assert journal(running.run, "note")[0]["text"].startswith("telegram: the token is refused")
+    running.ask("stop")
+    out, _ = running.process.communicate(timeout=60)
+    assert "note: telegram: the token is refused" in out
+
+
 def test_what_was_asked_of_an_earlier_session_is_forgotten(tmp_path: Path) -> None:
     (tmp_path / "companion").mkdir()
     box = OrderBox(tmp_path)

@@ -32,7 +32,7 @@ def make(run: RunFolder, vocode: Any = lambda mel: mel.mean(0)) -> list[str]:
     return sorted(str(path.relative_to(run.path / "samples")) for path in run.path.glob("samples/**/*.*"))
 
 
-SUFFIXES = (".forced.wav", ".png", ".wav")
+SUFFIXES = (".attention.png", ".forced.wav", ".png", ".wav")
 
 
 def test_an_evaluation_becomes_sound_and_pictures(run: RunFolder) -> None:
@@ -66,7 +66,8 @@ def test_a_sound_that_is_not_finite_is_not_written(run: RunFolder) -> None:
 
 def test_a_sentence_of_ones_own_has_neither_teacher_nor_recording(run: RunFolder) -> None:
     run.evaluation(7, **run.spoken(7, forced_mel=None, recorded_mel=None, recorded=None))
-    assert make(run) == ["step-00000007-a.png", "step-00000007-a.wav", "worst/a.png", "worst/a.wav"]
+    kinds = ("attention.png", "png", "wav")
+    assert make(run) == [f"{stem}.{kind}" for stem in ("step-00000007-a", "worst/a") for kind in kinds]
 
 
 def test_an_evaluation_that_left_nothing_makes_nothing(run: RunFolder) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import traceback
 from pathlib import Path
 
 import pytest
@@ -69,3 +70,34 @@ def test_an_absent_file_or_a_folder_is_refused(tmp_path: Path) -> None:
     for path in (tmp_path / "absent.yaml", tmp_path):
         with pytest.raises(UserError, match="cannot be read"):
             load_settings(path)
+
+
+TOKEN = "123456:AAE-secret"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f"telegram: {{enabled: true, bot_token: '{TOKEN}'}}",
+        f"telegram: {{bot_token: ['{TOKEN}']}}",
+        f"telegram: {{bot_token: '{TOKEN}', languages: en}}",
+        f"telegram: {{bot_token: '{TOKEN}",
+        f"telegram:\n  bot_token: {TOKEN}: x",
+        f"webhook: {{url: 'http://x/{TOKEN}', x: 1}}",
+    ],
+)
+def test_no_mistake_around_a_token_shows_it(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(UserError) as caught:
+        load_settings(path)
+    shown = "".join(traceback.format_exception(caught.value))
+    assert "AAE-secret" not in shown and "config.yaml" in shown
+
+
+def test_a_token_shows_nowhere_in_the_settings(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(f"telegram: {{enabled: true, chat_id: 5, bot_token: '{TOKEN}'}}", encoding="utf-8")
+    settings = load_settings(path)
+    assert settings.telegram.token == TOKEN
+    assert "AAE-secret" not in repr(settings) + str(settings.model_dump()) + settings.model_dump_json()

@@ -1,0 +1,217 @@
+"""What it costs a training to be watched by everything there is, and whether it loses a step when nobody answers.
+
+`python -m benchmarks.watching_cost` trains the demo once with Telegram, webhook, MLflow, TensorBoard and the report on,
+all on this machine. In turns the companion process is stopped (SIGSTOP) and goes on, within one training: that is what
+its work costs the steps beside it. What the training process itself spends on the journal, on what it leaves to be
+shown, on the display and on looking for orders is timed directly. Then four short trainings: undisturbed, and with a
+dead Telegram, a dead MLflow server, and both. Exits 1 when a bar is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import train_enhanced
+from commands.beating import Beating
+from commands.companion_process import CompanionProcess
+from commands.console import open_console
+from commands.heartbeat import Heartbeat
+from commands.order_taker import OrderTaker
+from commands.prepared_corpus import prepare_corpus
+from commands.train import plan_job, write_hparams
+from corpus.utterances import safe_name
+from models import build_model
+from monitoring.journal import read as read_journal
+from monitoring.progress import ProgressDisplay
+from monitoring.run_record import Naming, RunRecord
+from smart_tuner.settings import load_settings
+from tests.monitoring.bot_api import CHAT, TOKEN, USER, BotApi
+from training.trainer import EnhancedTrainer, Limits
+
+MOST_SHARE = 0.01
+TURN_STEPS = 30  # with the companion stopped or running
+WARM_UP_STEPS = 60
+NOBODY = "http://127.0.0.1:9"
+SAMPLES = 2
+
+
+@dataclass
+class Timed:
+    """A watcher whose time is taken; between the steps it lets the companion work or not."""
+
+    watcher: Any
+    turn: Callable[[int], None]
+    seconds: float = 0.0
+    steps: list[tuple[int, float]] = field(default_factory=list)  # number, seconds until the next
+    _ended: float | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return self._timed(getattr(self.watcher, name))
+
+    def _timed(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*arguments: Any, **named: Any) -> Any:
+            began = time.perf_counter()
+            try:
+                return call(*arguments, **named)
+            finally:
+                self.seconds += time.perf_counter() - began
+
+        return timed
+
+    def on_step(self, report: Any) -> None:
+        now = time.perf_counter()
+        if self._ended is not None:
+            self.steps.append((report.step, now - self._ended))
+        self._timed(self.watcher.on_step)(report)
+        self.turn(report.step)
+        self._ended = time.perf_counter()
+
+    def on_evaluation(self, report: Any) -> float | None:
+        score: float | None = self._timed(self.watcher.on_evaluation)(report)
+        self._ended = None  # evaluating is training's own, and no step
+        return score
+
+    def after_checkpoint(self, **named: Any) -> None:
+        self._timed(self.watcher.after_checkpoint)(**named)
+        self._ended = None
+
+
+def watched_training(folder: Path, api: BotApi, arguments: list[str]) -> tuple[Timed, list[int]]:
+    """The demo with everything on; returns the times and the steps during which the companion was stopped."""
+    config = folder / "config.yaml"
+    config.write_text(
+        f"telegram: {{enabled: true, chat_id: {CHAT}, allowed_users: [{USER}], base_url: '{api.base_url}',\n"
+        "  progress_minutes: 0.1, sample_minutes: 0.1}\n",
+        encoding="utf-8",
+    )
+    parsed = train_enhanced.build_parser().parse_args(["--config", str(config), "--output", str(folder), *arguments])
+    job = plan_job(argparse.Namespace(**vars(parsed), arguments=arguments))
+    run = folder / "watched"
+    run.mkdir()
+    corpus = prepare_corpus(parsed, job.hparams, job.console)
+    data = corpus.training_data(job.hparams, ())
+    display = ProgressDisplay(open_console(), name="watched", total_steps=job.limits.max_steps or 0, every_seconds=10)
+    record = RunRecord(run, Naming(data.symbols, safe_name), model="tacotron2", n_samples=SAMPLES, display=display)
+    companion = CompanionProcess(parsed)
+    stopped: list[int] = []
+
+    def turn(step: int) -> None:
+        pid = companion.pid
+        if step % TURN_STEPS == 0 and pid is not None:
+            os.kill(pid, signal.SIGSTOP if step // TURN_STEPS % 2 else signal.SIGCONT)
+        if step // TURN_STEPS % 2:
+            stopped.append(step + 1)
+
+    timed = Timed(Beating(record, Heartbeat(None)), turn)
+    trainer = EnhancedTrainer(
+        build_model(job.hparams, len(data.symbols)),
+        data,
+        job.hparams,
+        folder=run,
+        watcher=timed,
+        device=job.device,
+    )
+    orders = OrderTaker(trainer, record, None, load_settings(config).supervision, Heartbeat(None))
+    trainer.between_steps = timed._timed(orders.look)
+    hparams = job.hparams.model_dump(mode="json")
+    choices = {"device": "cpu", "precision": "float32"}
+    record.journal.write(
+        "started", 0, hparams=hparams, choices=choices, data=None, train_utterances=len(corpus.train),
+        held_out_utterances=len(corpus.held_out),
+    )  # fmt: skip
+    write_hparams(run, job.hparams)
+    companion.start(run)
+    try:
+        trainer.fit(Limits(max_steps=job.limits.max_steps))
+        record.finish(status="finished", reason="max_steps")
+    finally:
+        if companion.pid is not None:
+            os.kill(companion.pid, signal.SIGCONT)
+        record.close()
+        companion.finish()
+    return timed, stopped
+
+
+def report_cost(timed: Timed, stopped: list[int]) -> bool:
+    """Print the table of costs; whether the bar is reached."""
+    known = [(step, seconds) for step, seconds in timed.steps if step > WARM_UP_STEPS and step % TURN_STEPS > 1]
+    alone = [seconds for step, seconds in known if step in set(stopped)]
+    beside = [seconds for step, seconds in known if step not in set(stopped)]
+    own = timed.seconds / len(timed.steps)
+    step = statistics.median(alone)
+    slower = statistics.median(beside) / step - 1
+    total = own / step + max(0.0, slower)
+    rows = [
+        ("a step while the companion is stopped, median", f"{1e3 * step:.1f} ms ({len(alone)} steps)"),
+        ("a step while it works, median", f"{1e3 * statistics.median(beside):.1f} ms ({len(beside)} steps)"),
+        ("slower by its work beside it", f"{slower:+.2%}"),
+        ("the training process's own share (journal, samples, display, orders), mean", f"{own / step:.2%}"),
+        ("watching, together", f"{total:.2%} (wanted: at most {MOST_SHARE:.0%})"),
+    ]
+    for name, figure in rows:
+        sys.stdout.write(f"{name:<78} {figure}\n")
+    return total <= MOST_SHARE
+
+
+def steps_lost(folder: Path, api: BotApi, cache: Path) -> bool:
+    """Train with dead services; whether every run did the same steps, bit for bit."""
+    dead_telegram = f"telegram: {{enabled: true, chat_id: {CHAT}, base_url: '{NOBODY}/bot'}}\n"
+    dead_mlflow = f"mlflow: {{uri: '{NOBODY}'}}\n"
+    configs = {
+        "undisturbed": "mlflow: {enabled: false}\n",
+        "dead Telegram": dead_telegram,
+        "dead MLflow": dead_mlflow,
+        "both dead": dead_telegram + dead_mlflow,
+    }
+    losses: dict[str, dict[int, float]] = {}
+    for name, content in configs.items():
+        output = folder / safe_name(name)
+        output.mkdir()
+        (output / ".cache").symlink_to(cache)
+        config = output / "config.yaml"
+        config.write_text(content, encoding="utf-8")
+        arguments = ["--preset", "tiny", "--max_steps", "120", "--output", str(output), "--config", str(config)]
+        train_enhanced.main([*arguments, "--run_name", "run", "--quiet"])
+        losses[name] = _losses(output / "run")
+        lost = sum(losses[name].get(step) != loss for step, loss in losses["undisturbed"].items())
+        sys.stdout.write(f"{name:<78} {len(losses[name])} steps, {lost} lost or other than undisturbed\n")
+    return all(found == losses["undisturbed"] and len(found) == 120 for found in losses.values())
+
+
+def _losses(run: Path) -> dict[int, float]:
+    records = [record for record in read_journal(run / "journal.jsonl") if record["kind"] == "steps"]
+    return {
+        step: loss
+        for record in records
+        for step, loss in zip(record["steps"], record["signals"]["total_loss"], strict=True)
+    }
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.watching_cost", description=__doc__)
+    parser.add_argument("--steps", type=int, default=720)
+    options = parser.parse_args(arguments)
+    os.environ["TELEGRAM_BOT_TOKEN"] = TOKEN
+    with tempfile.TemporaryDirectory() as temporary:
+        folder, api = Path(temporary), BotApi()
+        try:
+            is_cheap = report_cost(*watched_training(folder, api, ["--max_steps", str(options.steps)]))
+            sys.stdout.write(f"messages that Telegram got meanwhile: {len(api.sent)}\n")
+            loses_nothing = steps_lost(folder, api, folder / ".cache")
+        finally:
+            api.close()
+    return 0 if is_cheap and loses_nothing else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
