@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import train_enhanced
+from benchmarks.agreeable_bot_api import TOKEN, AgreeableBotApi
 from commands.beating import Beating
 from commands.companion_process import CompanionProcess
 from commands.console import open_console
@@ -35,14 +36,12 @@ from monitoring.journal import read as read_journal
 from monitoring.progress import ProgressDisplay
 from monitoring.run_record import Naming, RunRecord
 from smart_tuner.settings import load_settings
-from tests.monitoring.bot_api import CHAT, TOKEN, USER, BotApi
 from training.trainer import EnhancedTrainer, Limits
 
 MOST_SHARE = 0.01
 TURN_STEPS = 30  # with the companion stopped or running
 WARM_UP_STEPS = 60
 NOBODY = "http://127.0.0.1:9"
-SAMPLES = 2
 
 
 @dataclass
@@ -56,97 +55,98 @@ class Timed:
     _ended: float | None = None
 
     def __getattr__(self, name: str) -> Any:
-        return self._timed(getattr(self.watcher, name))
+        return self.timed(getattr(self.watcher, name))
 
-    def _timed(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        def timed(*arguments: Any, **named: Any) -> Any:
+    def timed(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        def call_timed(*arguments: Any, **named: Any) -> Any:
             began = time.perf_counter()
             try:
                 return call(*arguments, **named)
             finally:
                 self.seconds += time.perf_counter() - began
 
-        return timed
+        return call_timed
 
     def on_step(self, report: Any) -> None:
         now = time.perf_counter()
         if self._ended is not None:
             self.steps.append((report.step, now - self._ended))
-        self._timed(self.watcher.on_step)(report)
+        self.timed(self.watcher.on_step)(report)
         self.turn(report.step)
         self._ended = time.perf_counter()
 
     def on_evaluation(self, report: Any) -> float | None:
-        score: float | None = self._timed(self.watcher.on_evaluation)(report)
+        score: float | None = self.timed(self.watcher.on_evaluation)(report)
         self._ended = None  # evaluating is training's own, and no step
         return score
 
     def after_checkpoint(self, **named: Any) -> None:
-        self._timed(self.watcher.after_checkpoint)(**named)
+        self.timed(self.watcher.after_checkpoint)(**named)
         self._ended = None
 
 
-def watched_training(folder: Path, api: BotApi, arguments: list[str]) -> tuple[Timed, list[int]]:
-    """The demo with everything on; returns the times and the steps during which the companion was stopped."""
-    config = folder / "config.yaml"
+class Turns:
+    """Has the companion stand still every other stretch of steps."""
+
+    def __init__(self, companion: CompanionProcess) -> None:
+        self._companion = companion
+        self.stopped: set[int] = set()
+
+    def __call__(self, step: int) -> None:
+        stands_still = step // TURN_STEPS % 2 == 1
+        if step % TURN_STEPS == 0:
+            self.let(go_on=not stands_still)
+        if stands_still:
+            self.stopped.add(step + 1)
+
+    def let(self, *, go_on: bool) -> None:
+        if self._companion.pid is not None:
+            os.kill(self._companion.pid, signal.SIGCONT if go_on else signal.SIGSTOP)
+
+
+def watched_training(folder: Path, api: AgreeableBotApi, max_steps: int) -> tuple[Timed, set[int]]:
+    """The demo with everything on; returns the times and the steps during which the companion stood still."""
+    config, run = folder / "config.yaml", folder / "watched"
     config.write_text(
-        f"telegram: {{enabled: true, chat_id: {CHAT}, allowed_users: [{USER}], base_url: '{api.base_url}',\n"
+        f"telegram: {{enabled: true, chat_id: 1, allowed_users: [1], base_url: '{api.base_url}',\n"
         "  progress_minutes: 0.1, sample_minutes: 0.1}\n",
         encoding="utf-8",
     )
-    parsed = train_enhanced.build_parser().parse_args(["--config", str(config), "--output", str(folder), *arguments])
-    job = plan_job(argparse.Namespace(**vars(parsed), arguments=arguments))
-    run = folder / "watched"
     run.mkdir()
-    corpus = prepare_corpus(parsed, job.hparams, job.console)
+    arguments = ["--config", str(config), "--output", str(folder), "--max_steps", str(max_steps)]
+    options = train_enhanced.build_parser().parse_args(arguments)
+    job, companion = plan_job(options), CompanionProcess(options)
+    corpus = prepare_corpus(options, job.hparams, job.console)
     data = corpus.training_data(job.hparams, ())
-    display = ProgressDisplay(open_console(), name="watched", total_steps=job.limits.max_steps or 0, every_seconds=10)
-    record = RunRecord(run, Naming(data.symbols, safe_name), model="tacotron2", n_samples=SAMPLES, display=display)
-    companion = CompanionProcess(parsed)
-    stopped: list[int] = []
-
-    def turn(step: int) -> None:
-        pid = companion.pid
-        if step % TURN_STEPS == 0 and pid is not None:
-            os.kill(pid, signal.SIGSTOP if step // TURN_STEPS % 2 else signal.SIGCONT)
-        if step // TURN_STEPS % 2:
-            stopped.append(step + 1)
-
-    timed = Timed(Beating(record, Heartbeat(None)), turn)
-    trainer = EnhancedTrainer(
-        build_model(job.hparams, len(data.symbols)),
-        data,
-        job.hparams,
-        folder=run,
-        watcher=timed,
-        device=job.device,
-    )
+    display = ProgressDisplay(open_console(), name="watched", total_steps=max_steps, every_seconds=10)
+    naming = Naming(data.symbols, safe_name)
+    record = RunRecord(run, naming, model=job.hparams.model, n_samples=job.hparams.evaluation_samples, display=display)
+    turns = Turns(companion)
+    timed = Timed(Beating(record, Heartbeat(None)), turns)
+    model = build_model(job.hparams, len(data.symbols))
+    trainer = EnhancedTrainer(model, data, job.hparams, folder=run, watcher=timed, device=job.device)
     orders = OrderTaker(trainer, record, None, load_settings(config).supervision, Heartbeat(None))
-    trainer.between_steps = timed._timed(orders.look)
-    hparams = job.hparams.model_dump(mode="json")
-    choices = {"device": "cpu", "precision": "float32"}
-    record.journal.write(
-        "started", 0, hparams=hparams, choices=choices, data=None, train_utterances=len(corpus.train),
-        held_out_utterances=len(corpus.held_out),
-    )  # fmt: skip
+    trainer.between_steps = timed.timed(orders.look)
+    told: dict[str, Any] = {"hparams": job.hparams.model_dump(mode="json"), "data": None}
+    told |= {"choices": {"device": "cpu", "precision": "float32"}, "train_utterances": len(corpus.train)}
+    record.journal.write("started", 0, **told, held_out_utterances=len(corpus.held_out))
     write_hparams(run, job.hparams)
     companion.start(run)
     try:
-        trainer.fit(Limits(max_steps=job.limits.max_steps))
+        trainer.fit(Limits(max_steps=max_steps))
         record.finish(status="finished", reason="max_steps")
     finally:
-        if companion.pid is not None:
-            os.kill(companion.pid, signal.SIGCONT)
+        turns.let(go_on=True)
         record.close()
         companion.finish()
-    return timed, stopped
+    return timed, turns.stopped
 
 
-def report_cost(timed: Timed, stopped: list[int]) -> bool:
+def report_cost(timed: Timed, stopped: set[int]) -> bool:
     """Print the table of costs; whether the bar is reached."""
     known = [(step, seconds) for step, seconds in timed.steps if step > WARM_UP_STEPS and step % TURN_STEPS > 1]
-    alone = [seconds for step, seconds in known if step in set(stopped)]
-    beside = [seconds for step, seconds in known if step not in set(stopped)]
+    alone = [seconds for step, seconds in known if step in stopped]
+    beside = [seconds for step, seconds in known if step not in stopped]
     own = timed.seconds / len(timed.steps)
     step = statistics.median(alone)
     slower = statistics.median(beside) / step - 1
@@ -163,9 +163,9 @@ def report_cost(timed: Timed, stopped: list[int]) -> bool:
     return total <= MOST_SHARE
 
 
-def steps_lost(folder: Path, api: BotApi, cache: Path) -> bool:
+def steps_lost(folder: Path, cache: Path) -> bool:
     """Train with dead services; whether every run did the same steps, bit for bit."""
-    dead_telegram = f"telegram: {{enabled: true, chat_id: {CHAT}, base_url: '{NOBODY}/bot'}}\n"
+    dead_telegram = f"telegram: {{enabled: true, chat_id: 1, base_url: '{NOBODY}/bot'}}\n"
     dead_mlflow = f"mlflow: {{uri: '{NOBODY}'}}\n"
     configs = {
         "undisturbed": "mlflow: {enabled: false}\n",
@@ -203,11 +203,11 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     os.environ["TELEGRAM_BOT_TOKEN"] = TOKEN
     with tempfile.TemporaryDirectory() as temporary:
-        folder, api = Path(temporary), BotApi()
+        folder, api = Path(temporary), AgreeableBotApi()
         try:
-            is_cheap = report_cost(*watched_training(folder, api, ["--max_steps", str(options.steps)]))
-            sys.stdout.write(f"messages that Telegram got meanwhile: {len(api.sent)}\n")
-            loses_nothing = steps_lost(folder, api, folder / ".cache")
+            is_cheap = report_cost(*watched_training(folder, api, options.steps))
+            sys.stdout.write(f"messages that Telegram got meanwhile: {api.n_messages}\n")
+            loses_nothing = steps_lost(folder, folder / ".cache")
         finally:
             api.close()
     return 0 if is_cheap and loses_nothing else 1

@@ -59,7 +59,8 @@ class Job:
     settings: Settings
     hparams: HParams
     device: torch.device
-    console: Console
+    console: Console  # for how it ended
+    chatter: Console  # for all else; --quiet does without
     limits: Limits
 
 
@@ -68,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
         job = plan_job(options)
         with StopSignals(job.limits) as signals:
             make_writable(options.output)
-            corpus = prepare_corpus(options, job.hparams, job.console)
+            corpus = prepare_corpus(options, job.hparams, job.chatter)
             folder = choose_run_folder(options, job.hparams, corpus.name)
             with locked(folder):
                 heartbeat.started(folder)
@@ -94,7 +95,7 @@ def plan_job(options: argparse.Namespace) -> Job:
     choose_precision(hparams.precision, device)
     torch.set_num_threads(hparams.cpu_threads or torch.get_num_threads())
     torch.set_flush_denormal(True)  # numbers next to zero would make a tenth of the time of a CPU's step
-    return Job(options, settings, hparams, device, open_console(), limits)
+    return Job(options, settings, hparams, device, open_console(), open_console(quiet=options.quiet), limits)
 
 
 def pinned_knobs(text: str) -> tuple[str, ...]:
@@ -121,10 +122,9 @@ def _train(job: Job, corpus: PreparedCorpus, *, folder: Path, signals: StopSigna
         return 0
     n_steps = max(0, total_steps - start.step)
     plan = make_plan(corpus, model, hparams, n_steps=n_steps, limits=job.limits, device=job.device)
-    if not job.options.quiet:
-        job.console.print(plan.text)
+    job.chatter.print(plan.text)
     if fresh:
-        job.console.print(f"warm start: {len(fresh)} weights begin anew: {', '.join(fresh)}", soft_wrap=True)
+        job.chatter.print(f"warm start: {len(fresh)} weights begin anew: {', '.join(fresh)}", soft_wrap=True)
     branches_off = start.path is not None and start.path.parent.resolve() != (folder / "checkpoints").resolve()
     if branches_off:
         keep_origin(folder, model, fresh=fresh)
@@ -173,7 +173,7 @@ def keep_out_quarantined(train: BatchLoader, folder: Path) -> None:
 
 def _open_record(job: Job, corpus: PreparedCorpus, *, folder: Path, total_steps: int) -> RunRecord:
     display = ProgressDisplay(
-        open_console(quiet=job.options.quiet),
+        job.chatter,
         name=folder.name,
         total_steps=total_steps,
         every_seconds=job.settings.progress_every_seconds,

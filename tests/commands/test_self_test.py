@@ -63,7 +63,7 @@ def test_a_test_message_comes_and_it_says_who_is_heard(api: BotApi, tmp_path: Pa
     ("changes", "said"),
     [
         ({"bot_token": "'1:wrong'"}, r"the token is refused \(401\)"),
-        ({"chat_id": 5}, "chat not found: is chat_id 5 right"),
+        ({"chat_id": 5}, "Chat not found: is chat_id 5 right"),
         ({"base_url": "'http://127.0.0.1:9/bot'"}, "Telegram cannot be reached"),
     ],
 )

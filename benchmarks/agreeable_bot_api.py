@@ -1,0 +1,52 @@
+"""A server on the loopback that says yes to whatever a Telegram bot asks, while costs are measured."""
+
+from __future__ import annotations
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+TOKEN = "1:token"
+POLL_SECONDS = 20.0
+
+
+class AgreeableBotApi:
+    """Counts the messages that it took."""
+
+    def __init__(self) -> None:
+        self.n_messages = 0
+        self._closing = threading.Event()
+        api = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                body = json.dumps({"ok": True, "result": api.answer(self.path.rpartition("/")[2])}).encode()
+                self.send_response(200)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                """Silent."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.base_url = f"http://127.0.0.1:{self._server.server_port}/bot"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def answer(self, method: str) -> object:
+        if method == "getUpdates":
+            self._closing.wait(POLL_SECONDS)
+            return []
+        self.n_messages += 1
+        message = {"message_id": self.n_messages, "date": 0, "chat": {"id": 1, "type": "private"}}
+        return [message] if method == "sendMediaGroup" else message
+
+    def close(self) -> None:
+        self._closing.set()
+        self._server.shutdown()
+        self._server.server_close()
