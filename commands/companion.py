@@ -133,6 +133,8 @@ def main(arguments: list[str]) -> int:
 def accompany(run: Path, settings: Settings, *, follow: bool) -> int:
     """The only one for this run; one that is still sending the rest of an earlier session goes first."""
     (run / "companion").mkdir(exist_ok=True)
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(WithoutSecrets(settings))
     _load_libraries()
     with FileLock(run / "companion" / ".lock"):
         companion = Companion(run, settings, functools.partial(tell, run))
@@ -148,6 +150,21 @@ def tell(run: Path, text: str) -> None:
     OrderBox(run).note(text)
 
 
+class WithoutSecrets(logging.Formatter):
+    """Whatever a library may log or an exception may say, the token is not in the log."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+        secrets = (settings.telegram.bot_token, settings.webhook.url)
+        self._secrets = [secret.get_secret_value() for secret in secrets if secret is not None]
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        for secret in self._secrets:
+            text = text.replace(secret, "…")
+        return text
+
+
 def _load_libraries() -> None:
     """Those that import themselves in circles do not bear being imported by two threads at once."""
     for name in ("matplotlib.backends.backend_agg", "matplotlib.figure", "matplotlib.image", "torch.utils.tensorboard"):
@@ -161,6 +178,6 @@ def _log_exception(arguments: threading.ExceptHookArgs) -> None:
 
 if __name__ == "__main__":
     os.nice(NICENESS)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(level=logging.INFO)
     threading.excepthook = _log_exception
     sys.exit(main(sys.argv[1:]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 from collections.abc import Callable, Mapping
@@ -102,30 +103,31 @@ class Following(threading.Thread):
                 for record in records:
                     story.take(record)
                     onlooker.take(record, story)
-                if not self._settle(onlooker):
-                    self._save(self.offset, onlooker.state_dict())
+                if not self._settle(onlooker, reader.offset):
                     break
-                if records:
-                    self._save(reader.offset, onlooker.state_dict())
-                elif is_last:
-                    break
-                else:
+                if not records:
+                    if is_last:
+                        break
                     self.give_up.wait(LOOK_EVERY_SECONDS)
         finally:
             onlooker.close()
 
-    def _settle(self, onlooker: Onlooker) -> bool:
+    def _settle(self, onlooker: Onlooker, offset: int) -> bool:
         """However long it takes; False when given up before."""
         wait = FIRST_WAIT_SECONDS
         while not self.give_up.is_set():
             try:
                 onlooker.settle()
+                if offset != self.offset:
+                    self._save(offset, onlooker.state_dict())
                 return True
             except OSError as error:
                 if wait == FIRST_WAIT_SECONDS:
                     self._say(f"{self.name}: {error}; it will be caught up")
             self.give_up.wait(wait)
             wait = min(2 * wait, LONGEST_WAIT_SECONDS)
+        with contextlib.suppress(OSError):  # a disk that is full to the end
+            self._save(self.offset, onlooker.state_dict())
         return False
 
     @property

@@ -77,9 +77,15 @@ class TelegramListener:
         if text is None or not self._is_allowed(update):
             return
         user: Any = update.effective_user
-        word = await asyncio.to_thread(self._hear, text.removeprefix("/"), user.id)
-        if query is not None:
-            await query.answer(text=word)
+        try:
+            word = await asyncio.to_thread(self._hear, text.removeprefix("/"), user.id)
+            if query is not None:
+                await query.answer(text=word)
+        except TelegramError as error:
+            self._say(f"telegram: a button was not answered ({type(error).__name__})")
+        except Exception as error:
+            self._say(f"telegram: a command failed ({type(error).__name__}); companion/log.txt says more")
+            raise
 
     def _is_allowed(self, update: Update) -> bool:
         """By chat and by person; others are noted once."""
