@@ -54,13 +54,6 @@ def save_png(picture: np.ndarray, path: Path) -> None:
     write_atomically(path, content.getvalue())
 
 
-def read_png(path: Path) -> np.ndarray:
-    """uint8 [height, width, 3]"""
-    from matplotlib.image import imread
-
-    return np.round(imread(path)[..., :3] * 255).astype(np.uint8)
-
-
 def pixels(figure: Figure) -> np.ndarray:
     """Render the picture to uint8 [height, width, 3]."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -53,17 +53,19 @@ class SampleFiles:
         stem = self._folder / spoken.file
         stem.parent.mkdir(exist_ok=True)
         self._voice(spoken.free_mel, stem.with_name(f"{stem.name}.wav"))
-        if spoken.forced_mel is not None:
-            self._voice(spoken.forced_mel, stem.with_name(f"{stem.name}.forced.wav"))
+        if spoken.free_attention.size:
+            save_png(attention_thumbnail(spoken.free_attention), stem.with_name(f"{stem.name}.attention.png"))
         if spoken.recorded is not None and spoken.recorded_mel is not None:
             recorded = self._folder / f"{spoken.recorded}.wav"
             recorded.parent.mkdir(exist_ok=True)
             if not recorded.exists():
                 self._voice(spoken.recorded_mel, recorded)
+        if spoken.file.startswith(WORST):
+            return  # they are listened to, and drawing takes longest
+        if spoken.forced_mel is not None:
+            self._voice(spoken.forced_mel, stem.with_name(f"{stem.name}.forced.wav"))
         picture = pixels(evaluation_picture(spoken, self._voicing.seconds_per_frame()))
         save_png(picture, stem.with_name(f"{stem.name}.png"))
-        if spoken.free_attention.size:
-            save_png(attention_thumbnail(spoken.free_attention), stem.with_name(f"{stem.name}.attention.png"))
 
     def _voice(self, mel: np.ndarray, path: Path) -> None:
         """A mel that no sound can be made of leaves none."""

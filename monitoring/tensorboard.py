@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import functools
+import io
+import struct
 import time
+import wave
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from monitoring.curves import curves_picture
 from monitoring.decisions_in_words import in_words
-from monitoring.plots import pixels, read_png
+from monitoring.plots import pixels
+from monitoring.run_record import WORST
 from monitoring.story import Record, RunStory
-from monitoring.wave_files import read_wave
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -121,19 +122,25 @@ class TensorBoardLog:
         self._scalars(step, record["signals"])
         self._left.append(lambda: self._open_writer.add_image("curves", curves, step, dataformats="HWC"))
         for sample in record.get("samples", ()):
-            self._left.append(functools.partial(self._sample, file=sample["file"], step=step))
+            if not sample["file"].startswith(WORST):
+                self._left.append(functools.partial(self._sample, file=sample["file"], step=step))
 
     def _sample(self, *, file: str, step: int) -> None:
         """By its name without the step, so that one can slide through the steps."""
         stem = self._run / file
-        tag = stem.name.removeprefix(f"step-{step:08d}-") if stem.parent.name == "samples" else f"worst/{stem.name}"
+        tag = stem.name.removeprefix(f"step-{step:08d}-")
         if (picture := stem.with_name(f"{stem.name}.png")).exists():
-            self._open_writer.add_image(f"{tag}/attention_and_mel", read_png(picture), step, dataformats="HWC")
+            self._add(f"{tag}/attention_and_mel", step, image=_as_image(picture.read_bytes()))
         for kind, suffix in (("free_running", ".wav"), ("teacher_forced", ".forced.wav")):
-            if (path := stem.with_name(stem.name + suffix)).exists():
-                wave, rate = read_wave(path)
-                if wave.size > 1:
-                    self._open_writer.add_audio(f"{tag}/{kind}", np.clip(wave, -1.0, 1.0), step, sample_rate=rate)
+            if (sound := stem.with_name(stem.name + suffix)).exists():
+                self._add(f"{tag}/{kind}", step, audio=_as_audio(sound.read_bytes()))
+
+    def _add(self, tag: str, step: int, **value: Any) -> None:
+        """Files as they are: the writer's own methods would decode and encode them."""
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        file_writer: Any = self._open_writer.file_writer
+        file_writer.add_summary(Summary(value=[Summary.Value(tag=tag, **value)]), step)
 
     def _decision(self, record: Record) -> None:
         kind, step = record["kind"], record["step"]
@@ -156,6 +163,26 @@ def _write_hparams(writer: SummaryWriter, hparams: Mapping[str, Any]) -> None:
     file_writer: Any = writer.file_writer
     for summary in summaries(plain, {SCORE: 0.0}):
         file_writer.add_summary(summary)
+
+
+def _as_image(png: bytes) -> Any:
+    from tensorboard.compat.proto.summary_pb2 import Summary
+
+    width, height = struct.unpack(">II", png[16:24])
+    return Summary.Image(encoded_image_string=png, width=width, height=height, colorspace=3)
+
+
+def _as_audio(content: bytes) -> Any:
+    from tensorboard.compat.proto.summary_pb2 import Summary
+
+    with wave.open(io.BytesIO(content)) as file:
+        return Summary.Audio(
+            encoded_audio_string=content,
+            content_type="audio/wav",
+            sample_rate=file.getframerate(),
+            num_channels=file.getnchannels(),
+            length_frames=file.getnframes(),
+        )
 
 
 def _as_markdown(text: str) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import pytest
 from commands import companion
 from commands.companion_process import ROOT
 from monitoring.orders import OrderBox
+from smart_tuner.settings import Settings
 from tests.commands.program import Program, journal, losses, start, summary, tiny, wait_for
 from tests.monitoring.bot_api import CHAT, TOKEN, USER, BotApi
 
@@ -187,3 +190,15 @@ def test_what_is_no_run_is_refused(
     monkeypatch.chdir(tmp_path)
     assert companion.main(arguments) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_no_secret_gets_into_the_log() -> None:
+    settings = Settings.model_validate(
+        {"telegram": {"bot_token": TOKEN}, "webhook": {"url": "https://hooks.example/secret"}}
+    )
+    try:
+        raise ValueError(f"POST https://api.telegram.org/bot{TOKEN}/getMe, then https://hooks.example/secret")
+    except ValueError:
+        record = logging.LogRecord("x", logging.ERROR, "x", 1, TOKEN, (), sys.exc_info())
+    text = companion.WithoutSecrets(settings).format(record)
+    assert TOKEN not in text and "hooks.example" not in text and "ValueError: POST https://api" in text

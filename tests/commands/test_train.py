@@ -212,6 +212,12 @@ def test_the_plan_is_told_before_training(program: Program, data: Path) -> None:
     assert "7 utterances to train on" in outcome.out
 
 
+def test_quiet_says_only_how_it_ended(program: Program, data: Path) -> None:
+    outcome = program.train(data, "--quiet")
+    assert outcome.code == 0
+    assert [line.split()[0] for line in outcome.out.splitlines()] == ["finished", "listen:", "speak:"]
+
+
 def test_numbers_next_to_zero_are_flushed_in_training(program: Program, data: Path) -> None:
     torch.set_flush_denormal(False)
     assert torch.tensor(1e-38) * 0.01 > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import threading
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import monitoring.follow
 from monitoring.follow import Following, JournalReader
 from monitoring.story import RunStory
 from tests.monitoring.journals import RunFolder
@@ -184,3 +186,22 @@ def test_nobody_waits_for_one_that_broke(run: RunFolder) -> None:
     notes = Notes()
     follow(run, notes, behind=broken)
     assert notes.shown == [2]
+
+
+def test_a_disk_too_full_to_remember_the_place_is_waited_for(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    failures, write = [1, 1], monitoring.follow.write_atomically
+
+    def fail_first(path: Path, content: bytes) -> None:
+        if failures:
+            failures.pop()
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(path, content)
+
+    monkeypatch.setattr("monitoring.follow.write_atomically", fail_first)
+    run.steps(1, 2)
+    notes, said = Notes(), list[str]()
+    follow(run, notes, said.append)
+    assert notes.shown == [2] and failures == [] and len(said) == 1
+    later = Notes()
+    follow(run, later)
+    assert later.shown == []

@@ -32,12 +32,13 @@ def make(run: RunFolder, vocode: Any = lambda mel: mel.mean(0)) -> list[str]:
     return sorted(str(path.relative_to(run.path / "samples")) for path in run.path.glob("samples/**/*.*"))
 
 
+OF_THE_WORST = (".attention.png", ".wav")
 SUFFIXES = (".attention.png", ".forced.wav", ".png", ".wav")
 
 
 def test_an_evaluation_becomes_sound_and_pictures(run: RunFolder) -> None:
     run.evaluation(7, **run.spoken(7))
-    names = [f"{stem}{suffix}" for stem in ("step-00000007-a", "worst/a") for suffix in SUFFIXES]
+    names = [f"step-00000007-a{suffix}" for suffix in SUFFIXES] + [f"worst/a{suffix}" for suffix in OF_THE_WORST]
     assert make(run) == sorted([*names, "recorded/a.wav"])
     assert (run.path / "samples/step-00000007-a.png").read_bytes().startswith(b"\x89PNG")
     assert make(run) == sorted([*names, "recorded/a.wav"])  # a second time there is nothing to do
@@ -66,8 +67,10 @@ def test_a_sound_that_is_not_finite_is_not_written(run: RunFolder) -> None:
 
 def test_a_sentence_of_ones_own_has_neither_teacher_nor_recording(run: RunFolder) -> None:
     run.evaluation(7, **run.spoken(7, forced_mel=None, recorded_mel=None, recorded=None))
-    kinds = ("attention.png", "png", "wav")
-    assert make(run) == [f"{stem}.{kind}" for stem in ("step-00000007-a", "worst/a") for kind in kinds]
+    assert make(run) == [
+        *(f"step-00000007-a.{kind}" for kind in ("attention.png", "png", "wav")),
+        *(f"worst/a{suffix}" for suffix in OF_THE_WORST),
+    ]
 
 
 def test_an_evaluation_that_left_nothing_makes_nothing(run: RunFolder) -> None:

@@ -365,3 +365,24 @@ def test_a_token_is_wanted_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_environments_token_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TELEGRAM_BOT_TOKEN", "from the environment")
     assert TelegramSettings(enabled=True, chat_id=1, bot_token=SecretStr("x")).token == "from the environment"
+
+
+def test_a_command_that_fails_is_said_and_the_next_one_is_heard(
+    line: Line, api: BotApi, caplog: pytest.LogCaptureFixture
+) -> None:
+    ears = Ears(line)
+
+    def fail_once(text: str, user: int) -> str:
+        ears.hear(text, user)
+        if text == "plot":
+            raise ZeroDivisionError
+        return "heard"
+
+    ears.listener = TelegramListener(line.door, line.settings, fail_once, ears.said.append)
+    listening(ears, api)
+    api.write("/plot")
+    wait_until(lambda: ears.said)
+    api.write("/status")
+    wait_until(lambda: len(ears.heard) == 2)
+    ears.listener.stop()
+    assert ears.said == ["telegram: a command failed (ZeroDivisionError); companion/log.txt says more"]
