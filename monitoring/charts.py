@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from monitoring.curves import PHASE_COLOURS, phase_ends
+from monitoring.curves import PHASE_COLOURS, Points, phase_ends
 from monitoring.story import RunStory
 from monitoring.words import Words
 
@@ -14,8 +14,6 @@ WIDTH, HEIGHT = 640, 290
 LEFT, RIGHT, TOP, BOTTOM = 66, 14, 52, 28
 COLOURS = ("#1565c0", "#e65100", "#2e7d32", "#6a1b9a", "#00838f", "#ad1457", "#5d4037", "#455a64")
 TICKS = 4
-
-Points = Sequence[tuple[int, float]]
 
 
 class Scale:

@@ -2,54 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from monitoring.plots import FONT, WIDTH_INCHES
 from monitoring.story import RunStory
+from monitoring.words import Words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+Points = Sequence[tuple[int, float]]
+
 PANEL_INCHES = 2.2
-PANELS: dict[str, tuple[tuple[str, ...], bool]] = {
-    "losses": (("total_loss", "val_total_loss"), True),
-    "held-out speech, 1 is perfect": (("composite_tts_score", "free_diagonality", "gate_accuracy", "stop_rate"), False),
-    "gradient norm": (("gradient_norm",), True),
-    "learning rate": (("learning_rate",), True),
+CHARTS: dict[str, tuple[tuple[str, ...], bool]] = {
+    "chart_loss": (("total_loss", "val_total_loss"), True),
+    "chart_speech": (("composite_tts_score", "free_diagonality", "gate_accuracy", "stop_rate"), False),
+    "chart_gradient": (("gradient_norm",), True),
+    "chart_rate": (("learning_rate",), True),
 }
-"""Title → signals, and whether the axis is logarithmic."""
+"""Title, as words have it → signals, and whether the axis is logarithmic."""
 PHASE_COLOURS = {"pre_alignment": "#f4e3d7", "alignment": "#fdf6d8", "quality": "#e2f0d9", "fine_tuning": "#dbe9f6"}
 MARK_COLOURS = {"helped": "#2e7d32", "no_effect": "#757575", "harmful": "#c62828", None: "#1565c0"}
 
 
-def curves_picture(story: RunStory) -> Figure:
+def curves_picture(story: RunStory, words: Words) -> Figure:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(WIDTH_INCHES, PANEL_INCHES * len(PANELS)), dpi=100, layout="constrained")
-    panels = figure.subplots(len(PANELS), 1, sharex=True, squeeze=False)[:, 0]
-    for axes, (title, (names, is_logarithmic)) in zip(panels, PANELS.items(), strict=True):
+    figure = Figure(figsize=(WIDTH_INCHES, PANEL_INCHES * len(CHARTS)), dpi=100, layout="constrained")
+    panels = figure.subplots(len(CHARTS), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, (title, (names, is_logarithmic)) in zip(panels, CHARTS.items(), strict=True):
         _draw_phases(axes, story)
-        _draw_signals(axes, story, names, is_logarithmic=is_logarithmic)
+        curves = {words.name(name): story.series[name].all() for name in names if name in story.series}
+        _draw_curves(axes, curves, is_logarithmic=is_logarithmic)
         _draw_marks(axes, story)
-        axes.set_title(title, fontsize=10, loc="left", fontfamily=FONT)
+        axes.set_title(words.say(title), fontsize=10, loc="left", fontfamily=FONT)
         axes.grid(alpha=0.3)
     _number_marks(panels[0], story)
-    panels[-1].set(xlabel="step", xlim=(0, max(1, story.step)))
+    panels[-1].set(xlabel=words.say("step", step="").strip(), xlim=(0, max(1, story.step)))
     return figure
 
 
-def _draw_signals(axes: Axes, story: RunStory, names: Sequence[str], *, is_logarithmic: bool) -> None:
-    drawn = [(name, story.series[name].all()) for name in names if name in story.series]
-    drawn = [(name, points) for name, points in drawn if points]
+def _draw_curves(axes: Axes, curves: Mapping[str, Points], *, is_logarithmic: bool) -> None:
+    drawn = [(name, points) for name, points in curves.items() if points]
     if is_logarithmic and any(value > 0 for _, points in drawn for _, value in points):
         axes.set_yscale("log", nonpositive="mask")
     elif not is_logarithmic:
         axes.set_ylim(-0.02, 1.02)
     for name, points in drawn:
         steps, values = zip(*points, strict=True)
-        axes.plot(steps, values, label=name.replace("_", " "), linewidth=1.2, marker="." if len(points) < 40 else None)
+        axes.plot(steps, values, label=name, linewidth=1.2, marker="." if len(points) < 40 else None)
     if drawn:
         axes.legend(fontsize=8, loc="best")
 

@@ -106,7 +106,7 @@ class Messages:
             return
         self._state["sample_at"] = _seconds(record)
         title, lines = progress_title(story, self._words), progress_lines(story, self._words)
-        curves = pixels(curves_picture(story))
+        curves = pixels(curves_picture(story, self._words))
 
         def message() -> Message:
             picture, voice = sample_file(self._run, record, ".png"), sample_file(self._run, record, ".wav")
@@ -173,7 +173,7 @@ class Messages:
         lines += [*progress_lines(story, words), *(f"• {advice}" for advice in recommendations(story, words))]
         title = f"{story.name}: {verdict(story, words)}"
         importance = Importance.CRITICAL if is_bad else Importance.END
-        best, curves = story.best, pixels(curves_picture(story))
+        best, curves = story.best, pixels(curves_picture(story, words))
 
         def message() -> Message:
             voice = None if best is None else sample_file(self._run, best, ".wav")

@@ -50,6 +50,10 @@ class Panel:
     def enter_phase(self, phase: str | None) -> None:
         self._phase = "" if phase is None else phase.replace("_", " ")
 
+    def over(self) -> None:
+        """No time is left to tell."""
+        self._left = ""
+
     def __rich__(self) -> RenderableType:
         share = min(1.0, self._step / max(1, self._total))
         head = Table.grid(padding=(0, 2))

@@ -72,7 +72,7 @@ class Person:
     def _plot(self) -> None:
         story = RunStory.of(self._run)
         curves = self._run / "companion" / "plot.png"
-        save_png(pixels(curves_picture(story)), curves)
+        save_png(pixels(curves_picture(story, self._words)), curves)
         pictures = [sample_file(self._run, evaluation, ".png") for evaluation in reversed(story.evaluations)]
         newest = [picture for picture in pictures if picture is not None][:1]
         self._answer(progress_title(story, self._words), pictures=(str(curves), *newest))

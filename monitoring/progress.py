@@ -94,8 +94,11 @@ class ProgressDisplay:
         self._print(f"note: {text}")
 
     def close(self) -> None:
+        """The panel stays as it is, and what follows is written below it."""
         if self._live is not None:
+            self._panel.over()
             self._live.stop()
+            self._live = None
 
 
 def _in_short(report: StepReport) -> str:

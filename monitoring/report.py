@@ -21,6 +21,7 @@ from hparams import UserError
 from monitoring.account import act_story, act_title, facts, recommendations, verdict
 from monitoring.atomic_file import write_atomically
 from monitoring.charts import chart, marks, phase_key, phases
+from monitoring.curves import CHARTS
 from monitoring.story import Act, Record, RunStory
 from monitoring.wave_files import as_mp3
 from monitoring.words import Language, Words, number, words_of
@@ -35,13 +36,6 @@ for (const mark of document.querySelectorAll("a.mark"))
   mark.addEventListener("click", () => reveal(mark.getAttribute("href").slice(1)));
 if (location.hash) reveal(location.hash.slice(1));
 """
-CHARTS: dict[str, tuple[tuple[str, ...], bool]] = {
-    "chart_loss": (("total_loss", "val_total_loss"), True),
-    "chart_speech": (("composite_tts_score", "free_diagonality", "gate_accuracy", "stop_rate"), False),
-    "chart_gradient": (("gradient_norm",), True),
-    "chart_rate": (("learning_rate",), True),
-}
-"""Title → signals, and whether the axis is logarithmic."""
 NEWS = ("started", "resumed", "evaluation", "intervention", "follow_up", "rolled_back", "finished")
 MOST_EVALUATIONS = 8  # shown and heard of a sentence
 MOST_WORST = 5

@@ -294,6 +294,7 @@ class RunRecord:
 
     def finish(self, *, status: str, reason: str) -> None:
         """The last word on this run; no step is lost, and on a full disk the reserve makes room for it."""
+        self._display.close()
         self.journal.release_reserve()
         self.write_steps()
         self.journal.write("finished", self._summary["step"], status=status, reason=reason)

@@ -16,6 +16,7 @@ from monitoring.decisions_in_words import in_words
 from monitoring.plots import pixels
 from monitoring.run_record import WORST
 from monitoring.story import Record, RunStory
+from monitoring.words import words_of
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -118,7 +119,7 @@ class TensorBoardLog:
         self._left.append(write)
 
     def _evaluation(self, record: Record, story: RunStory) -> None:
-        step, curves = record["step"], pixels(curves_picture(story))
+        step, curves = record["step"], pixels(curves_picture(story, words_of("en")))
         self._scalars(step, record["signals"])
         self._left.append(lambda: self._open_writer.add_image("curves", curves, step, dataformats="HWC"))
         for sample in record.get("samples", ()):

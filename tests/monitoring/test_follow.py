@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-import monitoring.follow
+from monitoring.atomic_file import write_atomically
 from monitoring.follow import Following, JournalReader
 from monitoring.story import RunStory
 from tests.monitoring.journals import RunFolder
@@ -189,7 +189,7 @@ def test_nobody_waits_for_one_that_broke(run: RunFolder) -> None:
 
 
 def test_a_disk_too_full_to_remember_the_place_is_waited_for(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    failures, write = [1, 1], monitoring.follow.write_atomically
+    failures, write = [1, 1], write_atomically
 
     def fail_first(path: Path, content: bytes) -> None:
         if failures:
