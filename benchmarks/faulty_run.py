@@ -59,7 +59,7 @@ def random_ladders(seed: int) -> dict[str, Mapping[str, Remedy]]:
 
 def main(arguments: Sequence[str]) -> int:
     fault, policy, *rest = arguments
-    options = [*rest, *POLICIES[policy]]
+    options = [*rest, *POLICIES[policy], "--companion=off"]
     if policy == "supervised":
         parsed = train_enhanced.build_parser().parse_args(options)
         parsed.arguments = options

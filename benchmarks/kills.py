@@ -91,7 +91,7 @@ def train(arguments: Sequence[str], run: Path) -> subprocess.Popen[bytes]:
     run.parent.mkdir(parents=True, exist_ok=True)
     config.write_text(CONFIG, encoding="utf-8")
     options = [*arguments, "--output", str(run.parent), "--run_name", run.name, "--config", str(config)]
-    options += ["--watchdog", "off"]  # nobody but this benchmark is to start it again
+    options += ["--watchdog", "off", "--companion", "off"]  # nobody but this benchmark is to start it again
     with _log(run).open("wb") as log:
         return subprocess.Popen(
             [sys.executable, "-c", SLOW_DISK, *options], cwd=ROOT, stdout=log, stderr=log, start_new_session=True

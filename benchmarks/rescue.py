@@ -44,7 +44,6 @@ LONGER_WORDS = {  # so short a training is too short for them
     **{"guide_anneal_start_step": 120, "guide_anneal_steps": 120, "alignment_patience_steps": 360},
 }
 CONFIG = """
-tensorboard: false
 watchdog: {least_patience_seconds: 15}
 """
 
