@@ -170,11 +170,12 @@ def _of_the_trend(story: RunStory, words: Words) -> list[str]:
     scores = _known(story, "composite_tts_score")
     if len(scores) <= EVALUATIONS_TO_JUDGE:
         return []
-    step, before = scores[-1 - EVALUATIONS_TO_JUDGE]
-    gain = scores[-1][1] - before
-    if gain >= LEAST_GAIN:
-        return [words.say("advise_go_on", gain=number(gain), step=step)]
-    return [words.say("advise_enough", step=step)]
+    (step, before), (_, last) = scores[-2:]
+    if last - before >= LEAST_GAIN and last == max(score for _, score in scores):
+        return [words.say("advise_go_on", gain=number(last - before), step=step)]
+    recent = scores[-EVALUATIONS_TO_JUDGE:]
+    spread = max(score for _, score in recent) - min(score for _, score in recent)
+    return [words.say("advise_enough", step=recent[0][0])] if spread < LEAST_GAIN else []
 
 
 def _known(story: RunStory, name: str) -> list[tuple[int, float]]:

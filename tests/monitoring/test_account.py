@@ -90,6 +90,8 @@ def scores(*values: float) -> list[dict[str, float | None]]:
         ([{"mel_distance": 1.2}], "finished", "advise_rough"),
         (scores(0.5, 0.6, 0.7, 0.8), "finished", "advise_go_on"),
         (scores(0.8, 0.8, 0.8, 0.801), "finished", "advise_enough"),
+        (scores(0.7, 0.8, 0.85, 0.849), "finished", "advise_listen"),
+        (scores(0.7, 0.9, 0.6, 0.8), "finished", "advise_listen"),
         ([{"val_mel_loss": loss} for loss in (1.0, 0.8, 0.9, 1.0)], "finished", "advise_overfitting"),
         (scores(0.8), "failed", "advise_failed"),
         (scores(0.8), "interrupted", "advise_resume"),
