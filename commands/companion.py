@@ -7,6 +7,7 @@ input ends, which it does when whoever started it is gone.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import importlib
 import json
@@ -147,7 +148,8 @@ def accompany(run: Path, settings: Settings, *, follow: bool) -> int:
 def tell(run: Path, text: str) -> None:
     """To the log, and to whoever looks at the training."""
     LOG.warning(text)
-    OrderBox(run).note(text)
+    with contextlib.suppress(OSError):  # on a full disk the log says it
+        OrderBox(run).note(text)
 
 
 class WithoutSecrets(logging.Formatter):

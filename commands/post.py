@@ -36,7 +36,7 @@ class Post:
     def finish(self, seconds: float) -> None:
         """Bring the rest, as far as that is possible in this time."""
         self.courier.finish(seconds)
-        self.outbox.save()
+        self.outbox.save_if_possible()
 
 
 def posts_of(run: Path, settings: Settings, samples: Following, say: Say) -> list[tuple[Following, Post]]:

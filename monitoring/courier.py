@@ -130,7 +130,7 @@ class Courier(threading.Thread):
             self._wait = 0.0
         if not parcels:
             self._outbox.done(message)
-            self._outbox.save()
+            self._outbox.save_if_possible()
             self._opened = None
 
     def _hold(self, seconds: float) -> None:
@@ -145,5 +145,5 @@ class Courier(threading.Thread):
         self._wait = min(LONGEST_WAIT_SECONDS, 2 * self._wait or FIRST_WAIT_SECONDS)
         self.give_up.wait(self._wait)
         self._outbox.digest()
-        self._outbox.save()
+        self._outbox.save_if_possible()
         self._opened = None

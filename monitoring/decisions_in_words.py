@@ -25,7 +25,8 @@ def _phase(fields: Mapping[str, Any]) -> str:
 
 
 def _diagnosis(fields: Mapping[str, Any]) -> str:
-    found = f"{fields['ailment']} ({fields['severity']}) since step {fields['since']}: {_listed(fields['evidence'])}"
+    since = f" since step {fields['since']}" if "since" in fields else ""  # the watchdog knows of no steps
+    found = f"{fields['ailment']} ({fields['severity']}){since}: {_listed(fields['evidence'])}"
     return found + _utterances(fields)
 
 

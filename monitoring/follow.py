@@ -49,7 +49,7 @@ class JournalReader:
             return []
         with self._path.open("rb") as file:
             file.seek(self.offset)
-            content = file.read(MOST_BYTES if until is None else min(MOST_BYTES, until - self.offset))
+            content = file.read(MOST_BYTES if until is None else max(0, min(MOST_BYTES, until - self.offset)))
             if content and b"\n" not in content:
                 content += file.readline()
         whole = content[: content.rfind(b"\n") + 1]
@@ -92,8 +92,8 @@ class Following(threading.Thread):
 
     def _follow(self) -> None:
         reader, story = JournalReader(self._journal), RunStory(self._run_name)
-        while reader.offset < self.offset:
-            story.take_all(reader.read(self.offset))
+        while reader.offset < self.offset and (told := reader.read(self.offset)):
+            story.take_all(told)
         onlooker = self._make()
         try:
             onlooker.load_state_dict(self._state)

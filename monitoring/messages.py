@@ -14,7 +14,7 @@ from monitoring.message import Button, Importance, Message
 from monitoring.outbox import Outbox
 from monitoring.plots import pixels, save_png
 from monitoring.progress_message import progress_lines, progress_title, sample_file
-from monitoring.story import Record, RunStory
+from monitoring.story import STARTS, Record, RunStory
 from monitoring.words import Words
 
 HISTORY_SECONDS = 300.0
@@ -38,8 +38,7 @@ class Messages:
         if _seconds(record) < self._not_before:
             return
         known = {
-            "started": self._start,
-            "resumed": self._start,
+            **dict.fromkeys(STARTS, self._start),
             "steps": self._steps,
             "evaluation": self._evaluation,
             "phase": self._phase,
@@ -54,11 +53,12 @@ class Messages:
             take(record, story)
 
     def settle(self) -> None:
-        ready = [make for spoken, make in self._later if not spoken.exists()]
-        self._later = [(spoken, make) for spoken, make in self._later if spoken.exists()]
-        for make in [*self._left, *ready]:
-            self._outbox.put(make())
+        audible = [told for told in self._later if not told[0].exists()]
+        messages = [make() for make in [*self._left, *(make for _, make in audible)]]
+        for message in messages:
+            self._outbox.put(message)
         self._left = []
+        self._later = [told for told in self._later if told not in audible]
         self._outbox.save()
 
     def state_dict(self) -> dict[str, Any]:
@@ -81,7 +81,7 @@ class Messages:
 
     def _start(self, record: Record, story: RunStory) -> None:
         words, hparams = self._words, record["hparams"]
-        title = words.say("has_begun" if record["kind"] == "started" else "goes_on_from", name=story.name)
+        title = words.say("goes_on_from" if record["kind"] == "resumed" else "has_begun", name=story.name)
         model = f"{hparams.get('model')}, {record['weights'] / 1e6:.1f} M" if record.get("weights") else ""
         lines = [
             words.say("what", model=model or hparams.get("model"), language=hparams.get("language")),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from monitoring.mlflow_settings import MlflowSettings
-from monitoring.story import Record, RunStory
+from monitoring.story import STARTS, Record, RunStory
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -52,8 +52,7 @@ class MlflowRun:
 
     def take(self, record: Record, story: RunStory) -> None:
         known = {
-            "started": lambda told: self._start(told, f"{self._run.name} {story.born}"),
-            "resumed": lambda told: self._start(told, f"{self._run.name} {story.born}"),
+            **dict.fromkeys(STARTS, lambda told: self._start(told, f"{self._run.name} {story.born}")),
             "steps": self._steps,
             "evaluation": self._evaluation,
             "checkpoint": self._checkpoint,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 from collections.abc import Sequence
@@ -69,6 +70,11 @@ class Outbox:
                 told = [self._digest_of(told)]
                 self._dropped = 0
             self._waiting = told
+
+    def save_if_possible(self) -> None:
+        """A full disk does not keep messages from being sent."""
+        with contextlib.suppress(OSError):
+            self.save()
 
     def save(self) -> None:
         """To the disk, if anything has changed."""

@@ -47,7 +47,7 @@ class ProgressDisplay:
 
     def step(self, report: StepReport) -> None:
         now = time.monotonic()
-        if self._first_step is None:
+        if self._first_step is None or report.step <= self._first_step:  # training went back
             self._first_step, self._started_stepping = report.step - 1, now
         left = self._time_left(report.step, now)
         self._panel.step(report, total=self._total, left=left)

@@ -22,7 +22,7 @@ from monitoring.account import act_story, act_title, facts, recommendations, ver
 from monitoring.atomic_file import write_atomically
 from monitoring.charts import chart, marks, phase_key, phases
 from monitoring.curves import CHARTS
-from monitoring.story import Act, Record, RunStory
+from monitoring.story import STARTS, Act, Record, RunStory
 from monitoring.wave_files import as_mp3
 from monitoring.words import Language, Words, number, words_of
 
@@ -36,7 +36,7 @@ for (const mark of document.querySelectorAll("a.mark"))
   mark.addEventListener("click", () => reveal(mark.getAttribute("href").slice(1)));
 if (location.hash) reveal(location.hash.slice(1));
 """
-NEWS = ("started", "resumed", "evaluation", "intervention", "follow_up", "rolled_back", "finished")
+NEWS = (*STARTS, "evaluation", "intervention", "follow_up", "rolled_back", "finished")
 MOST_EVALUATIONS = 8  # shown and heard of a sentence
 MOST_WORST = 5
 COMPARED = ("composite_tts_score", "free_diagonality", "mel_distance", "val_mel_loss")

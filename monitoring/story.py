@@ -13,7 +13,7 @@ from monitoring.journal import read
 
 MOST_POINTS = 1_000
 CLOCKED = 30  # blocks of steps, by which the pace is told
-ENDED_WELL = "finished"
+STARTS = ("started", "warm_started", "resumed")  # kinds of records a session begins with
 
 Record = Mapping[str, Any]
 
@@ -104,8 +104,7 @@ class RunStory:
         self.born = self.born or record["time"]
         self._enter(record["step"], record.get("phase"))
         known = {
-            "started": self._start,
-            "resumed": self._start,
+            **dict.fromkeys(STARTS, self._start),
             "steps": self._steps,
             "evaluation": self._evaluation,
             "checkpoint": self._checkpoint,

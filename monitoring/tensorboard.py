@@ -15,7 +15,7 @@ from monitoring.curves import curves_picture
 from monitoring.decisions_in_words import in_words
 from monitoring.plots import pixels
 from monitoring.run_record import WORST
-from monitoring.story import Record, RunStory
+from monitoring.story import STARTS, Record, RunStory
 from monitoring.words import words_of
 
 if TYPE_CHECKING:
@@ -48,8 +48,7 @@ class TensorBoardLog:
 
     def take(self, record: Record, story: RunStory) -> None:
         known = {
-            "started": self._start,
-            "resumed": self._start,
+            **dict.fromkeys(STARTS, self._start),
             "rolled_back": self._go_back,
             "steps": self._steps,
             "evaluation": lambda told: self._evaluation(told, story),

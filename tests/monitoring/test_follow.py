@@ -205,3 +205,18 @@ def test_a_disk_too_full_to_remember_the_place_is_waited_for(run: RunFolder, mon
     later = Notes()
     follow(run, later)
     assert later.shown == []
+
+
+def test_one_that_is_ahead_of_whom_it_follows_waits(run: RunFolder) -> None:
+    """The one before it had broken in an earlier session."""
+    run.steps(1, 2)
+    reader = JournalReader(run.path / "journal.jsonl", offset=100)
+    assert reader.read(until=0) == []
+    assert reader.offset == 100
+
+
+def test_a_journal_shorter_than_it_was_ends_the_following_all_the_same(run: RunFolder) -> None:
+    run.steps(1, 2)
+    follow(run, Notes())
+    (run.path / "journal.jsonl").write_bytes(b"")
+    follow(run, Notes())

@@ -203,3 +203,26 @@ def test_a_follow_up_without_a_verdict_is_no_news(run: RunFolder) -> None:
     run.journal.write("follow_up", 50, **fields, superseded_by="person")
     run.journal.write("follow_up", 60, **FOLLOW_UP | {"remedy": "something else"})
     assert [message.kind for message in Told(run)()] == ["started", "intervention"]
+
+
+def test_a_warm_start_is_a_beginning(run: RunFolder) -> None:
+    run.start("warm_started")
+    assert [message.title for message in Told(run)()] == ["Training has begun: run"]
+
+
+def test_a_full_disk_costs_no_message_and_doubles_none(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    run.start()
+    run.evaluation(10)
+    run.finish(10)
+    failures, save = [1, 1], Messages._save
+
+    def fail_first(messages: Messages, picture: Any) -> str:
+        if failures:
+            failures.pop()
+            raise OSError("No space left on device")
+        return save(messages, picture)
+
+    monkeypatch.setattr(Messages, "_save", fail_first)
+    monkeypatch.setattr("monitoring.follow.FIRST_WAIT_SECONDS", 0.001)
+    monkeypatch.setattr("tests.monitoring.test_messages.pytest.fail", lambda _: None)
+    assert [message.kind for message in Told(run)()] == ["started", "sample", "finished"]

@@ -122,3 +122,12 @@ def test_the_last_intervention_stays_on_the_panel() -> None:
     panel.decision("intervention", 30, RESTART)
     panel.decision("diagnosis", 31, {"phase": "quality"})
     assert drawn(panel)[2].startswith("step 30: restart for loss_spike")
+
+
+def test_training_that_goes_back_still_has_time_left() -> None:
+    file = io.StringIO()
+    display = displayed(Console(file=file, width=200))
+    for step in (50, 51, 49, 50, 40, 41):
+        display.step(replace(Step(), step=step))
+    times = [line.split(" · ")[-1] for line in file.getvalue().splitlines()]
+    assert len(times) == 6 and not any("-" in time for time in times)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
-from monitoring.story import MOST_POINTS, RunStory, Series
+from commands.start_point import Kind
+from monitoring.story import MOST_POINTS, STARTS, RunStory, Series
 from tests.monitoring.journals import FOLLOW_UP, INTERVENTION, RunFolder, sick_run
 
 
@@ -112,3 +113,15 @@ def test_a_signal_without_a_value_is_a_gap() -> None:
     series.add(2, None)
     series.add(3, 3.0)
     assert series.all() == [(1, 1.0), (3, 3.0)]
+
+
+@pytest.mark.parametrize("kind", STARTS)
+def test_however_a_session_begins_it_says_what_the_run_is_made_of(tmp_path: Path, kind: str) -> None:
+    run = RunFolder(tmp_path / "run")
+    run.start(kind)
+    story = RunStory.of(run.path)
+    assert story.start is not None and story.planned_steps == 100
+
+
+def test_every_kind_of_start_is_known() -> None:
+    assert set(STARTS) == set(get_args(Kind))

@@ -207,3 +207,13 @@ def test_the_follow_up_of_nothing_known_is_told_all_the_same(run: RunFolder) -> 
     run.journal.write("follow_up", 3, **FOLLOW_UP)
     log(run)
     assert len(texts(run, "supervisor/follow_up")) == 1
+
+
+def test_what_the_watchdog_found_is_told(run: RunFolder) -> None:
+    evidence = {"last_step": 7, "signal": "SIGKILL"}
+    fields = {"ailment": "process_died", "severity": "critical", "evidence": evidence, "by": "watchdog"}
+    run.journal.write("diagnosis", 7, **fields)
+    run.journal.write("intervention", 7, remedy="restart_process", from_checkpoint=5, by="watchdog")
+    log(run)
+    ((step, text),) = texts(run, "supervisor/diagnosis")
+    assert step == 7 and "process\\_died (critical): last\\_step 7" in text
