@@ -22,15 +22,22 @@ class CompanionProcess:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, run: Path) -> None:
-        """Once; in a session of its own, so that Ctrl-C is not for it."""
-        if self._process is not None:
+        """Unless it runs; without one that can be started, training goes on all the same."""
+        if self._process is not None and self._process.poll() is None:
             return
+        try:
+            self._process = self._started(run)
+        except OSError as error:
+            sys.stderr.write(f"the companion cannot be started ({error}); nothing is shown until it can\n")
+
+    def _started(self, run: Path) -> subprocess.Popen[bytes]:
+        """In a session of its own, so that Ctrl-C is not for it."""
         command = [sys.executable, "-m", "commands.companion", str(run.resolve()), "--follow"]
         command += ["--config", str(self._options.config.resolve())]
         command += [] if self._options.mlflow_uri is None else [f"--mlflow_uri={self._options.mlflow_uri}"]
         (run / "companion").mkdir(exist_ok=True)
         with (run / "companion" / "log.txt").open("ab") as log:
-            self._process = subprocess.Popen(
+            return subprocess.Popen(
                 command,
                 cwd=ROOT,
                 env=os.environ | _QUIET,

@@ -88,6 +88,7 @@ class OrderTaker:
             raise UserError(f"{knob}: expected {low:g} to {high:g}, got {value:g}")
         before = vars(self._trainer.knobs)[knob]
         self._trainer.steering.turn({knob: value})
+        self._trainer.has_changed()
         self._record.on_turn(self._trainer.progress.step, knob, before, value)
         if self._supervision is not None:
             self._supervision.turned(knob, value)
@@ -97,6 +98,7 @@ class OrderTaker:
         if self._supervision is None or number not in self._supervision.proposed:
             raise UserError(f"there is no proposal {number} that waits for an answer")
         self._supervision.answered(number, granted=order["order"] == "approve")
+        self._trainer.has_changed()
 
     def _answer_late_proposals(self) -> None:
         """Who does not answer in time leaves it to the settings."""

@@ -146,4 +146,3 @@ class Courier(threading.Thread):
         self.give_up.wait(self._wait)
         self._outbox.digest()
         self._outbox.save_if_possible()
-        self._opened = None

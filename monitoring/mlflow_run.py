@@ -22,7 +22,10 @@ MOST_METRICS, MOST_PARAMS, LONGEST_PARAM = 1000, 100, 6000  # in a request, as t
 SYSTEM_METRICS_EVERY_SECONDS = 10.0
 REQUEST_SECONDS = 10
 STATUS = {"finished": "FINISHED", "failed": "FAILED", "stopped": "FAILED", "interrupted": "KILLED"}
-MAY_PASS = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "DEADLINE_EXCEEDED")
+MAY_PASS = (
+    *("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "RESOURCE_EXHAUSTED"),
+    "DEADLINE_EXCEEDED",
+)
 PARENT = "mlflow.parentRunId"  # as MLflow's own pages look for it
 KEY = "run_key"  # tells a folder's run from others of its name
 VERDICTS = ("helped", "no_effect", "harmful", "open")
@@ -331,9 +334,9 @@ def _milliseconds(record: Record) -> int:
 
 
 def _passing(error: Exception, uri: str) -> Exception:
-    """As an OSError, if it may pass; its message names the server, and no password."""
+    """As an OSError, if it may pass; its message names the server, and neither user nor password."""
     if isinstance(error, OSError) or getattr(error, "error_code", None) in MAY_PASS:
         parts = urlsplit(uri)
-        where = uri if parts.password is None else parts._replace(netloc=f"…@{parts.hostname}:{parts.port}").geturl()
+        where = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl() if parts.netloc else uri
         return ConnectionError(f"{where} cannot be reached ({type(error).__name__})")
     return error

@@ -270,6 +270,10 @@ class EnhancedTrainer:
         save_voice(path, state["model"], hparams, symbols=self.data.symbols, step=step)
         return path
 
+    def has_changed(self) -> None:
+        """Something that checkpoints keep was changed from outside; the end of training is to save it."""
+        self._unsaved = True
+
     def save(self) -> Path:
         self.watcher.before_checkpoint()
         path = save_checkpoint(

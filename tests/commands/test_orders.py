@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from monitoring.orders import LONGEST_LINE, OrderBox, OrderReader
-from tests.commands.program import Program, journal, losses, summary, wait_for
+from tests.commands.program import Program, journal, losses, newest, summary, wait_for
+from training.checkpoint import load_checkpoint
 
 LONG: dict[str, Any] = {"epochs": 100_000, "iters_per_evaluation": 100_000, "iters_per_checkpoint": 1000}
 
@@ -153,3 +154,12 @@ def test_an_order_is_not_a_novel(tmp_path: Path) -> None:
     (tmp_path / "companion").mkdir()
     with pytest.raises(ValueError, match="at most"):
         OrderBox(tmp_path).put("set", "user 7", knob="x" * LONGEST_LINE, value=1.0)
+
+
+def test_what_was_turned_in_a_pause_is_saved_by_the_stop(running: Running) -> None:
+    running.ask("pause")
+    running.wait(lambda: journal(running.run, "checkpoint"))
+    running.ask("set", knob="guide_sigma", value=0.25)
+    running.box.put("stop", "user 7")
+    assert running.process.wait(60) == 130
+    assert load_checkpoint(newest(running.run))["knobs"]["guide_sigma"] == 0.25
