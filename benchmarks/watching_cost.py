@@ -136,7 +136,7 @@ def watched_training(folder: Path, api: AgreeableBotApi, max_steps: int) -> tupl
     timed = Timed(Beating(record, Heartbeat(None)), turns)
     model = build_model(job.hparams, len(data.symbols))
     trainer = EnhancedTrainer(model, data, job.hparams, folder=run, watcher=timed, device=job.device)
-    orders = OrderTaker(trainer, record, None, load_settings(config).supervision, Heartbeat(None))
+    orders = OrderTaker(trainer, record, None, load_settings(config).supervision, Heartbeat(None), place=None)
     trainer.between_steps = timed.timed(orders.look)
     told: dict[str, Any] = {"hparams": job.hparams.model_dump(mode="json"), "data": None}
     told |= {"choices": {"device": "cpu", "precision": "float32"}, "train_utterances": len(corpus.train)}

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 from commands.heartbeat import Heartbeat
+from commands.order_place import Place, keep_place
 from hparams import UserError
-from monitoring.orders import OrderReader
+from monitoring.orders import Order, OrderReader
 from monitoring.run_record import RunRecord
 from smart_tuner.settings import Supervision as SupervisionSettings
 from smart_tuner.supervision import Supervision
@@ -15,6 +15,8 @@ from training.knobs import KNOB_BOUNDS, Knobs
 from training.trainer import EnhancedTrainer
 
 LOOK_EVERY_SECONDS = 0.2  # while training pauses
+LATEST_SECONDS = 600.0
+"""What was asked longer ago than this, while no training was there to hear it, is no longer done."""
 STOPPED = "SIGINT"
 """A person's stop is a Ctrl-C from afar: saved, and the same command goes on."""
 
@@ -29,12 +31,17 @@ class OrderTaker:
         supervision: Supervision | None,
         settings: SupervisionSettings,
         heartbeat: Heartbeat,
+        *,
+        place: Place | None,
     ) -> None:
+        """`place`: where a session was that has not come to its end; without one, only what is asked from now on."""
         self._trainer, self._record, self._supervision = trainer, record, supervision
         self._settings, self._heartbeat = settings, heartbeat
-        self._reader = OrderReader(record.folder)
-        self._is_paused = False
+        self._reader = OrderReader(record.folder, None if place is None else place.offset)
+        self._is_paused = place is not None and place.is_paused
         self._asked_at: dict[int, float] = {}  # proposals, by time.monotonic()
+        self._oldest = time.time() - LATEST_SECONDS
+        self._keep_place()
 
     def look(self) -> None:
         """Returns when training may go on."""
@@ -54,32 +61,41 @@ class OrderTaker:
             self._take(order)
         self._answer_late_proposals()
 
-    def _take(self, order: dict[str, Any]) -> None:
-        if order["order"] == "note":
-            return self._record.on_note(self._trainer.progress.step, order["text"])
+    def _keep_place(self) -> None:
+        keep_place(self._record.folder, Place(self._reader.offset, self._is_paused))
+
+    def _take(self, order: Order) -> None:
+        """One that ends training in an unforeseen way is not given again after the restart."""
+        self._keep_place()
+        if order.text is not None:
+            return self._record.on_note(self._trainer.progress.step, order.text)
         kinds = {"pause": self._set_pause, "resume": self._set_pause, "stop": self._stop, "set": self._set}
         kinds |= dict.fromkeys(("approve", "reject"), self._answer)
         try:
-            kinds[order["order"]](order)
+            if order.at < self._oldest:
+                raise UserError("it came too late: training had been away for long")
+            kinds[order.order](order)
         except UserError as refusal:
             return self._tell(order, result="refused", reason=str(refusal))
         return self._tell(order, result="done")
 
-    def _tell(self, order: dict[str, Any], **more: str) -> None:
-        told = {name: value for name, value in order.items() if name != "id"}
-        self._record.on_order(self._trainer.progress.step, told | more)
+    def _tell(self, order: Order, **more: str) -> None:
+        self._record.on_order(self._trainer.progress.step, order.told() | more)
 
-    def _set_pause(self, order: dict[str, Any]) -> None:
-        wants_pause = order["order"] == "pause"
+    def _set_pause(self, order: Order) -> None:
+        wants_pause = order.order == "pause"
         if wants_pause == self._is_paused:
             raise UserError("training pauses already" if wants_pause else "training does not pause")
         self._is_paused = wants_pause
+        self._keep_place()
 
-    def _stop(self, _order: dict[str, Any]) -> None:
+    def _stop(self, _order: Order) -> None:
         self._trainer.limits.stop = STOPPED
 
-    def _set(self, order: dict[str, Any]) -> None:
-        knob, value = order["knob"], float(order["value"])
+    def _set(self, order: Order) -> None:
+        """Saved at once, so that a crash does not turn it back."""
+        assert order.knob is not None and order.value is not None, "as every order of this kind has"
+        knob, value = order.knob, order.value
         if knob not in KNOB_BOUNDS:
             raise UserError(f"there is no knob {knob!r}; the knobs are {', '.join(KNOB_BOUNDS)}")
         bounds, start = KNOB_BOUNDS[knob], vars(Knobs.from_hparams(self._trainer.hparams))[knob]
@@ -88,16 +104,16 @@ class OrderTaker:
             raise UserError(f"{knob}: expected {low:g} to {high:g}, got {value:g}")
         before = vars(self._trainer.knobs)[knob]
         self._trainer.steering.turn({knob: value})
-        self._trainer.has_changed()
         self._record.on_turn(self._trainer.progress.step, knob, before, value)
         if self._supervision is not None:
             self._supervision.turned(knob, value)
+        self._trainer.save()
 
-    def _answer(self, order: dict[str, Any]) -> None:
-        number = order["number"]
-        if self._supervision is None or number not in self._supervision.proposed:
+    def _answer(self, order: Order) -> None:
+        number = order.number
+        if self._supervision is None or number is None or number not in self._supervision.proposed:
             raise UserError(f"there is no proposal {number} that waits for an answer")
-        self._supervision.answered(number, granted=order["order"] == "approve")
+        self._supervision.answered(number, granted=order.order == "approve")
         self._trainer.has_changed()
 
     def _answer_late_proposals(self) -> None:
@@ -106,4 +122,5 @@ class OrderTaker:
         now, patience = time.monotonic(), 60 * self._settings.approval_minutes
         self._asked_at = {number: self._asked_at.get(number, now) for number in proposed}
         for number in [number for number, asked in self._asked_at.items() if now - asked > patience]:
-            self._take({"order": self._settings.approval_default, "number": number, "by": "nobody in time"})
+            by = "nobody in time"
+            self._take(Order(order=self._settings.approval_default, number=number, by=by, at=time.time()))

@@ -21,6 +21,7 @@ from commands.companion_process import CompanionProcess
 from commands.console import open_console
 from commands.forecast import make_plan
 from commands.heartbeat import Heartbeat, open_heartbeat
+from commands.order_place import kept_place
 from commands.order_taker import OrderTaker
 from commands.prepared_corpus import PreparedCorpus, prepare_corpus, read_sentences
 from commands.recipe import choose_device, preset_values, recipe
@@ -130,6 +131,7 @@ def _train(job: Job, corpus: PreparedCorpus, *, folder: Path, signals: StopSigna
         keep_origin(folder, model, fresh=fresh)
     elif start.kind == "started":
         forget_origin(folder)
+    place = kept_place(folder) if read_summary(folder).get("status") == "running" else None  # it crashed
     record = _open_record(job, corpus, folder=folder, total_steps=total_steps)
     try:
         watcher = Beating(record, heartbeat)
@@ -140,7 +142,7 @@ def _train(job: Job, corpus: PreparedCorpus, *, folder: Path, signals: StopSigna
             supervision = _supervise(job, trainer, record, total_steps - start.foreign_steps)
         if branches_off or job.options.supervise != "on":
             trainer.steering.forget_moves()
-        orders = OrderTaker(trainer, record, supervision, job.settings.supervision, heartbeat)
+        orders = OrderTaker(trainer, record, supervision, job.settings.supervision, heartbeat, place=place)
         trainer.between_steps = orders.look
         planned = {"planned_steps": total_steps + trainer.clock.origin_step, "forecast_seconds": plan.seconds}
         _journal_start(job, corpus, record, trainer, start, supervision, planned | {"weights": plan.n_weights})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
@@ -15,6 +16,9 @@ FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 1.0, 300.0
 LONGEST_HOLD_SECONDS, LONGEST_CRITICAL_HOLD_SECONDS = 3600.0, 300.0
 """However long a server wants us to be silent."""
 MINUTE_SECONDS = 60.0
+OUTAGE_SECONDS = 60.0
+"""From when on nobody waits for an answer any more, and what is told late is told as one."""
+LOG = logging.getLogger("courier")
 
 
 class Unreachable(Exception):
@@ -64,7 +68,7 @@ class Courier(threading.Thread):
         self._outbox, self._door, self._pace, self._say = outbox, door, pace, say
         self._opened: tuple[Message, deque[Any]] | None = None  # a message of which a part was sent
         self._hold_until = self._critical_until = 0.0
-        self._wait = 0.0  # after a failure
+        self._wait, self._failing_since = 0.0, 0.0  # since the last success
         self.end, self.give_up = threading.Event(), threading.Event()
 
     def run(self) -> None:
@@ -111,9 +115,21 @@ class Courier(threading.Thread):
             self._outbox.filled.clear()
 
     def _bring(self, message: Message) -> None:
-        if self._opened is None or self._opened[0] != message:
-            self._opened = message, deque(self._door.parcels(message))
-        parcels = self._opened[1]
+        """The next parcel of it; one that cannot be sent costs neither those after it nor the courier."""
+        try:
+            if self._opened is None or self._opened[0] != message:
+                self._opened = message, deque(self._door.parcels(message))
+            self._send_one(self._opened[1])
+        except Exception as error:
+            LOG.exception("a message could not be sent")
+            self._say(f"{self.name}: a message could not be sent ({type(error).__name__}); companion/log.txt says more")
+            self._opened = message, deque()
+        if not self._opened[1]:
+            self._outbox.done(message)
+            self._outbox.save_if_possible()
+            self._opened = None
+
+    def _send_one(self, parcels: deque[Any]) -> None:
         try:
             if parcels:
                 self._pace.note()
@@ -128,10 +144,6 @@ class Courier(threading.Thread):
             parcels.popleft()
         else:
             self._wait = 0.0
-        if not parcels:
-            self._outbox.done(message)
-            self._outbox.save_if_possible()
-            self._opened = None
 
     def _hold(self, seconds: float) -> None:
         now = time.monotonic()
@@ -139,10 +151,12 @@ class Courier(threading.Thread):
         self._critical_until = now + min(seconds, LONGEST_CRITICAL_HOLD_SECONDS)
 
     def _failed(self, error: Unreachable) -> None:
-        """What has waited for the next attempt is brought as one."""
+        """What has waited for long is brought as one."""
         if not self._wait:
+            self._failing_since = time.monotonic()
             self._say(f"{self.name}: {error}; messages are kept and sent later")
         self._wait = min(LONGEST_WAIT_SECONDS, 2 * self._wait or FIRST_WAIT_SECONDS)
         self.give_up.wait(self._wait)
-        self._outbox.digest()
+        if time.monotonic() - self._failing_since > OUTAGE_SECONDS:
+            self._outbox.digest()
         self._outbox.save_if_possible()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from typing import Any, Self
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from monitoring.words import Language
 
@@ -55,3 +56,11 @@ class WebhookSettings(MessageSection):
 
     url: SecretStr | None = None
     messages_per_minute: int = Field(60, ge=1)
+
+    @field_validator("url")
+    @classmethod
+    def _is_an_address(cls, url: SecretStr | None) -> SecretStr | None:
+        parts = urlsplit("" if url is None else url.get_secret_value())
+        if url is None or (parts.scheme in ("http", "https") and parts.hostname and " " not in parts.netloc):
+            return url
+        raise ValueError("expected an address like https://example.org/hook")

@@ -20,6 +20,7 @@ from monitoring.words import Words
 
 CONFIRM_SECONDS = 120.0
 LONGEST_SPEECH = 500  # characters
+MOST_SPEECHES = 10  # files; by then the first of them was sent
 JOURNAL_ENTRIES = 10
 
 Speak = Callable[[str, Path], None]
@@ -32,7 +33,7 @@ class Person:
     def __init__(self, run: Path, outbox: Outbox, words: Words, speak: Speak) -> None:
         self._run, self._outbox, self._words, self._speak = run, outbox, words, speak
         self._orders = OrderBox(run)
-        self._speaking = threading.Lock()
+        self._speaking, self._speeches = threading.Lock(), 0
         self._stop_code, self._stop_until = "", 0.0
 
     def hear(self, text: str, user: int) -> str:
@@ -61,8 +62,11 @@ class Person:
         self._outbox.put(answer)
 
     def _order(self, order: str, user: int, **fields: object) -> None:
-        """The training will say what became of it."""
-        self._orders.put(order, f"user {user}", **fields)
+        """The training will say what became of it, if it is under way."""
+        if RunStory.of(self._run).is_over:
+            self._answer(self._words.say("is_over"))
+        else:
+            self._orders.put(order, f"user {user}", **fields)
 
     def _status(self) -> None:
         story = RunStory.of(self._run)
@@ -91,12 +95,16 @@ class Person:
         """One at a time: a voice that speaks takes a core."""
         if not text or len(text) > LONGEST_SPEECH:
             return self._answer(self._words.say("say_length", most=LONGEST_SPEECH))
-        path = self._run / "companion" / f"said-{secrets.token_hex(4)}.wav"
-        with self._speaking:
-            try:
-                self._speak(text, path)
-            except ValueError as error:
-                return self._answer(self._words.say("cannot_say"), str(error))
+        if not self._speaking.acquire(blocking=False):
+            return self._answer(self._words.say("speaking"))
+        try:
+            self._speeches += 1
+            path = self._run / "companion" / f"said-{self._speeches % MOST_SPEECHES}.wav"
+            self._speak(text, path)
+        except ValueError as error:
+            return self._answer(self._words.say("cannot_say"), str(error))
+        finally:
+            self._speaking.release()
         return self._answer(text, voice=str(path))
 
     def _set(self, knob: str, value: str, *, user: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import urllib.error
 import urllib.request
@@ -12,7 +13,16 @@ from monitoring.courier import Flooded, Undeliverable, Unreachable
 from monitoring.message import Message
 
 REQUEST_SECONDS = 20.0
-FLOODED, SERVER_ERROR = 429, 500
+FLOODED = 429
+ABOUT_THE_MESSAGE = (400, 413, 415, 422)
+"""All other answers are about the address or the server, and may be mended."""
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """Following one would ask with GET and without the message."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
 
 
 class WebhookDoor:
@@ -20,6 +30,7 @@ class WebhookDoor:
 
     def __init__(self, url: str, run: str) -> None:
         self._url, self._run = url, run
+        self._opener = urllib.request.build_opener(_NoRedirects)
 
     def parcels(self, message: Message) -> Sequence[bytes]:
         told: dict[str, Any] = {"run": self._run, "kind": message.kind, "importance": message.importance.name.lower()}
@@ -30,12 +41,12 @@ class WebhookDoor:
         headers = {"Content-Type": "application/json", "User-Agent": "smart-tuner"}
         request = urllib.request.Request(self._url, parcel, headers)
         try:
-            with urllib.request.urlopen(request, timeout=REQUEST_SECONDS) as answer:
+            with self._opener.open(request, timeout=REQUEST_SECONDS) as answer:
                 answer.read(1)
         except urllib.error.HTTPError as error:
             with error:
                 raise _as_courier_knows_it(error) from None
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:
             raise Unreachable(f"the webhook cannot be reached ({type(error).__name__})") from None
 
 
@@ -43,6 +54,5 @@ def _as_courier_knows_it(error: urllib.error.HTTPError) -> Exception:
     if error.code == FLOODED:
         asked = error.headers.get("Retry-After", "")
         return Flooded(float(asked) if asked.isdecimal() else 60.0)
-    if error.code >= SERVER_ERROR:
-        return Unreachable(f"the webhook answers {error.code}")
-    return Undeliverable(f"the webhook answers {error.code}")
+    said = f"the webhook answers {error.code}"
+    return Undeliverable(said) if error.code in ABOUT_THE_MESSAGE else Unreachable(said)

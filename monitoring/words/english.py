@@ -251,6 +251,8 @@ ENGLISH = Words(
         "/journal — what was done\n/pause and /resume\n/stop — saves and ends\n"
         "/set KNOB VALUE, as /set learning_rate_multiplier 0.5\n/approve N and /reject N",
         "say_length": "Give me something to say, at most {most} characters: /say Good morning.",
+        "speaking": "Still speaking; ask again in a moment",
+        "is_over": "The training is over",
         "cannot_say": "The voice cannot say this",
         "not_a_number": "{value} is not a number",
         "really_stop": "Really stop? It saves, and the same command goes on later.",

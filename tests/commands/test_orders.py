@@ -100,7 +100,7 @@ def test_a_knob_is_turned_within_its_bounds_as_a_persons_intervention(running: R
     ("fields", "reason"),
     [
         ({"knob": "learning_rate_multiplier", "value": 1e9}, "expected 0.00390625 to 256"),
-        ({"knob": "gate_threshold", "value": float("nan")}, "expected 0.05 to 0.95"),
+        ({"knob": "gate_threshold", "value": 0.99}, "expected 0.05 to 0.95"),
         ({"knob": "epochs", "value": 3}, "there is no knob 'epochs'"),
     ],
 )
@@ -114,6 +114,73 @@ def test_what_is_out_of_bounds_is_refused_with_the_reason(
 
 def test_an_answer_to_no_question_is_refused(running: Running) -> None:
     assert "no proposal 3" in running.ask("approve", number=3)["reason"]
+
+
+def test_an_unreadable_order_costs_training_nothing(running: Running) -> None:
+    with (running.run / "companion" / "orders.jsonl").open("ab") as file:
+        file.write(b"{torn\n")
+    running.wait(lambda: journal(running.run, "note"))
+    assert "cannot be read" in journal(running.run, "note")[0]["text"]
+    assert running.ask("pause")["result"] == "done"
+
+
+class Crashed:
+    """A training that was killed, and its successor."""
+
+    def __init__(self, running: Running, program: Program, data: Path) -> None:
+        running.process.kill()
+        running.process.communicate()
+        self.box, self._program, self._data = running.box, program, data
+
+    def goes_on(self) -> Running:
+        return Running(self._program, self._data)
+
+
+def test_a_pause_outlasts_a_crash(running: Running, program: Program, data: Path) -> None:
+    running.ask("pause")
+    running.wait(lambda: journal(running.run, "checkpoint"))
+    crashed = Crashed(running, program, data)
+    process = program.start(data, **LONG)
+    wait_for(lambda: journal(running.run, "resumed"), process)
+    time.sleep(0.5)
+    assert journal(running.run)[-1]["kind"] in ("resumed", "checkpoint")
+    crashed.box.put("resume", "user 7")
+    wait_for(lambda: journal(running.run, "order")[-1]["order"] == "resume", process)
+    assert journal(running.run, "order")[-1]["result"] == "done"
+    process.kill()
+    process.communicate()
+
+
+def test_what_is_asked_while_training_is_away_is_done_when_it_is_back(
+    running: Running, program: Program, data: Path
+) -> None:
+    crashed = Crashed(running, program, data)
+    crashed.box.put("set", "user 7", knob="guide_sigma", value=0.25)
+    process = program.start(data, **LONG)
+    wait_for(lambda: journal(running.run, "order"), process)
+    assert journal(running.run, "order")[-1]["result"] == "done"
+    process.kill()
+    process.communicate()
+
+
+def test_what_was_asked_too_long_ago_is_refused(
+    running: Running, program: Program, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crashed = Crashed(running, program, data)
+    monkeypatch.setattr("time.time", lambda: time.monotonic())  # long ago
+    crashed.box.put("stop", "user 7")
+    process = program.start(data, **LONG)
+    wait_for(lambda: journal(running.run, "order"), process)
+    assert "too late" in journal(running.run, "order")[-1]["reason"]
+    process.kill()
+    process.communicate()
+
+
+def test_a_turned_knob_outlasts_a_crash(running: Running, program: Program, data: Path) -> None:
+    at = running.ask("set", knob="guide_sigma", value=0.25)["step"]
+    running.wait(lambda: any(told["step"] == at for told in journal(running.run, "checkpoint")))
+    Crashed(running, program, data)
+    assert load_checkpoint(newest(running.run))["knobs"]["guide_sigma"] == 0.25
 
 
 def test_a_note_of_the_companion_is_shown_and_journalled(running: Running) -> None:
@@ -132,22 +199,45 @@ def test_what_was_asked_of_an_earlier_session_is_forgotten(tmp_path: Path) -> No
     reader = OrderReader(tmp_path)
     assert reader.read() == []
     box.put("pause", "user 7")
-    assert [order["order"] for order in reader.read()] == ["pause"]
+    assert [order.order for order in reader.read()] == ["pause"]
     assert reader.read() == []
 
 
 def test_half_an_order_waits_for_its_end(tmp_path: Path) -> None:
     (tmp_path / "companion").mkdir()
-    reader = OrderReader(tmp_path)
-    path = tmp_path / "companion" / "orders.jsonl"
-    path.write_bytes(b'{"order": "pause", "by"')
+    reader, path = OrderReader(tmp_path), tmp_path / "companion" / "orders.jsonl"
+    OrderBox(tmp_path).put("pause", "x")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:20])
     assert reader.read() == []
     with path.open("ab") as file:
-        file.write(b': "x"}\n{"order": "resume", "by": "x"}\n{"ord')
-    assert [order["order"] for order in reader.read()] == ["pause", "resume"]
+        file.write(whole[20:] + whole[:20])
+    assert [order.order for order in reader.read()] == ["pause"]
     with path.open("ab") as file:
-        file.write(b'er": "stop", "by": "x"}\n')
-    assert [order["order"] for order in reader.read()] == ["stop"]
+        file.write(whole[20:])
+    assert [order.order for order in reader.read()] == ["pause"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(b'{"order": "pau', b"\xff\xfe", b"[]", b'{"order": "dance", "by": "x", "at": 1.0}'),
+        *(b'{"order": "set", "by": "x", "at": 1.0}', b'{"order": "approve", "by": "x", "at": 1.0, "number": "x"}'),
+    ],
+)
+def test_what_cannot_be_read_is_noted_and_costs_no_other_order(tmp_path: Path, line: bytes) -> None:
+    (tmp_path / "companion").mkdir()
+    reader = OrderReader(tmp_path)
+    (tmp_path / "companion" / "orders.jsonl").write_bytes(line)  # a full disk had no room for its end
+    OrderBox(tmp_path).put("pause", "x")
+    note, order = reader.read()
+    assert (note.order, order.order) == ("note", "pause") and "cannot be read" in str(note.text)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_no_number_cannot_be_asked_for(tmp_path: Path, value: float) -> None:
+    with pytest.raises(ValueError, match="finite"):
+        OrderBox(tmp_path).put("set", "user 7", knob="guide_sigma", value=value)
 
 
 def test_an_order_is_not_a_novel(tmp_path: Path) -> None:

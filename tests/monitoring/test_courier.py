@@ -92,10 +92,37 @@ def test_each_request_counts(courier: Courier, outbox: Outbox, door: Door) -> No
 def test_what_was_sent_in_part_is_finished_and_not_begun_again(courier: Courier, outbox: Outbox, door: Door) -> None:
     door.parts = 3
     outbox.put(note("long"))
-    door.failures = []
+    send, sent = door.send, []
+
+    def fails_once(parcel: Message) -> None:
+        sent.append(parcel)
+        if len(sent) == 2:
+            raise Unreachable("no")
+        send(parcel)
+
+    door.send = fails_once  # type: ignore[method-assign]
     courier.start()
     courier.finish(5)
-    assert len(door.taken) == 3 and len(outbox) == 0
+    assert len(door.taken) == 3 and len(sent) == 4 and len(outbox) == 0
+
+
+def test_an_answer_outlives_a_short_failure_and_not_an_outage(
+    courier: Courier, outbox: Outbox, door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    door.failures = [Unreachable("no")]
+    outbox.put(note("answer", Importance.ANSWER))
+    courier.start()
+    courier.finish(5)
+    assert [message.title for message in door.taken] == ["answer"]
+
+    monkeypatch.setattr("monitoring.courier.OUTAGE_SECONDS", 0.1)
+    later = Courier("courier", outbox, door, Pace(10), lambda _: None)
+    door.failures = [Unreachable("no")] * 6  # they take 0.01 + 0.02 + … + 0.32 s
+    outbox.put(note("late answer", Importance.ANSWER))
+    outbox.put(note("news"))
+    later.start()
+    later.finish(5)
+    assert [message.title for message in door.taken] == ["answer", "news"]
 
 
 def test_it_ends_when_all_is_brought(courier: Courier, outbox: Outbox, door: Door) -> None:
@@ -127,6 +154,28 @@ def test_one_that_is_refused_costs_only_itself(outbox: Outbox, door: Door) -> No
     courier.finish(5)
     assert [message.title for message in door.taken] == ["note 1", "note 2"]
     assert said == ["courier: a message was refused (bad)"]
+
+
+@pytest.mark.parametrize("where", ["parcels", "send"])
+def test_one_that_breaks_the_door_costs_only_itself(
+    outbox: Outbox, door: Door, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    working = getattr(door, where)
+
+    def breaks(message: Message) -> object:
+        if message.title == "bad":
+            raise RuntimeError("a bug, with a secret")
+        return working(message)
+
+    monkeypatch.setattr(door, where, breaks)
+    courier = Courier("courier", outbox, door, Pace(10), said.append)
+    for title in ("bad", "good"):
+        outbox.put(note(title))
+    courier.start()
+    courier.finish(5)
+    assert [message.title for message in door.taken] == ["good"] and len(outbox) == 0
+    assert said == ["courier: a message could not be sent (RuntimeError); companion/log.txt says more"]
 
 
 def test_the_pace_is_of_any_minute() -> None:

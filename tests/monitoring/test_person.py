@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from monitoring.message import Importance, Message
 from monitoring.orders import OrderReader
 from monitoring.outbox import Outbox
-from monitoring.person import LONGEST_SPEECH, Person
+from monitoring.person import LONGEST_SPEECH, MOST_SPEECHES, Person
 from monitoring.plots import save_png
 from monitoring.words import words_of
 from tests.monitoring.journals import RunFolder, sick_run
@@ -44,12 +45,20 @@ class Chat:
         return answer
 
     def orders(self) -> list[dict[str, object]]:
-        return [{name: value for name, value in order.items() if name != "id"} for order in self._orders.read()]
+        return [order.told() for order in self._orders.read()]
 
 
 @pytest.fixture
 def chat(tmp_path: Path) -> Chat:
     return Chat(sick_run(tmp_path / "run"))
+
+
+@pytest.fixture
+def training(tmp_path: Path) -> Chat:
+    """With a run that is under way."""
+    run = RunFolder(tmp_path / "run")
+    run.start()
+    return Chat(run)
 
 
 def asked(chat: Chat, text: str) -> Message:
@@ -89,6 +98,31 @@ def test_nothing_or_a_novel_is_not_spoken(chat: Chat, text: str) -> None:
     assert "at most 500 characters" in asked(chat, text).title and chat.spoken == []
 
 
+def test_one_who_speaks_is_not_asked_to_speak_at_the_same_time(tmp_path: Path) -> None:
+    run, began, may_end = sick_run(tmp_path / "run"), threading.Event(), threading.Event()
+    chat = Chat(run)
+
+    def speak_slowly(text: str, path: Path) -> None:
+        began.set()
+        assert may_end.wait(10)
+        write_pcm(path, [0, 1] * 100, rate=22_050)
+
+    chat.person = Person(run.path, chat.outbox, words_of("en"), speak_slowly)
+    first = threading.Thread(target=chat.person.hear, args=("say one", 7))
+    first.start()
+    assert began.wait(10)
+    assert asked(chat, "say two").title == "Still speaking; ask again in a moment"
+    may_end.set()
+    first.join(10)
+    answer = chat.outbox.first()
+    assert answer is not None and answer.title == "one"
+
+
+def test_few_of_the_sounds_are_kept(chat: Chat) -> None:
+    heard = [asked(chat, f"say {i}").voice for i in range(3 * MOST_SPEECHES)]
+    assert len(set(heard)) == len(list((chat.run / "companion").glob("*.wav"))) == MOST_SPEECHES
+
+
 def test_what_cannot_be_spoken_is_said_so(chat: Chat) -> None:
     answer = asked(chat, "say unspeakable")
     assert answer.lines == ("it has no voice and no checkpoint yet",) and answer.voice is None
@@ -116,36 +150,42 @@ def test_a_journal_without_deeds_says_so(tmp_path: Path) -> None:
         ("reject #12", {"order": "reject", "number": 12}),
     ],
 )
-def test_orders_are_passed_on(chat: Chat, text: str, order: dict[str, object]) -> None:
-    assert chat(text) is None
-    assert chat.orders() == [order | {"by": "user 7"}]
+def test_orders_are_passed_on(training: Chat, text: str, order: dict[str, object]) -> None:
+    assert training(text) is None
+    assert training.orders() == [order | {"by": "user 7"}]
 
 
-def test_a_stop_is_confirmed_first(chat: Chat) -> None:
-    question = asked(chat, "stop")
+@pytest.mark.parametrize("text", ["pause", "set guide_sigma 0.5", "approve 3"])
+def test_nothing_is_asked_of_a_training_that_is_over(chat: Chat, text: str) -> None:
+    assert asked(chat, text).title == "The training is over"
     assert chat.orders() == []
+
+
+def test_a_stop_is_confirmed_first(training: Chat) -> None:
+    question = asked(training, "stop")
+    assert training.orders() == []
     yes, no = question.buttons
     assert re.fullmatch(r"stop [0-9a-f]{8}", yes.command) and no.command == "stop no"
-    assert chat(yes.command) is None
-    assert chat.orders() == [{"order": "stop", "by": "user 7"}]
-    chat(yes.command)
-    assert chat.orders() == [] and chat.word == "too late, ask again"
+    assert training(yes.command) is None
+    assert training.orders() == [{"order": "stop", "by": "user 7"}]
+    training(yes.command)
+    assert training.orders() == [] and training.word == "too late, ask again"
 
 
-def test_a_stop_can_be_taken_back(chat: Chat) -> None:
-    yes, no = asked(chat, "stop").buttons
-    chat(no.command)
-    assert chat.word == "it goes on"
-    chat(yes.command)
-    assert chat.orders() == []
+def test_a_stop_can_be_taken_back(training: Chat) -> None:
+    yes, no = asked(training, "stop").buttons
+    training(no.command)
+    assert training.word == "it goes on"
+    training(yes.command)
+    assert training.orders() == []
 
 
-def test_a_button_of_yesterday_stops_nothing(chat: Chat, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_button_of_yesterday_stops_nothing(training: Chat, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("monitoring.person.CONFIRM_SECONDS", -1.0)
-    yes, _ = asked(chat, "stop").buttons
+    yes, _ = asked(training, "stop").buttons
     for guess in (yes.command, "stop yes", "stop 00000000"):
-        chat(guess)
-    assert chat.orders() == []
+        training(guess)
+    assert training.orders() == []
 
 
 @pytest.mark.parametrize(
@@ -157,6 +197,7 @@ def test_whatever_else_is_said_gets_help(chat: Chat, text: str) -> None:
     assert chat.orders() == []
 
 
-def test_a_value_that_is_no_number_is_refused(chat: Chat) -> None:
-    assert asked(chat, "set guide_sigma much").title == "much is not a number"
-    assert chat.orders() == []
+@pytest.mark.parametrize("value", ["much", "nan", "inf", "1e400"])
+def test_a_value_that_is_no_number_is_refused(training: Chat, value: str) -> None:
+    assert asked(training, f"set guide_sigma {value}").title == f"{value} is not a number"
+    assert training.orders() == []

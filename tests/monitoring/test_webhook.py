@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr, ValidationError
 
 from monitoring.courier import Courier, Flooded, Pace, Undeliverable, Unreachable
 from monitoring.message import Importance, Message
+from monitoring.message_settings import WebhookSettings
 from monitoring.outbox import Outbox
 from monitoring.webhook import WebhookDoor
 from monitoring.words import words_of
@@ -37,8 +40,13 @@ class Hook:
                     hook.taken.append(json.loads(content))
                 self.send_response(code)
                 self.send_header("Retry-After", "3")
+                self.send_header("Location", "/elsewhere")
                 self.send_header("Content-Length", "0")
                 self.end_headers()
+
+            def do_GET(self) -> None:
+                hook.taken.append({"asked with GET": self.path})
+                self.send_error(405)
 
             def log_message(self, *_: object) -> None:
                 """Silent."""
@@ -78,13 +86,23 @@ def test_a_message_is_told_as_json(hook: Hook) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "expected"), [(429, Flooded), (500, Unreachable), (503, Unreachable), (404, Undeliverable)]
+    ("code", "expected"),
+    [
+        *((429, Flooded), (500, Unreachable), (503, Unreachable), (400, Undeliverable), (413, Undeliverable)),
+        *(
+            (301, Unreachable),
+            (302, Unreachable),
+            (401, Unreachable),
+            (404, Unreachable),
+        ),  # the address is to be mended
+    ],
 )
 def test_its_answers_are_understood(hook: Hook, code: int, expected: type[Exception]) -> None:
     hook.codes.append(code)
     with pytest.raises(expected) as error:
         send(hook)
     assert "secret" not in str(error.value)
+    assert hook.taken == []
     if isinstance(error.value, Flooded):
         assert error.value.seconds == 3
 
@@ -92,6 +110,32 @@ def test_its_answers_are_understood(hook: Hook, code: int, expected: type[Except
 def test_nobody_there_is_told_without_the_address() -> None:
     with pytest.raises(Unreachable) as error:
         WebhookDoor("http://127.0.0.1:1/secret-path", "run").send(b"{}")
+    assert "secret" not in str(error.value)
+
+
+def test_one_who_speaks_no_http_is_told_without_the_address() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(10_000)
+                connection.sendall(b"220 mail.example ESMTP\r\n\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        with pytest.raises(Unreachable) as error:
+            WebhookDoor(f"http://127.0.0.1:{server.getsockname()[1]}/secret-path", "run").send(b"{}")
+        thread.join(10)
+    assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["example.org/secret", "file:///secret", "ftp://x/secret", "https://", "http://a b/secret"]
+)
+def test_an_address_that_is_none_is_refused_and_not_repeated(url: str) -> None:
+    with pytest.raises(ValidationError, match="http") as error:
+        WebhookSettings(url=SecretStr(url))
     assert "secret" not in str(error.value)
 
 
