@@ -113,6 +113,8 @@ class OrderTaker:
         number = order.number
         if self._supervision is None or number is None or number not in self._supervision.proposed:
             raise UserError(f"there is no proposal {number} that waits for an answer")
+        if order.order == "approve" and not self._supervision.is_called_for(number):
+            raise UserError(f"what proposal {number} was for has passed by itself")
         self._supervision.answered(number, granted=order.order == "approve")
         self._trainer.has_changed()
 

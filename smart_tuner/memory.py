@@ -40,6 +40,7 @@ class Memory(BaseModel):
     severities: dict[str, str] = Field(default_factory=dict)
     helpless: dict[str, int] = Field(default_factory=dict)
     failed: dict[str, list[str]] = Field(default_factory=dict)
+    rejected: list[tuple[str, str]] = Field(default_factory=list)  # ailment and remedy a person did not want
     pending: Pending | None = None  # the one treatment that steers
     watching: list[Pending] = Field(default_factory=list)  # those that steer nothing, so that several may go on
     returning: dict[str, float] = Field(default_factory=dict)  # knobs on their way back: name → where to
@@ -75,6 +76,7 @@ class Memory(BaseModel):
     def healed(self, ailment: str) -> None:
         for kept in (self.active, self.severities, self.helpless):
             kept.pop(ailment, None)
+        self.granted = [wish for wish in self.granted if wish[0] != ailment]
 
     def take_in(self, order: Order) -> None:
         """What carrying out an order will change."""
@@ -94,6 +96,7 @@ class Memory(BaseModel):
         self.begin = self.step
         self.active, self.severities, self.helpless, self.returning = {}, {}, {}, {}
         self.checkpoints, self.sick_checkpoints, self.rollbacks = [], [], []
+        self.granted, self.rejected = [], []
         self.failed = {ailment: [name for name in names if "restart" in name] for ailment, names in self.failed.items()}
         self.phases.append((self.step, FIRST_PHASE))
 
@@ -102,6 +105,7 @@ class Memory(BaseModel):
         self.step = step
         self.phases = [change for change in self.phases if change[0] <= step] or self.phases[:1]
         self.active, self.severities, self.helpless, self.returning = {}, {}, {}, {}
+        self.granted = []
         self.turned_at = min(self.turned_at, step)
         self.quarantined_until = min(self.quarantined_until, step)
         self.knobs |= self.saved_knobs.get(step, {}) | self.rollback_knobs

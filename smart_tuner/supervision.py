@@ -64,6 +64,11 @@ class Supervision:
         """The numbers of proposals that wait for an answer."""
         return tuple(self.supervisor.memory.proposed)
 
+    def is_called_for(self, number: int) -> bool:
+        """Whether what a proposal is about goes on."""
+        memory = self.supervisor.memory
+        return memory.proposed[number][0] in memory.active
+
     def state_dict(self) -> dict[str, Any]:
         return self.supervisor.state_dict()
 

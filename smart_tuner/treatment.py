@@ -75,12 +75,13 @@ class Treatment:
         return [decide(memory, "proposal", fields)]
 
     def answered(self, number: int, memory: Memory, *, granted: bool) -> None:
-        """What was rejected is not asked for again; what was granted is done if it is still called for."""
+        """What was rejected is not asked for again; what was granted is done if it is still called for.
+
+        Once the ailment has healed, an answer is about nothing.
+        """
         wish = memory.proposed.pop(number)
-        if granted:
-            memory.granted.append(wish)
-        else:
-            memory.fail(*wish)
+        if wish[0] in memory.active:
+            (memory.granted if granted else memory.rejected).append(wish)
 
     def _interrupt(self, diagnosis: Diagnosis, view: View, memory: Memory) -> list[Decision]:
         """Something critical that began after a treatment did harm, or shows that it does not help."""
@@ -99,16 +100,19 @@ class Treatment:
     def _choose(self, case: Case) -> tuple[str, Plan] | None:
         """The mildest remedy that is possible here and now, was not tried in vain, and is within the budget."""
         memory, ailment = case.memory, case.diagnosis.ailment
-        has_budget = memory.interventions < self.limits.intervention_budget
+        has_budget, was_rejected = memory.interventions < self.limits.intervention_budget, False
         for name, remedy in LADDERS[ailment].items():
             if name in memory.failed.get(ailment, ()) or not (has_budget or name in FREE_REMEDIES):
+                continue
+            if (ailment, name) in memory.rejected:
+                was_rejected = True
                 continue
             plan = remedy(case)
             if plan is None or not plan.actions <= set(case.facts.actions):
                 continue
             if name in FREE_REMEDIES or _can_be_judged(plan, case):
                 return (name, plan) if self._may_act(name, case) else None
-        if case.diagnosis.severity == "critical":
+        if case.diagnosis.severity == "critical" and not was_rejected:
             memory.helpless.setdefault(ailment, memory.step)
         return None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from smart_tuner.interventions import Order
 from smart_tuner.replay import Replay, first_difference
 from smart_tuner.settings import Settings, Supervision
 from tests.smart_tuner.simulated_loop import SimulatedLoop
@@ -72,6 +73,69 @@ def test_after_a_no_the_next_remedy_is_proposed() -> None:
     go_on(loop, 100)
     first, second = loop.decisions("proposal")
     assert first["remedy"] != second["remedy"] and loop.decisions("intervention") == []
+
+
+def late_gate(healed_from: int, ill_again_from: int = 10**9) -> Any:
+    """A gate that never fires, but for a while in between."""
+    return lambda step, work: (
+        {},
+        {} if healed_from <= work < ill_again_from else {"gate_accuracy": 0.0, "gate_overrun": 1.0, "stop_rate": 0.0},
+        {},
+    )
+
+
+def until(loop: SimulatedLoop, kind: str, n: int) -> None:
+    while len(loop.decisions(kind)) < n and loop.work < 2000:
+        go_on(loop, 1)
+
+
+def test_a_yes_is_void_once_the_trouble_is_gone() -> None:
+    loop = loop_with(late_gate(healed_from=200, ill_again_from=400), n_steps=200, settings=ASKED)
+    loop.supervisor.memory.cooldown_until = 300  # it cannot be done at once
+    answer(loop, 1, "approve")
+    go_on(loop, 150)
+    assert "gate_never_fires" not in loop.supervisor.memory.active
+    assert loop.supervisor.memory.granted == []
+    until(loop, "proposal", 2)
+    assert loop.decisions("intervention") == []
+
+
+def test_a_yes_that_comes_when_the_trouble_is_gone_counts_for_nothing() -> None:
+    loop = loop_with(late_gate(healed_from=200), n_steps=400, settings=ASKED)
+    assert not loop.supervision.is_called_for(1)
+    answer(loop, 1, "approve")
+    assert loop.supervisor.memory.granted == [] and loop.supervisor.memory.proposed == {}
+
+
+def test_a_yes_from_before_a_new_start_is_void() -> None:
+    loop = asking()
+    answer(loop, 1, "approve")
+    loop.supervisor.memory.take_in(Order("restart"))
+    assert loop.supervisor.memory.granted == []
+
+
+def broken(step: int, work: int) -> tuple[Any, Any, Any]:
+    return ({"total_loss": None, "nonfinite_steps": work - 60.0} if work > 60 else {}), {}, {}
+
+
+def test_who_rejects_everything_is_not_told_that_nothing_helps() -> None:
+    loop = loop_with(broken, n_steps=100, settings=ASKED)
+    for _ in range(50):
+        for number in loop.supervision.proposed:
+            answer(loop, number, "reject")
+        go_on(loop, 10)
+    assert len(loop.decisions("proposal")) >= 2
+    assert not loop.ended and "hopeless_run" not in [told["ailment"] for told in loop.decisions("diagnosis")]
+    told = recomputed(loop)
+    assert first_difference(told) is None
+
+
+def test_what_was_rejected_is_not_asked_again() -> None:
+    loop = loop_with(late_gate(healed_from=80, ill_again_from=140), n_steps=60, settings=ASKED)
+    answer(loop, 1, "reject")
+    go_on(loop, 300)
+    remedies = [told["remedy"] for told in loop.decisions("proposal")]
+    assert len(remedies) == len(set(remedies)) > 1
 
 
 def test_what_steers_nothing_is_done_without_asking() -> None:
