@@ -28,13 +28,12 @@ from corpus.audio import write_wave
 from hparams import HParams, UserError, build_hparams
 from monitoring.follow import Following, Onlooker
 from monitoring.mlflow_run import MlflowRun
-from monitoring.mlflow_settings import MlflowSettings
 from monitoring.orders import OrderBox
 from monitoring.report import Report
 from monitoring.samples import SampleFiles, Voicing
 from monitoring.story import RunStory
 from monitoring.tensorboard import TensorBoardLog
-from smart_tuner.settings import Settings, load_settings
+from smart_tuner.settings import DEFAULT_CONFIG, Settings, load_settings
 
 SENDING_SECONDS = 10.0
 """How long after the end of a run servers may stay out of reach; what is left then is sent when the run goes on."""
@@ -49,11 +48,24 @@ class Companion:
     def __init__(self, run: Path, settings: Settings, say: Callable[[str], None]) -> None:
         self._run = run
         samples = Following("samples", run, lambda: SampleFiles(run, voicing_of(run)), say=say)
-        makers = onlookers(run, settings)
-        others = [Following(name, run, make, behind=samples, say=say) for name, make in makers.items()]
+        shown = {
+            name: Following(name, run, make, behind=samples, say=say) for name, make in pages(run, settings).items()
+        }
+        self._all = [samples, *shown.values()]
+        if settings.mlflow.enabled:
+            self._all.append(
+                Following(
+                    SENDS,
+                    run,
+                    lambda: MlflowRun(run, settings.mlflow),
+                    memory=settings.mlflow.memory,
+                    behind=shown.get("report", samples),
+                    say=say,
+                )
+            )
         posts = posts_of(run, settings, samples, say)
         self._posts = [post for _, post in posts]
-        self._all = [samples, *others, *(following for following, _ in posts)]
+        self._all += [following for following, _ in posts]
 
     def start(self) -> None:
         for following in self._all:
@@ -81,15 +93,13 @@ class Companion:
         return not any(following.is_behind for following in self._all) and not any(len(p.outbox) for p in self._posts)
 
 
-def onlookers(run: Path, settings: Settings) -> dict[str, Callable[[], Onlooker]]:
-    """Those that the settings want, by name."""
+def pages(run: Path, settings: Settings) -> dict[str, Callable[[], Onlooker]]:
+    """What is made in the run's folder, if the settings want it, by name."""
     wanted: dict[str, Callable[[], Onlooker]] = {}
     if settings.tensorboard:
         wanted["tensorboard"] = lambda: TensorBoardLog(run)
     if settings.report.enabled:
         wanted["report"] = lambda: Report(run, settings.report.language)
-    if settings.mlflow.enabled:
-        wanted["mlflow"] = lambda: MlflowRun(run, settings.mlflow)
     return wanted
 
 
@@ -113,16 +123,12 @@ def voicing_of(run: Path) -> Voicing:
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m commands.companion", description=__doc__)
     parser.add_argument("run", type=Path, help="the folder of a run, like logs/<run>")
-    parser.add_argument("--config", type=Path, help="settings file")
+    parser.add_argument("--config", type=Path, default=DEFAULT_CONFIG, help="settings file")
     parser.add_argument("--mlflow_uri", help="an MLflow server")
     parser.add_argument("--follow", action="store_true", help="until standard input ends")
     options = parser.parse_args(arguments)
     try:
-        settings = load_settings(options.config) if options.config else Settings()
-        if options.mlflow_uri is not None:
-            settings = settings.model_copy(
-                update={"mlflow": MlflowSettings(**dict(settings.mlflow) | {"uri": options.mlflow_uri})}
-            )
+        settings = load_settings(options.config, mlflow_uri=options.mlflow_uri)
         if not (options.run / "journal.jsonl").is_file():
             raise UserError(f"{options.run}: there is no run; expected a folder like logs/<run>")
     except UserError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -58,6 +59,14 @@ class CompanionProcess:
         assert self._process.stdin is not None
         self._process.stdin.close()
         try:
-            self._process.wait(PATIENCE_SECONDS)
+            if self._process.wait(PATIENCE_SECONDS) != 0:
+                sys.stderr.write("not all could be shown or sent; the same command tries it again\n")
         except (subprocess.TimeoutExpired, KeyboardInterrupt):
             sys.stderr.write("what is left to be shown and sent goes on in the background\n")
+
+
+def is_anything_left(run: Path) -> bool:
+    """To be shown or sent, by what an earlier companion has left."""
+    folder, length = run / "companion", (run / "journal.jsonl").stat().st_size
+    kept = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json")]
+    return any(("state" in one and one["offset"] < length) or one.get("waiting") for one in kept)

@@ -138,15 +138,14 @@ def _report(bench: Bench) -> str:
 
 
 def _mlflow(bench: Bench) -> str:
-    settings = load_settings(bench.options.config).mlflow
-    uri = bench.options.mlflow_uri or settings.uri
+    settings = load_settings(bench.options.config, mlflow_uri=bench.options.mlflow_uri).mlflow
     if not settings.enabled:
         return "off (mlflow.enabled in the settings)"
-    if uri is None:
+    if settings.uri is None:
         return "a file beside the runs"
     from monitoring.mlflow_run import experiments_at
 
-    return f"the server answers, {experiments_at(uri)} experiments"
+    return f"the server answers, {experiments_at(settings.uri)} experiments"
 
 
 def _telegram(bench: Bench) -> str:

@@ -23,6 +23,10 @@ class StopSignals:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.training_ends()
+
+    def training_ends(self) -> None:
+        """Signals mean again what they meant before."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
 

@@ -17,7 +17,7 @@ import torch
 from rich.console import Console
 
 from commands.beating import Beating
-from commands.companion_process import CompanionProcess
+from commands.companion_process import CompanionProcess, is_anything_left
 from commands.console import open_console
 from commands.forecast import make_plan
 from commands.heartbeat import Heartbeat, open_heartbeat
@@ -83,7 +83,7 @@ def run(options: argparse.Namespace) -> int:
 
 def plan_job(options: argparse.Namespace) -> Job:
     """Check all that the person asked for before anything is made."""
-    settings = load_settings(options.config)
+    settings = load_settings(options.config, mlflow_uri=options.mlflow_uri)
     hparams = recipe(options, settings)
     pinned_knobs(options.pin)
     if options.max_minutes is not None and not options.max_minutes > 0:
@@ -120,6 +120,9 @@ def _train(job: Job, corpus: PreparedCorpus, *, folder: Path, signals: StopSigna
     total_steps = min(total_steps, job.limits.max_steps or total_steps)
     if start.has_reached(job.limits, data.train, hparams) and read_summary(folder).get("status") == "finished":
         job.console.print(f"{folder}: this run is finished; a new one: --run_name NAME, or --resume none")
+        if is_anything_left(folder):
+            with accompanied(job.options, folder, heartbeat):
+                return 0
         return 0
     n_steps = max(0, total_steps - start.step)
     plan = make_plan(corpus, model, hparams, n_steps=n_steps, limits=job.limits, device=job.device)
@@ -149,7 +152,10 @@ def _train(job: Job, corpus: PreparedCorpus, *, folder: Path, signals: StopSigna
         write_hparams(folder, hparams)
         signals.training_starts()
         with accompanied(job.options, folder, heartbeat):
-            return _fit(job, trainer, record)
+            try:
+                return _fit(job, trainer, record)
+            finally:
+                signals.training_ends()
     finally:
         record.close()
 

@@ -66,15 +66,19 @@ class Following(threading.Thread):
         folder: Path,
         make: Callable[[], Onlooker],
         *,
+        memory: str | None = None,
         behind: Following | None = None,
         outlives: Following | None = None,
         say: Callable[[str], None],
     ) -> None:
-        """`behind`: who has to have shown a record before this one sees it; `outlives`: who has to end before it."""
+        """`memory`: the name of the file it keeps its place in, if not its own.
+
+        `behind`: who has to have shown a record before this one sees it; `outlives`: who has to end before it.
+        """
         super().__init__(name=name, daemon=True)
         self._make, self._behind, self._say = make, behind, say
         self._outlives = outlives or behind
-        self._journal, self._state_file = folder / "journal.jsonl", folder / "companion" / f"{name}.json"
+        self._journal, self._state_file = folder / "journal.jsonl", folder / "companion" / f"{memory or name}.json"
         self._run_name = folder.name
         self.end, self.give_up = threading.Event(), threading.Event()
         self.offset, self._state = 0, dict[str, Any]()

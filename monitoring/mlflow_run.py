@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from monitoring.mlflow_settings import MlflowSettings
+from monitoring.mlflow_settings import MlflowSettings, without_password
 from monitoring.story import STARTS, Record, RunStory
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ MAY_PASS = (
 )
 PARENT = "mlflow.parentRunId"  # as MLflow's own pages look for it
 KEY = "run_key"  # tells a folder's run from others of its name
+UNKNOWN = {"run_id": None, "child_id": None, "child_step": 0, "attempts": 1}
+GONE = "RESOURCE_DOES_NOT_EXIST"
 VERDICTS = ("helped", "no_effect", "harmful", "open")
 
 
@@ -50,7 +52,7 @@ class MlflowRun:
         self._run, self._settings = run, settings
         self._left: deque[Callable[[], None]] = deque()
         self._client: MlflowClient | None = None
-        self._state: dict[str, Any] = {"run_id": None, "child_id": None, "child_step": 0, "attempts": 1, "samples": 0}
+        self._state: dict[str, Any] = {**UNKNOWN, "samples": 0}
         self._system = SystemMetrics()
 
     def take(self, record: Record, story: RunStory) -> None:
@@ -64,6 +66,10 @@ class MlflowRun:
         }
         if take := known.get(record["kind"]):
             take(record)
+        if record["kind"] == "follow_up" and (winner := story.winner(record)) is not None:
+            at = {"time": record["time"], "step": winner["steps"][-1]}
+            self._steps({**at, **winner})
+            self._signals({**at, "signals": winner["evaluation"]})
         if record["kind"] in ("phase", "intervention", "follow_up", "finished"):
             tags = {"phase": story.phases[-1][1] if story.phases else "none", **_counts(story)}
             self._left.append(lambda: self._set_tags(tags))
@@ -110,16 +116,31 @@ class MlflowRun:
 
         def start() -> None:
             client = self._opened
-            if self._state["run_id"] is None:
-                self._state["run_id"] = self._found(key) or self._made(key, milliseconds)
+            if not self._is_there():
+                self._state |= UNKNOWN | {"run_id": self._found(key) or self._made(key, milliseconds)}
+            client.update_run(self._state["run_id"], status="RUNNING")
             if self._state["child_id"] is not None and record["step"] < self._state["child_step"]:
                 self._end_child("KILLED")  # that new start will happen anew
-            client.update_run(self._state["run_id"], status="RUNNING")
+            elif self._state["child_id"] is not None:
+                client.update_run(self._state["child_id"], status="RUNNING")
             self._log_params(self._state["run_id"], params)
             self._set_tags(tags)
             self._log_artifact(self._run / "hparams.json", "")
 
         self._left.append(start)
+
+    def _is_there(self) -> bool:
+        """People delete runs."""
+        from mlflow.exceptions import MlflowException
+
+        if self._state["run_id"] is None:
+            return False
+        try:
+            return bool(self._opened.get_run(self._state["run_id"]).info.lifecycle_stage == "active")
+        except MlflowException as error:
+            if error.error_code != GONE:
+                raise
+            return False
 
     def _found(self, key: str) -> str | None:
         """The run that was made for this folder, if someone has died before it could take that down."""
@@ -137,7 +158,8 @@ class MlflowRun:
         client, name = self._opened, self._settings.experiment
         if (found := client.get_experiment_by_name(name)) is not None:
             return str(found.experiment_id)
-        place = None if self._settings.uri else (self._run.parent / "mlflow-artifacts").resolve().as_uri()
+        has_server = urlsplit(self._uri).scheme in ("http", "https", "") or self._uri.startswith("databricks")
+        place = None if has_server else (self._run.parent / "mlflow-artifacts").resolve().as_uri()
         try:
             return str(client.create_experiment(name, artifact_location=place))
         except MlflowException:
@@ -154,13 +176,17 @@ class MlflowRun:
         )
 
     def _evaluation(self, record: Record) -> None:
-        milliseconds = _milliseconds(record)
-        self._log((name, value, milliseconds, record["step"]) for name, value in record["signals"].items())
+        self._signals(record)
         stems = [
             sample["file"] for sample in record.get("samples", ()) if not sample["file"].startswith("samples/worst")
         ]
         for file in (f"{stem}{suffix}" for stem in stems for suffix in (".png", ".wav")):
             self._left.append(lambda file=file: self._log_artifact(self._run / file, "samples"))  # type: ignore[misc]
+
+    def _signals(self, record: Record) -> None:
+        """Of one moment."""
+        milliseconds = _milliseconds(record)
+        self._log((name, value, milliseconds, record["step"]) for name, value in record["signals"].items())
 
     def _checkpoint(self, record: Record) -> None:
         if self._settings.checkpoints == "all":
@@ -198,15 +224,16 @@ class MlflowRun:
             if self._settings.checkpoints != "none":
                 self._log_artifact(self._run / "voice.safetensors", "")
             self._set_tags({"status": record["status"], "reason": str(record["reason"])[:LONGEST_PARAM]})
-            self._end_child(status)
+            self._end_child(status, goes_on=record["status"] in ("interrupted", "failed"))
             self._opened.set_terminated(self._state["run_id"], status, milliseconds)
 
         self._left.append(finish)
 
-    def _end_child(self, status: str) -> None:
+    def _end_child(self, status: str, *, goes_on: bool = False) -> None:
+        """`goes_on`: perhaps, in a later session."""
         if self._state["child_id"] is not None:
             self._opened.set_terminated(self._state["child_id"], status)
-            self._state["child_id"] = None
+            self._state["child_id"] = self._state["child_id"] if goes_on else None
 
     def _log(self, points: Iterable[tuple[str, float | None, int, int]]) -> None:
         """Of the run and of its present attempt; what was not measured is left out."""
@@ -304,7 +331,10 @@ def experiments_at(uri: str) -> int:
     try:
         return len(MlflowClient(tracking_uri=uri).search_experiments())
     except (MlflowException, OSError) as error:
-        raise _passing(error, uri) from None
+        passing = _passing(error, uri)
+        if passing is error:
+            raise ValueError(f"{without_password(uri)} answers {getattr(error, 'error_code', 'nonsense')}") from None
+        raise passing from None
 
 
 def _set_up() -> None:
@@ -334,9 +364,7 @@ def _milliseconds(record: Record) -> int:
 
 
 def _passing(error: Exception, uri: str) -> Exception:
-    """As an OSError, if it may pass; its message names the server, and neither user nor password."""
+    """As an OSError, if it may pass."""
     if isinstance(error, OSError) or getattr(error, "error_code", None) in MAY_PASS:
-        parts = urlsplit(uri)
-        where = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl() if parts.netloc else uri
-        return ConnectionError(f"{where} cannot be reached ({type(error).__name__})")
+        return ConnectionError(f"{without_password(uri)} cannot be reached ({type(error).__name__})")
     return error

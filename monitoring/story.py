@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -82,12 +82,12 @@ class RunStory:
     phases: list[tuple[int, str]] = field(default_factory=list)
     series: dict[str, Series] = field(default_factory=dict)
     evaluations: list[Record] = field(default_factory=list)
-    diagnoses: list[Record] = field(default_factory=list)
     acts: list[Act] = field(default_factory=list)
     quarantined: list[str] = field(default_factory=list)
     latest: dict[str, float | None] = field(default_factory=dict)
     planned_steps: int | None = None
     end: Record | None = None
+    _arms: Sequence[Record] = ()  # of the latest race: without and with the treatment
     _clock: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=CLOCKED))  # seconds, step
 
     @staticmethod
@@ -110,7 +110,6 @@ class RunStory:
             "checkpoint": self._checkpoint,
             "rolled_back": self._rolled_back,
             "race": self._race,
-            "diagnosis": self.diagnoses.append,
             "intervention": self._intervention,
             "follow_up": self._follow_up,
             "quarantined": lambda told: self.quarantined.extend(told["utterances"]),
@@ -137,6 +136,12 @@ class RunStory:
     def is_over(self) -> bool:
         return self.end is not None
 
+    def winner(self, follow_up: Record) -> Record | None:
+        """Of the race that a follow-up judges: knobs, steps, signals, evaluation; None where there was no race."""
+        if follow_up.get("verdict") and "from_step" in follow_up.get("evidence", {}):
+            return self._arms[1 if follow_up["verdict"] == "helped" else 0]
+        return None
+
     def _enter(self, step: int, phase: str | None) -> None:
         if phase is not None and (not self.phases or self.phases[-1][1] != phase):
             self.phases.append((step, phase))
@@ -147,7 +152,6 @@ class RunStory:
         self.planned_steps = record.get("planned_steps")
         self._forget_after(record["step"])
         self.acts = [act for act in self.acts if act.step <= record["step"] or act.by != "supervisor"]
-        self.diagnoses = [told for told in self.diagnoses if told["step"] <= record["step"] or "by" in told]
 
     def _steps(self, record: Record) -> None:
         for name, column in record["signals"].items():
@@ -201,13 +205,9 @@ class RunStory:
             if (act.record.get("ailment"), act.record.get("remedy")) == about:
                 act.follow_ups.append(record)
                 break
-        if record.get("verdict") and "from_step" in record.get("evidence", {}):
-            self._take_winner(1 if record["verdict"] == "helped" else 0)
-
-    def _take_winner(self, number: int) -> None:
-        arm = self._arms[number]
-        self._steps({"step": arm["steps"][-1], **arm})
-        self._signals(arm["steps"][-1], arm["evaluation"])
+        if (winner := self.winner(record)) is not None:
+            self._steps({"step": winner["steps"][-1], **winner})
+            self._signals(winner["steps"][-1], winner["evaluation"])
 
     def _finished(self, record: Record) -> None:
         self.end = record

@@ -50,12 +50,16 @@ class TensorBoardLog:
         known = {
             **dict.fromkeys(STARTS, self._start),
             "rolled_back": self._go_back,
+            "race": lambda told: self._hide_from(told["from_step"] + 1),
             "steps": self._steps,
             "evaluation": lambda told: self._evaluation(told, story),
             **dict.fromkeys(DECISIONS, self._decision),
         }
         if take := known.get(record["kind"]):
             take(record)
+        if record["kind"] == "follow_up" and (winner := story.winner(record)) is not None:
+            self._steps(winner)
+            self._scalars(winner["steps"][-1], winner["evaluation"])
 
     def settle(self) -> None:
         try:

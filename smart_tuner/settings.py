@@ -106,8 +106,8 @@ class Settings(BaseModel):
     supervision: Supervision = Supervision()
 
 
-def load_settings(path: Path) -> Settings:
-    """Settings from a YAML file that may hold just the keys that differ."""
+def load_settings(path: Path, *, mlflow_uri: str | None = None) -> Settings:
+    """Settings from a YAML file that may hold just the keys that differ; a URI of the command line comes before it."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -120,6 +120,8 @@ def load_settings(path: Path) -> Settings:
         content = {}
     if not isinstance(content, dict):
         raise UserError(f"--config {path}: expected 'name: value' lines, found {type(content).__name__}")
+    if mlflow_uri is not None and isinstance(mlflow := content.setdefault("mlflow", {}), dict):
+        mlflow["uri"] = mlflow_uri
     try:
         return Settings.model_validate(content)
     except ValidationError as error:

@@ -192,6 +192,8 @@ BAD_COMMANDS: dict[str, tuple[list[str], str]] = {
     "config": (["--config", "no/such.yaml"], "no/such.yaml"),
     "resume": (["--resume", "no/such/run"], "no/such/run"),
     "warm_start": (["--warm_start", "no/such.pt"], "no/such.pt"),
+    "mlflow_uri": (["--mlflow_uri", "server"], "mlflow.uri.*http://"),
+    "mlflow_uri_torn": (["--mlflow_uri", "http://[::1"], "mlflow.uri"),
     "eval_sentences": (["--eval_sentences", "no/such.txt"], "no/such.txt"),
 }
 
@@ -210,6 +212,8 @@ def test_a_wrong_command_is_refused(program: Program, data: Path, name: str) -> 
         (b"tensorbord: true", "tensorbord"),
         (b"progress_every_seconds: soon", "progress_every_seconds"),
         (b"hparams: {epoch: 3}", "epoch"),
+        (b"webhook: {url: example.org}", "webhook.url.*https://"),
+        (b"mlflow: server", "mlflow"),
         (b"\xff\xfe\x00", "UTF-8|not valid YAML"),
     ],
 )

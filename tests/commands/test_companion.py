@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -153,6 +154,35 @@ def test_nobody_to_tell_costs_not_a_single_step(
         assert said(alive, "run: Finished")
     finally:
         alive.close()
+
+
+def test_what_could_not_be_sent_is_sent_when_a_finished_run_is_asked_for_again(
+    program: Program, data: Path, tmp_path: Path, config: Path, api: BotApi
+) -> None:
+    dead = tmp_path / "dead"
+    dead.mkdir()
+    process = start_accompanied(program, data, write_config(dead, f"{NOBODY}/bot"), **SHORT)
+    _, err = process.communicate(timeout=180)
+    assert "not all could be shown or sent" in err
+    process = start_accompanied(program, data, config, **SHORT)
+    out, err = process.communicate(timeout=180)
+    assert (process.returncode, err) == (0, "") and "this run is finished" in " ".join(out.split())
+    assert said(api, "run: Finished")
+
+
+def test_who_does_not_want_to_wait_for_the_last_messages_presses_ctrl_c(
+    program: Program, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TELEGRAM_BOT_TOKEN", TOKEN)
+    options = ["--output", str(program.output), "--data", str(data), "--run_name", "run", "--watchdog", "off"]
+    options += ["--config", str(write_config(tmp_path, f"{NOBODY}/bot"))]
+    process = start([*options, *tiny(**SHORT)])
+    wait_for(lambda: (run_of(program) / "journal.jsonl").is_file() and journal(run_of(program), "finished"), process)
+    wait_for(lambda: summary(run_of(program))["status"] == "finished", process)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=5)
+    assert process.returncode == 0 and "goes on in the background" in err
 
 
 def test_a_bare_training_is_shown_later(program: Program, data: Path) -> None:

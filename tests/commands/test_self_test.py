@@ -95,3 +95,11 @@ def test_an_mlflow_server_out_of_reach_is_said(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(OSError, match="http://127.0.0.1:9 cannot be reached"):
         tried(_mlflow, tmp_path, "", mlflow_uri="http://127.0.0.1:9")
+
+
+def test_what_is_no_mlflow_server_is_said(tmp_path: Path) -> None:
+    hook = Hook()
+    hook.codes += [404] * 10
+    with pytest.raises(ValueError, match=r"http://127.0.0.1:\d+/secret-path answers"):
+        tried(_mlflow, tmp_path, "", mlflow_uri=hook.url)
+    hook.close()

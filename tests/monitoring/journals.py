@@ -89,6 +89,16 @@ class RunFolder:
         told = [{"id": "a", "sentence": "Hello.", "file": file, "recorded": "samples/recorded/a"} for file in places]
         return {"spoken": f"samples/step-{step:08d}.npz", "samples": told}
 
+    def race(self, step: int, *, from_step: int, verdict: str = "helped") -> None:
+        """Of two steps: the treated arm has a loss of 2, the other of 3."""
+        signals: dict[str, Any] = {"total_loss": [3.0, 3.0]}
+        arm = {"knobs": {}, "steps": [from_step + 1, from_step + 2], "signals": signals}
+        arms = [arm | {"evaluation": {"stop_rate": 0.5}}]
+        arms.append(arm | {"signals": {"total_loss": [2.0, 2.0]}, "evaluation": {"stop_rate": 1.0}})
+        self.journal.write("race", step, from_step=from_step, arms=arms)
+        evidence = {"evidence": {"from_step": from_step}}
+        self.journal.write("follow_up", from_step + 2, **FOLLOW_UP | {"verdict": verdict} | evidence)
+
     def finish(self, step: int, status: str = "finished", reason: str = "epochs") -> None:
         self.journal.write("finished", step, status=status, reason=reason)
 

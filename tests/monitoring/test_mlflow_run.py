@@ -56,7 +56,8 @@ def run(output: Path, request: pytest.FixtureRequest) -> RunFolder:
 
 def following(run: RunFolder, say: Any = pytest.fail, **settings: Any) -> Following:
     (run.path / "companion").mkdir(exist_ok=True)
-    return Following("mlflow", run.path, lambda: MlflowRun(run.path, MlflowSettings(**settings)), say=say)
+    chosen = MlflowSettings(**settings)
+    return Following("mlflow", run.path, lambda: MlflowRun(run.path, chosen), memory=chosen.memory, say=say)
 
 
 def send(run: RunFolder, **settings: Any) -> list[Run]:
@@ -189,6 +190,52 @@ def test_what_was_only_advised_is_no_new_start(run: RunFolder) -> None:
     assert len(send(run)) == 1
 
 
+def test_of_a_race_the_winner_is_told(run: RunFolder) -> None:
+    run.steps(1, 2)
+    run.race(5, from_step=2)
+    (sent,) = send(run)
+    assert history(run, sent, "total_loss") == [(1, 10.0), (2, 5.0), (3, 2.0), (4, 2.0)]
+    assert history(run, sent, "stop_rate") == [(4, 1.0)]
+
+
+@pytest.mark.parametrize(("status", "at_the_end"), [("interrupted", "KILLED"), ("failed", "FAILED")])
+def test_a_new_start_goes_on_after_an_interruption(run: RunFolder, status: str, at_the_end: str) -> None:
+    run.journal.write("intervention", 10, **RESTART)
+    run.finish(10, status, "SIGINT")
+    assert [one.info.status for one in send(run)] == [at_the_end, at_the_end]
+    run.start("resumed", 10)
+    run.steps(11, 12)
+    parent, child = send(run)
+    assert (parent.info.status, child.info.status) == ("RUNNING", "RUNNING")
+    assert [step for step, _ in history(run, child, "total_loss")] == [11, 12]
+    run.finish(12)
+    assert [one.info.status for one in send(run)] == ["FINISHED", "FINISHED"]
+
+
+def test_a_run_that_was_deleted_begins_anew(run: RunFolder) -> None:
+    run.steps(1, 10)
+    (first,) = send(run)
+    client(run).delete_run(first.info.run_id)
+    run.start("resumed", 10)
+    run.steps(11, 12)
+    (second,) = send(run)
+    assert second.info.run_id != first.info.run_id
+    assert [step for step, _ in history(run, second, "total_loss")] == [11, 12]
+
+
+def test_another_store_is_told_everything(run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And leaves nothing where the program happens to be called."""
+    monkeypatch.chdir(tmp_path)
+    run.steps(1, 10)
+    send(run)
+    (elsewhere,) = send(run, uri=default_store(tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["mlflow.db"]
+    assert len(history(run, elsewhere, "total_loss", default_store(tmp_path))) == 10
+    run.steps(11, 12)
+    (here,) = send(run)
+    assert len(history(run, here, "total_loss")) == 12
+
+
 def test_two_folders_of_one_name_are_two_runs(tmp_path: Path, output: Path) -> None:
     first, second = sick_run(tmp_path / "a" / "twin"), sick_run(tmp_path / "b" / "twin")
     uri = default_store(output)
@@ -297,7 +344,8 @@ def test_a_password_in_the_uri_is_not_told(run: RunFolder) -> None:
     follower.give_up.set()
     follower.join(60)
     assert "geheim" not in said[0] and "127.0.0.1" in said[0]
-    assert "geheim" not in (run.path / "companion" / "mlflow.json").read_text()
+    for path in (run.path / "companion").iterdir():
+        assert "geheim" not in path.name + path.read_text()
 
 
 def test_system_metrics_come_at_their_pace(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -166,6 +166,15 @@ def test_a_rollback_hides_what_it_undid(run: RunFolder) -> None:
     assert scalars(run, "loss/mel_loss") == [(1, 1.0), (2, 1.0), (3, 9.0), (4, 9.0)]
 
 
+def test_of_a_race_the_winner_is_shown(run: RunFolder) -> None:
+    run.steps(1, 5, mel_loss=1.0)
+    run.race(5, from_step=2)
+    run.steps(5, 6)
+    log(run)
+    assert scalars(run, "loss/total_loss") == [(1, 10.0), (2, 5.0), (3, 2.0), (4, 2.0), (5, 2.0), (6, 1.666667)]
+    assert scalars(run, "gate/stop_rate") == [(4, 1.0)]
+
+
 def test_what_is_logged_later_is_added(run: RunFolder) -> None:
     run.steps(1, 2, mel_loss=1.0)
     log(run)
