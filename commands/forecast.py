@@ -58,7 +58,7 @@ def make_plan(
     hours = sum(frames) * hparams.hop_length / hparams.sampling_rate / 3600
     seconds = n_steps * forecast.seconds_per_step
     if limits.deadline is not None:
-        seconds = min(seconds, limits.deadline - time.monotonic())
+        seconds = min(seconds, max(0.0, limits.deadline - time.monotonic()))
     disk = (hparams.keep_checkpoints + 2) * CHECKPOINT_BYTES_PER_WEIGHT * n_weights
     disk += sum(frames) * hparams.n_mel_channels * 4
     text = (

@@ -49,6 +49,12 @@ class Start:
         """Those of them that another program did: our epochs come on top."""
         return foreign_step(self.state) if is_foreign(self.state) else 0
 
+    def done_of_epochs(self, n_batches: int) -> int:
+        """How many steps of the planned epochs, which begin anew when training does."""
+        if self.kind != "resumed" or is_foreign(self.state):
+            return 0
+        return int(self.state["progress"]["epoch"]) * n_batches + int(self.state["progress"]["batch"])
+
     def has_reached(self, limits: Limits, train: BatchLoader, hparams: HParams) -> bool:
         """Whether no step is left to do."""
         if self.kind != "resumed":

@@ -115,16 +115,14 @@ def _train(job: Job, corpus: PreparedCorpus, *, folder: Path, signals: StopSigna
     torch.manual_seed(hparams.seed)
     model = build_model(hparams, len(data.symbols))
     fresh = start.load_weights(model)
-    n_batches = data.train.n_batches(0)
-    total_steps = start.foreign_steps + hparams.epochs * n_batches
-    total_steps = min(total_steps, job.limits.max_steps or total_steps)
+    course = plan_course(start, hparams, job.limits, n_batches=data.train.n_batches(0))
     if start.has_reached(job.limits, data.train, hparams) and read_summary(folder).get("status") == "finished":
         job.console.print(f"{folder}: this run is finished; a new one: --run_name NAME, or --resume none")
         if is_anything_left(folder):
             with accompanied(job.options, folder, heartbeat):
                 return 0
         return 0
-    n_steps = max(0, total_steps - start.step)
+    n_steps = max(0, course.last_step - start.step)
     plan = make_plan(corpus, model, hparams, n_steps=n_steps, limits=job.limits, device=job.device)
     job.chatter.print(plan.text)
     if fresh:
@@ -135,20 +133,25 @@ def _train(job: Job, corpus: PreparedCorpus, *, folder: Path, signals: StopSigna
     elif start.kind == "started":
         forget_origin(folder)
     place = kept_place(folder) if read_summary(folder).get("status") == "running" else None  # it crashed
-    record = _open_record(job, corpus, folder=folder, total_steps=total_steps)
+    record = _open_record(job, corpus, folder=folder, course=course)
     try:
         watcher = Beating(record, heartbeat)
         trainer = EnhancedTrainer(model, data, hparams, folder=folder, watcher=watcher, device=job.device)
-        supervision = _supervise(job, trainer, record, total_steps - start.foreign_steps)
+        supervision = _supervise(job, trainer, record, course.length)
         start.apply(trainer)
         if branches_off:  # its supervisor is to know what its own journal says, and no more
-            supervision = _supervise(job, trainer, record, total_steps - start.foreign_steps)
+            supervision = _supervise(job, trainer, record, course.length)
         if branches_off or job.options.supervise != "on":
             trainer.steering.forget_moves()
         orders = OrderTaker(trainer, record, supervision, job.settings.supervision, heartbeat, place=place)
         trainer.between_steps = orders.look
-        planned = {"planned_steps": total_steps + trainer.clock.origin_step, "forecast_seconds": plan.seconds}
-        _journal_start(job, corpus, record, trainer, start, supervision, planned | {"weights": plan.n_weights})
+        planned: dict[str, float | None] = {
+            "planned_steps": course.last_step,
+            "course_steps": course.length,
+            "most_steps": job.limits.max_steps,
+        }
+        planned |= {"forecast_seconds": plan.seconds, "weights": plan.n_weights}
+        _journal_start(job, corpus, record, trainer, start, supervision, planned)
         write_hparams(folder, hparams)
         signals.training_starts()
         with accompanied(job.options, folder, heartbeat):
@@ -158,6 +161,22 @@ def _train(job: Job, corpus: PreparedCorpus, *, folder: Path, signals: StopSigna
                 signals.training_ends()
     finally:
         record.close()
+
+
+@dataclass(frozen=True)
+class Course:
+    """How far training is to go."""
+
+    last_step: int
+    length: int  # from its beginning, if it had to begin anew
+
+
+def plan_course(start: Start, hparams: HParams, limits: Limits, *, n_batches: int) -> Course:
+    length, most = hparams.epochs * n_batches, limits.max_steps
+    last_step = start.step + length - start.done_of_epochs(n_batches)
+    if most is None:
+        return Course(last_step, length)
+    return Course(min(last_step, most), min(length, most - start.foreign_steps))
 
 
 @contextmanager
@@ -179,11 +198,12 @@ def keep_out_quarantined(train: BatchLoader, folder: Path) -> None:
         raise UserError(f"{folder / QUARANTINE}: lists all {len(train.examples)} utterances to train on; take some out")
 
 
-def _open_record(job: Job, corpus: PreparedCorpus, *, folder: Path, total_steps: int) -> RunRecord:
+def _open_record(job: Job, corpus: PreparedCorpus, *, folder: Path, course: Course) -> RunRecord:
     display = ProgressDisplay(
         job.chatter,
         name=folder.name,
-        total_steps=total_steps,
+        last_step=course.last_step,
+        course_steps=course.length,
         every_seconds=job.settings.progress_every_seconds,
         most_steps=job.limits.max_steps,
     )
@@ -220,7 +240,7 @@ def _journal_start(
     trainer: EnhancedTrainer,
     start: Start,
     supervision: Supervision | None,
-    plan: dict[str, float],
+    plan: dict[str, float | None],
 ) -> None:
     """Record what this run is made of: its data, settings and choices."""
     choices: dict[str, Any] = {
@@ -253,7 +273,6 @@ def _journal_start(
         epoch=progress.epoch,
         best=trainer.best_checkpoint(),
         samples=samples,
-        origin_step=trainer.clock.origin_step,
     )
     saved = list_checkpoints(record.folder / "checkpoints")
     if start.path in [checkpoint.path for checkpoint in saved]:

@@ -38,11 +38,21 @@ def quality(story: RunStory, words: Words) -> str:
 
 
 def interventions(story: RunStory, words: Words) -> str:
-    if not story.acts:
-        return words.say("left_alone")
-    helped = sum(act.verdict == "helped" for act in story.acts)
-    failed = sum(act.verdict in ("no_effect", "harmful") for act in story.acts)
-    return words.say("acts", n=len(story.acts), helped=helped, failed=failed)
+    done = [act for act in story.acts if not act.is_advice]
+    helped = sum(act.verdict == "helped" for act in done)
+    failed = sum(act.verdict in ("no_effect", "harmful") for act in done)
+    said = [words.say("acts", n=len(done), helped=helped, failed=failed)] if done else [words.say("left_alone")]
+    advised = len(story.acts) - len(done)
+    return ", ".join([*said, *([words.say("advised", n=advised)] if advised else [])])
+
+
+def judged(act: Act, words: Words) -> str:
+    """What became of it; whatever a person or the watchdog does is nobody's to judge."""
+    if act.is_advice:
+        return words.say("only_advised")
+    if act.verdict is None and (act.by != "supervisor" or act.is_superseded):
+        return words.say("not_judged")
+    return words.verdicts[act.verdict]
 
 
 def is_aligned(evaluation: Record) -> bool:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from html import escape
 
+from monitoring.account import judged
 from monitoring.curves import PHASE_COLOURS, Points, phase_ends
 from monitoring.story import RunStory
 from monitoring.words import Words
@@ -83,7 +84,7 @@ def marks(story: RunStory, words: Words) -> str:
         f'<a class="mark {act.verdict or "open"}" href="#act-{act.number}">'
         f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>'
         f'<circle cx="{x:.1f}" cy="{TOP}" r="12"/><text x="{x:.1f}" y="{TOP + 5}">{act.number}</text>'
-        f"<title>{escape(words.verdicts[act.verdict])}</title></a>"
+        f"<title>{escape(judged(act, words))}</title></a>"
         for act in story.acts
         for x in [_x(act.step, story.step)]
     )

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from monitoring.plots import FONT, WIDTH_INCHES
-from monitoring.story import RunStory
+from monitoring.story import Act, RunStory
 from monitoring.words import Words
 
 if TYPE_CHECKING:
@@ -69,10 +69,15 @@ def phase_ends(story: RunStory) -> list[int]:
 
 def _draw_marks(axes: Axes, story: RunStory) -> None:
     for act in story.acts:
-        axes.axvline(act.step, color=MARK_COLOURS[act.verdict], linewidth=1.0, linestyle="--")
+        axes.axvline(_place(act, story), color=MARK_COLOURS[act.verdict], linewidth=1.0, linestyle="--")
 
 
 def _number_marks(axes: Axes, story: RunStory) -> None:
     place = axes.get_xaxis_transform()
     for act in story.acts:
-        axes.text(act.step, 1.0, str(act.number), transform=place, fontsize=8, ha="center", va="bottom")
+        axes.text(_place(act, story), 1.0, str(act.number), transform=place, fontsize=8, ha="center", va="bottom")
+
+
+def _place(act: Act, story: RunStory) -> int:
+    """What was done before training went back stands at the end."""
+    return min(act.step, story.step)

@@ -6,6 +6,7 @@ import errno
 import json
 import math
 import os
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from numbers import Integral, Real
 from pathlib import Path
@@ -92,10 +93,17 @@ class Journal:
             raise
 
 
+def records(path: Path) -> Iterator[dict[str, Any]]:
+    """The records of a journal, one by one; a torn last line, which a run may just be writing, is left out."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if line.endswith(b"\n"):
+                yield parse_line(line.rstrip(b"\n"), f"{path}:{number}")
+
+
 def read(path: Path) -> list[dict[str, Any]]:
-    """Return the records of a journal; a torn last line, which a run may just be writing, is left out."""
-    whole, _, _ = path.read_bytes().rpartition(b"\n")
-    return [parse_line(line, f"{path}:{number}") for number, line in enumerate(whole.split(b"\n"), 1)] if whole else []
+    """All of them."""
+    return list(records(path))
 
 
 def parse_line(line: bytes, where: str) -> dict[str, Any]:

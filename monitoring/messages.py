@@ -85,10 +85,11 @@ class Messages:
         model = f"{hparams.get('model')}, {record['weights'] / 1e6:.1f} M" if record.get("weights") else ""
         lines = [
             words.say("what", model=model or hparams.get("model"), language=hparams.get("language")),
-            words.say("on_what", data=record.get("corpus"), n=record["train_utterances"]),
+            words.say("on_what", data=record.get("corpus") or record["data"], n=record["train_utterances"]),
         ]
         if (seconds := record.get("forecast_seconds")) is not None:
-            lines.append(words.say("how_long", time=words.duration(seconds), steps=f"{record['planned_steps']:,}"))
+            steps = max(0, record["planned_steps"] - record["step"])
+            lines.append(words.say("how_long", time=words.duration(max(0.0, seconds)), steps=f"{steps:,}"))
         if record["kind"] == "resumed":
             lines.insert(0, words.say("step", step=record["step"]))
         self._put(record["kind"], Importance.INTERVENTION, title, lines, record["step"])

@@ -63,13 +63,18 @@ class Outbox:
             self._waiting = [waiting for waiting in self._waiting if waiting != message]
 
     def digest(self) -> None:
-        """After an outage all that waits becomes one message, unless it is just a few; answers have come too late."""
+        """After an outage all that waits becomes one message, unless it is just a few.
+
+        Answers have come too late; a question keeps its buttons.
+        """
         with self._lock:
             told = [waiting for waiting in self._waiting if waiting.importance is not Importance.ANSWER]
+            questions = [waiting for waiting in told if waiting.buttons]
+            told = [waiting for waiting in told if not waiting.buttons]
             if len(told) > FEW:
                 told = [self._digest_of(told)]
                 self._dropped = 0
-            self._waiting = told
+            self._waiting = questions + told
 
     def save_if_possible(self) -> None:
         """A full disk does not keep messages from being sent."""

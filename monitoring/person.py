@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from monitoring.account import act_story, act_title, verdict
+from monitoring.account import act_story, act_title, judged, verdict
 from monitoring.curves import curves_picture
 from monitoring.message import Button, Importance, Message
 from monitoring.orders import OrderBox
@@ -22,6 +23,7 @@ CONFIRM_SECONDS = 120.0
 LONGEST_SPEECH = 500  # characters
 MOST_SPEECHES = 10  # files; by then the first of them was sent
 JOURNAL_ENTRIES = 10
+LONGEST_NUMBER, LONGEST_SHOWN = 9, 100  # characters
 
 Speak = Callable[[str, Path], None]
 """Has the run's voice say a text into a WAV file; raises ValueError where it cannot."""
@@ -36,23 +38,22 @@ class Person:
         self._speaking, self._speeches = threading.Lock(), 0
         self._stop_code, self._stop_until = "", 0.0
 
-    def hear(self, text: str, user: int) -> str:
+    def hear(self, text: str, user: int, *, pressed: bool) -> str:
         """One command, as `set learning_rate_multiplier 0.5`; returns a word for whoever pressed a button."""
-        head, _, argument = text.strip().partition(" ")
-        command, argument = head.partition("@")[0].lower(), argument.strip()
-        answers = {"status": self._status, "plot": self._plot, "journal": self._journal}
-        if command in answers and not argument:
-            answers[command]()
-        elif command == "say":
-            self._say(argument)
+        head, *rest = text.split(maxsplit=1) or [""]
+        command, arguments = head.lower(), rest[0].split() if rest else []
+        if command == "say":
+            self._say("".join(rest).strip())
         elif command == "stop":
-            return self._stop(argument, user)
-        elif command in ("pause", "resume"):
+            return self._stop("".join(rest) if pressed else "", user)
+        elif command == "set" and len(arguments) == 2:
+            self._set(*arguments, user=user)
+        elif command in ("approve", "reject") and len(arguments) == 1:
+            self._answer_proposal(command, arguments[0].removeprefix("#"), user)
+        elif command in ("pause", "resume") and not arguments:
             self._order(command, user)
-        elif command == "set" and len(argument.split()) == 2:
-            self._set(*argument.split(), user=user)
-        elif command in ("approve", "reject") and argument.removeprefix("#").isdecimal():
-            self._order(command, user, number=int(argument.removeprefix("#")))
+        elif command in ("status", "plot", "journal") and not arguments:
+            {"status": self._status, "plot": self._plot, "journal": self._journal}[command]()
         else:
             self._answer(self._words.say("help_title"), *self._words.say("help").splitlines())
         return self._words.say("heard")
@@ -67,6 +68,12 @@ class Person:
             self._answer(self._words.say("is_over"))
         else:
             self._orders.put(order, f"user {user}", **fields)
+
+    def _answer_proposal(self, order: str, number: str, user: int) -> None:
+        if number.isdecimal() and len(number) <= LONGEST_NUMBER:
+            self._order(order, user, number=int(number))
+        else:
+            self._answer(self._words.say("not_a_number", value=number[:LONGEST_SHOWN]))
 
     def _status(self) -> None:
         story = RunStory.of(self._run)
@@ -87,8 +94,8 @@ class Person:
             return self._answer(self._words.say("no_interventions"))
         lines = []
         for act in acts:
-            verdict_said = self._words.verdicts[act.verdict]
-            lines += ["", f"#{act.number} {act_title(act, self._words)}: {verdict_said}", *act_story(act, self._words)]
+            title = f"#{act.number} {act_title(act, self._words)}: {judged(act, self._words)}"
+            lines += ["", title, *act_story(act, self._words)]
         return self._answer(self._words.say("interventions"), *lines)
 
     def _say(self, text: str) -> None:
@@ -109,9 +116,13 @@ class Person:
 
     def _set(self, knob: str, value: str, *, user: int) -> None:
         try:
-            self._order("set", user, knob=knob, value=float(value.replace(",", ".")))
+            position = float(value.replace(",", "."))
         except ValueError:
-            self._answer(self._words.say("not_a_number", value=value))
+            position = math.nan
+        if math.isfinite(position):
+            self._order("set", user, knob=knob[:LONGEST_SHOWN], value=position)
+        else:
+            self._answer(self._words.say("not_a_number", value=value[:LONGEST_SHOWN]))
 
     def _stop(self, argument: str, user: int) -> str:
         """Asks first: the button holds a code that only this question knows, and not for long."""

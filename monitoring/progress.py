@@ -21,13 +21,22 @@ class ProgressDisplay:
     """Shows steps as they pass, and counts the seconds of the run over all its sessions."""
 
     def __init__(
-        self, console: Console, *, name: str, total_steps: int, every_seconds: float, most_steps: int | None = None
+        self,
+        console: Console,
+        *,
+        name: str,
+        last_step: int,
+        course_steps: int,
+        every_seconds: float,
+        most_steps: int | None = None,
     ) -> None:
-        self._console, self._planned, self._most, self._every = console, total_steps, most_steps, every_seconds
-        self._total = total_steps
+        self._console, self._every = console, every_seconds
+        self._last, self._course, self._most = last_step, course_steps, most_steps
         self._started = self._shown = time.monotonic()
         self._seconds_before = 0.0
         self._first_step: int | None = None
+        self._started_stepping = self._started
+        self._paused_at: float | None = None
         self._panel, self._live = Panel(name), None
         if console.is_terminal and not console.is_dumb_terminal and not console.quiet:
             self._live = Live(self._panel, console=console, auto_refresh=False)
@@ -41,16 +50,16 @@ class ProgressDisplay:
         """Count on from what an earlier session took."""
         self._seconds_before = seconds
 
-    def begin_anew(self, step: int) -> None:
+    def _begin_anew(self, step: int) -> None:
         """From here on the whole way lies ahead again."""
-        self._total = min(step + self._planned, self._most or step + self._planned)
+        self._last = min(step + self._course, self._most or step + self._course)
 
     def step(self, report: StepReport) -> None:
         now = time.monotonic()
         if self._first_step is None or report.step <= self._first_step:  # training went back
             self._first_step, self._started_stepping = report.step - 1, now
         left = self._time_left(report.step, now)
-        self._panel.step(report, total=self._total, left=left)
+        self._panel.step(report, total=self._last, left=left)
         if now - self._shown < (self._every if self._live is None else REDRAWN_EVERY_SECONDS):
             return
         self._shown = now
@@ -58,7 +67,7 @@ class ProgressDisplay:
             self._live.refresh()
         else:
             speed = f"{report.frames_per_second:,.0f} frames/s"
-            self._print(f"step {report.step}/{self._total} · {_in_short(report)} · {speed} · {left} left")
+            self._print(f"step {report.step}/{self._last} · {_in_short(report)} · {speed} · {left} left")
 
     def _print(self, line: str) -> None:
         """Above the panel, if there is one."""
@@ -70,7 +79,7 @@ class ProgressDisplay:
     def _time_left(self, step: int, now: float) -> str:
         assert self._first_step is not None
         done = step - self._first_step
-        seconds = (now - self._started_stepping) / done * max(0, self._total - step)
+        seconds = (now - self._started_stepping) / done * max(0, self._last - step)
         return f"{int(seconds // 60)}:{int(seconds % 60):02d}"
 
     def evaluation(self, step: int, signals: Signals) -> None:
@@ -83,10 +92,14 @@ class ProgressDisplay:
         self._panel.decision(kind, step, fields)
         self._print(f"{kind.replace('_', ' ')} at step {step}: {in_words(kind, fields)}")
         if fields.get("action") == "restart" and "advice" not in fields:
-            self.begin_anew(step)
+            self._begin_anew(step)
 
     def order(self, step: int, order: Mapping[str, Any]) -> None:
-        """What a person has asked for from afar."""
+        """What a person has asked for from afar; a pause does not belong to the pace."""
+        if order["result"] == "done" and order["order"] == "pause":
+            self._paused_at = time.monotonic()
+        elif order["result"] == "done" and order["order"] == "resume" and self._paused_at is not None:
+            self._started_stepping += time.monotonic() - self._paused_at
         reason = f" ({order['reason']})" if "reason" in order else ""
         self._print(f"{order['order']} at step {step}, asked for by {order['by']}: {order['result']}{reason}")
 

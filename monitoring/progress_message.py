@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from monitoring.account import judged
 from monitoring.story import Record, RunStory
 from monitoring.words import Words, number
 
@@ -30,7 +31,7 @@ def progress_lines(story: RunStory, words: Words) -> list[str]:
     if story.acts:
         act = story.acts[-1]
         remedy = words.remedies.get(act.record.get("remedy", ""), words.say("by_person"))
-        lines.append(words.say("last_act", number=act.number, remedy=remedy, verdict=words.verdicts[act.verdict]))
+        lines.append(words.say("last_act", number=act.number, remedy=remedy, verdict=judged(act, words)))
     return lines
 
 

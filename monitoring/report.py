@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from hparams import UserError
-from monitoring.account import act_story, act_title, facts, recommendations, verdict
+from monitoring.account import act_story, act_title, facts, judged, recommendations, verdict
 from monitoring.atomic_file import write_atomically
 from monitoring.charts import chart, marks, phase_key, phases
 from monitoring.curves import CHARTS
@@ -94,29 +94,35 @@ def report_page(run: Path, story: RunStory, words: Words) -> str:
 
 
 def comparison_page(stories: Sequence[RunStory], words: Words) -> str:
-    """Verdicts and curves of several runs."""
+    """Verdicts and curves of several runs; those of one name are told apart by their place."""
+    names = [story.name for story in stories]
+    labels = [name if names.count(name) == 1 else f"{name} ({i})" for i, name in enumerate(names, 1)]
     head = [words.say("run"), words.say("status"), words.say("best_score"), words.say("steps"), words.say("duration")]
     rows = [
         [
-            story.name,
+            label,
             words.say("running" if story.end is None else story.end["status"]),
             number(None if story.best is None else story.best["signals"]["composite_tts_score"]),
             f"{story.step:,}",
             words.duration(story.evaluations[-1]["training_seconds"]) if story.evaluations else "–",
         ]
-        for story in stories
+        for label, story in zip(labels, stories, strict=True)
     ]
     last = max(story.step for story in stories)
     charts = [
         chart(
             words.name(name),
-            {story.name: story.series[name].all() for story in stories if name in story.series},
+            {
+                label: story.series[name].all()
+                for label, story in zip(labels, stories, strict=True)
+                if name in story.series
+            },
             last,
             is_logarithmic=name.endswith("loss"),
         )
         for name in COMPARED
     ]
-    verdicts = [f"{story.name}: {verdict(story, words)}" for story in stories]
+    verdicts = [f"{label}: {verdict(story, words)}" for label, story in zip(labels, stories, strict=True)]
     body = [f"<h1>{escape(words.say('compare'))}</h1>", _table([head, *rows]), _items(verdicts), *charts]
     return _page(words.say("compare"), body, words)
 
@@ -169,7 +175,7 @@ def _curves(story: RunStory, words: Words) -> str:
 
 
 def _story(act: Act, words: Words) -> str:
-    badge = f'<span class="badge {act.verdict or "open"}">{escape(words.verdicts[act.verdict])}</span>'
+    badge = f'<span class="badge {act.verdict or "open"}">{escape(judged(act, words))}</span>'
     lines = "".join(f"<p>{escape(line)}</p>" for line in act_story(act, words))
     title = escape(f"{act.number}. {act_title(act, words)}")
     return f'<details id="act-{act.number}"><summary>{title} {badge}</summary><div>{lines}</div></details>'
@@ -296,7 +302,10 @@ def main(arguments: list[str]) -> int:
 def story_of(run: Path) -> RunStory:
     if not (run / "journal.jsonl").is_file():
         raise UserError(f"{run}: there is no run; expected a folder with a journal.jsonl, like logs/<run>")
-    return RunStory.of(run.resolve())
+    try:
+        return RunStory.of(run.resolve())
+    except ValueError as error:
+        raise UserError(str(error)) from error
 
 
 if __name__ == "__main__":

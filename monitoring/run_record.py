@@ -150,10 +150,8 @@ class RunRecord:
             "samples": [],
         }
 
-    def begin(self, *, step: int, epoch: int, best: Path | None, samples: list[str], origin_step: int = 0) -> None:
-        """Say that the run is under way again, from what an earlier session left; it began anew at `origin_step`."""
-        if origin_step:
-            self._display.begin_anew(origin_step)
+    def begin(self, *, step: int, epoch: int, best: Path | None, samples: list[str]) -> None:
+        """Say that the run is under way again, from what an earlier session left."""
         self._summary |= {"step": step, "epoch": epoch, "best_checkpoint": self._relative(best), "samples": samples}
         self.write_summary()
 

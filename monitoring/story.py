@@ -6,10 +6,12 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import Any
 
-from monitoring.journal import read
+from monitoring.journal import records
 
 MOST_POINTS = 1_000
 CLOCKED = 30  # blocks of steps, by which the pace is told
@@ -41,6 +43,11 @@ class Series:
         self.points = [point for point in self.points if point[0] <= step]
         self._waiting = [point for point in self._waiting if point[0] <= step]
 
+    @property
+    def latest(self) -> float | None:
+        newest = self._waiting or self.points
+        return newest[-1][1] if newest else None
+
     def all(self) -> list[tuple[int, float]]:
         """With the newest ones, which are not yet enough for a mean."""
         return self.points + self._waiting[-1:]
@@ -67,6 +74,16 @@ class Act:
         return str(self.record.get("by", "supervisor"))
 
     @property
+    def is_advice(self) -> bool:
+        """Said, not done."""
+        return bool(self.record.get("advice"))
+
+    @property
+    def is_superseded(self) -> bool:
+        """By something a person did meanwhile."""
+        return any("superseded_by" in told for told in self.follow_ups)
+
+    @property
     def verdict(self) -> str | None:
         return next((str(told["verdict"]) for told in reversed(self.follow_ups) if "verdict" in told), None)
 
@@ -88,12 +105,14 @@ class RunStory:
     planned_steps: int | None = None
     end: Record | None = None
     _arms: Sequence[Record] = ()  # of the latest race: without and with the treatment
+    _n_acts: int = 0  # with those that were undone, since numbers are not given twice
+    _saved: dict[int, list[tuple[Act, int]]] = field(default_factory=dict)  # by checkpoint: acts, and their follow-ups
     _clock: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=CLOCKED))  # seconds, step
 
     @staticmethod
     def of(folder: Path) -> RunStory:
         story = RunStory(folder.name)
-        story.take_all(read(folder / "journal.jsonl"))
+        story.take_all(records(folder / "journal.jsonl"))
         return story
 
     def take_all(self, records: Iterable[Record]) -> None:
@@ -126,11 +145,15 @@ class RunStory:
 
     @property
     def seconds_left(self) -> float | None:
-        """By the pace of late; None where there is none to tell."""
-        if self.planned_steps is None or len(self._clock) < 2:
+        """By the usual pace of late, to which a pause does not belong; None where there is none to tell."""
+        paces = [
+            (ended - began) / (last - first)
+            for (began, first), (ended, last) in pairwise(self._clock)
+            if ended > began and last > first
+        ]
+        if self.planned_steps is None or not paces:
             return None
-        (began, first), (ended, last) = self._clock[0], self._clock[-1]
-        return (ended - began) / (last - first) * max(0, self.planned_steps - self.step) if last > first else None
+        return median(paces) * max(0, self.planned_steps - self.step)
 
     @property
     def is_over(self) -> bool:
@@ -151,7 +174,20 @@ class RunStory:
         self.start, self.end = record, None
         self.planned_steps = record.get("planned_steps")
         self._forget_after(record["step"])
-        self.acts = [act for act in self.acts if act.step <= record["step"] or act.by != "supervisor"]
+        self._undo_acts(record["step"])
+
+    def _undo_acts(self, step: int) -> None:
+        """Of those after the checkpoint of this step only what the training did not do itself is left.
+
+        Steps do not tell which those are: at a rollback they go back, and what was done stays done.
+        """
+        kept = self._saved.get(step)
+        if kept is None:
+            kept = [(act, len(act.follow_ups)) for act in self.acts if act.step <= step]
+        for act, n_follow_ups in kept:
+            del act.follow_ups[n_follow_ups:]
+        saved = [act for act, _ in kept]
+        self.acts = [act for act in self.acts if any(act is one for one in saved) or act.by != "supervisor"]
 
     def _steps(self, record: Record) -> None:
         for name, column in record["signals"].items():
@@ -168,7 +204,9 @@ class RunStory:
         self.evaluations.append(record)
 
     def _checkpoint(self, record: Record) -> None:
-        self._signals(record["step"], record["signals"])
+        self._signals(record["step"], record.get("signals", {}))
+        self._saved[record["step"]] = [(act, len(act.follow_ups)) for act in self.acts]
+        self._saved = {step: acts for step, acts in self._saved.items() if step in record["kept"]}
 
     def _signals(self, step: int, signals: Mapping[str, float | None]) -> None:
         for name, value in signals.items():
@@ -186,8 +224,9 @@ class RunStory:
         self._arms = record["arms"]
 
     def _forget_after(self, step: int) -> None:
-        for series in self.series.values():
+        for name, series in self.series.items():
             series.forget_after(step)
+            self.latest[name] = series.latest
         self.evaluations = [told for told in self.evaluations if told["step"] <= step]
         self.phases = [change for change in self.phases if change[0] <= step] or self.phases[:1]
         self.step = step
@@ -195,9 +234,12 @@ class RunStory:
 
     def _intervention(self, record: Record) -> None:
         if "on_the_way_to" not in record:
-            self.acts.append(Act(len(self.acts) + 1, record))
+            self._n_acts += 1
+            self.acts.append(Act(self._n_acts, record))
         if record.get("action") == "restart" and "advice" not in record and self.start is not None:
-            self.planned_steps = record["step"] + self.start.get("planned_steps", 0)
+            course = self.start.get("course_steps")
+            ends = [record["step"] + course, self.start.get("most_steps")] if course is not None else [None]
+            self.planned_steps = min((end for end in ends if end is not None), default=None)
 
     def _follow_up(self, record: Record) -> None:
         about = (record["ailment"], record["remedy"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, Protocol
 
 from telegram import Update
 from telegram.error import Conflict, RetryAfter, TelegramError
@@ -16,8 +16,17 @@ from monitoring.telegram import TelegramDoor, seconds_of
 POLL_SECONDS = 25
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 1.0, 60.0
 
-Hear = Callable[[str, int], str | None]
-"""Takes a command and who gave it; returns a word for the one who pressed a button. Called in a thread of its own."""
+MOST_NOTED = 20  # strangers
+HELP = "help"
+
+
+class Hear(Protocol):
+    """Takes a command and who gave it; returns a word for the one who pressed a button.
+
+    Called in a thread of its own.
+    """
+
+    def __call__(self, text: str, user: int, *, pressed: bool) -> str: ...
 
 
 class TelegramListener:
@@ -27,6 +36,7 @@ class TelegramListener:
         self._door, self._settings, self._hear, self._say = door, settings, hear, say
         self._ignored: set[tuple[int | None, int | None]] = set()
         self._at_work: set[asyncio.Task[None]] = set()
+        self._name = ""  # of the bot
         self._future: Future[None] | None = None
 
     def start(self) -> None:
@@ -60,6 +70,7 @@ class TelegramListener:
         """One round; returns where the next begins. The first one only skips what is old."""
         bot, wanted = self._door.bot, ["message", "callback_query"]
         if offset is None:
+            self._name = str((await bot.get_me()).username)
             old = await bot.get_updates(offset=-1, timeout=0, allowed_updates=wanted)
             return old[-1].update_id + 1 if old else 0
         read_timeout = POLL_SECONDS + 10
@@ -72,13 +83,16 @@ class TelegramListener:
         return offset
 
     async def _take(self, update: Update) -> None:
-        query = update.callback_query
-        text = query.data if query is not None else update.message.text if update.message is not None else None
+        query, message = update.callback_query, update.message
+        text = query.data if query is not None else message.text if message is not None else None
         if text is None or not self._is_allowed(update):
+            return
+        command = text if query is not None else self._command(text, update)
+        if command is None:
             return
         user: Any = update.effective_user
         try:
-            word = await asyncio.to_thread(self._hear, text.removeprefix("/"), user.id)
+            word = await asyncio.to_thread(self._hear, command, user.id, pressed=query is not None)
             if query is not None:
                 await query.answer(text=word)
         except TelegramError as error:
@@ -87,13 +101,23 @@ class TelegramListener:
             self._say(f"telegram: a command failed ({type(error).__name__}); companion/log.txt says more")
             raise
 
+    def _command(self, text: str, update: Update) -> str | None:
+        """Without its slash; other bots' commands and what people say among themselves are not for us."""
+        if not text.startswith("/"):
+            return HELP if update.effective_chat is not None and update.effective_chat.type == "private" else None
+        command, _, rest = text[1:].partition(" ")
+        command, _, name = command.partition("@")
+        return f"{command} {rest}" if name.lower() in ("", self._name.lower()) else None
+
     def _is_allowed(self, update: Update) -> bool:
         """By chat and by person; others are noted once."""
-        chat = None if update.effective_chat is None else update.effective_chat.id
+        place = update.effective_chat
+        chat = None if place is None else place.id
         user = None if update.effective_user is None else update.effective_user.id
-        if str(chat) == str(self._door.chat_id) and user in self._settings.allowed_users:
+        names = () if place is None else (str(place.id), f"@{place.username}")
+        if str(self._door.chat_id) in names and user in self._settings.allowed_users:
             return True
-        if (chat, user) not in self._ignored:
+        if (chat, user) not in self._ignored and len(self._ignored) < MOST_NOTED:
             self._ignored.add((chat, user))
             self._say(f"telegram: ignored user {user} in chat {chat}: not in allowed_users, or another chat")
         return False

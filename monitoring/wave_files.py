@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 OPUS_RATE = 24_000  # Hz, one of those that Opus knows
+MP3_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 
 
 def read_wave(path: Path) -> tuple[np.ndarray, int]:
@@ -27,7 +28,8 @@ def as_voice_message(path: Path) -> bytes:
 def as_mp3(path: Path) -> bytes:
     """Small, and played by every browser."""
     samples, rate = read_wave(path)
-    return _encoded(samples, rate, "MP3", "MPEG_LAYER_III")
+    known = min(MP3_RATES, key=lambda other: abs(other - rate))
+    return _encoded(resampled(samples, rate, known), known, "MP3", "MPEG_LAYER_III")
 
 
 def resampled(samples: np.ndarray, rate: int, to_rate: int) -> np.ndarray:

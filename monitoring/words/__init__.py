@@ -33,7 +33,10 @@ class Words:
 
     def values(self, values: Mapping[str, Any]) -> str:
         """Names and values, in a row."""
-        return ", ".join(f"{self.name(name)} {number(value)}" for name, value in values.items())
+        return ", ".join(f"{self.name(name)} {self._value(value)}" for name, value in values.items())
+
+    def _value(self, value: Any) -> str:
+        return self.ailments.get(value, value) if isinstance(value, str) else number(value)
 
     def duration(self, seconds: float) -> str:
         minutes = round(seconds / 60)

@@ -84,9 +84,10 @@ class BotApi:
 
     # what people do
 
-    def write(self, text: str, *, chat: int = CHAT, user: int = USER) -> None:
-        """A person writes to the bot."""
-        message = {"message_id": self._next(), "date": int(time.time()), "text": text, "chat": _chat(chat)}
+    def write(self, text: str, *, chat: int = CHAT, user: int = USER, group: str = "") -> None:
+        """A person writes to the bot or, where it is, in a group of that name."""
+        place = {"id": chat, "type": "supergroup", "title": group, "username": group} if group else _chat(chat)
+        message = {"message_id": self._next(), "date": int(time.time()), "text": text, "chat": place}
         self._arrives({"message": message | {"from": _user(user)}})
 
     def press(self, data: str, *, chat: int = CHAT, user: int = USER) -> None:

@@ -54,6 +54,8 @@ class RunFolder:
             "train_utterances": 100,
             "held_out_utterances": 8,
             "planned_steps": 100,
+            "course_steps": 100,
+            "most_steps": None,
             "forecast_seconds": 600.0,
             "corpus": "corpus",
             "weights": 1_500_000,
@@ -88,6 +90,10 @@ class RunFolder:
         write_spoken(self.path / f"samples/step-{step:08d}.npz", [spoken(file, **changes) for file in places])
         told = [{"id": "a", "sentence": "Hello.", "file": file, "recorded": "samples/recorded/a"} for file in places]
         return {"spoken": f"samples/step-{step:08d}.npz", "samples": told}
+
+    def checkpoint(self, step: int) -> None:
+        path = f"checkpoints/step-{step:08d}.pt"
+        self.journal.write("checkpoint", step, path=path, kept=[step], signals={"checkpoint_bytes": 7.0})
 
     def race(self, step: int, *, from_step: int, verdict: str = "helped") -> None:
         """Of two steps: the treated arm has a loss of 2, the other of 3."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from monitoring.account import act_story, act_title, recommendations, verdict
+from monitoring.account import act_story, act_title, judged, recommendations, verdict
 from monitoring.story import RunStory
 from monitoring.words import words_of
 from tests.monitoring.journals import FOLLOW_UP, INTERVENTION, RunFolder
@@ -60,7 +60,7 @@ def test_the_verdict_says_how_good_the_voice_is(run: RunFolder, signals: dict[st
         ("finished", "Finished:"),
         ("failed", "Failed:"),
         ("interrupted", "Interrupted, saved:"),
-        ("stopped", "Stopped, no remedy helped:"),
+        ("stopped", "Stopped, no remedy is left:"),
     ],
 )
 def test_the_verdict_says_how_it_ended(run: RunFolder, status: str | None, said: str) -> None:
@@ -161,3 +161,27 @@ def test_the_watchdog_tells_its_own(run: RunFolder) -> None:
     (act,) = RunStory.of(run.path).acts
     assert act_title(act, ENGLISH) == "step 40: start the process again"
     assert act_story(act, ENGLISH) == ["Done: start the process again"]
+
+
+def test_what_was_only_advised_is_not_called_done(run: RunFolder) -> None:
+    run.journal.write("intervention", 5, **INTERVENTION, advice=True)
+    story = evaluated(run, {})
+    assert "nothing had to be done, advice: 1." in verdict(story, ENGLISH)
+    assert judged(story.acts[0], ENGLISH) == "advised only"
+
+
+def test_what_a_person_does_is_nobodys_to_judge(run: RunFolder) -> None:
+    run.journal.write("intervention", 5, by="person", knob="guide_sigma", **{"from": 0.4, "to": 0.3})
+    run.journal.write("intervention", 6, **INTERVENTION)
+    run.journal.write("intervention", 7, **INTERVENTION | {"remedy": "roll_back"})
+    superseded = {"ailment": "loss_spike", "remedy": "roll_back", "superseded_by": "person"}
+    run.journal.write("follow_up", 8, **superseded)
+    acts = RunStory.of(run.path).acts
+    assert [judged(act, ENGLISH) for act in acts] == ["not judged", "not judged yet", "not judged"]
+
+
+def test_an_ailment_is_named_in_what_came_of_another(run: RunFolder) -> None:
+    run.journal.write("intervention", 5, **INTERVENTION)
+    run.journal.write("follow_up", 8, **FOLLOW_UP | {"verdict": "harmful", "evidence": {"then": "nonfinite_step"}})
+    (act,) = RunStory.of(run.path).acts
+    assert "(then a step was not finite)" in act_story(act, ENGLISH)[-1]

@@ -226,3 +226,13 @@ def test_a_full_disk_costs_no_message_and_doubles_none(run: RunFolder, monkeypat
     monkeypatch.setattr("monitoring.follow.FIRST_WAIT_SECONDS", 0.001)
     monkeypatch.setattr("tests.monitoring.test_messages.pytest.fail", lambda _: None)
     assert [message.kind for message in Told(run)()] == ["started", "sample", "finished"]
+
+
+def test_how_long_is_told_of_what_is_left(run: RunFolder) -> None:
+    run.start("resumed", 95, forecast_seconds=12.0)
+    assert "About 12 s for 5 steps" in Told(run)()[0].lines
+
+
+def test_time_that_has_run_out_is_not_negative(run: RunFolder) -> None:
+    run.start("resumed", 110, forecast_seconds=-7.0)
+    assert "About 0 s for 0 steps" in Told(run)()[0].lines

@@ -155,3 +155,12 @@ def test_a_few_messages_need_no_digest_and_late_answers_are_dropped(outbox: Outb
     outbox.put(message("an answer", Importance.ANSWER))
     outbox.digest()
     assert titles(outbox) == [f"note {i}" for i in range(FEW)]
+
+
+def test_a_question_keeps_its_buttons_through_an_outage(outbox: Outbox) -> None:
+    question = Message("proposal", Importance.CRITICAL, "May I?", buttons=(Button("approve", "approve 1"),))
+    outbox.put(question)
+    for i in range(20):
+        outbox.put(message(f"note {i}"))
+    outbox.digest()
+    assert outbox.first() == question and len(outbox) == 2

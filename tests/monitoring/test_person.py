@@ -36,8 +36,8 @@ class Chat:
         self.spoken.append(text)
         write_pcm(path, [0, 1] * 100, rate=22_050)
 
-    def __call__(self, text: str) -> Message | None:
-        self.word = self.person.hear(text, 7)
+    def __call__(self, text: str, *, pressed: bool = False) -> Message | None:
+        self.word = self.person.hear(text, 7, pressed=pressed)
         answer = self.outbox.first()
         if answer is not None:
             self.outbox.done(answer)
@@ -108,7 +108,7 @@ def test_one_who_speaks_is_not_asked_to_speak_at_the_same_time(tmp_path: Path) -
         write_pcm(path, [0, 1] * 100, rate=22_050)
 
     chat.person = Person(run.path, chat.outbox, words_of("en"), speak_slowly)
-    first = threading.Thread(target=chat.person.hear, args=("say one", 7))
+    first = threading.Thread(target=chat.person.hear, args=("say one", 7), kwargs={"pressed": False})
     first.start()
     assert began.wait(10)
     assert asked(chat, "say two").title == "Still speaking; ask again in a moment"
@@ -143,7 +143,8 @@ def test_a_journal_without_deeds_says_so(tmp_path: Path) -> None:
     ("text", "order"),
     [
         ("pause", {"order": "pause"}),
-        ("resume@tuner_bot", {"order": "resume"}),
+        ("RESUME", {"order": "resume"}),
+        ("set\nguide_sigma  0.5", {"order": "set", "knob": "guide_sigma", "value": 0.5}),
         ("set guide_sigma 0.5", {"order": "set", "knob": "guide_sigma", "value": 0.5}),
         ("set guide_sigma 0,5", {"order": "set", "knob": "guide_sigma", "value": 0.5}),
         ("approve 3", {"order": "approve", "number": 3}),
@@ -166,17 +167,17 @@ def test_a_stop_is_confirmed_first(training: Chat) -> None:
     assert training.orders() == []
     yes, no = question.buttons
     assert re.fullmatch(r"stop [0-9a-f]{8}", yes.command) and no.command == "stop no"
-    assert training(yes.command) is None
+    assert training(yes.command, pressed=True) is None
     assert training.orders() == [{"order": "stop", "by": "user 7"}]
-    training(yes.command)
+    training(yes.command, pressed=True)
     assert training.orders() == [] and training.word == "too late, ask again"
 
 
 def test_a_stop_can_be_taken_back(training: Chat) -> None:
     yes, no = asked(training, "stop").buttons
-    training(no.command)
+    training(no.command, pressed=True)
     assert training.word == "it goes on"
-    training(yes.command)
+    training(yes.command, pressed=True)
     assert training.orders() == []
 
 
@@ -184,17 +185,35 @@ def test_a_button_of_yesterday_stops_nothing(training: Chat, monkeypatch: pytest
     monkeypatch.setattr("monitoring.person.CONFIRM_SECONDS", -1.0)
     yes, _ = asked(training, "stop").buttons
     for guess in (yes.command, "stop yes", "stop 00000000"):
-        training(guess)
-    assert training.orders() == []
+        training(guess, pressed=True)
+    assert training.orders() == [] and training.outbox.first() is None
+
+
+@pytest.mark.parametrize("text", ["stop now", "stop no", "stop 00000000"])
+def test_a_stop_that_is_typed_is_asked_about_however_it_is_said(training: Chat, text: str) -> None:
+    assert asked(training, text).title.startswith("Really stop?")
 
 
 @pytest.mark.parametrize(
-    "text", ["", "start", "help", "hello there", "set guide_sigma", "approve", "approve x", "status now", "ы"]
+    "text",
+    ["", "start", "help", "hello there", "set guide_sigma", "approve", "approve 1 2", "status now", "pause it", "ы"],
 )
 def test_whatever_else_is_said_gets_help(chat: Chat, text: str) -> None:
     answer = asked(chat, text)
     assert answer.title == "What you can say" and any("/status" in line for line in answer.lines)
     assert chat.orders() == []
+
+
+@pytest.mark.parametrize("number", ["x", "²", "9" * 4000, "-1"])
+def test_a_number_that_is_none_is_refused(training: Chat, number: str) -> None:
+    answer = asked(training, f"approve {number}")
+    assert answer.title.endswith("is not a number") and len(answer.title) < 200
+    assert training.orders() == []
+
+
+def test_the_name_of_no_knob_may_be_long(training: Chat) -> None:
+    assert training(f"set {'x' * 10_000} 0.5") is None
+    assert len(str(training.orders()[0]["knob"])) == 100
 
 
 @pytest.mark.parametrize("value", ["much", "nan", "inf", "1e400"])

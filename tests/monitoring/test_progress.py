@@ -20,24 +20,22 @@ RESTART: dict[str, Any] = {
 
 
 def displayed(console: Console, *, most_steps: int | None = None) -> ProgressDisplay:
-    return ProgressDisplay(console, name="my run", total_steps=100, every_seconds=0, most_steps=most_steps)
+    return ProgressDisplay(
+        console, name="my run", last_step=100, course_steps=100, every_seconds=0, most_steps=most_steps
+    )
 
 
-def totals(*, most_steps: int | None = None, advice: bool = False, resumed_from: int = 0) -> str:
+def totals(*, most_steps: int | None = None, advice: bool = False) -> str:
     """What a step says after a new start at step 30 of 100 planned ones."""
     file = io.StringIO()
     display = displayed(Console(file=file, width=200), most_steps=most_steps)
-    if resumed_from:
-        display.begin_anew(resumed_from)
-    else:
-        display.decision("intervention", 30, RESTART | ({"advice": True} if advice else {}))
+    display.decision("intervention", 30, RESTART | ({"advice": True} if advice else {}))
     display.step(replace(Step(), step=31))
     return file.getvalue().splitlines()[-1].split(" ")[1]
 
 
 def test_after_a_new_start_the_whole_way_lies_ahead_again() -> None:
     assert totals() == "31/130"
-    assert totals(resumed_from=60) == "31/160"
     assert totals(most_steps=110) == "31/110"
     assert totals(advice=True) == "31/100"
 
@@ -122,6 +120,23 @@ def test_the_last_intervention_stays_on_the_panel() -> None:
     panel.decision("intervention", 30, RESTART)
     panel.decision("diagnosis", 31, {"phase": "quality"})
     assert drawn(panel)[2].startswith("step 30: restart for loss_spike")
+
+
+def test_a_pause_does_not_belong_to_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    file = io.StringIO()
+    display = displayed(Console(file=file, width=200))
+    for step in (1, 2, 3):
+        now = float(step)
+        display.step(replace(Step(), step=step))
+    order = {"by": "user 7", "result": "done"}
+    display.order(3, {"order": "pause", **order})
+    now = 1000.0
+    display.order(3, {"order": "resume", **order})
+    now = 1001.0
+    display.step(replace(Step(), step=4))
+    assert file.getvalue().splitlines()[-1].endswith("1:12 left")
 
 
 def test_training_that_goes_back_still_has_time_left() -> None:

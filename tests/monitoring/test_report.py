@@ -206,6 +206,22 @@ def test_runs_stand_side_by_side(run: RunFolder, tmp_path: Path) -> None:
     assert len(elements.all("svg")) == 4 and not elements.all("b")
 
 
+def test_runs_of_one_name_are_told_apart(run: RunFolder, tmp_path: Path) -> None:
+    twin = sick_run(tmp_path / "elsewhere" / "run")
+    elements = Elements(comparison_page([RunStory.of(run.path), RunStory.of(twin.path)], ENGLISH))
+    assert "run (1): Finished" in elements.text and "run (2): Finished" in elements.text
+    assert len(elements.all("polyline")) == 2 * len(
+        Elements(comparison_page([RunStory.of(run.path)], ENGLISH)).all("polyline")
+    )
+
+
+def test_a_damaged_journal_is_one_line(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    with (run.path / "journal.jsonl").open("a", encoding="utf-8") as file:
+        file.write("garbage\n")
+    assert main([str(run.path)]) == 2
+    assert "remove the line" in capsys.readouterr().err
+
+
 def test_the_command_line_makes_both(run: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(run.path)]) == 0
     assert (run.path / "report.html").is_file()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 
@@ -120,3 +121,91 @@ def test_however_a_session_begins_it_says_what_the_run_is_made_of(tmp_path: Path
 
 def test_every_kind_of_start_is_known() -> None:
     assert set(STARTS) == set(get_args(Kind))
+
+
+def numbers(run: RunFolder) -> list[tuple[int, int, str | None]]:
+    return [(act.number, act.step, act.verdict) for act in RunStory.of(run.path).acts]
+
+
+ROLL_BACK = INTERVENTION | {"remedy": "roll_back_slower", "action": "roll_back", "to_step": 60}
+
+
+def rolled_back(run: RunFolder) -> None:
+    """An intervention at step 40 that helped, and one at step 90 that leads back to step 60."""
+    run.journal.write("intervention", 40, **INTERVENTION)
+    run.steps(1, 60)
+    run.journal.write("follow_up", 60, **FOLLOW_UP)
+    run.checkpoint(60)
+    run.steps(61, 90)
+    run.journal.write("intervention", 90, **ROLL_BACK)
+    run.journal.write("rolled_back", 60, wanted_step=60, to=60, problems=[])
+    run.checkpoint(60)
+
+
+def test_what_was_done_before_a_rollback_outlasts_a_resume(run: RunFolder) -> None:
+    rolled_back(run)
+    run.steps(61, 80)
+    run.checkpoint(80)
+    run.start("resumed", 80)
+    run.journal.write("follow_up", 80, **FOLLOW_UP | {"remedy": "roll_back_slower", "verdict": "harmful"})
+    assert numbers(run) == [(1, 40, "helped"), (2, 90, "harmful")]
+
+
+def test_what_came_after_the_checkpoint_is_undone_with_its_verdicts_and_numbers_go_on(run: RunFolder) -> None:
+    run.journal.write("intervention", 20, **INTERVENTION)
+    run.checkpoint(30)
+    run.journal.write("follow_up", 40, **FOLLOW_UP)
+    run.journal.write("intervention", 40, **INTERVENTION)
+    run.journal.write("intervention", 40, remedy="restart_process", from_checkpoint=30, by="watchdog")
+    run.start("resumed", 30)
+    run.journal.write("intervention", 45, **INTERVENTION)
+    assert numbers(run) == [(1, 20, None), (3, 40, None), (4, 45, None)]
+
+
+def test_what_was_undone_is_not_the_latest(run: RunFolder) -> None:
+    run.steps(1, 20)
+    run.evaluation(20, 0.3)
+    run.steps(21, 60)
+    run.evaluation(60, 0.9)
+    run.journal.write("rolled_back", 20, wanted_step=20, to=20, problems=[])
+    latest = RunStory.of(run.path).latest
+    assert (latest["composite_tts_score"], latest["total_loss"]) == (0.3, 0.5)
+
+
+def told_at(*seconds_and_steps: tuple[float, int]) -> RunStory:
+    """Blocks of steps by the clock."""
+    story = RunStory("run", planned_steps=1000)
+    for seconds, step in seconds_and_steps:
+        time = datetime.fromtimestamp(1e9 + seconds, UTC).isoformat()
+        signals: dict[str, Any] = {"total_loss": [1.0]}
+        story.take({"kind": "steps", "step": step, "steps": [step], "signals": signals, "time": time})
+    return story
+
+
+def test_the_time_left_is_by_the_pace_of_late() -> None:
+    assert told_at((0, 20), (10, 40), (20, 60)).seconds_left == pytest.approx(470)
+
+
+def test_a_pause_does_not_belong_to_the_pace() -> None:
+    assert told_at((0, 20), (10, 40), (20, 60), (30_000, 80)).seconds_left == pytest.approx(460)
+
+
+@pytest.mark.parametrize("seconds", [0.0, -3600.0])
+def test_a_clock_that_stands_or_goes_back_tells_no_time(seconds: float) -> None:
+    assert told_at((0, 20), (seconds, 40)).seconds_left is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "planned"),
+    [({}, 140), ({"most_steps": 120}, 120), ({"course_steps": 30}, 70), ({"course_steps": None}, None)],
+)
+def test_after_a_new_start_the_whole_way_lies_ahead(
+    tmp_path: Path, changes: dict[str, Any], planned: int | None
+) -> None:
+    run = RunFolder(tmp_path / "run")
+    run.start(**changes)
+    told = INTERVENTION | {"remedy": "restart", "action": "restart"}
+    run.journal.write("intervention", 40, **told, advice=True)
+    assert RunStory.of(run.path).planned_steps == 100
+    run.journal.write("intervention", 40, **told)
+    assert RunStory.of(run.path).planned_steps == planned

@@ -21,7 +21,7 @@ from monitoring.message_settings import TelegramSettings
 from monitoring.outbox import Outbox
 from monitoring.plots import save_png
 from monitoring.telegram import TelegramDoor
-from monitoring.telegram_listener import TelegramListener
+from monitoring.telegram_listener import MOST_NOTED, TelegramListener
 from monitoring.words import words_of
 from tests.monitoring.bot_api import CHAT, STRANGER, TOKEN, USER, BotApi
 from tests.monitoring.wave_file import write_pcm
@@ -225,7 +225,8 @@ def test_text_that_is_not_understood_as_markup_is_sent_plain(line: Line, api: Bo
     assert api.sent[0].parameters.get("parse_mode") is None and api.said() == ["Title\na < b"]
 
 
-def test_after_an_outage_one_digest_comes(line: Line, api: BotApi) -> None:
+def test_after_an_outage_one_digest_comes(line: Line, api: BotApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("monitoring.courier.OUTAGE_SECONDS", 0.0)
     api.moods += ["reset"] * 3
     messages = [note(f"event {i}") for i in range(20)] + [note("alarm", Importance.CRITICAL)]
     line.bring(*messages)
@@ -275,11 +276,13 @@ class Ears:
 
     def __init__(self, line: Line) -> None:
         self.heard: list[tuple[str, int]] = []
+        self.pressed: list[bool] = []
         self.said: list[str] = []
         self.listener = TelegramListener(line.door, line.settings, self.hear, self.said.append)
 
-    def hear(self, text: str, user: int) -> str:
-        self.heard.append((text, user))
+    def hear(self, text: str, user: int, *, pressed: bool) -> str:
+        self.heard.append((text.strip(), user))
+        self.pressed.append(pressed)
         return "heard"
 
 
@@ -301,13 +304,50 @@ def test_commands_of_those_who_may_are_heard(ears: Ears, api: BotApi) -> None:
     api.write("/set learning_rate_multiplier 0.5")
     wait_until(lambda: len(ears.heard) == 2)
     assert ears.heard == [("status", USER), ("set learning_rate_multiplier 0.5", USER)]
+    assert ears.pressed == [False, False]
+
+
+def test_in_a_group_only_its_own_commands_are_for_it(ears: Ears, api: BotApi) -> None:
+    listening(ears, api)
+    for text in ("/pause@other_bot", "pause the music please", "/pause@Tuner_Bot", "/status"):
+        api.write(text, group="voices")
+    wait_until(lambda: len(ears.heard) >= 2)
+    assert ears.heard == [("pause", USER), ("status", USER)]
+
+
+def test_who_says_anything_in_private_is_helped(ears: Ears, api: BotApi) -> None:
+    listening(ears, api)
+    api.write("pause the music please")
+    wait_until(lambda: ears.heard)
+    assert ears.heard == [("help", USER)]
+
+
+def test_a_chat_may_be_known_by_its_name(api: BotApi, tmp_path: Path) -> None:
+    line = Line(api, tmp_path, chat_id="@voices")
+    ears = Ears(line)
+    listening(ears, api)
+    api.write("/stop", group="noises")
+    api.write("/status", group="voices")
+    wait_until(lambda: ears.heard)
+    ears.listener.stop()
+    line.close()
+    assert ears.heard == [("status", USER)]
+
+
+def test_a_crowd_of_strangers_is_noted_in_part(ears: Ears, api: BotApi) -> None:
+    listening(ears, api)
+    for stranger in range(1000, 1000 + 2 * MOST_NOTED):
+        api.write("/stop", user=stranger)
+    api.write("/status")
+    wait_until(lambda: ears.heard)
+    assert len(ears.said) == MOST_NOTED
 
 
 def test_a_pressed_button_is_heard_and_answered(ears: Ears, api: BotApi) -> None:
     listening(ears, api)
     api.press("approve 3")
     wait_until(lambda: api.answered)
-    assert ears.heard == [("approve 3", USER)] and api.answered[0]["text"] == "heard"
+    assert ears.heard == [("approve 3", USER)] and ears.pressed == [True] and api.answered[0]["text"] == "heard"
 
 
 @pytest.mark.parametrize(("chat", "user"), [(CHAT, STRANGER), (STRANGER, USER), (STRANGER, STRANGER)])
@@ -372,9 +412,9 @@ def test_a_command_that_fails_is_said_and_the_next_one_is_heard(
 ) -> None:
     ears = Ears(line)
 
-    def fail_once(text: str, user: int) -> str:
-        ears.hear(text, user)
-        if text == "plot":
+    def fail_once(text: str, user: int, *, pressed: bool) -> str:
+        ears.hear(text, user, pressed=pressed)
+        if text.strip() == "plot":
             raise ZeroDivisionError
         return "heard"
 

@@ -37,6 +37,15 @@ def test_messengers_get_opus_and_browsers_mp3(tone: Path) -> None:
     assert soundfile.info(io.BytesIO(as_mp3(tone))).format == "MP3"
 
 
+@pytest.mark.parametrize("rate", [7_350, 20_000, 40_000, 96_000])
+def test_browsers_get_a_rate_that_mp3_knows(tmp_path: Path, rate: int) -> None:
+    path = tmp_path / "odd.wav"
+    write_pcm(path, list((12_000 * np.sin(2 * np.pi * 440 * np.arange(rate) / rate)).astype(int)), rate=rate)
+    wave, known = soundfile.read(io.BytesIO(as_mp3(path)))
+    assert len(wave) / known == pytest.approx(1.0, abs=0.2)
+    assert np.abs(np.fft.rfft(wave)).argmax() * known / len(wave) == pytest.approx(440, abs=2)
+
+
 @pytest.mark.parametrize("length", [0, 1, 50])
 def test_hardly_any_sound_is_sound_all_the_same(tmp_path: Path, length: int) -> None:
     path = tmp_path / "short.wav"

@@ -44,6 +44,8 @@ def evidence_names() -> set[str]:
     names = set()
     for path in (ROOT / "smart_tuner" / "detectors").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Subscript) and ast.unparse(node.value) == "evidence":
+                names |= {key.value for key in ast.walk(node.slice) if isinstance(key, ast.Constant)}
             if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict):
                 keys = {key.value for key in node.value.keys if isinstance(key, ast.Constant)}
                 names |= keys if ast.unparse(node.targets[0]) == "evidence" else set()
