@@ -8,7 +8,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from rich.console import Console
 from commands.beating import Beating
 from commands.companion_process import CompanionProcess, is_anything_left
 from commands.console import open_console
+from commands.course import Course, plan_course
 from commands.forecast import make_plan
 from commands.heartbeat import Heartbeat, open_heartbeat
 from commands.order_place import kept_place
@@ -118,10 +119,8 @@ def _train(job: Job, corpus: PreparedCorpus, *, folder: Path, signals: StopSigna
     course = plan_course(start, hparams, job.limits, n_batches=data.train.n_batches(0))
     if start.has_reached(job.limits, data.train, hparams) and read_summary(folder).get("status") == "finished":
         job.console.print(f"{folder}: this run is finished; a new one: --run_name NAME, or --resume none")
-        if is_anything_left(folder):
-            with accompanied(job.options, folder, heartbeat):
-                return 0
-        return 0
+        with accompanied(job.options, folder, heartbeat, signals) if is_anything_left(folder) else nullcontext():
+            return 0
     n_steps = max(0, course.last_step - start.step)
     plan = make_plan(corpus, model, hparams, n_steps=n_steps, limits=job.limits, device=job.device)
     job.chatter.print(plan.text)
@@ -154,33 +153,16 @@ def _train(job: Job, corpus: PreparedCorpus, *, folder: Path, signals: StopSigna
         _journal_start(job, corpus, record, trainer, start, supervision, planned)
         write_hparams(folder, hparams)
         signals.training_starts()
-        with accompanied(job.options, folder, heartbeat):
-            try:
-                return _fit(job, trainer, record)
-            finally:
-                signals.training_ends()
+        with accompanied(job.options, folder, heartbeat, signals):
+            return _fit(job, trainer, record)
     finally:
         record.close()
 
 
-@dataclass(frozen=True)
-class Course:
-    """How far training is to go."""
-
-    last_step: int
-    length: int  # from its beginning, if it had to begin anew
-
-
-def plan_course(start: Start, hparams: HParams, limits: Limits, *, n_batches: int) -> Course:
-    length, most = hparams.epochs * n_batches, limits.max_steps
-    last_step = start.step + length - start.done_of_epochs(n_batches)
-    if most is None:
-        return Course(last_step, length)
-    return Course(min(last_step, most), min(length, most - start.foreign_steps))
-
-
 @contextmanager
-def accompanied(options: argparse.Namespace, folder: Path, heartbeat: Heartbeat) -> Iterator[None]:
+def accompanied(
+    options: argparse.Namespace, folder: Path, heartbeat: Heartbeat, signals: StopSignals
+) -> Iterator[None]:
     """By a companion that shows the run; a watchdog starts it itself, since it lives longer."""
     heartbeat.training()
     companion = CompanionProcess(options)
@@ -189,6 +171,7 @@ def accompanied(options: argparse.Namespace, folder: Path, heartbeat: Heartbeat)
     try:
         yield
     finally:
+        signals.training_ends()
         companion.finish()
 
 

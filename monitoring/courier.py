@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections import deque
@@ -18,7 +17,6 @@ LONGEST_HOLD_SECONDS, LONGEST_CRITICAL_HOLD_SECONDS = 3600.0, 300.0
 MINUTE_SECONDS = 60.0
 OUTAGE_SECONDS = 60.0
 """From when on nobody waits for an answer any more, and what is told late is told as one."""
-LOG = logging.getLogger("courier")
 
 
 class Unreachable(Exception):
@@ -115,15 +113,16 @@ class Courier(threading.Thread):
             self._outbox.filled.clear()
 
     def _bring(self, message: Message) -> None:
-        """The next parcel of it; one that cannot be sent costs neither those after it nor the courier."""
+        """The next parcel of it."""
         try:
             if self._opened is None or self._opened[0] != message:
                 self._opened = message, deque(self._door.parcels(message))
             self._send_one(self._opened[1])
-        except Exception as error:
-            LOG.exception("a message could not be sent")
-            self._say(f"{self.name}: a message could not be sent ({type(error).__name__}); companion/log.txt says more")
-            self._opened = message, deque()
+        except Exception as error:  # a bug: it is told, and whoever comes next does not meet it again
+            self._say(f"{self.name}: ended by {type(error).__name__}; companion/log.txt in the run's folder says more")
+            self._outbox.done(message)
+            self._outbox.save_if_possible()
+            raise
         if not self._opened[1]:
             self._outbox.done(message)
             self._outbox.save_if_possible()

@@ -42,7 +42,7 @@ class TelegramSettings(MessageSection):
         if self.enabled and self.bot_token is None:
             raise ValueError(f"enabled, but there is no token: set {TOKEN_VARIABLE} (ask @BotFather for one)")
         if self.enabled and self.chat_id is None:
-            raise ValueError("enabled, but chat_id is missing: say to which chat")
+            raise ValueError("enabled, but chat_id is missing: write to the bot, then see chat.id in its getUpdates")
         return self
 
     @property

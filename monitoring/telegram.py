@@ -108,12 +108,13 @@ class TelegramDoor:
         return done
 
     def send(self, parcel: Parcel) -> None:
+        contents = _contents(parcel)
         try:
-            self.call(self._send(parcel, as_html(parcel.text, has_title=parcel.has_title), "HTML"))
+            self.call(self._send(parcel, contents, as_html(parcel.text, has_title=parcel.has_title), "HTML"))
         except Undeliverable as error:
             if "parse entities" not in str(error):
                 raise
-            self.call(self._send(parcel, parcel.text, None))
+            self.call(self._send(parcel, contents, parcel.text, None))
 
     def call(self, work: Coroutine[Any, Any, Any]) -> Any:
         """Have the loop do it; its failures as a courier knows them, without any that would tell the token."""
@@ -139,7 +140,7 @@ class TelegramDoor:
             future.cancel()
             raise Unreachable(f"Telegram cannot be reached ({type(error).__name__})") from None
 
-    async def _send(self, parcel: Parcel, text: str, parse_mode: str | None) -> None:
+    async def _send(self, parcel: Parcel, contents: Sequence[bytes], text: str, parse_mode: str | None) -> None:
         bot, to = self.bot, self.chat_id
         assert to is not None, "a complete configuration has one"
         said: dict[str, Any] = {"parse_mode": parse_mode}
@@ -148,15 +149,12 @@ class TelegramDoor:
         if parcel.kind == "edit":
             await self._edit(text, parse_mode)
         elif parcel.kind == "photo":
-            await bot.send_photo(photo=parcel.files[0].read_bytes(), caption=text, reply_markup=markup, **said, **rest)
+            await bot.send_photo(photo=contents[0], caption=text, reply_markup=markup, **said, **rest)
         elif parcel.kind == "album":
-            media = [InputMediaPhoto(parcel.files[0].read_bytes(), caption=text, **said)]
-            await bot.send_media_group(
-                media=[*media, *(InputMediaPhoto(file.read_bytes()) for file in parcel.files[1:])], **rest
-            )
+            media = [InputMediaPhoto(contents[0], caption=text, **said), *map(InputMediaPhoto, contents[1:])]
+            await bot.send_media_group(media=media, **rest)
         elif parcel.kind == "voice":
-            voice = await asyncio.to_thread(as_voice_message, parcel.files[0])
-            await bot.send_voice(voice=voice, caption=text, reply_markup=markup, **said, **rest)
+            await bot.send_voice(voice=contents[0], caption=text, reply_markup=markup, **said, **rest)
         else:
             await bot.send_message(text=text, reply_markup=markup, **said, **rest)
 
@@ -173,6 +171,16 @@ class TelegramDoor:
                     return
         sent = await bot.send_message(to, text, parse_mode=parse_mode, disable_notification=True)
         self._progress_id = sent.message_id
+
+
+def _contents(parcel: Parcel) -> list[bytes]:
+    """Of its files, as they are sent."""
+    try:
+        if parcel.kind == "voice":
+            return [as_voice_message(parcel.files[0])]
+        return [file.read_bytes() for file in parcel.files]
+    except (OSError, RuntimeError) as error:  # it is gone by now, or no sound
+        raise Undeliverable(f"{type(error).__name__}: {', '.join(file.name for file in parcel.files)}") from error
 
 
 def _keyboard(buttons: Sequence[Button]) -> InlineKeyboardMarkup | None:

@@ -1,8 +1,9 @@
-"""The record of a run, in an empty folder."""
+"""The record of a run, in an empty folder; a line to a server that speaks the Bot API."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from rich.console import Console
 
 from monitoring.progress import ProgressDisplay
 from monitoring.run_record import Naming, RunRecord
+from tests.monitoring.bot_api import BotApi
+from tests.monitoring.telegram_line import Line
 
 
 @pytest.fixture
@@ -22,3 +25,24 @@ def record(tmp_path: Path) -> Any:
     record = RunRecord(tmp_path, naming, model="tacotron2", n_samples=2, display=display)
     yield record
     record.close()
+
+
+@pytest.fixture
+def api() -> Iterator[BotApi]:
+    api = BotApi()
+    yield api
+    api.close()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("monitoring.courier.FIRST_WAIT_SECONDS", 0.02)
+    monkeypatch.setattr("monitoring.telegram.REQUEST_SECONDS", 1.0)
+    monkeypatch.setattr("monitoring.telegram.LONGEST_CALL_SECONDS", 5.0)
+
+
+@pytest.fixture
+def line(api: BotApi, impatient: None, tmp_path: Path) -> Iterator[Line]:
+    line = Line(api, tmp_path)
+    yield line
+    line.close()

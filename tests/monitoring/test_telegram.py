@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,73 +14,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from monitoring.courier import Courier, Pace
+from monitoring.courier import Undeliverable
 from monitoring.message import Button, Importance, Message
 from monitoring.message_settings import TelegramSettings
-from monitoring.outbox import Outbox
 from monitoring.plots import save_png
-from monitoring.telegram import TelegramDoor
-from monitoring.telegram_listener import MOST_NOTED, TelegramListener
-from monitoring.words import words_of
-from tests.monitoring.bot_api import CHAT, STRANGER, TOKEN, USER, BotApi
+from tests.monitoring.bot_api import TOKEN, BotApi
+from tests.monitoring.telegram_line import Line, wait_until
 from tests.monitoring.wave_file import write_pcm
-
-
-@pytest.fixture
-def api() -> Iterator[BotApi]:
-    api = BotApi()
-    yield api
-    api.close()
-
-
-@pytest.fixture(autouse=True)
-def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("monitoring.courier.FIRST_WAIT_SECONDS", 0.02)
-    monkeypatch.setattr("monitoring.telegram.REQUEST_SECONDS", 1.0)
-    monkeypatch.setattr("monitoring.telegram.LONGEST_CALL_SECONDS", 5.0)
-
-
-def configured(api: BotApi, **changes: Any) -> TelegramSettings:
-    values: dict[str, Any] = {"bot_token": TOKEN, "chat_id": CHAT, "allowed_users": (USER,), "base_url": api.base_url}
-    return TelegramSettings(enabled=True, **values | changes)
-
-
-class Line:
-    """An outbox, a courier and a door, and what the courier complained of."""
-
-    def __init__(self, api: BotApi, folder: Path, **changes: Any) -> None:
-        self.complaints: list[str] = []
-        self.settings = configured(api, **changes)
-        self.door = TelegramDoor(self.settings)
-        self.outbox = Outbox(folder / "outbox.json", words_of("en"))
-        self.courier = Courier("telegram", self.outbox, self.door, Pace(1000), self.complaints.append)
-
-    def bring(self, *messages: Message, seconds: float = 20) -> None:
-        """All of them, and wait until nothing is left."""
-        for message in messages:
-            self.outbox.put(message)
-        if not self.courier.is_alive():
-            self.courier.start()
-        wait_until(lambda: len(self.outbox) == 0, seconds)
-
-    def close(self) -> None:
-        if self.courier.is_alive():
-            self.courier.stop()
-        self.door.close()
-
-
-@pytest.fixture
-def line(api: BotApi, tmp_path: Path) -> Iterator[Line]:
-    line = Line(api, tmp_path)
-    yield line
-    line.close()
-
-
-def wait_until(condition: Callable[[], object], seconds: float = 20) -> None:
-    give_up = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < give_up, "waited in vain"
-        time.sleep(0.01)
 
 
 def note(title: str, importance: Importance = Importance.INTERVENTION, **more: Any) -> Message:
@@ -268,132 +207,6 @@ def test_whatever_the_data_says_arrives(line: Line, api: BotApi, title: str, lin
     assert len(api.sent) > before and line.complaints == []
 
 
-# listening
-
-
-class Ears:
-    """What was heard, by whom."""
-
-    def __init__(self, line: Line) -> None:
-        self.heard: list[tuple[str, int]] = []
-        self.pressed: list[bool] = []
-        self.said: list[str] = []
-        self.listener = TelegramListener(line.door, line.settings, self.hear, self.said.append)
-
-    def hear(self, text: str, user: int, *, pressed: bool) -> str:
-        self.heard.append((text.strip(), user))
-        self.pressed.append(pressed)
-        return "heard"
-
-
-@pytest.fixture
-def ears(line: Line) -> Iterator[Ears]:
-    ears = Ears(line)
-    yield ears
-    ears.listener.stop()
-
-
-def listening(ears: Ears, api: BotApi) -> None:
-    ears.listener.start()
-    wait_until(lambda: api._is_polling)
-
-
-def test_commands_of_those_who_may_are_heard(ears: Ears, api: BotApi) -> None:
-    listening(ears, api)
-    api.write("/status")
-    api.write("/set learning_rate_multiplier 0.5")
-    wait_until(lambda: len(ears.heard) == 2)
-    assert ears.heard == [("status", USER), ("set learning_rate_multiplier 0.5", USER)]
-    assert ears.pressed == [False, False]
-
-
-def test_in_a_group_only_its_own_commands_are_for_it(ears: Ears, api: BotApi) -> None:
-    listening(ears, api)
-    for text in ("/pause@other_bot", "pause the music please", "/pause@Tuner_Bot", "/status"):
-        api.write(text, group="voices")
-    wait_until(lambda: len(ears.heard) >= 2)
-    assert ears.heard == [("pause", USER), ("status", USER)]
-
-
-def test_who_says_anything_in_private_is_helped(ears: Ears, api: BotApi) -> None:
-    listening(ears, api)
-    api.write("pause the music please")
-    wait_until(lambda: ears.heard)
-    assert ears.heard == [("help", USER)]
-
-
-def test_a_chat_may_be_known_by_its_name(api: BotApi, tmp_path: Path) -> None:
-    line = Line(api, tmp_path, chat_id="@voices")
-    ears = Ears(line)
-    listening(ears, api)
-    api.write("/stop", group="noises")
-    api.write("/status", group="voices")
-    wait_until(lambda: ears.heard)
-    ears.listener.stop()
-    line.close()
-    assert ears.heard == [("status", USER)]
-
-
-def test_a_crowd_of_strangers_is_noted_in_part(ears: Ears, api: BotApi) -> None:
-    listening(ears, api)
-    for stranger in range(1000, 1000 + 2 * MOST_NOTED):
-        api.write("/stop", user=stranger)
-    api.write("/status")
-    wait_until(lambda: ears.heard)
-    assert len(ears.said) == MOST_NOTED
-
-
-def test_a_pressed_button_is_heard_and_answered(ears: Ears, api: BotApi) -> None:
-    listening(ears, api)
-    api.press("approve 3")
-    wait_until(lambda: api.answered)
-    assert ears.heard == [("approve 3", USER)] and ears.pressed == [True] and api.answered[0]["text"] == "heard"
-
-
-@pytest.mark.parametrize(("chat", "user"), [(CHAT, STRANGER), (STRANGER, USER), (STRANGER, STRANGER)])
-def test_others_are_ignored_and_noted_once(ears: Ears, api: BotApi, chat: int, user: int) -> None:
-    listening(ears, api)
-    for _ in range(3):
-        api.write("/stop", chat=chat, user=user)
-        api.press("stop yes", chat=chat, user=user)
-    api.write("/status")
-    wait_until(lambda: ears.heard)
-    assert ears.heard == [("status", USER)] and api.answered == []
-    assert len(ears.said) == 1 and str(user) in ears.said[0]
-
-
-def test_what_was_said_before_it_listened_is_not_for_it(ears: Ears, api: BotApi) -> None:
-    api.write("/stop")
-    listening(ears, api)
-    api.write("/status")
-    wait_until(lambda: ears.heard)
-    time.sleep(0.1)
-    assert ears.heard == [("status", USER)]
-
-
-def test_nobody_is_heard_where_nobody_is_allowed(api: BotApi, tmp_path: Path) -> None:
-    line = Line(api, tmp_path, allowed_users=())
-    ears = Ears(line)
-    ears.listener.start()
-    api.write("/stop")
-    time.sleep(0.2)
-    line.close()
-    assert ears.heard == []
-
-
-def test_another_listener_is_said_once_and_waited_for(ears: Ears, api: BotApi, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("monitoring.telegram_listener.LONGEST_WAIT_SECONDS", 0.05)
-    api._is_polling = True
-    ears.listener.start()
-    wait_until(lambda: ears.said)
-    time.sleep(0.2)
-    assert len(ears.said) == 1 and "another program listens" in ears.said[0]
-    api._is_polling = False
-    wait_until(lambda: api._is_polling)
-    api.write("/status")
-    wait_until(lambda: ears.heard)
-
-
 def test_a_token_is_wanted_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TELEGRAM_BOT_TOKEN", raising=False)
     with pytest.raises(ValueError, match="TELEGRAM_BOT_TOKEN"):
@@ -407,22 +220,14 @@ def test_the_environments_token_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert TelegramSettings(enabled=True, chat_id=1, bot_token=SecretStr("x")).token == "from the environment"
 
 
-def test_a_command_that_fails_is_said_and_the_next_one_is_heard(
-    line: Line, api: BotApi, caplog: pytest.LogCaptureFixture
-) -> None:
-    ears = Ears(line)
-
-    def fail_once(text: str, user: int, *, pressed: bool) -> str:
-        ears.hear(text, user, pressed=pressed)
-        if text.strip() == "plot":
-            raise ZeroDivisionError
-        return "heard"
-
-    ears.listener = TelegramListener(line.door, line.settings, fail_once, ears.said.append)
-    listening(ears, api)
-    api.write("/plot")
-    wait_until(lambda: ears.said)
-    api.write("/status")
-    wait_until(lambda: len(ears.heard) == 2)
-    ears.listener.stop()
-    assert ears.said == ["telegram: a command failed (ZeroDivisionError); companion/log.txt says more"]
+def test_a_file_that_is_gone_or_no_sound_costs_only_itself(line: Line, api: BotApi, tmp_path: Path) -> None:
+    noise, picture = tmp_path / "noise.wav", tmp_path / "picture.png"
+    noise.write_bytes(b"no sound")
+    picture.write_bytes(b"\x89PNG")
+    (gone,) = line.door.parcels(note("picture", pictures=(str(picture),)))
+    picture.unlink()
+    with pytest.raises(Undeliverable, match="picture.png"):
+        line.door.send(gone)
+    line.bring(note("noise", voice=str(noise)), note("after it"))
+    assert api.said() == ["after it"]
+    assert line.complaints == ["telegram: a message was refused (LibsndfileError: noise.wav)"]
