@@ -38,12 +38,16 @@ def quality(story: RunStory, words: Words) -> str:
 
 
 def interventions(story: RunStory, words: Words) -> str:
-    done = [act for act in story.acts if not act.is_advice]
+    done = [act for act in story.acts if not act.is_advice and act.by != "person"]
     helped = sum(act.verdict == "helped" for act in done)
     failed = sum(act.verdict in ("no_effect", "harmful") for act in done)
-    said = [words.say("acts", n=len(done), helped=helped, failed=failed)] if done else [words.say("left_alone")]
-    advised = len(story.acts) - len(done)
-    return ", ".join([*said, *([words.say("advised", n=advised)] if advised else [])])
+    said = [words.say("acts", n=len(done), helped=helped, failed=failed) if done else words.say("left_alone")]
+    for kind, acts in (
+        ("advised", [act for act in story.acts if act.is_advice]),
+        ("by_people", [act for act in story.acts if act.by == "person"]),
+    ):
+        said += [words.say(kind, n=len(acts))] if acts else []
+    return ", ".join(said)
 
 
 def judged(act: Act, words: Words) -> str:

@@ -163,6 +163,8 @@ class Messages:
         self._put("follow_up", Importance.INTERVENTION, title, [outcome(record, self._words)], record["step"])
 
     def _order(self, record: Record, _story: RunStory) -> None:
+        if (record["order"], record["result"]) == ("set", "done"):
+            return  # the intervention tells of it
         words = self._words
         title = words.say(f"order_{record['result']}", order=record["order"], step=record["step"])
         reason = record.get("reason")

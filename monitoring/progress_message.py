@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from monitoring.account import judged
+from monitoring.account import judged, what_was_done
 from monitoring.story import Record, RunStory
 from monitoring.words import Words, number
 
@@ -30,8 +30,8 @@ def progress_lines(story: RunStory, words: Words) -> list[str]:
     lines += [f"{words.name(name)}: {number(story.latest[name])}" for name in known]
     if story.acts:
         act = story.acts[-1]
-        remedy = words.remedies.get(act.record.get("remedy", ""), words.say("by_person"))
-        lines.append(words.say("last_act", number=act.number, remedy=remedy, verdict=judged(act, words)))
+        what = words.remedies.get(act.record.get("remedy", "")) or what_was_done(act.record, words)
+        lines.append(words.say("last_act", number=act.number, what=what, verdict=judged(act, words)))
     return lines
 
 

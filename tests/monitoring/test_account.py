@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from monitoring.account import act_story, act_title, judged, recommendations, verdict
+from monitoring.account import act_story, act_title, interventions, judged, recommendations, verdict
 from monitoring.story import RunStory
 from monitoring.words import words_of
 from tests.monitoring.journals import FOLLOW_UP, INTERVENTION, RunFolder
@@ -176,8 +176,9 @@ def test_what_a_person_does_is_nobodys_to_judge(run: RunFolder) -> None:
     run.journal.write("intervention", 7, **INTERVENTION | {"remedy": "roll_back"})
     superseded = {"ailment": "loss_spike", "remedy": "roll_back", "superseded_by": "person"}
     run.journal.write("follow_up", 8, **superseded)
-    acts = RunStory.of(run.path).acts
-    assert [judged(act, ENGLISH) for act in acts] == ["not judged", "not judged yet", "not judged"]
+    story = RunStory.of(run.path)
+    assert [judged(act, ENGLISH) for act in story.acts] == ["not judged", "not judged yet", "not judged"]
+    assert interventions(story, ENGLISH) == "interventions: 2, of which helped: 0, did not: 0, changes by people: 1"
 
 
 def test_an_ailment_is_named_in_what_came_of_another(run: RunFolder) -> None:

@@ -190,9 +190,12 @@ def test_an_order_is_answered(run: RunFolder) -> None:
 def test_what_a_person_turned_is_told_as_theirs(run: RunFolder) -> None:
     run.start()
     run.journal.write("intervention", 5, by="person", knob="guide_sigma", **{"from": 0.4, "to": 0.2})
+    run.journal.write("order", 5, order="set", by="user 7", knob="guide_sigma", value=0.2, result="done")
     run.journal.write("intervention", 6, knob="guide_sigma", on_the_way_to=0.1, **{"from": 0.2, "to": 0.15})
-    _, turned = Told(run)()
+    run.finish(7)
+    _, turned, end = Told(run)()
     assert turned.title == "#1 step 5: width of the guidance 0.4 → 0.2 (by a person)"
+    assert "Last intervention: #1 width of the guidance 0.4 → 0.2, not judged" in end.lines
 
 
 def test_a_follow_up_without_a_verdict_is_no_news(run: RunFolder) -> None:
