@@ -57,6 +57,14 @@ def _middle(points: list[tuple[int, float]]) -> tuple[int, float]:
     return points[-1][0], sum(value for _, value in points) / len(points)
 
 
+def _end_of_course(from_step: int, start: Record) -> int | None:
+    """Where training ends if it begins anew at a step."""
+    course, most = start.get("course_steps"), start.get("most_steps")
+    if course is None:
+        return None
+    return int(from_step + course if most is None else min(from_step + course, most))
+
+
 @dataclass
 class Act:
     """An intervention, and what became of it."""
@@ -237,9 +245,7 @@ class RunStory:
             self._n_acts += 1
             self.acts.append(Act(self._n_acts, record))
         if record.get("action") == "restart" and "advice" not in record and self.start is not None:
-            course = self.start.get("course_steps")
-            ends = [record["step"] + course, self.start.get("most_steps")] if course is not None else [None]
-            self.planned_steps = min((end for end in ends if end is not None), default=None)
+            self.planned_steps = _end_of_course(record["step"], self.start)
 
     def _follow_up(self, record: Record) -> None:
         about = (record["ailment"], record["remedy"])
