@@ -28,6 +28,7 @@ from corpus.audio import write_wave
 from hparams import HParams, UserError, build_hparams
 from monitoring.follow import Following, Onlooker
 from monitoring.mlflow_run import MlflowRun
+from monitoring.mlflow_settings import memory_of
 from monitoring.orders import OrderBox
 from monitoring.report import Report
 from monitoring.samples import SampleFiles, Voicing
@@ -58,7 +59,7 @@ class Companion:
                     SENDS,
                     run,
                     lambda: MlflowRun(run, settings.mlflow),
-                    memory=settings.mlflow.memory,
+                    memory=memory_of(settings.mlflow.store(run.parent)),
                     behind=shown.get("report", samples),
                     say=say,
                 )
@@ -165,6 +166,7 @@ class WithoutSecrets(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
         secrets = (settings.telegram.bot_token, settings.webhook.url)
         self._secrets = [secret.get_secret_value() for secret in secrets if secret is not None]
+        self._secrets += [settings.mlflow.uri] if settings.mlflow.uri and "@" in settings.mlflow.uri else []
 
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)

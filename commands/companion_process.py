@@ -9,6 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from monitoring.mlflow_settings import memory_of
+from smart_tuner.settings import Settings
+
 ROOT = Path(__file__).parents[1]
 PATIENCE_SECONDS = 120.0
 """For the last pictures and messages; whatever takes longer goes on by itself."""
@@ -65,8 +68,21 @@ class CompanionProcess:
             sys.stderr.write("what is left to be shown and sent goes on in the background\n")
 
 
-def is_anything_left(run: Path) -> bool:
-    """To be shown or sent, by what an earlier companion has left."""
+def is_anything_left(run: Path, settings: Settings) -> bool:
+    """To be shown or sent, by what companions have left."""
     folder, length = run / "companion", (run / "journal.jsonl").stat().st_size
-    kept = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json")]
-    return any(("state" in one and one["offset"] < length) or one.get("waiting") for one in kept)
+    kept = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json")}
+    doors = [name for name, is_open in _doors(settings).items() if is_open]
+    shown = [
+        "samples",
+        *(["tensorboard"] if settings.tensorboard else []),
+        *(["report"] if settings.report.enabled else []),
+    ]
+    shown += [memory_of(settings.mlflow.store(run.parent))] if settings.mlflow.enabled else []
+    if any(kept.get(name, {"offset": 0})["offset"] < length for name in [*shown, *doors]):
+        return True
+    return any(kept.get(f"{name}-outbox", {"waiting": []})["waiting"] for name in doors)
+
+
+def _doors(settings: Settings) -> dict[str, bool]:
+    return {"telegram": settings.telegram.enabled, "webhook": settings.webhook.url is not None}

@@ -1,31 +1,38 @@
-"""How far a training has come with what people asked of it, for a successor after a crash."""
+"""How far a training has come with what people asked of it, for a successor that it did not choose to have."""
 
 from __future__ import annotations
 
 import contextlib
-import json
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pydantic import BaseModel
+
+from commands.run_summary import read_summary
 from monitoring.atomic_file import write_atomically
+from monitoring.orders import Order
+
+SENT_AWAY = ("SIGTERM", "SIGUSR1")  # by a cluster, not by a person
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(BaseModel):
     offset: int  # in the box of orders
-    is_paused: bool
+    paused_by: str | None = None
+    unsaved: list[Order] = []
+    """What was done since the last checkpoint."""
 
 
 def keep_place(run: Path, place: Place) -> None:
     path = _path(run)
     with contextlib.suppress(OSError):  # a full disk: at worst something is asked twice
         path.parent.mkdir(exist_ok=True)
-        write_atomically(path, json.dumps(asdict(place)).encode())
+        write_atomically(path, place.model_dump_json().encode())
 
 
 def kept_place(run: Path) -> Place | None:
-    path = _path(run)
-    return Place(**json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
+    """Of a session that was cut short; after an end that somebody meant, orders begin anew."""
+    path, summary = _path(run), read_summary(run)
+    was_cut_short = summary.get("status") in ("running", "failed") or summary.get("reason") in SENT_AWAY
+    return Place.model_validate_json(path.read_bytes()) if was_cut_short and path.exists() else None
 
 
 def _path(run: Path) -> Path:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections import deque
+from collections.abc import Callable
 
 from commands.heartbeat import Heartbeat
 from commands.order_place import Place, keep_place
@@ -17,12 +19,16 @@ from training.trainer import EnhancedTrainer
 LOOK_EVERY_SECONDS = 0.2  # while training pauses
 LATEST_SECONDS = 600.0
 """What was asked longer ago than this, while no training was there to hear it, is no longer done."""
+NOT_SAVED_AT_ONCE = ("set", "approve", "reject")
 STOPPED = "SIGINT"
 """A person's stop is a Ctrl-C from afar: saved, and the same command goes on."""
 
 
 class OrderTaker:
-    """Looks into the box of orders before every step."""
+    """Looks into the box of orders before every step.
+
+    What was done is done once more by a successor after a crash, unless a checkpoint holds it.
+    """
 
     def __init__(
         self,
@@ -38,62 +44,73 @@ class OrderTaker:
         self._trainer, self._record, self._supervision = trainer, record, supervision
         self._settings, self._heartbeat = settings, heartbeat
         self._reader = OrderReader(record.folder, None if place is None else place.offset)
-        self._is_paused = place is not None and place.is_paused
+        self._paused_by: str | None = None
+        self._unsaved: list[Order] = []  # what was done since the last checkpoint
         self._asked_at: dict[int, float] = {}  # proposals, by time.monotonic()
         self._oldest = time.time() - LATEST_SECONDS
+        self._waiting = deque(() if place is None else _once_more(place))
         self._keep_place()
 
     def look(self) -> None:
         """Returns when training may go on."""
+        if self._unsaved and not self._trainer.is_unsaved:
+            self._keep_place()
         self._take_all()
-        if self._is_paused:
+        if self._paused_by is not None:
             self._pause()
 
     def _pause(self) -> None:
         self._trainer.save()
-        while self._is_paused and self._trainer.limits.interruption is None:
+        self._keep_place()
+        while self._paused_by is not None and self._trainer.limits.interruption is None:
             self._heartbeat.done()
             time.sleep(LOOK_EVERY_SECONDS)
             self._take_all()
 
     def _take_all(self) -> None:
+        while self._waiting:
+            self._take(self._waiting.popleft())
         for order in self._reader.read():
+            self._keep_place()  # one that ends training in an unforeseen way is not given again
             self._take(order)
         self._answer_late_proposals()
 
     def _keep_place(self) -> None:
-        keep_place(self._record.folder, Place(self._reader.offset, self._is_paused))
+        self._unsaved = self._unsaved if self._trainer.is_unsaved else []
+        unsaved = [*self._unsaved, *self._waiting]
+        keep_place(self._record.folder, Place(offset=self._reader.offset, paused_by=self._paused_by, unsaved=unsaved))
 
     def _take(self, order: Order) -> None:
-        """One that ends training in an unforeseen way is not given again after the restart."""
-        self._keep_place()
         if order.text is not None:
             return self._record.on_note(self._trainer.progress.step, order.text)
-        kinds = {"pause": self._set_pause, "resume": self._set_pause, "stop": self._stop, "set": self._set}
+        kinds: dict[str, Callable[[Order], str | None]] = {"stop": self._stop, "set": self._set}
+        kinds |= {"pause": self._set_pause, "resume": self._set_pause}
         kinds |= dict.fromkeys(("approve", "reject"), self._answer)
         try:
             if order.at < self._oldest:
                 raise UserError("it came too late: training had been away for long")
-            kinds[order.order](order)
+            remark = kinds[order.order](order)
         except UserError as refusal:
             return self._tell(order, result="refused", reason=str(refusal))
-        return self._tell(order, result="done")
+        if order.order in NOT_SAVED_AT_ONCE:
+            self._trainer.has_changed()
+            self._unsaved.append(order)
+        self._keep_place()
+        return self._tell(order, result="done", **({"reason": remark} if remark else {}))
 
     def _tell(self, order: Order, **more: str) -> None:
         self._record.on_order(self._trainer.progress.step, order.told() | more)
 
     def _set_pause(self, order: Order) -> None:
         wants_pause = order.order == "pause"
-        if wants_pause == self._is_paused:
+        if wants_pause == (self._paused_by is not None):
             raise UserError("training pauses already" if wants_pause else "training does not pause")
-        self._is_paused = wants_pause
-        self._keep_place()
+        self._paused_by = order.by if wants_pause else None
 
     def _stop(self, _order: Order) -> None:
         self._trainer.limits.stop = STOPPED
 
     def _set(self, order: Order) -> None:
-        """Saved at once, so that a crash does not turn it back."""
         assert order.knob is not None and order.value is not None, "as every order of this kind has"
         knob, value = order.knob, order.value
         if knob not in KNOB_BOUNDS:
@@ -107,16 +124,14 @@ class OrderTaker:
         self._record.on_turn(self._trainer.progress.step, knob, before, value)
         if self._supervision is not None:
             self._supervision.turned(knob, value)
-        self._trainer.save()
 
-    def _answer(self, order: Order) -> None:
+    def _answer(self, order: Order) -> str | None:
         number = order.number
         if self._supervision is None or number is None or number not in self._supervision.proposed:
             raise UserError(f"there is no proposal {number} that waits for an answer")
-        if order.order == "approve" and not self._supervision.is_called_for(number):
-            raise UserError(f"what proposal {number} was for has passed by itself")
+        is_called_for = self._supervision.is_called_for(number)
         self._supervision.answered(number, granted=order.order == "approve")
-        self._trainer.has_changed()
+        return None if is_called_for else "what it was for is not seen any more"
 
     def _answer_late_proposals(self) -> None:
         """Who does not answer in time leaves it to the settings."""
@@ -126,3 +141,9 @@ class OrderTaker:
         for number in [number for number, asked in self._asked_at.items() if now - asked > patience]:
             by = "nobody in time"
             self._take(Order(order=self._settings.approval_default, number=number, by=by, at=time.time()))
+
+
+def _once_more(place: Place) -> list[Order]:
+    """What was done before a crash and is in no checkpoint, and the pause that it was in."""
+    paused = [Order(order="pause", by=place.paused_by, at=time.time())] if place.paused_by is not None else []
+    return [order.model_copy(update={"at": time.time()}) for order in place.unsaved] + paused

@@ -13,19 +13,22 @@ EXIT_CODES: dict[int, int] = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SI
 
 
 class StopSignals:
-    """While entered, signals are ours; from `training_starts` on they only set `limits.stop` to their name."""
+    """While entered, signals are ours; from `training_starts` on they only set `limits.stop` to their name.
+
+    From `training_ends` on they say nothing: its last word is written.
+    """
 
     def __init__(self, limits: Limits) -> None:
-        self._limits, self._training = limits, False
+        self._limits, self._training, self._is_over = limits, False, False
 
     def __enter__(self) -> Self:
         self._before = {number: signal.signal(number, self._received) for number in EXIT_CODES}
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.training_ends()
+        self.release()
 
-    def training_ends(self) -> None:
+    def release(self) -> None:
         """Signals mean again what they meant before."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
@@ -33,7 +36,12 @@ class StopSignals:
     def training_starts(self) -> None:
         self._training = True
 
+    def training_ends(self) -> None:
+        self._is_over = True
+
     def _received(self, number: int, _frame: FrameType | None) -> None:
+        if self._is_over:
+            return
         asked_twice = self._limits.stop is not None and number == signal.SIGINT
         if not self._training or asked_twice:
             raise SystemExit(EXIT_CODES[number])

@@ -8,7 +8,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -118,9 +118,7 @@ def _train(job: Job, corpus: PreparedCorpus, *, folder: Path, signals: StopSigna
     fresh = start.load_weights(model)
     course = plan_course(start, hparams, job.limits, n_batches=data.train.n_batches(0))
     if start.has_reached(job.limits, data.train, hparams) and read_summary(folder).get("status") == "finished":
-        job.console.print(f"{folder}: this run is finished; a new one: --run_name NAME, or --resume none")
-        with accompanied(job.options, folder, heartbeat, signals) if is_anything_left(folder) else nullcontext():
-            return 0
+        return _finished_before(job, folder, heartbeat, signals)
     n_steps = max(0, course.last_step - start.step)
     plan = make_plan(corpus, model, hparams, n_steps=n_steps, limits=job.limits, device=job.device)
     job.chatter.print(plan.text)
@@ -131,7 +129,7 @@ def _train(job: Job, corpus: PreparedCorpus, *, folder: Path, signals: StopSigna
         keep_origin(folder, model, fresh=fresh)
     elif start.kind == "started":
         forget_origin(folder)
-    place = kept_place(folder) if read_summary(folder).get("status") == "running" else None  # it crashed
+    place = kept_place(folder)
     record = _open_record(job, corpus, folder=folder, course=course)
     try:
         watcher = Beating(record, heartbeat)
@@ -159,6 +157,14 @@ def _train(job: Job, corpus: PreparedCorpus, *, folder: Path, signals: StopSigna
         record.close()
 
 
+def _finished_before(job: Job, folder: Path, heartbeat: Heartbeat, signals: StopSignals) -> int:
+    job.console.print(f"{folder}: this run is finished; a new one: --run_name NAME, or --resume none")
+    if job.options.companion == "on" and is_anything_left(folder, job.settings):
+        with accompanied(job.options, folder, heartbeat, signals):
+            return 0
+    return 0
+
+
 @contextmanager
 def accompanied(
     options: argparse.Namespace, folder: Path, heartbeat: Heartbeat, signals: StopSignals
@@ -172,6 +178,8 @@ def accompanied(
         yield
     finally:
         signals.training_ends()
+        if companion.pid is not None:
+            signals.release()
         companion.finish()
 
 

@@ -60,7 +60,11 @@ class WebhookSettings(MessageSection):
     @field_validator("url")
     @classmethod
     def _is_an_address(cls, url: SecretStr | None) -> SecretStr | None:
-        parts = urlsplit("" if url is None else url.get_secret_value())
-        if url is None or (parts.scheme in ("http", "https") and parts.hostname and " " not in parts.netloc):
-            return url
-        raise ValueError("expected an address like https://example.org/hook")
+        if url is None:
+            return None
+        text = url.get_secret_value()
+        parts = urlsplit(text)
+        if parts.scheme not in ("http", "https") or not parts.hostname or not text.isascii() or " " in text:
+            raise ValueError("expected an address like https://example.org/hook, other characters as %XX")
+        parts.hostname.encode("idna")
+        return url

@@ -37,11 +37,6 @@ Point = tuple[str, float, int, int]
 """Name, value, milliseconds, step."""
 
 
-def default_store(output: Path) -> str:
-    """A file beside the runs."""
-    return f"sqlite:///{output.resolve() / 'mlflow.db'}"
-
-
 class MlflowRun:
     """Sends a journal to an MLflow run, which a resumed training continues; each new start has a child run.
 
@@ -54,10 +49,13 @@ class MlflowRun:
         self._client: MlflowClient | None = None
         self._state: dict[str, Any] = {**UNKNOWN, "samples": 0}
         self._system = SystemMetrics()
+        self._key, self._born = "", 0  # of the run, and when it was begun
 
     def take(self, record: Record, story: RunStory) -> None:
+        self._key = f"{self._run.name} {story.born}"
+        self._born = _milliseconds({"time": story.born})
         known = {
-            **dict.fromkeys(STARTS, lambda told: self._start(told, f"{self._run.name} {story.born}")),
+            **dict.fromkeys(STARTS, self._start),
             "steps": self._steps,
             "evaluation": self._evaluation,
             "checkpoint": self._checkpoint,
@@ -84,7 +82,10 @@ class MlflowRun:
             try:
                 self._left[0]()
             except (MlflowException, OSError) as error:
-                raise _passing(error, self._uri) from error
+                passing = _passing(error, self._uri)
+                if passing is error and self._is_mended():
+                    continue
+                raise passing from error
             self._left.popleft()
 
     def state_dict(self) -> dict[str, Any]:
@@ -98,7 +99,7 @@ class MlflowRun:
 
     @property
     def _uri(self) -> str:
-        return self._settings.uri or default_store(self._run.parent)
+        return self._settings.store(self._run.parent)
 
     @property
     def _opened(self) -> MlflowClient:
@@ -109,15 +110,13 @@ class MlflowRun:
             self._client = MlflowClient(tracking_uri=self._uri)
         return self._client
 
-    def _start(self, record: Record, key: str) -> None:
+    def _start(self, record: Record) -> None:
         params = flattened({"hparams": record["hparams"], "choices": record["choices"]})
         tags = {"model": str(record["hparams"].get("model")), "status": "running", "data": str(record.get("data"))}
-        milliseconds = _milliseconds(record)
 
         def start() -> None:
             client = self._opened
-            if not self._is_there():
-                self._state |= UNKNOWN | {"run_id": self._found(key) or self._made(key, milliseconds)}
+            self._mend()
             client.update_run(self._state["run_id"], status="RUNNING")
             if self._state["child_id"] is not None and record["step"] < self._state["child_step"]:
                 self._end_child("KILLED")  # that new start will happen anew
@@ -129,35 +128,56 @@ class MlflowRun:
 
         self._left.append(start)
 
-    def _is_there(self) -> bool:
-        """People delete runs."""
+    def _mend(self) -> bool:
+        """Have a run and, where there was one, its child: people delete them. Whether something was missing."""
+        before = dict(self._state)
+        if not self._is_there(self._state["run_id"]):
+            self._state |= UNKNOWN | {"run_id": self._found() or self._made()}
+        elif self._state["child_id"] is not None and not self._is_there(self._state["child_id"]):
+            self._state["child_id"] = None
+        return self._state != before
+
+    def _is_mended(self) -> bool:
+        """False as well where it cannot be: then what went wrong first is what there is to say."""
         from mlflow.exceptions import MlflowException
 
-        if self._state["run_id"] is None:
+        try:
+            return self._mend()
+        except MlflowException:
+            return False
+
+    def _is_there(self, run_id: str | None) -> bool:
+        from mlflow.exceptions import MlflowException
+
+        if run_id is None:
             return False
         try:
-            return bool(self._opened.get_run(self._state["run_id"]).info.lifecycle_stage == "active")
+            return bool(self._opened.get_run(run_id).info.lifecycle_stage == "active")
         except MlflowException as error:
             if error.error_code != GONE:
                 raise
             return False
 
-    def _found(self, key: str) -> str | None:
+    def _found(self) -> str | None:
         """The run that was made for this folder, if someone has died before it could take that down."""
-        runs = self._opened.search_runs([self._experiment()], f"tags.{KEY} = {json.dumps(key)}", max_results=1)
+        runs = self._opened.search_runs([self._experiment()], f"tags.{KEY} = {json.dumps(self._key)}", max_results=1)
         return str(runs[0].info.run_id) if runs else None
 
-    def _made(self, key: str, milliseconds: int) -> str:
-        run = self._opened.create_run(self._experiment(), milliseconds, {KEY: key}, self._run.name)
+    def _made(self) -> str:
+        run = self._opened.create_run(self._experiment(), self._born, {KEY: self._key}, self._run.name)
         return str(run.info.run_id)
 
     def _experiment(self) -> str:
-        """Its id; of several runs that begin at once one makes it."""
+        """Its id; one that was deleted keeps its name, and of several runs that begin at once one makes it."""
         from mlflow.exceptions import MlflowException
 
-        client, name = self._opened, self._settings.experiment
-        if (found := client.get_experiment_by_name(name)) is not None:
-            return str(found.experiment_id)
+        client, wanted = self._opened, self._settings.experiment
+        name, n = wanted, 1
+        while (found := client.get_experiment_by_name(name)) is not None:
+            if found.lifecycle_stage == "active":
+                return str(found.experiment_id)
+            n += 1
+            name = f"{wanted} ({n})"
         has_server = urlsplit(self._uri).scheme in ("http", "https", "") or self._uri.startswith("databricks")
         place = None if has_server else (self._run.parent / "mlflow-artifacts").resolve().as_uri()
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -19,6 +20,10 @@ class MlflowSettings(BaseModel):
     experiment: str = Field("voices", min_length=1, max_length=250)
     checkpoints: Literal["voice", "all", "none"] = "voice"
 
+    def store(self, output: Path) -> str:
+        """Where it is, for the runs of a folder."""
+        return self.uri or default_store(output)
+
     @field_validator("uri")
     @classmethod
     def _is_an_address(cls, uri: str | None) -> str | None:
@@ -26,15 +31,18 @@ class MlflowSettings(BaseModel):
             return uri
         raise ValueError("expected an address like http://127.0.0.1:5000")
 
-    @property
-    def memory(self) -> str:
-        """What the place in the journal is kept as: another store has yet to be told everything."""
-        if self.uri is None:
-            return "mlflow"
-        return f"mlflow-{hashlib.sha256(without_password(self.uri).encode()).hexdigest()[:8]}"
+
+def memory_of(uri: str) -> str:
+    """What the place in the journal is kept as: another store has yet to be told everything."""
+    return f"mlflow-{hashlib.sha256(without_password(uri).rstrip('/').encode()).hexdigest()[:8]}"
+
+
+def default_store(output: Path) -> str:
+    """A file beside the runs."""
+    return f"sqlite:///{output.resolve() / 'mlflow.db'}"
 
 
 def without_password(uri: str) -> str:
-    """Nor the user's name."""
+    """Nor the user's name, nor a query, which may hold both."""
     parts = urlsplit(uri)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl() if parts.netloc else uri
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl() if parts.netloc else uri

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -70,15 +71,17 @@ class OrderReader:
         self._path = run / "companion" / "orders.jsonl"
         self.offset = self._size() if offset is None else offset
 
-    def read(self) -> list[Order]:
-        """What cannot be read is noted instead, by itself."""
+    def read(self) -> Iterator[Order]:
+        """One by one, with the offset behind each; what cannot be read is noted instead, by itself."""
         if self._size() <= self.offset:
-            return []
+            return
         with self._path.open("rb") as file:
             file.seek(self.offset)
-            whole = file.read().rpartition(b"\n")[0]
-        self.offset += len(whole) + 1 if whole else 0
-        return [_parsed(line) for line in whole.splitlines() if line]
+            lines = file.read().split(b"\n")[:-1]
+        for line in lines:
+            self.offset += len(line) + 1
+            if line:
+                yield _parsed(line)
 
     def _size(self) -> int:
         try:

@@ -105,9 +105,9 @@ class TelegramListener:
         """Without its slash; other bots' commands and what people say among themselves are not for us."""
         if not text.startswith("/"):
             return HELP if update.effective_chat is not None and update.effective_chat.type == "private" else None
-        command, _, rest = text[1:].partition(" ")
-        command, _, name = command.partition("@")
-        return f"{command} {rest}" if name.lower() in ("", self._name.lower()) else None
+        head, *rest = text[1:].split(maxsplit=1) or [HELP]
+        command, _, name = head.partition("@")
+        return " ".join([command, *rest]) if name.lower() in ("", self._name.lower()) else None
 
     def _is_allowed(self, update: Update) -> bool:
         """By chat and by person; others are noted once."""

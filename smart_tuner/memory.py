@@ -56,7 +56,7 @@ class Memory(BaseModel):
     ended: bool = False
     proposed: dict[int, tuple[str, str]] = Field(default_factory=dict)  # number → ailment and remedy, not answered yet
     granted: list[tuple[str, str]] = Field(default_factory=list)
-    proposals: int = 0
+    last_proposal: int = 0
 
     @property
     def phase(self) -> str:
@@ -105,7 +105,6 @@ class Memory(BaseModel):
         self.step = step
         self.phases = [change for change in self.phases if change[0] <= step] or self.phases[:1]
         self.active, self.severities, self.helpless, self.returning = {}, {}, {}, {}
-        self.granted = []
         self.turned_at = min(self.turned_at, step)
         self.quarantined_until = min(self.quarantined_until, step)
         self.knobs |= self.saved_knobs.get(step, {}) | self.rollback_knobs

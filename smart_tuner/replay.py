@@ -69,7 +69,8 @@ class Replay:
         return supervisor.observe_turn(record["knob"], record["to"]) if record["by"] == "person" else []
 
     def _take_order(self, supervisor: Supervisor, record: Mapping[str, Any]) -> Iterable[Decision]:
-        if record["order"] in ("approve", "reject") and record["number"] in supervisor.memory.proposed:
+        is_answer = record["order"] in ("approve", "reject") and record["result"] == "done"
+        if is_answer and record["number"] in supervisor.memory.proposed:
             supervisor.observe_answer(record["number"], granted=record["order"] == "approve")
         return []
 

@@ -61,14 +61,17 @@ class Treatment:
         return (ailment, remedy) in memory.granted
 
     def _propose(self, diagnosis: Diagnosis, remedy: str, plan: Plan, view: View, memory: Memory) -> list[Decision]:
-        """Ask once; by the time of the answer the plan may be another one."""
+        """Ask once; by the time of the answer the plan may be another one.
+
+        Its number is its step: after a crash the same number is the same question, and no other.
+        """
         wish = (diagnosis.ailment, remedy)
         if wish in memory.proposed.values():
             return []
-        memory.proposals += 1
-        memory.proposed[memory.proposals] = wish
+        number = memory.last_proposal = max(memory.step, memory.last_proposal + 1)
+        memory.proposed[number] = wish
         fields = self._described(diagnosis, remedy, plan, memory) | {
-            "number": memory.proposals,
+            "number": number,
             "timeout_seconds": 60 * self.limits.approval_minutes,
             "default": self.limits.approval_default,
         }

@@ -274,6 +274,11 @@ class EnhancedTrainer:
         """Something that checkpoints keep was changed from outside; the end of training is to save it."""
         self._unsaved = True
 
+    @property
+    def is_unsaved(self) -> bool:
+        """Whether there is something that no checkpoint holds."""
+        return self._unsaved
+
     def save(self) -> Path:
         self.watcher.before_checkpoint()
         path = save_checkpoint(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
@@ -16,11 +17,12 @@ import psutil
 import pytest
 
 from commands import companion
-from commands.companion_process import ROOT
+from commands.companion_process import ROOT, is_anything_left
 from monitoring.orders import OrderBox
 from smart_tuner.settings import Settings
 from tests.commands.program import Program, journal, losses, start, summary, tiny, wait_for
 from tests.monitoring.bot_api import CHAT, TOKEN, USER, BotApi
+from tests.monitoring.journals import sick_run
 
 SHORT: dict[str, Any] = {"epochs": 3, "iters_per_evaluation": 4, "iters_per_checkpoint": 2}
 ENDLESS: dict[str, Any] = {"epochs": 100_000, "iters_per_evaluation": 500, "iters_per_checkpoint": 10}
@@ -213,6 +215,32 @@ def test_two_companions_do_not_show_one_run_twice(program: Program, data: Path, 
     assert len(said(api, "run: Finished")) == 1
 
 
+def test_what_is_left_is_known_by_what_the_settings_want(tmp_path: Path) -> None:
+    run = sick_run(tmp_path / "run").path
+    (run / "companion").mkdir()
+    length = (run / "journal.jsonl").stat().st_size
+    only = {"tensorboard": False, "report": {"enabled": False}, "mlflow": {"enabled": False}}
+
+    def is_left(**settings: Any) -> bool:
+        return is_anything_left(run, Settings.model_validate({**only, **settings}))
+
+    def keep(name: str, content: dict[str, Any]) -> None:
+        (run / "companion" / f"{name}.json").write_text(json.dumps(content))
+
+    assert is_left()
+    keep("samples", {"offset": length, "state": {}})
+    keep("order-place", {"offset": 0})
+    keep("mlflow-of-a-store-no-longer-used", {"offset": 5, "state": {}})
+    assert not is_left()
+    for wanted in ({"tensorboard": True}, {"report": {"enabled": True}}, {"mlflow": {"enabled": True}}):
+        assert is_left(**wanted)
+    webhook = {"webhook": {"url": "https://example.org/hook"}}
+    keep("webhook", {"offset": length, "state": {}})
+    assert not is_left(**webhook)
+    keep("webhook-outbox", {"waiting": [{}], "dropped": 0})
+    assert is_left(**webhook) and not is_left()
+
+
 @pytest.mark.parametrize("arguments", [["absent"], [".", "--config", "absent.yaml"]])
 def test_what_is_no_run_is_refused(
     arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -224,11 +252,21 @@ def test_what_is_no_run_is_refused(
 
 def test_no_secret_gets_into_the_log() -> None:
     settings = Settings.model_validate(
-        {"telegram": {"bot_token": TOKEN}, "webhook": {"url": "https://hooks.example/secret"}}
+        {
+            **{"telegram": {"bot_token": TOKEN}, "webhook": {"url": "https://hooks.example/secret"}},
+            "mlflow": {"uri": "http://u:geheim@h:5000"},
+        }
     )
     try:
-        raise ValueError(f"POST https://api.telegram.org/bot{TOKEN}/getMe, then https://hooks.example/secret")
+        raise ValueError(
+            f"POST https://api.telegram.org/bot{TOKEN}/getMe, then https://hooks.example/secret, http://u:geheim@h:5000"
+        )
     except ValueError:
         record = logging.LogRecord("x", logging.ERROR, "x", 1, TOKEN, (), sys.exc_info())
     text = companion.WithoutSecrets(settings).format(record)
-    assert TOKEN not in text and "hooks.example" not in text and "ValueError: POST https://api" in text
+    assert (
+        "geheim" not in text
+        and TOKEN not in text
+        and "hooks.example" not in text
+        and "ValueError: POST https://api" in text
+    )

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from commands.heartbeat import Heartbeat
+from commands.order_place import Place, kept_place
+from commands.order_taker import OrderTaker
+from hparams import HParams
 from monitoring.orders import LONGEST_LINE, OrderBox, OrderReader
+from smart_tuner.settings import Supervision
 from tests.commands.program import Program, journal, losses, newest, summary, wait_for
 from training.checkpoint import load_checkpoint
+from training.knobs import Knobs
+from training.trainer import Limits
 
 LONG: dict[str, Any] = {"epochs": 100_000, "iters_per_evaluation": 100_000, "iters_per_checkpoint": 1000}
 
@@ -136,19 +145,32 @@ class Crashed:
         return Running(self._program, self._data)
 
 
-def test_a_pause_outlasts_a_crash(running: Running, program: Program, data: Path) -> None:
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
+def test_a_pause_outlasts_a_crash_and_says_so(running: Running, program: Program, data: Path, end: int) -> None:
     running.ask("pause")
     running.wait(lambda: journal(running.run, "checkpoint"))
-    crashed = Crashed(running, program, data)
+    running.process.send_signal(end)
+    running.process.communicate()
     process = program.start(data, **LONG)
-    wait_for(lambda: journal(running.run, "resumed"), process)
+    wait_for(lambda: len(journal(running.run, "order")) == 2, process)
+    again = journal(running.run, "order")[-1]
+    assert (again["order"], again["by"], again["result"]) == ("pause", "user 7", "done")
     time.sleep(0.5)
-    assert journal(running.run)[-1]["kind"] in ("resumed", "checkpoint")
-    crashed.box.put("resume", "user 7")
+    assert journal(running.run)[-1]["kind"] in ("order", "checkpoint")
+    running.box.put("resume", "user 7")
     wait_for(lambda: journal(running.run, "order")[-1]["order"] == "resume", process)
     assert journal(running.run, "order")[-1]["result"] == "done"
     process.kill()
     process.communicate()
+
+
+def test_who_stops_a_pause_by_hand_goes_on_without_it(running: Running, program: Program, data: Path) -> None:
+    running.ask("pause")
+    running.process.send_signal(signal.SIGINT)
+    running.process.communicate()
+    last = max(losses(running.run))
+    program.trained(data, "--max_steps", last + 3, **LONG)
+    assert max(losses(running.run)) == last + 3
 
 
 def test_what_is_asked_while_training_is_away_is_done_when_it_is_back(
@@ -177,9 +199,26 @@ def test_what_was_asked_too_long_ago_is_refused(
 
 
 def test_a_turned_knob_outlasts_a_crash(running: Running, program: Program, data: Path) -> None:
-    at = running.ask("set", knob="guide_sigma", value=0.25)["step"]
-    running.wait(lambda: any(told["step"] == at for told in journal(running.run, "checkpoint")))
+    running.ask("set", knob="guide_sigma", value=0.25)
     Crashed(running, program, data)
+    process = program.start(data, **LONG)
+    wait_for(lambda: len(journal(running.run, "order")) == 2, process)
+    assert [told["to"] for told in journal(running.run, "intervention")] == [0.25, 0.25]
+    process.kill()
+    process.communicate()
+
+
+def test_what_a_checkpoint_holds_is_not_done_again(running: Running, program: Program, data: Path) -> None:
+    running.ask("set", knob="guide_sigma", value=0.25)
+    running.ask("pause")
+    running.wait(lambda: journal(running.run, "checkpoint"))
+    running.ask("resume")
+    Crashed(running, program, data)
+    process = program.start(data, **LONG)
+    wait_for(lambda: len(journal(running.run, "steps")) > 0 and journal(running.run, "resumed"), process)
+    running.box.put("stop", "user 7")
+    process.communicate()
+    assert len(journal(running.run, "intervention")) == 1
     assert load_checkpoint(newest(running.run))["knobs"]["guide_sigma"] == 0.25
 
 
@@ -197,10 +236,10 @@ def test_what_was_asked_of_an_earlier_session_is_forgotten(tmp_path: Path) -> No
     box = OrderBox(tmp_path)
     box.put("stop", "user 7")
     reader = OrderReader(tmp_path)
-    assert reader.read() == []
+    assert list(reader.read()) == []
     box.put("pause", "user 7")
     assert [order.order for order in reader.read()] == ["pause"]
-    assert reader.read() == []
+    assert list(reader.read()) == []
 
 
 def test_half_an_order_waits_for_its_end(tmp_path: Path) -> None:
@@ -209,7 +248,7 @@ def test_half_an_order_waits_for_its_end(tmp_path: Path) -> None:
     OrderBox(tmp_path).put("pause", "x")
     whole = path.read_bytes()
     path.write_bytes(whole[:20])
-    assert reader.read() == []
+    assert list(reader.read()) == []
     with path.open("ab") as file:
         file.write(whole[20:] + whole[:20])
     assert [order.order for order in reader.read()] == ["pause"]
@@ -253,3 +292,106 @@ def test_what_was_turned_in_a_pause_is_saved_by_the_stop(running: Running) -> No
     running.box.put("stop", "user 7")
     assert running.process.wait(60) == 130
     assert load_checkpoint(newest(running.run))["knobs"]["guide_sigma"] == 0.25
+
+
+# without a training
+
+
+class Desk:
+    """An order taker on a training that only remembers what was asked of it."""
+
+    def __init__(self, run: Path) -> None:
+        (run / "companion").mkdir(exist_ok=True)
+        self.run, self.told, self.turned = run, list[dict[str, Any]](), list[float]()
+        self.supervisor = SimulatedProposals()
+        self.trainer: Any = SimpleNamespace(
+            progress=SimpleNamespace(step=5),
+            hparams=HParams(),
+            knobs=Knobs.from_hparams(HParams()),
+            limits=Limits(),
+            steering=SimpleNamespace(turn=self._turn),
+            is_unsaved=False,
+            has_changed=self._has_changed,
+            save=lambda: setattr(self.trainer, "is_unsaved", False),
+        )
+        self.record: Any = SimpleNamespace(
+            folder=run,
+            on_order=lambda _step, order: self.told.append(dict(order)),
+            on_note=lambda _step, text: self.told.append({"note": text}),
+            on_turn=lambda *_: None,
+        )
+        self.breaks_at: float | None = None
+
+    def _has_changed(self) -> None:
+        self.trainer.is_unsaved = True
+
+    def _turn(self, knobs: dict[str, float]) -> None:
+        (value,) = knobs.values()
+        if value == self.breaks_at:
+            raise RuntimeError("this order ends the training")
+        self.turned.append(value)
+
+    def taker(self, place: Place | None = None, **approval: Any) -> OrderTaker:
+        settings = Supervision(approval="ask", **approval)
+        supervision: Any = self.supervisor
+        return OrderTaker(self.trainer, self.record, supervision, settings, Heartbeat(None), place=place)
+
+    def crashed(self) -> Place | None:
+        (self.run / "summary.json").write_text('{"status": "failed"}')
+        return kept_place(self.run)
+
+
+class SimulatedProposals:
+    """One question, about something that is there or has passed."""
+
+    def __init__(self) -> None:
+        self.proposed: tuple[int, ...] = (3,)
+        self.is_there, self.answers = True, list[bool]()
+
+    def is_called_for(self, _number: int) -> bool:
+        return self.is_there
+
+    def answered(self, _number: int, *, granted: bool) -> None:
+        self.proposed = ()
+        self.answers.append(granted)
+
+    def turned(self, _knob: str, _value: float) -> None:
+        """Nothing is under treatment."""
+
+
+def test_an_order_that_ends_the_training_is_not_given_again_and_those_after_it_are(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    taker, box = desk.taker(), OrderBox(tmp_path)
+    for value in (0.2, 0.3, 0.25):
+        box.put("set", "user 7", knob="guide_sigma", value=value)
+    desk.breaks_at = 0.3
+    with pytest.raises(RuntimeError):
+        taker.look()
+    successor = desk.taker(desk.crashed())
+    successor.look()
+    assert desk.turned == [0.2, 0.2, 0.25]
+
+
+@pytest.mark.parametrize(("is_there", "reason"), [(True, None), (False, "what it was for is not seen any more")])
+@pytest.mark.parametrize("default", ["approve", "reject"])
+def test_who_does_not_answer_leaves_it_to_the_settings_once(
+    tmp_path: Path, default: str, is_there: bool, reason: str | None
+) -> None:
+    desk = Desk(tmp_path)
+    desk.supervisor.is_there = is_there
+    taker = desk.taker(approval_default=default, approval_minutes=1e-9)
+    for _ in range(5):
+        taker.look()
+    assert desk.supervisor.answers == [default == "approve"]
+    (told,) = desk.told
+    assert (told["by"], told["result"], told.get("reason")) == ("nobody in time", "done", reason)
+
+
+def test_an_approval_is_given_again_after_a_crash(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    taker = desk.taker()
+    OrderBox(tmp_path).put("approve", "user 7", number=3)
+    taker.look()
+    desk.supervisor.proposed = (3,)  # as the checkpoint has it
+    desk.taker(desk.crashed()).look()
+    assert desk.supervisor.answers == [True, True]

@@ -159,7 +159,7 @@ def test_one_that_is_refused_costs_only_itself(outbox: Outbox, door: Door) -> No
 @pytest.mark.parametrize("where", ["parcels", "send"])
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_bug_in_the_door_is_told_and_not_met_again(
-    outbox: Outbox, door: Door, where: str, monkeypatch: pytest.MonkeyPatch
+    outbox: Outbox, door: Door, where: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     said: list[str] = []
     working = getattr(door, where)
@@ -172,11 +172,13 @@ def test_a_bug_in_the_door_is_told_and_not_met_again(
     monkeypatch.setattr(door, where, breaks)
     for title in ("bad", "good"):
         outbox.put(note(title))
+    outbox.save()
     for _ in range(2):
         courier = Courier("courier", outbox, door, Pace(10), said.append)
         courier.start()
         courier.finish(5)
     assert [message.title for message in door.taken] == ["good"] and len(outbox) == 0
+    assert len(Outbox(tmp_path / "outbox.json", words_of("en"))) == 0
     assert said == ["courier: ended by RuntimeError; companion/log.txt in the run's folder says more"]
 
 

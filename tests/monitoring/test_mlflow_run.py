@@ -20,8 +20,8 @@ from mlflow.entities import Run
 
 from monitoring import mlflow_run
 from monitoring.follow import Following
-from monitoring.mlflow_run import PARENT, MlflowRun, default_store
-from monitoring.mlflow_settings import MlflowSettings
+from monitoring.mlflow_run import PARENT, MlflowRun
+from monitoring.mlflow_settings import MlflowSettings, default_store, memory_of, without_password
 from tests.monitoring.journals import INTERVENTION, RunFolder, sick_run
 
 RESTART: dict[str, Any] = {
@@ -57,7 +57,8 @@ def run(output: Path, request: pytest.FixtureRequest) -> RunFolder:
 def following(run: RunFolder, say: Any = pytest.fail, **settings: Any) -> Following:
     (run.path / "companion").mkdir(exist_ok=True)
     chosen = MlflowSettings(**settings)
-    return Following("mlflow", run.path, lambda: MlflowRun(run.path, chosen), memory=chosen.memory, say=say)
+    memory = memory_of(chosen.store(run.path.parent))
+    return Following("mlflow", run.path, lambda: MlflowRun(run.path, chosen), memory=memory, say=say)
 
 
 def send(run: RunFolder, **settings: Any) -> list[Run]:
@@ -152,7 +153,8 @@ def test_a_resumed_training_goes_on_in_the_same_run(run: RunFolder) -> None:
 def test_a_run_is_found_again_without_a_memory_of_it(run: RunFolder) -> None:
     run.steps(1, 10)
     (first,) = send(run)
-    (run.path / "companion" / "mlflow.json").unlink()
+    for memory in (run.path / "companion").glob("mlflow*.json"):
+        memory.unlink()
     run.steps(11, 20)
     (second,) = send(run)
     assert second.info.run_id == first.info.run_id
@@ -221,6 +223,47 @@ def test_a_run_that_was_deleted_begins_anew(run: RunFolder) -> None:
     (second,) = send(run)
     assert second.info.run_id != first.info.run_id
     assert [step for step, _ in history(run, second, "total_loss")] == [11, 12]
+
+
+def test_a_run_that_is_deleted_while_it_is_followed_begins_anew(run: RunFolder) -> None:
+    run.steps(1, 10)
+    run.journal.write("intervention", 10, **RESTART)
+    parent, child = send(run)
+    client(run).delete_run(child.info.run_id)
+    run.steps(11, 12)
+    (same,) = send(run)
+    assert same.info.run_id == parent.info.run_id
+    client(run).delete_run(parent.info.run_id)
+    run.steps(13, 14)
+    (anew,) = send(run)
+    assert anew.info.run_id != parent.info.run_id
+    assert [step for step, _ in history(run, anew, "total_loss")] == [13, 14]
+
+
+def test_a_deleted_experiment_keeps_its_name(run: RunFolder) -> None:
+    run.steps(1, 10)
+    (sent,) = send(run, experiment="gone")
+    client(run).delete_experiment(sent.info.experiment_id)
+    run.start("resumed", 10)
+    run.steps(11, 12)
+    follower = following(run, experiment="gone")
+    follower.end.set()
+    follower.run()
+    (anew,) = runs_of(run, experiment="gone (2)")
+    assert [step for step, _ in history(run, anew, "total_loss")] == [11, 12]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("http://u:x@h:5000/", "http://h:5000", True),
+        ("http://h:5000", "http://h:5001", False),
+        ("postgresql://h/db?password=x", "postgresql://h/db?password=y", True),
+    ],
+)
+def test_a_store_is_known_by_its_address(one: str, other: str, same: bool) -> None:
+    assert (memory_of(one) == memory_of(other)) == same
+    assert without_password("postgresql://h/db?user=u&password=geheim") == "postgresql://h/db"
 
 
 def test_another_store_is_told_everything(run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -162,6 +162,17 @@ def test_what_came_after_the_checkpoint_is_undone_with_its_verdicts_and_numbers_
     assert numbers(run) == [(1, 20, None), (3, 40, None), (4, 45, None)]
 
 
+def test_a_checkpoint_that_is_gone_is_not_remembered(run: RunFolder) -> None:
+    """Its step may be reached again after going back, by another way."""
+    run.checkpoint(80)
+    run.journal.write("intervention", 90, **ROLL_BACK)
+    run.journal.write("rolled_back", 60, wanted_step=60, to=60, problems=[])
+    run.checkpoint(60)
+    run.start("resumed", 80)
+    assert [number for number, *_ in numbers(run)] == []
+    assert RunStory.of(run.path)._saved.keys() == {60}
+
+
 def test_what_was_undone_is_not_the_latest(run: RunFolder) -> None:
     run.steps(1, 20)
     run.evaluation(20, 0.3)

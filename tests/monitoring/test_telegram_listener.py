@@ -57,6 +57,22 @@ def test_in_a_group_only_its_own_commands_are_for_it(ears: Ears, api: BotApi) ->
     assert ears.heard == [("pause", USER), ("status", USER)]
 
 
+@pytest.mark.parametrize("text", ["/say@tuner_bot\nhello there", "/say\nhello there", "/say  hello there"])
+def test_any_white_space_ends_a_command(ears: Ears, api: BotApi, text: str) -> None:
+    listening(ears, api)
+    api.write(text)
+    wait_until(lambda: ears.heard)
+    assert ears.heard == [("say hello there", USER)]
+
+
+@pytest.mark.parametrize("text", ["/", "/ ", "/@tuner_bot"])
+def test_a_bare_slash_is_helped(ears: Ears, api: BotApi, text: str) -> None:
+    listening(ears, api)
+    api.write(text)
+    wait_until(lambda: ears.heard)
+    assert ears.heard[0][0] in ("", "help")
+
+
 def test_who_says_anything_in_private_is_helped(ears: Ears, api: BotApi) -> None:
     listening(ears, api)
     api.write("pause the music please")

@@ -23,7 +23,9 @@ def asking(settings: Settings = ASKED, n_steps: int = 200) -> SimulatedLoop:
     return loop_with(endless, n_steps=n_steps, settings=settings)
 
 
-def answer(loop: SimulatedLoop, number: int, order: str) -> None:
+def answer(loop: SimulatedLoop, order: str) -> None:
+    """The question that waits."""
+    (number,) = loop.supervision.proposed
     loop.record("order", order=order, number=number, by="user 7", result="done")
     loop.supervision.answered(number, granted=order == "approve")
 
@@ -42,7 +44,7 @@ def recomputed(loop: SimulatedLoop) -> Replay:
 def test_it_asks_once_and_touches_nothing() -> None:
     loop = asking()
     (proposal,) = loop.decisions("proposal")
-    assert proposal["number"] == 1 and proposal["ailment"] == "gate_never_fires"
+    assert proposal["number"] == proposal["step"] and proposal["ailment"] == "gate_never_fires"
     assert proposal["timeout_seconds"] == 1800 and proposal["default"] == "reject"
     assert proposal.keys() >= {"remedy", "evidence", "severity", "expected"}
     assert loop.decisions("intervention") == [] and loop.turns == []
@@ -51,7 +53,7 @@ def test_it_asks_once_and_touches_nothing() -> None:
 def test_what_was_granted_is_done_and_judged() -> None:
     loop = asking()
     (proposal,) = loop.decisions("proposal")
-    answer(loop, 1, "approve")
+    answer(loop, "approve")
     go_on(loop, 300)
     first = loop.decisions("intervention")[0]
     assert (first["ailment"], first["remedy"]) == (proposal["ailment"], proposal["remedy"])
@@ -60,16 +62,16 @@ def test_what_was_granted_is_done_and_judged() -> None:
 
 def test_a_yes_counts_once() -> None:
     loop = asking()
-    answer(loop, 1, "approve")
+    answer(loop, "approve")
     go_on(loop, 400)
     done = [record["remedy"] for record in loop.decisions("intervention") if "remedy" in record]
     assert len(done) == 1
-    assert [record["number"] for record in loop.decisions("proposal")] == [1, 2]
+    assert len({record["number"] for record in loop.decisions("proposal")}) == 2
 
 
 def test_after_a_no_the_next_remedy_is_proposed() -> None:
     loop = asking()
-    answer(loop, 1, "reject")
+    answer(loop, "reject")
     go_on(loop, 100)
     first, second = loop.decisions("proposal")
     assert first["remedy"] != second["remedy"] and loop.decisions("intervention") == []
@@ -92,7 +94,7 @@ def until(loop: SimulatedLoop, kind: str, n: int) -> None:
 def test_a_yes_is_void_once_the_trouble_is_gone() -> None:
     loop = loop_with(late_gate(healed_from=200, ill_again_from=400), n_steps=200, settings=ASKED)
     loop.supervisor.memory.cooldown_until = 300  # it cannot be done at once
-    answer(loop, 1, "approve")
+    answer(loop, "approve")
     go_on(loop, 150)
     assert "gate_never_fires" not in loop.supervisor.memory.active
     assert loop.supervisor.memory.granted == []
@@ -102,16 +104,33 @@ def test_a_yes_is_void_once_the_trouble_is_gone() -> None:
 
 def test_a_yes_that_comes_when_the_trouble_is_gone_counts_for_nothing() -> None:
     loop = loop_with(late_gate(healed_from=200), n_steps=400, settings=ASKED)
-    assert not loop.supervision.is_called_for(1)
-    answer(loop, 1, "approve")
+    assert not loop.supervision.is_called_for(loop.supervision.proposed[0])
+    answer(loop, "approve")
     assert loop.supervisor.memory.granted == [] and loop.supervisor.memory.proposed == {}
 
 
 def test_a_yes_from_before_a_new_start_is_void() -> None:
     loop = asking()
-    answer(loop, 1, "approve")
+    answer(loop, "approve")
+    loop.supervisor.memory.rejected = [("plateau", "lower_learning_rate")]
     loop.supervisor.memory.take_in(Order("restart"))
-    assert loop.supervisor.memory.granted == []
+    assert loop.supervisor.memory.granted == loop.supervisor.memory.rejected == []
+
+
+def test_a_number_is_not_given_twice_when_training_goes_back() -> None:
+    loop = asking(n_steps=10)
+    loop.supervisor.memory.last_proposal = 500  # it had come further once
+    go_on(loop, 200)
+    assert [told["number"] for told in loop.decisions("proposal")] == [501]
+
+
+def test_an_answer_that_was_refused_is_none_to_replay() -> None:
+    loop = asking()
+    (number,) = loop.supervision.proposed
+    loop.record("order", order="approve", number=number, by="user 7", result="refused", reason="it came too late")
+    go_on(loop, 100)
+    told = recomputed(loop)
+    assert first_difference(told) is None and loop.supervision.proposed == (number,)
 
 
 def broken(step: int, work: int) -> tuple[Any, Any, Any]:
@@ -121,8 +140,8 @@ def broken(step: int, work: int) -> tuple[Any, Any, Any]:
 def test_who_rejects_everything_is_not_told_that_nothing_helps() -> None:
     loop = loop_with(broken, n_steps=100, settings=ASKED)
     for _ in range(50):
-        for number in loop.supervision.proposed:
-            answer(loop, number, "reject")
+        if loop.supervision.proposed:
+            answer(loop, "reject")
         go_on(loop, 10)
     assert len(loop.decisions("proposal")) >= 2
     assert not loop.ended and "hopeless_run" not in [told["ailment"] for told in loop.decisions("diagnosis")]
@@ -132,7 +151,7 @@ def test_who_rejects_everything_is_not_told_that_nothing_helps() -> None:
 
 def test_what_was_rejected_is_not_asked_again() -> None:
     loop = loop_with(late_gate(healed_from=80, ill_again_from=140), n_steps=60, settings=ASKED)
-    answer(loop, 1, "reject")
+    answer(loop, "reject")
     go_on(loop, 300)
     remedies = [told["remedy"] for told in loop.decisions("proposal")]
     assert len(remedies) == len(set(remedies)) > 1
@@ -146,9 +165,9 @@ def test_what_steers_nothing_is_done_without_asking() -> None:
 
 def test_answers_are_recomputed_from_the_journal() -> None:
     loop = asking()
-    answer(loop, 1, "reject")
+    answer(loop, "reject")
     go_on(loop, 60)
-    answer(loop, 2, "approve")
+    answer(loop, "approve")
     go_on(loop, 200)
     told = recomputed(loop)
     assert first_difference(told) is None and len(told.decided) > 3
