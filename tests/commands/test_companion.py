@@ -187,6 +187,16 @@ def test_who_does_not_want_to_wait_for_the_last_messages_presses_ctrl_c(
     assert process.returncode == 0 and "goes on in the background" in err
 
 
+@pytest.mark.parametrize("watchdog", ["on", "off"])
+def test_a_ctrl_c_after_the_last_word_changes_nothing(program: Program, data: Path, watchdog: str) -> None:
+    options = ["--output", str(program.output), "--data", str(data), "--run_name", "run", "--watchdog", watchdog]
+    process = start([*options, "--companion", "off", *tiny(**SHORT)])
+    wait_for(lambda: (run_of(program) / "journal.jsonl").is_file() and journal(run_of(program), "finished"), process)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, "")
+
+
 def test_a_bare_training_is_shown_later(program: Program, data: Path) -> None:
     run = program.trained(data, **SHORT)
     assert list((run / "samples").glob("*.npz")) and not (run / "report.html").exists()
