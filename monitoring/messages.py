@@ -85,7 +85,7 @@ class Messages:
         model = f"{hparams.get('model')}, {record['weights'] / 1e6:.1f} M" if record.get("weights") else ""
         lines = [
             words.say("what", model=model or hparams.get("model"), language=hparams.get("language")),
-            words.say("on_what", data=record.get("corpus") or record["data"], n=record["train_utterances"]),
+            words.say("on_what", data=record.get("corpus") or record["data"] or "demo", n=record["train_utterances"]),
         ]
         if (seconds := record.get("forecast_seconds")) is not None:
             steps = max(0, record["planned_steps"] - record["step"])
