@@ -131,8 +131,10 @@ class Courier(threading.Thread):
     def _send_one(self, parcels: deque[Any]) -> None:
         try:
             if parcels:
-                self._pace.note()
-                self._door.send(parcels[0])
+                try:
+                    self._door.send(parcels[0])
+                finally:
+                    self._pace.note()  # when it has arrived for sure, so that the server counts no more than we do
                 parcels.popleft()
         except Flooded as flood:
             self._hold(flood.seconds)

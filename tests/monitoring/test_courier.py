@@ -80,6 +80,25 @@ def test_ten_thousand_events_a_minute_leave_at_the_allowed_rate_and_no_alarm_is_
     assert sorted(alarms) == sorted(f"alarm {i}" for i in range(0, 10_000, 1000))
 
 
+def test_a_request_counts_from_when_it_has_arrived(
+    courier: Courier, outbox: Outbox, door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first takes longer, as a first connection does."""
+    send, arrived = door.send, list[float]()
+
+    def slow_at_first(parcel: Message) -> None:
+        time.sleep(0 if arrived else 0.4)
+        arrived.append(time.monotonic())
+        send(parcel)
+
+    monkeypatch.setattr(door, "send", slow_at_first)
+    for i in range(11):
+        outbox.put(note(f"note {i}"))
+    courier.start()
+    courier.finish(5)
+    assert arrived[10] - arrived[0] >= 1.0
+
+
 def test_each_request_counts(courier: Courier, outbox: Outbox, door: Door) -> None:
     door.parts = 3
     for i in range(10):
