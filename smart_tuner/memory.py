@@ -56,7 +56,7 @@ class Memory(BaseModel):
     ended: bool = False
     proposed: dict[int, tuple[str, str]] = Field(default_factory=dict)  # number → ailment and remedy, not answered yet
     granted: list[tuple[str, str]] = Field(default_factory=list)
-    last_proposal: int = 0
+    proposals: int = 0  # the number of the latest
 
     @property
     def phase(self) -> str:

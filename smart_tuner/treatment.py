@@ -68,7 +68,7 @@ class Treatment:
         wish = (diagnosis.ailment, remedy)
         if wish in memory.proposed.values():
             return []
-        number = memory.last_proposal = max(memory.step, memory.last_proposal + 1)
+        number = memory.proposals = max(memory.step, memory.proposals + 1)
         memory.proposed[number] = wish
         fields = self._described(diagnosis, remedy, plan, memory) | {
             "number": number,

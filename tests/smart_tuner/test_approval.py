@@ -119,7 +119,7 @@ def test_a_yes_from_before_a_new_start_is_void() -> None:
 
 def test_a_number_is_not_given_twice_when_training_goes_back() -> None:
     loop = asking(n_steps=10)
-    loop.supervisor.memory.last_proposal = 500  # it had come further once
+    loop.supervisor.memory.proposals = 500  # it had come further once
     go_on(loop, 200)
     assert [told["number"] for told in loop.decisions("proposal")] == [501]
 
