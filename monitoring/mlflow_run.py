@@ -27,6 +27,7 @@ MAY_PASS = (
     "DEADLINE_EXCEEDED",
 )
 PARENT = "mlflow.parentRunId"  # as MLflow's own pages look for it
+IS_TRAINING = {"mlflow.experimentKind": "custom_model_development"}  # else its pages show what language models need
 KEY = "run_key"  # tells a folder's run from others of its name
 UNKNOWN = {"run_id": None, "child_id": None, "child_step": 0, "attempts": 1}
 GONE = "RESOURCE_DOES_NOT_EXIST"
@@ -181,7 +182,7 @@ class MlflowRun:
         has_server = urlsplit(self._uri).scheme in ("http", "https", "") or self._uri.startswith("databricks")
         place = None if has_server else (self._run.parent / "mlflow-artifacts").resolve().as_uri()
         try:
-            return str(client.create_experiment(name, artifact_location=place))
+            return str(client.create_experiment(name, artifact_location=place, tags=IS_TRAINING))
         except MlflowException:
             if (found := client.get_experiment_by_name(name)) is None:
                 raise

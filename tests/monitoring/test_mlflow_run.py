@@ -250,6 +250,9 @@ def test_a_deleted_experiment_keeps_its_name(run: RunFolder) -> None:
     follower.end.set()
     follower.run()
     (anew,) = runs_of(run, experiment="gone (2)")
+    assert (
+        client(run).get_experiment(anew.info.experiment_id).tags["mlflow.experimentKind"] == "custom_model_development"
+    )
     assert [step for step, _ in history(run, anew, "total_loss")] == [11, 12]
 
 
