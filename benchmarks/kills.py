@@ -133,12 +133,14 @@ def killed_run(arguments: Sequence[str], run: Path, moments: Iterable[Moment]) -
 
 
 def judge(deaths: Sequence[Death], run: Path, reference: Path) -> list[Verdict]:
-    """Compare every session that followed a death with the undisturbed run."""
+    """Compare every session that followed a death with the undisturbed run; after its last word there is none."""
     records, expected = _journal(run), rows(_journal(reference))
     verdicts = []
     for death in deaths:
         later = records[death.records :]
         starts = [i for i, record in enumerate(later) if record["kind"] in ("started", "resumed")]
+        if not starts:
+            continue
         session = later[starts[0] : (starts + [len(later)])[1]]
         identical = all(expected.get(step) == row for step, row in rows(session).items())
         verdicts.append(Verdict(death, int(session[0]["step"]), identical))

@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import socket
-import subprocess
-import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +16,7 @@ from monitoring.follow import Following
 from monitoring.mlflow_run import PARENT, MlflowRun
 from monitoring.mlflow_settings import MlflowSettings, default_store, memory_of, without_password
 from tests.monitoring.journals import INTERVENTION, RunFolder, sick_run
+from tests.monitoring.mlflow_server import Server
 
 RESTART: dict[str, Any] = {
     **{name: value for name, value in INTERVENTION.items() if name not in ("knob", "from", "to")},
@@ -290,40 +284,6 @@ def test_two_folders_of_one_name_are_two_runs(tmp_path: Path, output: Path) -> N
 
 
 # a server
-
-
-class Server:
-    """`mlflow server` on a port of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.uri = f"http://127.0.0.1:{self.port}"
-
-    def start(self) -> None:
-        store = ["--backend-store-uri", f"sqlite:///{self._folder}/mlflow.db"]
-        store += ["--artifacts-destination", str(self._folder / "artifacts"), "--workers", "1"]
-        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port), *store]
-        with (self._folder / "server.log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-        give_up = time.monotonic() + 120
-        while not self._is_up():
-            assert self._process.poll() is None, (self._folder / "server.log").read_text()
-            assert time.monotonic() < give_up, "the server does not start"
-            time.sleep(0.1)
-
-    def _is_up(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"{self.uri}/health", timeout=1) as answer:
-                return bool(answer.status == 200)
-        except (urllib.error.URLError, TimeoutError, ConnectionError):
-            return False
-
-    def kill(self) -> None:
-        os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
 
 
 @pytest.fixture(scope="module")
