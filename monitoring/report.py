@@ -97,6 +97,7 @@ def comparison_page(stories: Sequence[RunStory], words: Words) -> str:
     """Verdicts and curves of several runs; those of one name are told apart by their place."""
     names = [story.name for story in stories]
     labels = [name if names.count(name) == 1 else f"{name} ({i})" for i, name in enumerate(names, 1)]
+    labelled = list(zip(labels, stories, strict=True))
     head = [words.say("run"), words.say("status"), words.say("best_score"), words.say("steps"), words.say("duration")]
     rows = [
         [
@@ -106,23 +107,19 @@ def comparison_page(stories: Sequence[RunStory], words: Words) -> str:
             f"{story.step:,}",
             words.duration(story.evaluations[-1]["training_seconds"]) if story.evaluations else "–",
         ]
-        for label, story in zip(labels, stories, strict=True)
+        for label, story in labelled
     ]
     last = max(story.step for story in stories)
     charts = [
         chart(
             words.name(name),
-            {
-                label: story.series[name].all()
-                for label, story in zip(labels, stories, strict=True)
-                if name in story.series
-            },
+            {label: story.series[name].all() for label, story in labelled if name in story.series},
             last,
             is_logarithmic=name.endswith("loss"),
         )
         for name in COMPARED
     ]
-    verdicts = [f"{label}: {verdict(story, words)}" for label, story in zip(labels, stories, strict=True)]
+    verdicts = [f"{label}: {verdict(story, words)}" for label, story in labelled]
     body = [f"<h1>{escape(words.say('compare'))}</h1>", _table([head, *rows]), _items(verdicts), *charts]
     return _page(words.say("compare"), body, words)
 

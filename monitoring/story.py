@@ -194,8 +194,8 @@ class RunStory:
             kept = [(act, len(act.follow_ups)) for act in self.acts if act.step <= step]
         for act, n_follow_ups in kept:
             del act.follow_ups[n_follow_ups:]
-        saved = [act for act, _ in kept]
-        self.acts = [act for act in self.acts if any(act is one for one in saved) or act.by != "supervisor"]
+        saved = {act.number for act, _ in kept}
+        self.acts = [act for act in self.acts if act.number in saved or act.by != "supervisor"]
 
     def _steps(self, record: Record) -> None:
         for name, column in record["signals"].items():

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
+import pytest
 import torch
 from hypothesis.configuration import set_hypothesis_home_dir
+
+from tests.monitoring.bot_api import BotApi
 
 torch.set_num_threads(1)
 
@@ -16,3 +20,10 @@ hypothesis.settings.register_profile(
     "repository", database=None, deadline=None, derandomize=True, max_examples=80, print_blob=False
 )
 hypothesis.settings.load_profile("repository")
+
+
+@pytest.fixture
+def api() -> Iterator[BotApi]:
+    api = BotApi()
+    yield api
+    api.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -30,13 +30,6 @@ def test_what_is_wrong_is_named(program: Program, tmp_path: Path) -> None:
     assert verdicts["settings"] == verdicts["espeak"] == "wrong"
     assert verdicts["output"] == verdicts["device"] == "ok"
     assert "absent.yaml" in outcome.out and "klingonese" in outcome.out
-
-
-@pytest.fixture
-def api() -> Iterator[BotApi]:
-    api = BotApi()
-    yield api
-    api.close()
 
 
 def tried(component: Callable[[Bench], str], folder: Path, config: str, mlflow_uri: str | None = None) -> str:

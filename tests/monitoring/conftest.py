@@ -28,13 +28,6 @@ def record(tmp_path: Path) -> Any:
 
 
 @pytest.fixture
-def api() -> Iterator[BotApi]:
-    api = BotApi()
-    yield api
-    api.close()
-
-
-@pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("monitoring.courier.FIRST_WAIT_SECONDS", 0.02)
     monkeypatch.setattr("monitoring.telegram.REQUEST_SECONDS", 1.0)
