@@ -18,6 +18,7 @@ MODES = {
     "test": "try every component for about a minute and say what is wrong",
     "validate": "evaluate a run's best checkpoint, or --resume CHECKPOINT, on --data",
     "check": "look for what is wrong with a corpus before an hour is lost",
+    "tune": "search for better settings in many short trainings: --n_trials, --workers",
     "report": "make report.html of --run from its folder alone",
     "synthesize": "speak --text or --text_file with a trained voice",
 }
@@ -61,10 +62,12 @@ def build_parser() -> argparse.ArgumentParser:
     add("--batch_size", metavar="N", help="utterances in a batch at most")
     add("--learning_rate", metavar="X", help="peak learning rate")
     add("--seed", metavar="N", help="the run is a function of it")
+    add("--hparams_file", type=Path, metavar="FILE", help="YAML with values of hparams.py, as a search leaves it")
     add("--hparams", default="", metavar="NAME=VALUE,…", help="any other value of hparams.py")
     add("--pin", default="", metavar="NAME,…", help="knobs that nobody but you may turn")
 
     _add_run(parser.add_argument_group("run"))
+    _add_search(parser.add_argument_group("searching for better settings"))
     _add_speech(parser.add_argument_group("using a voice"))
     return parser
 
@@ -84,6 +87,13 @@ def _add_run(run: argparse._ArgumentGroup) -> None:
     add("--companion", choices=("on", "off"), default="on", help="a process beside it shows the run everywhere; on")
     add("--quiet", action="store_true", help="say only how it ended")
     add("--mlflow_uri", metavar="URI", help="an MLflow server; default: a file in --output")
+
+
+def _add_search(search: argparse._ArgumentGroup) -> None:
+    add = search.add_argument
+    add("--n_trials", type=int, default=20, metavar="N", help="that the study shall have in all; default: 20")
+    add("--workers", type=int, default=1, metavar="N", help="trials at the same time on this machine; default: 1")
+    add("--storage", metavar="URL", help="postgresql://… for several machines; default: a file in the study's folder")
 
 
 def _add_speech(speech: argparse._ArgumentGroup) -> None:

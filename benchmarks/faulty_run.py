@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import commands.train
+import commands.session
 import smart_tuner.treatment
 import train_enhanced
 from benchmarks.faults import ALL_FAULTS, Fault
@@ -73,7 +73,7 @@ def _child(fault: str, options: Sequence[str]) -> list[str]:
 
 def train(fault: str, policy: str, options: Sequence[str]) -> int:
     if fault != "none":
-        vars(commands.train)["EnhancedTrainer"] = faulty_trainer(ALL_FAULTS[fault])
+        vars(commands.session)["EnhancedTrainer"] = faulty_trainer(ALL_FAULTS[fault])
     if policy == "random":
         seed = int(next(option for option in options if option.startswith("--seed=")).partition("=")[2])
         vars(smart_tuner.treatment)["LADDERS"] = random_ladders(seed)

@@ -26,9 +26,10 @@ from commands.beating import Beating
 from commands.companion_process import CompanionProcess
 from commands.console import open_console
 from commands.heartbeat import Heartbeat
+from commands.job import plan_job
 from commands.order_taker import OrderTaker
 from commands.prepared_corpus import prepare_corpus
-from commands.train import plan_job, write_hparams
+from commands.session import write_hparams
 from corpus.utterances import safe_name
 from models import build_model
 from monitoring import run_record

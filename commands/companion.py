@@ -29,6 +29,7 @@ from hparams import HParams, UserError, build_hparams
 from monitoring.follow import Following, Onlooker
 from monitoring.mlflow_run import MlflowRun
 from monitoring.mlflow_settings import memory_of
+from monitoring.mlflow_study import StudyRun
 from monitoring.orders import OrderBox
 from monitoring.report import Report
 from monitoring.samples import SampleFiles, Voicing
@@ -46,7 +47,10 @@ LOG = logging.getLogger("companion")
 class Companion:
     """All who look at one run; pictures and sound come first, since others show them."""
 
-    def __init__(self, run: Path, settings: Settings, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, run: Path, settings: Settings, say: Callable[[str], None], study: StudyRun | None = None
+    ) -> None:
+        """`study`: of which the run is a trial."""
         self._run = run
         samples = Following("samples", run, lambda: SampleFiles(run, voicing_of(run)), say=say)
         shown = {
@@ -58,8 +62,8 @@ class Companion:
                 Following(
                     SENDS,
                     run,
-                    lambda: MlflowRun(run, settings.mlflow),
-                    memory=memory_of(settings.mlflow.store(run.parent)),
+                    lambda: MlflowRun(run, settings.mlflow, study),
+                    memory=memory_of(settings.mlflow.store(run.parent if study is None else study.output)),
                     behind=shown.get("report", samples),
                     say=say,
                 )
@@ -138,14 +142,14 @@ def main(arguments: list[str]) -> int:
     return accompany(options.run.resolve(), settings, follow=options.follow)
 
 
-def accompany(run: Path, settings: Settings, *, follow: bool) -> int:
+def accompany(run: Path, settings: Settings, *, follow: bool, study: StudyRun | None = None) -> int:
     """The only one for this run; one that is still sending the rest of an earlier session goes first."""
     (run / "companion").mkdir(exist_ok=True)
     for handler in logging.getLogger().handlers:
         handler.setFormatter(WithoutSecrets(settings))
     _load_libraries()
     with FileLock(run / "companion" / ".lock"):
-        companion = Companion(run, settings, functools.partial(tell, run))
+        companion = Companion(run, settings, functools.partial(tell, run), study)
         companion.start()
         if follow:
             sys.stdin.buffer.read()

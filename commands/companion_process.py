@@ -68,8 +68,8 @@ class CompanionProcess:
             sys.stderr.write("what is left to be shown and sent goes on in the background\n")
 
 
-def is_anything_left(run: Path, settings: Settings) -> bool:
-    """To be shown or sent, by what companions have left."""
+def is_anything_left(run: Path, settings: Settings, output: Path | None = None) -> bool:
+    """To be shown or sent, by what companions have left; `output`: where a run's MLflow store is, if not beside it."""
     folder, length = run / "companion", (run / "journal.jsonl").stat().st_size
     kept = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json")}
     doors = [name for name, is_open in _doors(settings).items() if is_open]
@@ -78,7 +78,7 @@ def is_anything_left(run: Path, settings: Settings) -> bool:
         *(["tensorboard"] if settings.tensorboard else []),
         *(["report"] if settings.report.enabled else []),
     ]
-    shown += [memory_of(settings.mlflow.store(run.parent))] if settings.mlflow.enabled else []
+    shown += [memory_of(settings.mlflow.store(output or run.parent))] if settings.mlflow.enabled else []
     if any(kept.get(name, {"offset": 0})["offset"] < length for name in [*shown, *doors]):
         return True
     return any(kept.get(f"{name}-outbox", {"waiting": []})["waiting"] for name in doors)

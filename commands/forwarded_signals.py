@@ -1,4 +1,4 @@
-"""What the watchdog is asked by signals goes to the training process."""
+"""What a process that only attends to others is asked by signals goes to them."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from commands.stop_signals import EXIT_CODES
 class ForwardedSignals:
     """While entered, every request to stop is passed on once; `asked` is the first one.
 
-    The training process has a session of its own: what is typed on the terminal reaches it only through here.
+    The others have sessions of their own: what is typed on the terminal reaches them only through here.
     """
 
     def __init__(self) -> None:
         self.asked: signal.Signals | None = None
-        self._child: subprocess.Popen[bytes] | None = None
+        self._children: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Self:
         handlers = dict.fromkeys(EXIT_CODES, self._pass_on) | {signal.SIGTSTP: self._pause}
@@ -32,10 +32,11 @@ class ForwardedSignals:
             signal.signal(number, handler)
 
     def go_to(self, child: subprocess.Popen[bytes]) -> None:
-        """From now on to this one; what came while it was being started, at once."""
-        self._child = child
+        """From now on to this one too; what came while it was being started, at once."""
+        self._children = [other for other in self._children if other.returncode is None]
         if self.asked is not None:
-            self._send(self.asked)
+            _send(child, self.asked)
+        self._children.append(child)
 
     def _pass_on(self, number: int, _frame: FrameType | None) -> None:
         self.asked = self.asked or signal.Signals(number)
@@ -48,6 +49,11 @@ class ForwardedSignals:
         self._send(signal.SIGCONT)
 
     def _send(self, number: int) -> None:
-        if self._child is not None and self._child.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._child.pid, number)
+        for child in self._children:
+            _send(child, number)
+
+
+def _send(child: subprocess.Popen[bytes], number: int) -> None:
+    if child.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, number)

@@ -79,13 +79,13 @@ def open_heartbeat() -> Heartbeat:
     pipe, watchdog = map(int, named.split(","))
     os.set_inheritable(pipe, False)
     os.set_blocking(pipe, False)
-    _die_with(watchdog)
+    die_with(watchdog, signal.SIGKILL)
     return Heartbeat(pipe)
 
 
-def _die_with(parent: int) -> None:
-    """On Linux the kernel sees to it, however stuck this process is; elsewhere the broken pipe has to do."""
+def die_with(parent: int, number: signal.Signals) -> None:
+    """On Linux the kernel sends this signal, however stuck this process is; elsewhere the broken pipe has to do."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
     if os.getppid() != parent:  # it was gone before the kernel was asked
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), number)

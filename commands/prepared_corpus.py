@@ -44,6 +44,13 @@ class PreparedCorpus:
             fingerprint=_fingerprint(self.train, hparams),
         )
 
+    @property
+    def identity(self) -> str:
+        """The same for the same utterances, transcripts and split."""
+        return _digest(
+            repr([[(e.utterance.id, e.symbol_ids, e.n_frames) for e in part] for part in (self.train, self.held_out)])
+        )
+
 
 def find_corpus(options: argparse.Namespace, hparams: HParams) -> tuple[str, Corpus]:
     """A short name and the corpus: the person's, or the demo made on the spot."""

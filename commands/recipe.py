@@ -1,11 +1,13 @@
-"""From the command line to the recipe: preset, then config file, then --hparams, then the options of their own."""
+"""From the command line to the recipe: preset, config file, --hparams_file, --hparams, the options of their own."""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 
 from hparams import PRESETS, HParams, UserError, build_hparams, parse_overrides
 from smart_tuner.settings import Settings
@@ -14,12 +16,39 @@ OWN_OPTIONS = ("language", "model", "epochs", "batch_size", "learning_rate", "se
 
 
 def recipe(options: argparse.Namespace, settings: Settings) -> HParams:
-    changes = (settings.hparams, parse_overrides(options.hparams), given_options(options))
+    _, from_file = read_hparams_file(options.hparams_file)
+    changes = (settings.hparams, from_file, parse_overrides(options.hparams), given_options(options))
     return build_hparams(preset_values(options), *changes)
 
 
 def preset_values(options: argparse.Namespace) -> dict[str, Any]:
-    return PRESETS[options.preset or ("demo" if options.data is None else "full")]
+    return PRESETS[preset_name(options)]
+
+
+def preset_name(options: argparse.Namespace) -> str:
+    """The one asked for, that of the file of settings, or what fits the corpus."""
+    in_file, _ = read_hparams_file(options.hparams_file)
+    return str(options.preset or in_file or ("demo" if options.data is None else "full"))
+
+
+def read_hparams_file(path: Path | None) -> tuple[str | None, dict[str, Any]]:
+    """Its preset, if it names one, and its values."""
+    if path is None:
+        return None, {}
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(
+            f"--hparams_file {path}: cannot be read ({error.strerror}); give an existing YAML file"
+        ) from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"--hparams_file {path}: is not valid YAML ({type(error).__name__})") from error
+    if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
+        raise UserError(f"--hparams_file {path}: expected 'name: value' lines, found {type(content).__name__}")
+    preset = content.pop("preset", None)
+    if preset is not None and preset not in PRESETS:
+        raise UserError(f"--hparams_file {path}: preset {preset!r}: expected one of {', '.join(PRESETS)}")
+    return preset, content
 
 
 def given_options(options: argparse.Namespace) -> dict[str, Any]:

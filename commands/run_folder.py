@@ -22,14 +22,18 @@ def choose_run_folder(options: argparse.Namespace, hparams: HParams, corpus_name
     if options.resume not in ("auto", "none") and Path(options.resume).is_dir() and options.run_name is None:
         return Path(options.resume)
     name = options.run_name or safe_name(f"{corpus_name}-{hparams.language}-{hparams.model}")
-    if not re.fullmatch(r"[\w.~-]+", name) or name.startswith("."):
-        raise UserError(f"--run_name {name!r}: expected letters, digits, '_', '-' and '.', not starting with '.'")
+    require_run_name(name)
     folder = options.output / name
     if options.resume != "none" or not folder.exists():
         return folder
     if options.run_name:
         raise UserError(f"--run_name {name}: {folder} exists already; choose another name, or --resume auto to go on")
     return next(free for i in range(2, 10_000) if not (free := options.output / f"{name}-{i}").exists())
+
+
+def require_run_name(name: str) -> None:
+    if not re.fullmatch(r"[\w.~-]+", name) or name.startswith("."):
+        raise UserError(f"--run_name {name!r}: expected letters, digits, '_', '-' and '.', not starting with '.'")
 
 
 @contextmanager

@@ -143,7 +143,7 @@ def _mlflow(bench: Bench) -> str:
         return "off (mlflow.enabled in the settings)"
     if settings.uri is None:
         return "a file beside the runs"
-    from monitoring.mlflow_run import experiments_at
+    from monitoring.mlflow_store import experiments_at
 
     return f"the server answers, {experiments_at(settings.uri)} experiments"
 

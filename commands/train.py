@@ -3,67 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import errno
-import json
-import sys
-import time
+import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import torch
-from rich.console import Console
-
-from commands.beating import Beating
 from commands.companion_process import CompanionProcess, is_anything_left
-from commands.console import open_console
-from commands.course import Course, plan_course
-from commands.forecast import make_plan
 from commands.heartbeat import Heartbeat, open_heartbeat
-from commands.order_place import kept_place
-from commands.order_taker import OrderTaker
-from commands.prepared_corpus import PreparedCorpus, prepare_corpus, read_sentences
-from commands.recipe import choose_device, preset_values, recipe
+from commands.job import Job, plan_job
+from commands.prepared_corpus import prepare_corpus
 from commands.run_folder import choose_run_folder, locked, make_writable
-from commands.run_summary import read_summary
-from commands.start_point import Start, find_start
-from commands.stop_signals import StopSignals, exit_code
-from commands.supervision import description, facts_of, supervise
-from corpus.atomic_file import replacing
-from corpus.batches import BatchLoader
-from corpus.utterances import safe_name
-from hparams import HParams, UserError, build_hparams
-from models import build_model
-from monitoring.progress import ProgressDisplay
-from monitoring.run_record import Naming, RunRecord
-from smart_tuner.settings import Settings, load_settings
-from smart_tuner.supervision import Supervision
+from commands.session import EXIT_FAILED, train
+from commands.stop_signals import StopSignals
 from training.amendments import amended
-from training.checkpoint import DiskFull, list_checkpoints
-from training.knobs import KNOB_NAMES
-from training.origin import forget_origin, keep_origin
-from training.precision import choose_precision
-from training.quarantine import NAME as QUARANTINE
-from training.quarantine import read_quarantine
-from training.trainer import EnhancedTrainer, Limits
-
-EXIT_FAILED, EXIT_HOPELESS = 1, 3
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
-
-
-@dataclass(frozen=True)
-class Job:
-    """Everything decided before the run folder is touched."""
-
-    options: argparse.Namespace
-    settings: Settings
-    hparams: HParams
-    device: torch.device
-    console: Console  # for how it ended
-    chatter: Console  # for all else; --quiet does without
-    limits: Limits
 
 
 def run(options: argparse.Namespace) -> int:
@@ -76,85 +29,13 @@ def run(options: argparse.Namespace) -> int:
             with locked(folder):
                 heartbeat.started(folder)
                 job = replace(job, hparams=amended(folder, job.hparams))
-                code = _train(job, corpus, folder=folder, signals=signals, heartbeat=heartbeat)
+                beside = functools.partial(accompanied, options, folder, heartbeat, signals)
+                code = train(job, corpus, folder=folder, heartbeat=heartbeat, beside=beside)
+                if code is None:
+                    code = _finished_before(job, folder, heartbeat, signals)
                 if code != EXIT_FAILED:  # someone may make room on a full disk
                     heartbeat.end()
                 return code
-
-
-def plan_job(options: argparse.Namespace) -> Job:
-    """Check all that the person asked for before anything is made."""
-    settings = load_settings(options.config, mlflow_uri=options.mlflow_uri)
-    hparams = recipe(options, settings)
-    pinned_knobs(options.pin)
-    if options.max_minutes is not None and not options.max_minutes > 0:
-        raise UserError(f"--max_minutes {options.max_minutes:g}: expected more than 0")
-    if options.max_steps is not None and options.max_steps < 1:
-        raise UserError(f"--max_steps {options.max_steps}: expected at least 1")
-    deadline = None if options.max_minutes is None else time.monotonic() + 60 * options.max_minutes
-    limits = Limits(max_steps=options.max_steps, deadline=deadline)
-    device = choose_device(options.device)
-    choose_precision(hparams.precision, device)
-    torch.set_num_threads(hparams.cpu_threads or torch.get_num_threads())
-    torch.set_flush_denormal(True)  # numbers next to zero would make a tenth of the time of a CPU's step
-    return Job(options, settings, hparams, device, open_console(), open_console(quiet=options.quiet), limits)
-
-
-def pinned_knobs(text: str) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in text.split(",") if name.strip())
-    if unknown := [name for name in names if name not in KNOB_NAMES]:
-        raise UserError(f"--pin: there is no knob {unknown[0]!r}; the knobs are {', '.join(KNOB_NAMES)}")
-    return names
-
-
-def _train(job: Job, corpus: PreparedCorpus, *, folder: Path, signals: StopSignals, heartbeat: Heartbeat) -> int:
-    hparams = job.hparams
-    sentences = read_sentences(job.options.eval_sentences, corpus.frontend)
-    data = corpus.training_data(hparams, sentences)
-    keep_out_quarantined(data.train, folder)
-    start = find_start(job.options, hparams, folder, symbols=data.symbols)
-    torch.manual_seed(hparams.seed)
-    model = build_model(hparams, len(data.symbols))
-    fresh = start.load_weights(model)
-    course = plan_course(start, hparams, job.limits, n_batches=data.train.n_batches(0))
-    if start.has_reached(job.limits, data.train, hparams) and read_summary(folder).get("status") == "finished":
-        return _finished_before(job, folder, heartbeat, signals)
-    n_steps = max(0, course.last_step - start.step)
-    plan = make_plan(corpus, model, hparams, n_steps=n_steps, limits=job.limits, device=job.device)
-    job.chatter.print(plan.text)
-    if fresh:
-        job.chatter.print(f"warm start: {len(fresh)} weights begin anew: {', '.join(fresh)}", soft_wrap=True)
-    branches_off = start.path is not None and start.path.parent.resolve() != (folder / "checkpoints").resolve()
-    if branches_off:
-        keep_origin(folder, model, fresh=fresh)
-    elif start.kind == "started":
-        forget_origin(folder)
-    place = kept_place(folder)
-    record = _open_record(job, corpus, folder=folder, course=course)
-    try:
-        watcher = Beating(record, heartbeat)
-        trainer = EnhancedTrainer(model, data, hparams, folder=folder, watcher=watcher, device=job.device)
-        supervision = _supervise(job, trainer, record, course.length)
-        start.apply(trainer)
-        if branches_off:  # its supervisor is to know what its own journal says, and no more
-            supervision = _supervise(job, trainer, record, course.length)
-        if branches_off or job.options.supervise != "on":
-            trainer.steering.forget_moves()
-        orders = OrderTaker(trainer, record, supervision, job.settings.supervision, heartbeat, place=place)
-        trainer.between_steps = orders.look
-        planned: dict[str, float | None] = {
-            "planned_steps": course.last_step,
-            "course_steps": course.length,
-            "most_steps": job.limits.max_steps,
-        }
-        planned |= {"forecast_seconds": plan.seconds, "weights": plan.n_weights}
-        _journal_start(job, corpus, record, trainer, start, supervision, planned)
-        write_hparams(folder, hparams)
-        signals.training_starts()
-        with accompanied(job.options, folder, heartbeat, signals):
-            return _fit(job, trainer, record)
-    finally:
-        record.close()
 
 
 def _finished_before(job: Job, folder: Path, heartbeat: Heartbeat, signals: StopSignals) -> int:
@@ -170,6 +51,7 @@ def accompanied(
     options: argparse.Namespace, folder: Path, heartbeat: Heartbeat, signals: StopSignals
 ) -> Iterator[None]:
     """By a companion that shows the run; a watchdog starts it itself, since it lives longer."""
+    signals.training_starts()
     heartbeat.training()
     companion = CompanionProcess(options)
     if options.companion == "on" and not heartbeat.is_heard:
@@ -181,142 +63,3 @@ def accompanied(
         if companion.pid is not None:
             signals.release()
         companion.finish()
-
-
-def keep_out_quarantined(train: BatchLoader, folder: Path) -> None:
-    train.quarantined |= read_quarantine(folder).keys()
-    if not train.has_utterances:
-        raise UserError(f"{folder / QUARANTINE}: lists all {len(train.examples)} utterances to train on; take some out")
-
-
-def _open_record(job: Job, corpus: PreparedCorpus, *, folder: Path, course: Course) -> RunRecord:
-    display = ProgressDisplay(
-        job.chatter,
-        name=folder.name,
-        last_step=course.last_step,
-        course_steps=course.length,
-        every_seconds=job.settings.progress_every_seconds,
-        most_steps=job.limits.max_steps,
-    )
-    try:
-        return RunRecord(
-            folder,
-            Naming(corpus.frontend.symbols, safe_name),
-            model=job.hparams.model,
-            n_samples=job.hparams.evaluation_samples,
-            display=display,
-        )
-    except OSError as error:
-        if _is_disk_full(error):
-            raise
-        what = f"{folder / 'journal.jsonl'}: cannot be written ({error.strerror})"
-        raise UserError(
-            f"{what}; without a journal nothing is trained: mend it or choose another --run_name"
-        ) from error
-
-
-def _supervise(job: Job, trainer: EnhancedTrainer, record: RunRecord, planned_steps: int) -> Supervision | None:
-    mode = job.options.supervise
-    if mode == "off":
-        return None
-    preset = build_hparams(preset_values(job.options))
-    facts = facts_of(trainer, preset, pinned=pinned_knobs(job.options.pin), planned_steps=planned_steps)
-    return supervise(record, trainer, facts, job.settings, mode)
-
-
-def _journal_start(
-    job: Job,
-    corpus: PreparedCorpus,
-    record: RunRecord,
-    trainer: EnhancedTrainer,
-    start: Start,
-    supervision: Supervision | None,
-    plan: dict[str, float | None],
-) -> None:
-    """Record what this run is made of: its data, settings and choices."""
-    choices: dict[str, Any] = {
-        "precision": trainer.precision.name,
-        "threads": torch.get_num_threads(),
-        "device": job.device.type,
-        "pinned": list(pinned_knobs(job.options.pin)),
-    }
-    record.enter_phase(None if supervision is None else supervision.supervisor.memory.phase)
-    record.journal.write(
-        start.kind,
-        trainer.progress.step,
-        hparams=job.hparams.model_dump(mode="json"),
-        choices=choices,
-        changed=start.changed,
-        **plan,
-        corpus=corpus.name,
-        data=job.options.data,
-        data_format=job.options.data_format,
-        source=None if start.path is None else str(start.path),
-        train_utterances=len(corpus.train),
-        held_out_utterances=len(corpus.held_out),
-        **({} if supervision is None else {"supervision": description(supervision, trainer, job.options.supervise)}),
-    )
-    for skip in corpus.skipped:
-        record.journal.write("skipped", trainer.progress.step, utterance=skip.where, reason=skip.reason)
-    progress, samples = trainer.progress, read_summary(record.folder).get("samples", [])
-    record.begin(
-        step=progress.step,
-        epoch=progress.epoch,
-        best=trainer.best_checkpoint(),
-        samples=samples,
-    )
-    saved = list_checkpoints(record.folder / "checkpoints")
-    if start.path in [checkpoint.path for checkpoint in saved]:
-        kept = [checkpoint.step for checkpoint in saved if checkpoint.step <= progress.step]
-        record.after_checkpoint(latest=start.path, best=trainer.best_checkpoint(), kept=kept)
-
-
-def _fit(job: Job, trainer: EnhancedTrainer, record: RunRecord) -> int:
-    try:
-        reason = trainer.fit(job.limits)
-        if (stop := job.limits.stop) is None:
-            trainer.write_voice()
-        hopeless = trainer.steering.hopeless
-        record.finish(status=_status(stop, hopeless=hopeless), reason=reason)
-    except (DiskFull, OSError) as error:
-        if not _is_disk_full(error):
-            raise
-        record.finish(status="failed", reason=f"disk full: {error}")
-        job.console.print(f"failed: {error}; make room and run the same command again")
-        return EXIT_FAILED
-    finally:
-        if record.is_running:  # something unforeseen is on its way up: the record says what
-            status = "failed" if job.limits.stop is None else "interrupted"
-            record.finish(status=status, reason=repr(sys.exception()))
-    if stop is not None:
-        job.console.print(f"{stop}: saved at step {trainer.progress.step}; the same command goes on from here")
-        return exit_code(stop)
-    if hopeless:
-        job.console.print(f"stopped at step {trainer.progress.step}: {reason}")
-        return EXIT_HOPELESS
-    job.console.print(_farewell(trainer.folder))
-    return 0
-
-
-def _status(stop: str | None, *, hopeless: bool) -> str:
-    if stop is not None:
-        return "interrupted"
-    return "stopped" if hopeless else "finished"
-
-
-def _is_disk_full(error: BaseException) -> bool:
-    return isinstance(error, DiskFull) or (isinstance(error, OSError) and error.errno in NO_SPACE)
-
-
-def _farewell(folder: Path) -> str:
-    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    return (
-        f"finished at step {summary['step']}: {folder / 'voice.safetensors'}\n"
-        f"listen: {folder / 'samples'}   see: tensorboard --logdir {folder.parent}\n"
-        f'speak: python train_enhanced.py --mode synthesize --run {folder} --text "…" --out x.wav'
-    )
-
-
-def write_hparams(folder: Path, hparams: HParams) -> None:
-    with replacing(folder / "hparams.json") as temporary:
-        temporary.write_text(json.dumps(hparams.model_dump(mode="json"), indent=1) + "\n", encoding="utf-8")

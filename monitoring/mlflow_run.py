@@ -1,36 +1,24 @@
-"""The run as MLflow shows it; the only door to MLflow."""
+"""The run as MLflow shows it."""
 
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from typing import Any
 
-from monitoring.mlflow_settings import MlflowSettings, without_password
+from monitoring.mlflow_settings import MlflowSettings
+from monitoring.mlflow_store import PARENT, MlflowStore, passing_or
+from monitoring.mlflow_study import StudyRun
 from monitoring.story import STARTS, Record, RunStory
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
+from monitoring.system_load import SystemMetrics
 
 MOST_METRICS, MOST_PARAMS, LONGEST_PARAM = 1000, 100, 6000  # in a request, as the server allows
-SYSTEM_METRICS_EVERY_SECONDS = 10.0
-REQUEST_SECONDS = 10
 STATUS = {"finished": "FINISHED", "failed": "FAILED", "stopped": "FAILED", "interrupted": "KILLED"}
-MAY_PASS = (
-    *("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "RESOURCE_EXHAUSTED"),
-    "DEADLINE_EXCEEDED",
-)
-PARENT = "mlflow.parentRunId"  # as MLflow's own pages look for it
-IS_TRAINING = {"mlflow.experimentKind": "custom_model_development"}  # else its pages show what language models need
-KEY = "run_key"  # tells a folder's run from others of its name
 UNKNOWN = {"run_id": None, "child_id": None, "child_step": 0, "attempts": 1}
-GONE = "RESOURCE_DOES_NOT_EXIST"
 VERDICTS = ("helped", "no_effect", "harmful", "open")
 
 
@@ -44,10 +32,11 @@ class MlflowRun:
     What is to be sent waits in a queue until the store has it, so that a server out of reach costs nothing.
     """
 
-    def __init__(self, run: Path, settings: MlflowSettings) -> None:
-        self._run, self._settings = run, settings
+    def __init__(self, run: Path, settings: MlflowSettings, study: StudyRun | None = None) -> None:
+        """`study`: of which it is a trial, and whose store it shares."""
+        self._run, self._settings, self._study = run, settings, study
         self._left: deque[Callable[[], None]] = deque()
-        self._client: MlflowClient | None = None
+        self._store = MlflowStore(settings, run.parent if study is None else study.output)
         self._state: dict[str, Any] = {**UNKNOWN, "samples": 0}
         self._system = SystemMetrics()
         self._key, self._born = "", 0  # of the run, and when it was begun
@@ -83,7 +72,7 @@ class MlflowRun:
             try:
                 self._left[0]()
             except (MlflowException, OSError) as error:
-                passing = _passing(error, self._uri)
+                passing = passing_or(error, self._store.uri)
                 if passing is error and self._is_mended():
                     continue
                 raise passing from error
@@ -102,21 +91,12 @@ class MlflowRun:
     def _uri(self) -> str:
         return self._settings.store(self._run.parent)
 
-    @property
-    def _opened(self) -> MlflowClient:
-        if self._client is None:
-            _set_up()
-            from mlflow import MlflowClient
-
-            self._client = MlflowClient(tracking_uri=self._uri)
-        return self._client
-
     def _start(self, record: Record) -> None:
         params = flattened({"hparams": record["hparams"], "choices": record["choices"]})
         tags = {"model": str(record["hparams"].get("model")), "status": "running", "data": str(record.get("data"))}
 
         def start() -> None:
-            client = self._opened
+            client = self._store.client
             self._mend()
             client.update_run(self._state["run_id"], status="RUNNING")
             if self._state["child_id"] is not None and record["step"] < self._state["child_step"]:
@@ -132,11 +112,15 @@ class MlflowRun:
     def _mend(self) -> bool:
         """Have a run and, where there was one, its child: people delete them. Whether something was missing."""
         before = dict(self._state)
-        if not self._is_there(self._state["run_id"]):
-            self._state |= UNKNOWN | {"run_id": self._found() or self._made()}
-        elif self._state["child_id"] is not None and not self._is_there(self._state["child_id"]):
+        if not self._store.is_there(self._state["run_id"]):
+            self._state |= UNKNOWN | {"run_id": self._own_run()}
+        elif self._state["child_id"] is not None and not self._store.is_there(self._state["child_id"]):
             self._state["child_id"] = None
         return self._state != before
+
+    def _own_run(self) -> str:
+        tags = {} if self._study is None else {PARENT: self._study.run_in(self._store)}
+        return self._store.run_of(self._key, self._run.name, born=self._born, tags=tags)
 
     def _is_mended(self) -> bool:
         """False as well where it cannot be: then what went wrong first is what there is to say."""
@@ -146,47 +130,6 @@ class MlflowRun:
             return self._mend()
         except MlflowException:
             return False
-
-    def _is_there(self, run_id: str | None) -> bool:
-        from mlflow.exceptions import MlflowException
-
-        if run_id is None:
-            return False
-        try:
-            return bool(self._opened.get_run(run_id).info.lifecycle_stage == "active")
-        except MlflowException as error:
-            if error.error_code != GONE:
-                raise
-            return False
-
-    def _found(self) -> str | None:
-        """The run that was made for this folder, if someone has died before it could take that down."""
-        runs = self._opened.search_runs([self._experiment()], f"tags.{KEY} = {json.dumps(self._key)}", max_results=1)
-        return str(runs[0].info.run_id) if runs else None
-
-    def _made(self) -> str:
-        run = self._opened.create_run(self._experiment(), self._born, {KEY: self._key}, self._run.name)
-        return str(run.info.run_id)
-
-    def _experiment(self) -> str:
-        """Its id; one that was deleted keeps its name, and of several runs that begin at once one makes it."""
-        from mlflow.exceptions import MlflowException
-
-        client, wanted = self._opened, self._settings.experiment
-        name, n = wanted, 1
-        while (found := client.get_experiment_by_name(name)) is not None:
-            if found.lifecycle_stage == "active":
-                return str(found.experiment_id)
-            n += 1
-            name = f"{wanted} ({n})"
-        has_server = urlsplit(self._uri).scheme in ("http", "https", "") or self._uri.startswith("databricks")
-        place = None if has_server else (self._run.parent / "mlflow-artifacts").resolve().as_uri()
-        try:
-            return str(client.create_experiment(name, artifact_location=place, tags=IS_TRAINING))
-        except MlflowException:
-            if (found := client.get_experiment_by_name(name)) is None:
-                raise
-            return str(found.experiment_id)
 
     def _steps(self, record: Record) -> None:
         milliseconds = _milliseconds(record)
@@ -224,7 +167,7 @@ class MlflowRun:
             if self._state["child_id"] is not None and self._state["child_step"] == record["step"]:
                 return  # done before
             self._end_child("KILLED")
-            client, attempt = self._opened, self._state["attempts"] + 1
+            client, attempt = self._store.client, self._state["attempts"] + 1
             parent = client.get_run(self._state["run_id"])
             child = client.create_run(
                 parent.info.experiment_id,
@@ -246,14 +189,14 @@ class MlflowRun:
                 self._log_artifact(self._run / "voice.safetensors", "")
             self._set_tags({"status": record["status"], "reason": str(record["reason"])[:LONGEST_PARAM]})
             self._end_child(status, goes_on=record["status"] in ("interrupted", "failed"))
-            self._opened.set_terminated(self._state["run_id"], status, milliseconds)
+            self._store.client.set_terminated(self._state["run_id"], status, milliseconds)
 
         self._left.append(finish)
 
     def _end_child(self, status: str, *, goes_on: bool = False) -> None:
         """`goes_on`: perhaps, in a later session."""
         if self._state["child_id"] is not None:
-            self._opened.set_terminated(self._state["child_id"], status)
+            self._store.client.set_terminated(self._state["child_id"], status)
             self._state["child_id"] = self._state["child_id"] if goes_on else None
 
     def _log(self, points: Iterable[tuple[str, float | None, int, int]]) -> None:
@@ -269,29 +212,29 @@ class MlflowRun:
         metrics = [Metric(*point) for point in points]
         for run_id in (self._state["run_id"], self._state["child_id"]):
             if run_id is not None:
-                self._opened.log_batch(run_id, metrics=metrics)
+                self._store.client.log_batch(run_id, metrics=metrics)
 
     def _log_params(self, run_id: str, params: Mapping[str, str]) -> None:
         """The first ones count: MLflow has no second value for a parameter, and the changed ones become tags."""
         from mlflow.entities import Param, RunTag
 
-        known = self._opened.get_run(run_id).data.params
+        known = self._store.client.get_run(run_id).data.params
         new = [Param(name, value) for name, value in params.items() if name not in known]
         changed = [RunTag(f"now.{name}", value) for name, value in params.items() if known.get(name, value) != value]
         for i in range(0, len(new), MOST_PARAMS):
-            self._opened.log_batch(run_id, params=new[i : i + MOST_PARAMS])
+            self._store.client.log_batch(run_id, params=new[i : i + MOST_PARAMS])
         if changed:
-            self._opened.log_batch(run_id, tags=changed[:MOST_PARAMS])
+            self._store.client.log_batch(run_id, tags=changed[:MOST_PARAMS])
 
     def _set_tags(self, tags: Mapping[str, str]) -> None:
         from mlflow.entities import RunTag
 
-        self._opened.log_batch(self._state["run_id"], tags=[RunTag(name, value) for name, value in tags.items()])
+        self._store.client.log_batch(self._state["run_id"], tags=[RunTag(name, value) for name, value in tags.items()])
 
     def _log_artifact(self, path: Path, place: str) -> None:
         """One that is gone by now (an old checkpoint, a sample of no sound) is left out."""
         if path.is_file():
-            self._opened.log_artifact(self._state["run_id"], str(path), place or None)
+            self._store.client.log_artifact(self._state["run_id"], str(path), place or None)
 
     def _sample_system(self) -> None:
         if self._state["run_id"] is None or not (measured := self._system.measured()):
@@ -304,65 +247,9 @@ class MlflowRun:
     def _log_system(self, points: Sequence[Point]) -> None:
         from mlflow.entities import Metric
 
-        self._opened.log_batch(
+        self._store.client.log_batch(
             self._state["run_id"], metrics=[Metric(f"system/{point[0]}", *point[1:]) for point in points]
         )
-
-
-class SystemMetrics:
-    """Load of the machine, by the names of MLflow's own monitor."""
-
-    def __init__(self) -> None:
-        self._monitors: list[Any] | None = None
-        self._measured_at = 0.0
-
-    def measured(self) -> dict[str, float]:
-        """Empty until enough time has passed."""
-        if time.monotonic() - self._measured_at < SYSTEM_METRICS_EVERY_SECONDS:
-            return {}
-        self._measured_at = time.monotonic()
-        self._monitors = self._monitors if self._monitors is not None else _monitors()
-        found: dict[str, float] = {}
-        for monitor in self._monitors:
-            monitor.collect_metrics()
-            found |= monitor.aggregate_metrics()
-            monitor.clear_metrics()
-        return found
-
-
-def _monitors() -> list[Any]:
-    from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
-    from mlflow.system_metrics.metrics.disk_monitor import DiskMonitor
-    from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
-    from mlflow.system_metrics.metrics.network_monitor import NetworkMonitor
-
-    monitors = [CPUMonitor(), DiskMonitor(), NetworkMonitor()]
-    try:
-        return [*monitors, GPUMonitor()]
-    except RuntimeError:  # there is no NVIDIA GPU
-        return monitors
-
-
-def experiments_at(uri: str) -> int:
-    """How many a server has; raises what `MlflowRun` would wait for to pass."""
-    from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
-
-    _set_up()
-    try:
-        return len(MlflowClient(tracking_uri=uri).search_experiments())
-    except (MlflowException, OSError) as error:
-        passing = _passing(error, uri)
-        if passing is error:
-            raise ValueError(f"{without_password(uri)} answers {getattr(error, 'error_code', 'nonsense')}") from None
-        raise passing from None
-
-
-def _set_up() -> None:
-    """Fail soon, since whoever follows the journal tries again; and tell nobody else of it."""
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(REQUEST_SECONDS))
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 
 
 def flattened(values: Mapping[str, Any]) -> dict[str, str]:
@@ -382,10 +269,3 @@ def _counts(story: RunStory) -> dict[str, str]:
 
 def _milliseconds(record: Record) -> int:
     return int(datetime.fromisoformat(record["time"]).timestamp() * 1000)
-
-
-def _passing(error: Exception, uri: str) -> Exception:
-    """As an OSError, if it may pass."""
-    if isinstance(error, OSError) or getattr(error, "error_code", None) in MAY_PASS:
-        return ConnectionError(f"{without_password(uri)} cannot be reached ({type(error).__name__})")
-    return error

@@ -6,13 +6,9 @@
 from __future__ import annotations
 
 import argparse
-import base64
-import functools
-import hashlib
 import json
 import sys
-from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -22,20 +18,10 @@ from monitoring.account import act_story, act_title, facts, judged, recommendati
 from monitoring.atomic_file import write_atomically
 from monitoring.charts import chart, marks, phase_key, phases
 from monitoring.curves import CHARTS
+from monitoring.page import figure, items, page, table
 from monitoring.story import STARTS, Act, Record, RunStory
-from monitoring.wave_files import as_mp3
 from monitoring.words import Language, Words, number, words_of
 
-STYLE = Path(__file__).with_name("report_style.css")
-SCRIPT = """
-function reveal(id) {
-  const story = document.getElementById(id);
-  if (story && story.tagName === "DETAILS") { story.open = true; story.scrollIntoView({block: "center"}); }
-}
-for (const mark of document.querySelectorAll("a.mark"))
-  mark.addEventListener("click", () => reveal(mark.getAttribute("href").slice(1)));
-if (location.hash) reveal(location.hash.slice(1));
-"""
 NEWS = (*STARTS, "evaluation", "intervention", "follow_up", "rolled_back", "finished")
 MOST_EVALUATIONS = 8  # shown and heard of a sentence
 MOST_WORST = 5
@@ -81,7 +67,7 @@ def report_page(run: Path, story: RunStory, words: Words) -> str:
         f"<h1>{escape(story.name)}</h1>",
         f'<p class="verdict {escape(status)}">{escape(verdict(story, words))}</p>',
         _heading(words, "recommendations", bool(advice)),
-        _items(advice),
+        items(advice),
         _through_time(run, story, words),
         _curves(story, words),
         _heading(words, "interventions"),
@@ -90,7 +76,7 @@ def report_page(run: Path, story: RunStory, words: Words) -> str:
         _worst(run, story, words),
         _facts(story, words),
     ]
-    return _page(f"{words.say('report')}: {story.name}", body, words)
+    return page(f"{words.say('report')}: {story.name}", body, words)
 
 
 def comparison_page(stories: Sequence[RunStory], words: Words) -> str:
@@ -120,39 +106,12 @@ def comparison_page(stories: Sequence[RunStory], words: Words) -> str:
         for name in COMPARED
     ]
     verdicts = [f"{label}: {verdict(story, words)}" for label, story in labelled]
-    body = [f"<h1>{escape(words.say('compare'))}</h1>", _table([head, *rows]), _items(verdicts), *charts]
-    return _page(words.say("compare"), body, words)
-
-
-def _page(title: str, body: Iterable[str], words: Words) -> str:
-    script = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
-    policy = (
-        f"default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; script-src 'sha256-{script}'"
-    )
-    made = words.say("made_at", time=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"))
-    return "\n".join(
-        [
-            '<!DOCTYPE html><html><head><meta charset="utf-8">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f'<meta http-equiv="Content-Security-Policy" content="{policy}"><title>{escape(title)}</title>',
-            f'<link rel="icon" href="data:,"><style>{STYLE.read_text(encoding="utf-8")}</style></head><body>',
-            *body,
-            f'<p class="soft">{escape(made)}</p><script>{SCRIPT}</script></body></html>',
-        ]
-    )
+    body = [f"<h1>{escape(words.say('compare'))}</h1>", table([head, *rows]), items(verdicts), *charts]
+    return page(words.say("compare"), body, words)
 
 
 def _heading(words: Words, text: str, is_shown: bool = True) -> str:
     return f'<h2 id="{text}">{escape(words.say(text))}</h2>' if is_shown else ""
-
-
-def _items(lines: Sequence[str]) -> str:
-    return f"<ul>{''.join(f'<li>{escape(line)}</li>' for line in lines)}</ul>" if lines else ""
-
-
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    cells = ("".join(f"<td>{escape(str(cell))}</td>" for cell in row) for row in rows)
-    return f"<table>{''.join(f'<tr>{row}</tr>' for row in cells)}</table>"
 
 
 def _curves(story: RunStory, words: Words) -> str:
@@ -187,11 +146,11 @@ def _through_time(run: Path, story: RunStory, words: Words) -> str:
     for sample in _regular(shown[-1]):
         figures = []
         if sample["recorded"] is not None:
-            figures.append(_figure(run / sample["recorded"], words.say("recorded"), picture=False))
+            figures.append(figure(run / sample["recorded"], words.say("recorded"), picture=False))
         for told in reversed(shown):
             same = next((other for other in _regular(told) if other["id"] == sample["id"]), None)
             if same is not None:
-                figures.append(_figure(run / same["file"], words.say("step", step=told["step"])))
+                figures.append(figure(run / same["file"], words.say("step", step=told["step"])))
         rows.append(f'<p>{escape(sample["sentence"])}</p><div class="row">{"".join(figures)}</div>')
     hint = f'<p class="hint">{escape(words.say("through_time_hint"))}</p>'
     return f"{_heading(words, 'through_time')}{hint}{''.join(rows)}"
@@ -219,8 +178,8 @@ def _worst(run: Path, story: RunStory, words: Words) -> str:
     for told in sorted(scored, key=lambda told: float(told["score"]))[:MOST_WORST]:
         figures = ""
         if sample := samples.get(told["id"]):
-            figures = _figure(run / sample["file"], words.say("spoken"))
-            figures += _figure(run / sample["recorded"], words.say("recorded"), picture=False)
+            figures = figure(run / sample["file"], words.say("spoken"))
+            figures += figure(run / sample["recorded"], words.say("recorded"), picture=False)
         what = f"{told['id']}: {words.name('composite_tts_score')} {number(told['score'])}{_fault(told, words)}"
         blocks.append(
             f"<details><summary>{escape(what)}</summary><div><p>{escape(told['text'])}</p>"
@@ -239,38 +198,14 @@ def _fault(utterance: Record, words: Words) -> str:
     return ", ".join(["", words.values(measured), *faults])
 
 
-def _figure(stem: Path, caption: str, *, picture: bool = True) -> str:
-    """What there is of a sample: its attention and its sound."""
-    image, sound = stem.with_name(f"{stem.name}.attention.png"), stem.with_name(f"{stem.name}.wav")
-    parts = []
-    if picture and image.exists():
-        parts.append(f'<img alt="{escape(caption)}" src="{_data(image.read_bytes(), "image/png")}">')
-    if sound.exists():
-        parts.append(f'<audio controls preload="metadata" src="{_data(_mp3(sound, sound.stat().st_mtime_ns), _MP3)}">')
-        parts.append("</audio>")
-    return f"<figure>{''.join(parts)}<figcaption>{escape(caption)}</figcaption></figure>"
-
-
-_MP3 = "audio/mpeg"
-
-
-@functools.lru_cache(maxsize=256)
-def _mp3(path: Path, _changed: int) -> bytes:
-    return as_mp3(path)
-
-
-def _data(content: bytes, kind: str) -> str:
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
-
-
 def _facts(story: RunStory, words: Words) -> str:
     if story.start is None:
         return ""
     rows = [[words.say(name), str(value)] for name, value in facts(story).items()]
     settings = [[name, json.dumps(value, ensure_ascii=False)] for name, value in story.start["hparams"].items()]
     return (
-        f"{_heading(words, 'facts')}{_table(rows)}"
-        f"<details><summary>{escape(words.say('settings'))}</summary>{_table(settings)}</details>"
+        f"{_heading(words, 'facts')}{table(rows)}"
+        f"<details><summary>{escape(words.say('settings'))}</summary>{table(settings)}</details>"
     )
 
 

@@ -12,6 +12,7 @@ from hparams import UserError
 from monitoring.message_settings import TelegramSettings, WebhookSettings
 from monitoring.mlflow_settings import MlflowSettings
 from monitoring.words import Language
+from smart_tuner.search.settings import SearchSettings
 
 DEFAULT_CONFIG = Path(__file__).with_name("config.yaml")
 
@@ -104,6 +105,7 @@ class Settings(BaseModel):
     quality_control: QualityControl = QualityControl()
     phases: Phases = Phases()
     supervision: Supervision = Supervision()
+    search: SearchSettings = SearchSettings()
 
 
 def load_settings(path: Path, *, mlflow_uri: str | None = None) -> Settings:

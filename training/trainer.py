@@ -93,6 +93,8 @@ class EnhancedTrainer:
         self.steering = Steering(self)
         self.between_steps: Callable[[], None] = lambda: None
         """Called before each step, when whoever wants to say something to the training may do so."""
+        self.after_evaluation: Callable[[float | None], None] = lambda score: None
+        """Called with its score, once it is written down and the best is kept."""
         self._process = psutil.Process()
         self._unsaved = True
 
@@ -260,6 +262,7 @@ class EnhancedTrainer:
             self.progress.best_score, self.progress.best_step = score, self.progress.step
             self.save()
             self.write_voice()
+        self.after_evaluation(score)
 
     def write_voice(self) -> Path:
         """The best checkpoint (without one: the present weights) as one portable file."""

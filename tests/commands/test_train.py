@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from commands.train import pinned_knobs
+from commands.job import pinned_knobs
 from tests.commands.program import (
     PROGRAM,
     TINY,

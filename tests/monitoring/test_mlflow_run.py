@@ -11,10 +11,11 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from monitoring import mlflow_run
 from monitoring.follow import Following
-from monitoring.mlflow_run import PARENT, MlflowRun
+from monitoring.mlflow_run import MlflowRun
 from monitoring.mlflow_settings import MlflowSettings, default_store, memory_of, without_password
+from monitoring.mlflow_store import PARENT
+from monitoring.system_load import SystemMetrics
 from tests.monitoring.journals import INTERVENTION, RunFolder, sick_run
 from tests.monitoring.mlflow_server import Server
 
@@ -355,8 +356,8 @@ def test_a_password_in_the_uri_is_not_told(run: RunFolder) -> None:
 
 
 def test_system_metrics_come_at_their_pace(monkeypatch: pytest.MonkeyPatch) -> None:
-    system = mlflow_run.SystemMetrics()
+    system = SystemMetrics()
     assert system.measured()["system_memory_usage_percentage"] > 0
     assert system.measured() == {}
-    monkeypatch.setattr("monitoring.mlflow_run.SYSTEM_METRICS_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr("monitoring.system_load.SYSTEM_METRICS_EVERY_SECONDS", 0.0)
     assert "cpu_utilization_percentage" in system.measured()

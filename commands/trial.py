@@ -1,0 +1,180 @@
+"""One trial of a search: a short supervised training in a folder of its own, and what came of it."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import optuna
+import torch
+from optuna.trial import Trial
+
+from commands.console import open_console
+from commands.heartbeat import Heartbeat
+from commands.job import Job
+from commands.prepared_corpus import PreparedCorpus
+from commands.run_folder import locked
+from commands.run_summary import read_summary
+from commands.session import train
+from hparams import HParams, UserError
+from monitoring.story import RunStory
+from smart_tuner.search.budget import Budget, trial_recipe
+from smart_tuner.search.settings import SearchLimits
+from smart_tuner.search.space import Dimension
+from smart_tuner.search.study import CONTINUES
+from smart_tuner.search.worker import Interrupted
+from smart_tuner.settings import Settings
+from training.amendments import amended
+from training.knobs import KNOB_NAMES
+from training.trainer import EnhancedTrainer, Limits
+
+PRUNED, OUT_OF_TIME = "pruned", "max_minutes"
+MACHINE_KNOBS = ("micro_batches",)
+NOT_ITS_BUSINESS = frozenset({"restart", "race"})
+"""A trial tells how good its settings are: its supervisor looks after data and machine, and changes none of them."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all trials of a study share."""
+
+    options: argparse.Namespace
+    settings: Settings
+    recipe: HParams
+    space: tuple[Dimension, ...]
+    budget: Budget
+    corpus: PreparedCorpus
+    folder: Path  # of the study
+    device: torch.device
+    limits: Limits
+    source: Path | None = None  # the checkpoint that all begin with
+
+    def folder_of(self, number: int) -> Path:
+        return self.folder / "trials" / f"trial-{number:05d}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a trial: `score` is that of its best evaluation."""
+
+    score: float | None
+    reason: str
+    signals: Mapping[str, float | None]
+    constraints: Mapping[str, float]
+
+
+def run_trial(bench: Bench, trial: Trial) -> tuple[Outcome, Path]:
+    """Raises Interrupted when time or a signal cut it off; with what it saved it goes on later."""
+    params = {dimension.name: dimension.suggest(trial) for dimension in bench.space}
+    recipe = trial_recipe(bench.recipe, params, bench.budget)
+    folder = bench.folder_of(int(trial.user_attrs.get(CONTINUES, trial.number)))
+    last_step = bench.budget.from_step + bench.budget.steps_of(bench.recipe, recipe)
+    with locked(folder):
+        job = _job(bench, trial, amended(folder, recipe), last_step, folder)
+        train(job, bench.corpus, folder=folder, heartbeat=Heartbeat(None))
+        reason = read_summary(folder)["reason"]
+        if bench.limits.stop is not None or reason == OUT_OF_TIME:
+            raise Interrupted(reason)
+        if read_summary(folder)["status"] == "failed":
+            raise OSError(reason)
+    return outcome_of(folder, bench.settings.search.limits), folder
+
+
+def _job(bench: Bench, trial: Trial, recipe: HParams, last_step: int, folder: Path) -> Job:
+    begun = (folder / "checkpoints").is_dir() and any((folder / "checkpoints").iterdir())
+    as_training = {
+        "resume": "auto" if begun or bench.source is None else str(bench.source),
+        "warm_start": bench.options.warm_start,
+        "eval_sentences": None,
+        "supervise": "on",
+        "companion": "off",
+        "pin": ",".join(name for name in KNOB_NAMES if name not in MACHINE_KNOBS),
+    }
+    silent = open_console(quiet=True)
+    limits = bench.limits
+    limits.max_steps = last_step
+    return Job(
+        argparse.Namespace(**vars(bench.options) | as_training),
+        bench.settings,
+        recipe,
+        bench.device,
+        silent,
+        silent,
+        limits,
+        join=Reporting(trial, bench.budget, last_step).join,
+        left_alone=NOT_ITS_BUSINESS,
+    )
+
+
+class Reporting:
+    """Tells the study the score of each evaluation, and ends the trial when that is not worth going on with."""
+
+    def __init__(self, trial: Trial, budget: Budget, last_step: int) -> None:
+        self._trial, self._budget, self._last_step = trial, budget, last_step
+        self._reported: set[int] = set()
+
+    def join(self, trainer: EnhancedTrainer) -> None:
+        for told in RunStory.of(trainer.folder).evaluations:  # before it was cut short
+            self._report(told["step"], told["signals"]["composite_tts_score"])
+
+        def look(score: float | None) -> None:
+            self._report(trainer.progress.step, score)
+            if self._trial.should_prune():
+                trainer.steering.end = PRUNED
+
+        trainer.after_evaluation = look
+
+    def _report(self, step: int, score: float | None) -> None:
+        """After a rollback an evaluation comes a second time, and the study goes by the first."""
+        evaluation = self._budget.evaluation_at(step, self._last_step)
+        if score is not None and evaluation not in self._reported:
+            self._reported.add(evaluation)
+            self._trial.report(score, evaluation)
+
+
+def outcome_of(folder: Path, limits: SearchLimits) -> Outcome:
+    story, summary = RunStory.of(folder), read_summary(folder)
+    best = story.best
+    norms = [value for _, value in story.series["gradient_norm"].all()] if "gradient_norm" in story.series else []
+    nonfinite = story.latest.get("nonfinite_steps") or 0.0
+    memory = max((value for _, value in story.series["memory_bytes"].all()), default=0.0)
+    constraints = {
+        "gradient_norm": (median(norms) if norms else float("inf")) - limits.gradient_norm,
+        "nonfinite_share": nonfinite / max(1, story.step) - limits.nonfinite_share,
+    }
+    if limits.memory_gb is not None:
+        constraints["memory_gb"] = memory / 1e9 - limits.memory_gb
+    score = None if best is None else float(best["signals"]["composite_tts_score"])
+    return Outcome(score, str(summary["reason"]), {} if best is None else best["signals"], constraints)
+
+
+def conclude(trial: Trial, outcome: Outcome) -> float:
+    """Have the study know what came of it; returns the score."""
+    for name, value in outcome.constraints.items():
+        trial.set_constraint(name, value)
+    known = {name: value for name, value in outcome.signals.items() if value is not None}
+    trial.set_user_attr("signals", known)
+    trial.set_user_attr("reason", outcome.reason)
+    if outcome.reason == PRUNED:
+        raise optuna.TrialPruned
+    if outcome.score is None:
+        raise UserError("no evaluation of it has a score")
+    return outcome.score
+
+
+def tidy(folder: Path, *, keep_voice: bool) -> None:
+    """Weights are only kept of the best."""
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    if not keep_voice:
+        (folder / "voice.safetensors").unlink(missing_ok=True)
+
+
+def params_in_words(params: Mapping[str, Any]) -> str:
+    return ", ".join(
+        f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in params.items()
+    )

@@ -1,0 +1,76 @@
+"""What is seen and heard of a trial: its picture and sound in the dashboard, its pages, its run in MLflow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from optuna import Study
+from optuna.artifacts import FileSystemArtifactStore, upload_artifact
+from optuna.trial import Trial
+from optuna_dashboard import save_note
+
+from commands.companion import accompany, voicing_of
+from commands.companion_process import is_anything_left
+from commands.trial import Bench, Outcome
+from monitoring.account import act_title, judged
+from monitoring.message_settings import TelegramSettings, WebhookSettings
+from monitoring.mlflow_study import StudyRun
+from monitoring.samples import SampleFiles
+from monitoring.story import RunStory
+from monitoring.words import words_of
+
+ARTIFACTS = "artifacts"
+SHOWN = (".attention.png", ".wav")
+
+
+def show_in_dashboard(bench: Bench, study: Study, trial: Trial, outcome: Outcome, folder: Path) -> None:
+    """Before the trial is over, since afterwards nothing can be added; only its last evaluation is drawn and heard."""
+    story = RunStory.of(folder)
+    spoken = [told for told in story.evaluations if "spoken" in told]
+    for told in spoken[:-1]:
+        (folder / told["spoken"]).unlink(missing_ok=True)
+    samples = SampleFiles(folder, voicing_of(folder))
+    for told in spoken[-1:]:
+        samples.take(told, story)
+        samples.settle()
+        for path in (folder / f"{told['samples'][0]['file']}{suffix}" for suffix in SHOWN):
+            if path.is_file():
+                _attach(bench, study, trial, path)
+    save_note(trial, note(story, outcome, folder))
+
+
+def _attach(bench: Bench, study: Study, trial: Trial, path: Path) -> None:
+    store = FileSystemArtifactStore(base_path=artifact_folder(bench.folder))
+    upload_artifact(artifact_store=store, file_path=str(path), study_or_trial=trial, storage=study._storage)
+
+
+def artifact_folder(study: Path) -> Path:
+    folder = study / ARTIFACTS
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def note(story: RunStory, outcome: Outcome, folder: Path) -> str:
+    """Markdown: how it ended, its figures, and what its supervisor found."""
+    words = words_of("en")
+    figures = [f"| {name} | {value:.4g} |" for name, value in sorted(outcome.signals.items()) if value is not None]
+    acts = [f"- {act_title(act, words)} ({judged(act, words)})" for act in story.acts]
+    return "\n".join(
+        [
+            f"Ended at step {story.step}: {outcome.reason}. All of it: `{folder}`",
+            "",
+            *(acts or ["Its supervisor had nothing to do."]),
+            "",
+            "| signal | at the best evaluation |",
+            "|---|---|",
+            *figures,
+        ]
+    )
+
+
+def show_elsewhere(bench: Bench, folder: Path, study: StudyRun) -> None:
+    """On its pages and in MLflow, as far as that was not done; a study sends no messages for each trial."""
+    silent = {"telegram": TelegramSettings(), "webhook": WebhookSettings()}
+    settings = bench.settings.model_copy(update=silent)
+    if (folder / "journal.jsonl").exists() and is_anything_left(folder, settings, study.output):
+        accompany(folder, settings, follow=False, study=study)

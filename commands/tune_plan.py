@@ -1,0 +1,129 @@
+"""What a study is: worked out of the command line, by whoever starts it and by each of its workers."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from commands.job import set_up_torch
+from commands.prepared_corpus import prepare_corpus
+from commands.recipe import given_options, recipe
+from commands.run_folder import make_writable, require_run_name
+from commands.start_point import newest_usable
+from commands.trial import Bench
+from commands.validate import with_data_of_run
+from corpus.atomic_file import replacing
+from corpus.utterances import safe_name
+from hparams import HParams, UserError, build_hparams, parse_overrides
+from smart_tuner.search.budget import plan_budget
+from smart_tuner.search.space import space_of
+from smart_tuner.search.storage import StudyStorage, open_storage
+from smart_tuner.search.study import StudyPlan, put_back
+from smart_tuner.settings import load_settings
+from training.checkpoint import list_checkpoints, load_checkpoint
+from training.compatibility import RUN_PARTS, is_foreign, require_own
+from training.knobs import RECIPE_FIELDS
+from training.trainer import Limits
+
+START = "start"
+
+
+@dataclass(frozen=True)
+class Search:
+    plan: StudyPlan
+    bench: Bench
+
+    @property
+    def folder(self) -> Path:
+        return self.bench.folder
+
+    def open_storage(self) -> StudyStorage:
+        options = self.bench.options
+        return open_storage(
+            options.storage,
+            self.folder,
+            workers=options.workers,
+            heartbeat_seconds=self.bench.settings.search.heartbeat_seconds,
+            on_stale=put_back,
+        )
+
+
+def plan_search(options: argparse.Namespace, console: Console, *, deadline: float | None) -> Search:
+    """`deadline`: of time.time(), for all trials together."""
+    settings = load_settings(options.config, mlflow_uri=options.mlflow_uri)
+    checkpoint = _checkpoint_of(options)
+    options = options if checkpoint is None else with_data_of_run(options, checkpoint)
+    given = recipe(options, settings) if checkpoint is None else _recipe_of(checkpoint, options)
+    space = space_of(settings.search.space, given, mid_run=checkpoint is not None)
+    device = set_up_torch(options, given)
+    make_writable(options.output)
+    corpus = prepare_corpus(options, given, console)
+    folder = _study_folder(options, f"tune-{corpus.name}-{given.language}-{given.model}")
+    source = None if checkpoint is None else _kept_in(folder, checkpoint)
+    course_steps = given.epochs * corpus.training_data(given, ()).train.n_batches(0)
+    from_step = None if source is None else int(load_checkpoint(source)["progress"]["step"])
+    budget = plan_budget(settings.search, given, course_steps=course_steps, from_step=from_step)
+    plan = StudyPlan(folder.name, given, space, budget, corpus.identity, settings.search.prune)
+    limits = Limits(deadline=None if deadline is None else time.monotonic() + deadline - time.time())
+    return Search(plan, Bench(options, settings, given, space, budget, corpus, folder, device, limits, source))
+
+
+def _checkpoint_of(options: argparse.Namespace) -> Path | None:
+    """What all trials begin with: what the study has kept of it, else the newest of --resume RUN."""
+    if options.run_name is not None:
+        kept = list_checkpoints(options.output / options.run_name / START)
+        if kept:
+            return kept[0].path
+    if options.resume in ("auto", "none"):
+        return None
+    given = Path(options.resume)
+    if options.run_name is None:
+        options.run_name = f"tune-{safe_name((given if given.is_dir() else given.parent.parent).resolve().name)}"
+        return _checkpoint_of(options)
+    path = newest_usable(given) if given.is_dir() else given
+    if path is None:
+        raise UserError(f"--resume {given}: the folder holds no usable checkpoint; expected a run folder or a .pt file")
+    return path
+
+
+def _recipe_of(checkpoint: Path, options: argparse.Namespace) -> HParams:
+    """That of the run, with its knobs where they stand."""
+    state = load_checkpoint(checkpoint)
+    if is_foreign(state):
+        raise UserError(f"--resume {checkpoint}: is not a checkpoint of this program; train from it first")
+    require_own(checkpoint, state, RUN_PARTS)
+    hparams, knobs = dict(state["hparams"]), dict(state["knobs"])
+    turned = {field: hparams[field] * knobs[knob] for knob, field in RECIPE_FIELDS.items()}
+    turned |= {name: value for name, value in knobs.items() if name in HParams.model_fields}
+    return build_hparams(hparams, turned, parse_overrides(options.hparams), given_options(options))
+
+
+def _study_folder(options: argparse.Namespace, name: str) -> Path:
+    name = options.run_name or safe_name(name)
+    require_run_name(name)
+    folder: Path = options.output / name
+    if (folder / "journal.jsonl").exists():
+        raise UserError(f"--run_name {name}: {folder} is the folder of a training; choose another name for the study")
+    if options.resume == "none" and folder.exists():
+        if options.run_name:
+            raise UserError(
+                f"--run_name {name}: {folder} exists already; choose another name, or --resume auto to go on"
+            )
+        folder = next(free for i in range(2, 10_000) if not (free := options.output / f"{name}-{i}").exists())
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _kept_in(folder: Path, checkpoint: Path) -> Path:
+    """A copy: the run may go on and remove it."""
+    kept = folder / START / checkpoint.name
+    if not kept.exists():
+        kept.parent.mkdir(exist_ok=True)
+        with replacing(kept) as temporary:
+            shutil.copyfile(checkpoint, temporary)
+    return kept

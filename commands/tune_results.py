@@ -1,0 +1,179 @@
+"""What a study came to: the best settings as a file, pictures, and words."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from optuna import Study
+from optuna.trial import FrozenTrial, TrialState
+from rich.console import Console
+
+from commands.recipe import preset_name
+from commands.tune_plan import Search
+from corpus.atomic_file import replacing
+from hparams import PRESETS, UserError, build_hparams
+from monitoring.mlflow_study import StudyRun
+from monitoring.plots import pixels, save_png
+from monitoring.study_plots import history_picture, importance_picture
+from monitoring.study_report import verdict, write_study_report
+from monitoring.study_story import Ending, ImportanceStory, StudyStory, TrialStory
+from smart_tuner.search.budget import whole_recipe
+from smart_tuner.search.findings import importances, in_words
+from smart_tuner.search.study import BORN, FAILED, best, done, first_number, is_feasible
+
+BEST, RESULT = "best_hparams.yaml", "study.json"
+MOST_EARLIER = 3
+
+
+def said_of(trial: FrozenTrial, study: Study) -> str:
+    """A line on a trial that is over."""
+    what = f"trial {trial.number}"
+    if trial.state is TrialState.COMPLETE:
+        leader = best(study)
+        note = " the best so far" if leader is not None and leader.number == trial.number else ""
+        note = note if is_feasible(trial) else " beyond a limit, so no candidate"
+        return f"{what}: {trial.value:.4f}{note}"
+    if trial.state is TrialState.PRUNED:
+        last = _last_reported(trial)
+        return f"{what}: ended early{'' if last is None else f' at {last:.4f}'}"
+    return f"{what}: failed ({trial.user_attrs.get(FAILED, 'its worker was killed each time')})"
+
+
+def finish(search: Search, study: Study, console: Console) -> int:
+    """Leave the best settings, pictures and the report, and say what came of it."""
+    leader = best(study)
+    if leader is None:
+        raise UserError(why_none(search, study))
+    write_best(search, leader)
+    told = story_of(search, study, leader)
+    save_png(pixels(history_picture(told.trials)), search.folder / "history.png")
+    if told.importances:
+        save_png(pixels(importance_picture(told.importances)), search.folder / "importance.png")
+    report = write_study_report(search.folder, told)
+    tidy_voices(search, told.best)
+    console.print(verdict(told))
+    for line in told.conclusions:
+        console.print(line)
+    console.print(f"report  {report}")
+    console.print(f"train   {told.train_command}")
+    record_in_mlflow(search, study, leader, console)
+    return 0
+
+
+def story_of(search: Search, study: Study, leader: FrozenTrial) -> StudyStory:
+    trials = [_told(search, trial) for trial in done(study)]
+    found = importances(study, search.plan.space, search.plan.budget.first_pruned)
+    return StudyStory(
+        name=search.folder.name,
+        trials=trials,
+        best=next(trial for trial in trials if trial.number == leader.number),
+        importances=[ImportanceStory(i.name, i.share, i.is_sure) for i in found],
+        conclusions=in_words(found, len(trials), len(search.plan.space)),
+        train_command=train_command(search),
+    )
+
+
+def train_command(search: Search) -> str:
+    """As the study was begun, but for what only a search has."""
+    options = search.bench.options
+    given = [("--data", options.data), ("--output", options.output if options.output != Path("logs") else None)]
+    given += [("--resume", search.bench.source), ("--run_name", None if search.bench.source is None else "NAME")]
+    words = [word for name, value in given if value is not None for word in (name, shlex.quote(str(value)))]
+    return shlex.join(
+        ["python", "train_enhanced.py", "--mode", "train", "--hparams_file", str(search.folder / BEST)]
+    ) + "".join(f" {word}" for word in words)
+
+
+def _told(search: Search, trial: FrozenTrial) -> TrialStory:
+    ending: Ending = "failed"
+    if trial.state is TrialState.COMPLETE:
+        ending = "complete" if is_feasible(trial) else "no candidate"
+    elif trial.state is TrialState.PRUNED:
+        ending = "ended early"
+    began, ended = trial.datetime_start, trial.datetime_complete
+    seconds = (ended - began).total_seconds() if began is not None and ended is not None else 0.0
+    score = trial.value if trial.value is not None else _last_reported(trial)
+    return TrialStory(trial.number, ending, score, trial.params, seconds, search.bench.folder_of(first_number(trial)))
+
+
+def _last_reported(trial: FrozenTrial) -> float | None:
+    return None if trial.last_step is None else trial.intermediate_values[trial.last_step]
+
+
+def tidy_voices(search: Search, leader: TrialStory) -> None:
+    for voice in (search.folder / "trials").glob("*/voice.safetensors"):
+        if voice.parent != leader.folder:
+            voice.unlink()
+
+
+def record_in_mlflow(search: Search, study: Study, leader: FrozenTrial, console: Console) -> None:
+    """What is out of reach now is told when the study goes on."""
+    settings = search.bench.settings.mlflow
+    if not settings.enabled:
+        return
+    files = [search.folder / name for name in (BEST, "report.html", "history.png", "importance.png")]
+    params = {name: str(value) for name, value in leader.params.items()}
+    try:
+        run_of(search, study).close(
+            settings, score=leader.value or 0.0, params=params, files=[path for path in files if path.is_file()]
+        )
+    except ConnectionError as error:
+        console.print(f"note: MLflow was not told ({error}); the same command tells it")
+
+
+def run_of(search: Search, study: Study) -> StudyRun:
+    return StudyRun(search.folder, study.user_attrs[BORN])
+
+
+def why_none(search: Search, study: Study) -> str:
+    """No trial came to an end that counts."""
+    finished = done(study)
+    if not finished:
+        return f"{search.folder}: no trial was completed in this time; the same command goes on"
+    failed = [trial.user_attrs[FAILED] for trial in finished if FAILED in trial.user_attrs]
+    why = f"; the last failure: {failed[-1]}" if failed else ", or all are beyond search.limits"
+    return f"{search.folder}: none of {len(finished)} trials is a candidate{why}"
+
+
+def write_best(search: Search, leader: FrozenTrial) -> None:
+    """As --hparams_file takes it: the preset and what differs from it."""
+    options, recipe = search.bench.options, whole_recipe(search.plan.recipe, leader.params)
+    preset = preset_name(options)
+    plain = build_hparams(PRESETS[preset]).model_dump(mode="json")
+    differing = {name: value for name, value in recipe.model_dump(mode="json").items() if value != plain[name]}
+    head = f"# The best of {len(leader.params)} settings searched: trial {leader.number}, {leader.value:.4f}.\n"
+    with replacing(search.folder / BEST) as temporary:
+        content = yaml.safe_dump({"preset": preset, **differing}, sort_keys=False, allow_unicode=True)
+        temporary.write_text(head + content, encoding="utf-8")
+    result = {
+        "corpus": search.plan.corpus,
+        "model": search.plan.recipe.model,
+        "params": leader.params,
+        "score": leader.value,
+        "trial": leader.number,
+    }
+    with replacing(search.folder / RESULT) as temporary:
+        temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+def earlier_bests(search: Search) -> Sequence[Mapping[str, Any]]:
+    """What was best in other studies of the same corpus and model, the best first, as far as this space goes."""
+    found = []
+    for path in search.folder.parent.glob(f"*/{RESULT}"):
+        told = json.loads(path.read_text(encoding="utf-8"))
+        if path.parent != search.folder and (told["corpus"], told["model"]) == (
+            search.plan.corpus,
+            search.plan.recipe.model,
+        ):
+            found.append((told["score"], path.parent.name, told["params"]))
+    space = {dimension.name: dimension for dimension in search.plan.space}
+    bests = []
+    for *_, params in sorted(found, key=lambda told: (-told[0], told[1])):
+        known = {name: value for name, value in params.items() if name in space and space[name].holds(value)}
+        bests.append(search.plan.own_values | known)
+    return bests[:MOST_EARLIER]

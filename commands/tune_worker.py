@@ -1,0 +1,63 @@
+"""A worker of a study: `python -m commands.tune_worker PARENT DEADLINE ARGUMENT…`, as --mode tune starts it."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+import torch
+from optuna.trial import Trial
+
+import train_enhanced
+from commands.console import open_console
+from commands.heartbeat import die_with
+from commands.stop_signals import StopSignals, exit_code
+from commands.trial import conclude, run_trial, tidy
+from commands.trial_record import show_in_dashboard
+from commands.tune_plan import Search, plan_search
+from hparams import UserError
+from smart_tuner.search.study import best, open_study
+from smart_tuner.search.worker import Interrupted, Worker
+
+
+def main(arguments: Sequence[str]) -> int:
+    parent, deadline, *rest = arguments
+    die_with(int(parent), signal.SIGTERM)
+    until = None if deadline == "none" else float(deadline)
+    options = train_enhanced.build_parser().parse_args(rest, argparse.Namespace(arguments=rest))
+    try:
+        search = plan_search(options, open_console(quiet=True), deadline=until)
+        return work(search, options)
+    except UserError as error:
+        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
+        return train_enhanced.EXIT_USER_ERROR
+
+
+def work(search: Search, options: argparse.Namespace) -> int:
+    bench = search.bench
+    torch.set_num_threads(bench.recipe.cpu_threads or max(1, (os.cpu_count() or 1) // options.workers))
+    kept = search.open_storage()
+    study = open_study(search.plan, kept)
+
+    def run(trial: Trial) -> float:
+        outcome, folder = run_trial(bench, trial)
+        show_in_dashboard(bench, study, trial, outcome, folder)
+        leader = best(study)
+        is_best = outcome.score is not None and (leader is None or outcome.score > (leader.value or 0.0))
+        tidy(folder, keep_voice=is_best)
+        return conclude(trial, outcome)
+
+    with StopSignals(bench.limits) as signals:
+        signals.training_starts()
+        worker = Worker(study, kept, search.folder, n_trials=options.n_trials, seed=bench.recipe.seed)
+        with contextlib.suppress(Interrupted):
+            worker.work(run, lambda: bench.limits.interruption is not None)
+    return 0 if bench.limits.stop is None else exit_code(bench.limits.stop)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

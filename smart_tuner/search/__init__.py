@@ -1,0 +1,1 @@
+"""Search: Optuna studies over the recipe, without starting over."""

@@ -1,0 +1,29 @@
+"""Ends trials that lead nowhere: Hyperband, but not before attention could have formed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from optuna.pruners import BasePruner, HyperbandPruner
+
+from smart_tuner.search.budget import Budget
+
+if TYPE_CHECKING:
+    from optuna.study import Study
+    from optuna.trial import FrozenTrial
+
+
+class AfterAlignment(BasePruner):
+    """Until attention has to have formed a score says nothing; the recipe as it is always runs to its end.
+
+    Optuna's own PatientPruner waits for a trial that gets no better, which in training nearly all do.
+    """
+
+    def __init__(self, budget: Budget) -> None:
+        self._first = budget.first_pruned
+        self._hyperband = HyperbandPruner(min_resource=self._first, max_resource=max(self._first, budget.evaluations))
+
+    def prune(self, study: Study, trial: FrozenTrial) -> bool:
+        if trial.number == 0 or trial.last_step is None or trial.last_step < self._first:
+            return False
+        return self._hyperband.prune(study, trial)

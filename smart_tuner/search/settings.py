@@ -1,0 +1,126 @@
+"""What a search may try, and how long; config.yaml shows the defaults."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Annotated, Any
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
+
+from hparams import ARCHITECTURE_FIELDS
+
+MID_RUN_FIELDS = (
+    *("learning_rate", "weight_decay", "grad_clip_thresh", "guide_loss_weight", "guide_sigma"),
+    *("gate_loss_weight", "gate_positive_weight", "gate_threshold"),
+    *("p_encoder_dropout", "p_prenet_dropout", "p_attention_dropout", "p_decoder_dropout", "p_postnet_dropout"),
+)
+"""They may change while training runs."""
+SEARCHABLE = (
+    *MID_RUN_FIELDS,
+    *("warmup_steps", "adam_beta2", "guide_anneal_start_step", "guide_anneal_steps"),
+    *("batch_size", "max_frames_per_batch"),
+    *(name for name in ARCHITECTURE_FIELDS if name != "model"),
+)
+"""All else decides what is measured, not how well it is learnt."""
+
+
+class Section(BaseModel):
+    """A part of the settings: unknown names are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Range(Section):
+    """Where a setting may lie: between low and high, within factors of the recipe's own, or one of some choices."""
+
+    low: float | None = None
+    high: float | None = None
+    log: bool = False
+    step: Annotated[float, Field(gt=0)] | None = None
+    times: tuple[float, float] | None = None
+    choices: tuple[Any, ...] | None = None
+    models: tuple[str, ...] | None = None  # null: all
+
+    @model_validator(mode="after")
+    def _is_one_kind(self) -> Range:
+        given = [self.low is not None or self.high is not None, self.times is not None, self.choices is not None]
+        if sum(given) != 1:
+            raise ValueError("expected low and high, or times, or choices")
+        if given[0]:
+            self._check_bounds()
+        elif self.log or self.step is not None:
+            raise ValueError("log and step go with low and high")
+        if self.times is not None and not 0 < self.times[0] < self.times[1]:
+            raise ValueError(f"times: expected two factors above 0, the smaller first, got {list(self.times)}")
+        if self.choices is not None and len(set(map(repr, self.choices))) < max(1, len(self.choices)):
+            raise ValueError(f"choices: expected different values, got {list(self.choices)}")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _only_what_is_given(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in dump(self).items() if value is not None and value is not False}
+
+    def _check_bounds(self) -> None:
+        if self.low is None or self.high is None or not self.low < self.high:
+            raise ValueError(f"expected low < high, got {self.low} and {self.high}")
+        if self.log and not (self.low > 0 and self.step is None):
+            raise ValueError("log: expected low > 0, and no step")
+
+
+class SearchLimits(Section):
+    """A trial beyond one of them is not a candidate, whatever its score."""
+
+    gradient_norm: float = Field(1000.0, gt=0)
+    nonfinite_share: float = Field(0.01, ge=0, le=1)
+    memory_gb: float | None = Field(None, gt=0)
+
+
+DEFAULT_SPACE = {
+    "learning_rate": Range(times=(0.25, 4)),
+    "warmup_steps": Range(times=(0.5, 8)),
+    "weight_decay": Range(low=1e-8, high=1e-3, log=True),
+    "grad_clip_thresh": Range(times=(0.2, 5)),
+    "guide_loss_weight": Range(times=(0.2, 5)),
+    "guide_sigma": Range(low=0.1, high=0.6),
+    "guide_anneal_start_step": Range(times=(0.5, 2)),
+    "gate_loss_weight": Range(times=(0.3, 3)),
+    "gate_positive_weight": Range(times=(0.25, 4)),
+    "batch_size": Range(times=(0.5, 2)),
+    "p_encoder_dropout": Range(low=0, high=0.5),
+    "p_prenet_dropout": Range(low=0.2, high=0.6),
+    "p_attention_dropout": Range(low=0, high=0.3),
+    "p_decoder_dropout": Range(low=0, high=0.3),
+    "p_postnet_dropout": Range(low=0, high=0.5),
+    "n_frames_per_step": Range(times=(0.6, 1.5), models=("tacotron2",)),
+    "decoder_rnn_dim": Range(times=(0.5, 1.5), models=("tacotron2",)),
+    "prenet_dim": Range(times=(0.5, 1.5), models=("tacotron2",)),
+}
+
+
+class SearchSettings(Section):
+    """A search's trials and where they may look."""
+
+    trial_steps: int | None = Field(None, ge=1)
+    fork_steps: int | None = Field(None, ge=1)
+    evaluations: int = Field(6, ge=1)
+    prune: bool = True
+    heartbeat_seconds: int = Field(30, ge=1)
+    limits: SearchLimits = SearchLimits()
+    space: dict[str, Range] = DEFAULT_SPACE
+
+    @field_validator("space")
+    @classmethod
+    def _names_are_known(cls, space: dict[str, Range]) -> dict[str, Range]:
+        for name in space:
+            if name not in SEARCHABLE:
+                near = difflib.get_close_matches(name, SEARCHABLE, n=1, cutoff=0.0)[0]
+                raise ValueError(f"{name!r} cannot be searched; the nearest that can is {near!r}")
+        return space

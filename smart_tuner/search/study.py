@@ -1,0 +1,132 @@
+"""A study: what it searches, opened by whoever joins it, and the questions asked of its trials."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import optuna
+from optuna import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from hparams import HParams, UserError
+from smart_tuner.search.budget import Budget
+from smart_tuner.search.pruner import AfterAlignment
+from smart_tuner.search.space import Dimension
+from smart_tuner.search.storage import StudyStorage
+
+PLAN, BORN, CONTINUES, ATTEMPT, FAILED, WORKER = "plan", "born", "continues", "attempt", "failed", "worker"
+"""User attributes: of the study its plan and when it was begun; of a trial which one it goes on with, which attempt it
+is, what went wrong, and who runs it."""
+MOST_ATTEMPTS = 3
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)  # what is worth saying is said by us
+
+
+@dataclass(frozen=True)
+class StudyPlan:
+    """What makes two studies the same; with another plan their scores could not be compared."""
+
+    name: str
+    recipe: HParams
+    space: tuple[Dimension, ...]
+    budget: Budget
+    corpus: str  # fingerprint of its utterances
+    prune: bool
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "recipe": self.recipe.model_dump(mode="json"),
+            "space": {dimension.name: dimension.as_json() for dimension in self.space},
+            "budget": asdict(self.budget),
+            "corpus": self.corpus,
+        }
+
+    @property
+    def own_values(self) -> dict[str, Any]:
+        return {dimension.name: getattr(self.recipe, dimension.name) for dimension in self.space}
+
+
+def open_study(plan: StudyPlan, kept: StudyStorage, known_good: Sequence[Mapping[str, Any]] = ()) -> Study:
+    """Join the study or begin it: first with the recipe as it is, then with what was good in earlier ones."""
+    with kept.alone():
+        study = optuna.create_study(
+            storage=kept.storage,
+            study_name=plan.name,
+            direction="maximize",
+            load_if_exists=True,
+            sampler=optuna.samplers.TPESampler(seed=plan.recipe.seed),
+            pruner=AfterAlignment(plan.budget) if plan.prune else optuna.pruners.NopPruner(),
+        )
+        if BORN not in study.user_attrs:
+            study.set_user_attr(BORN, datetime.now(UTC).isoformat())
+        if PLAN not in study.user_attrs:
+            if not study.get_trials(deepcopy=False):
+                for params in (plan.own_values, *(given for given in known_good if given != plan.own_values)):
+                    study.enqueue_trial(dict(params))
+            study.set_user_attr(PLAN, plan.as_json())
+    _require_same(plan, study.user_attrs[PLAN])
+    return study
+
+
+def reseeded(study: Study, seed: int) -> None:
+    """What is tried next is a function of the seed and the trials so far, whoever asks."""
+    study.sampler = optuna.samplers.TPESampler(seed=(seed + len(study.get_trials(deepcopy=False))) % 2**32)
+
+
+def _require_same(plan: StudyPlan, kept: Mapping[str, Any]) -> None:
+    own = plan.as_json()
+    for part in ("corpus", "budget", "space", "recipe"):
+        if own[part] == kept[part]:
+            continue
+        what = {"corpus": "corpus", "budget": "length of trials", "space": "search space", "recipe": "recipe"}[part]
+        named = ""
+        if part != "corpus":
+            changed = sorted(k for k in own[part].keys() | kept[part].keys() if own[part].get(k) != kept[part].get(k))
+            named = f" ({', '.join(changed)})"
+        raise UserError(
+            f"study {plan.name!r} has another {what}{named}; give the same again, or begin a new one with --run_name"
+        )
+
+
+def first_number(trial: FrozenTrial) -> int:
+    """Of the trial that it goes on with, in whose folder it lies."""
+    return int(trial.user_attrs.get(CONTINUES, trial.number))
+
+
+def put_back(study: Study, trial: FrozenTrial) -> None:
+    """Have a trial that was cut short tried again; nothing when that is seen to or was tried often enough."""
+    attempt = int(trial.user_attrs.get(ATTEMPT, 1)) + 1
+    successor = {CONTINUES: first_number(trial), ATTEMPT: attempt}
+    if attempt > MOST_ATTEMPTS or any(successor.items() <= t.user_attrs.items() for t in study.get_trials()):
+        return
+    study.enqueue_trial(trial.params, user_attrs=successor)
+
+
+def is_done(trial: FrozenTrial) -> bool:
+    """Whether nobody will try it again."""
+    if trial.state is TrialState.FAIL:
+        return FAILED in trial.user_attrs or int(trial.user_attrs.get(ATTEMPT, 1)) >= MOST_ATTEMPTS
+    return trial.state in FINISHED
+
+
+def done(study: Study) -> list[FrozenTrial]:
+    return [trial for trial in study.get_trials(deepcopy=False) if is_done(trial)]
+
+
+def running(study: Study) -> list[FrozenTrial]:
+    return study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+
+
+def is_feasible(trial: FrozenTrial) -> bool:
+    return all(value <= 0 for value in trial.constraints.values())
+
+
+def best(study: Study) -> FrozenTrial | None:
+    """Of those that ran to their end within the limits."""
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    feasible = [trial for trial in complete if is_feasible(trial) and trial.value is not None]
+    return max(feasible, key=lambda trial: (trial.value, -trial.number), default=None)
