@@ -141,7 +141,9 @@ def _supervise(job: Job, trainer: EnhancedTrainer, record: RunRecord, planned_st
     preset = build_hparams(preset_values(job.options))
     facts = facts_of(trainer, preset, pinned=pinned_knobs(job.options.pin), planned_steps=planned_steps)
     able = tuple(action for action in facts.actions if action not in job.left_alone)
-    facts = facts.model_copy(update={"actions": able})
+    wanted = job.settings.supervision.forks
+    forks = wanted == "on" or (wanted == "auto" and job.device.type == "cuda")
+    facts = facts.model_copy(update={"actions": able, "forks": forks})
     return supervise(record, trainer, facts, job.settings, mode)
 
 

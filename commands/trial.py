@@ -26,7 +26,7 @@ from monitoring.story import RunStory
 from smart_tuner.search.budget import Budget, trial_recipe
 from smart_tuner.search.settings import SearchLimits
 from smart_tuner.search.space import Dimension
-from smart_tuner.search.study import CONTINUES
+from smart_tuner.search.trials import CONTINUES
 from smart_tuner.search.worker import Interrupted
 from smart_tuner.settings import Settings
 from training.amendments import amended
@@ -64,6 +64,7 @@ class Outcome:
 
     score: float | None
     reason: str
+    is_cut_short: bool  # by the pruner, or by its supervisor as hopeless
     signals: Mapping[str, float | None]
     constraints: Mapping[str, float]
 
@@ -74,6 +75,8 @@ def run_trial(bench: Bench, trial: Trial) -> tuple[Outcome, Path]:
     recipe = trial_recipe(bench.recipe, params, bench.budget)
     folder = bench.folder_of(int(trial.user_attrs.get(CONTINUES, trial.number)))
     last_step = bench.budget.from_step + bench.budget.steps_of(bench.recipe, recipe)
+    if bench.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(bench.device)
     with locked(folder):
         job = _job(bench, trial, amended(folder, recipe), last_step, folder)
         train(job, bench.corpus, folder=folder, heartbeat=Heartbeat(None))
@@ -140,17 +143,15 @@ class Reporting:
 def outcome_of(folder: Path, limits: SearchLimits) -> Outcome:
     story, summary = RunStory.of(folder), read_summary(folder)
     best = story.best
-    norms = [value for _, value in story.series["gradient_norm"].all()] if "gradient_norm" in story.series else []
-    nonfinite = story.latest.get("nonfinite_steps") or 0.0
-    memory = max((value for _, value in story.series["memory_bytes"].all()), default=0.0)
-    constraints = {
-        "gradient_norm": (median(norms) if norms else float("inf")) - limits.gradient_norm,
-        "nonfinite_share": nonfinite / max(1, story.step) - limits.nonfinite_share,
-    }
+    series = {name: [value for _, value in story.series[name].all()] for name in story.series}
+    constraints = {"nonfinite_share": (story.latest["nonfinite_steps"] or 0.0) / story.step - limits.nonfinite_share}
+    if norms := series.get("gradient_norm"):  # none of a trial without a finite step
+        constraints["gradient_norm"] = median(norms) - limits.gradient_norm
     if limits.memory_gb is not None:
-        constraints["memory_gb"] = memory / 1e9 - limits.memory_gb
+        constraints["memory_gb"] = max(series["memory_bytes"]) / 1e9 - limits.memory_gb
     score = None if best is None else float(best["signals"]["composite_tts_score"])
-    return Outcome(score, str(summary["reason"]), {} if best is None else best["signals"], constraints)
+    reason, is_cut_short = str(summary["reason"]), summary["reason"] == PRUNED or summary["status"] == "stopped"
+    return Outcome(score, reason, is_cut_short, {} if best is None else best["signals"], constraints)
 
 
 def conclude(trial: Trial, outcome: Outcome) -> float:
@@ -160,7 +161,7 @@ def conclude(trial: Trial, outcome: Outcome) -> float:
     known = {name: value for name, value in outcome.signals.items() if value is not None}
     trial.set_user_attr("signals", known)
     trial.set_user_attr("reason", outcome.reason)
-    if outcome.reason == PRUNED:
+    if outcome.is_cut_short:
         raise optuna.TrialPruned
     if outcome.score is None:
         raise UserError("no evaluation of it has a score")

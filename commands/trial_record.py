@@ -7,7 +7,6 @@ from pathlib import Path
 from optuna import Study
 from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 from optuna.trial import Trial
-from optuna_dashboard import save_note
 
 from commands.companion import accompany, voicing_of
 from commands.companion_process import is_anything_left
@@ -25,6 +24,8 @@ SHOWN = (".attention.png", ".wav")
 
 def show_in_dashboard(bench: Bench, study: Study, trial: Trial, outcome: Outcome, folder: Path) -> None:
     """Before the trial is over, since afterwards nothing can be added; only its last evaluation is drawn and heard."""
+    from optuna_dashboard import save_note  # slow: it brings a web server
+
     story = RunStory.of(folder)
     spoken = [told for told in story.evaluations if "spoken" in told]
     for told in spoken[:-1]:

@@ -18,7 +18,8 @@ from commands.tune_results import earlier_bests, finish, run_of, said_of
 from commands.tune_workers import Workers
 from hparams import UserError
 from smart_tuner.search.storage import without_password
-from smart_tuner.search.study import done, first_number, open_study
+from smart_tuner.search.study import open_study
+from smart_tuner.search.trials import done, first_number
 
 LOOK_EVERY_SECONDS = 1.0
 EXIT_FAILED, EXIT_USER_ERROR = 1, 2

@@ -23,7 +23,8 @@ from hparams import HParams, UserError, build_hparams, parse_overrides
 from smart_tuner.search.budget import plan_budget
 from smart_tuner.search.space import space_of
 from smart_tuner.search.storage import StudyStorage, open_storage
-from smart_tuner.search.study import StudyPlan, put_back
+from smart_tuner.search.study import StudyPlan
+from smart_tuner.search.trials import put_back
 from smart_tuner.settings import load_settings
 from training.checkpoint import list_checkpoints, load_checkpoint
 from training.compatibility import RUN_PARTS, is_foreign, require_own

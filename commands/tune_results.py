@@ -24,7 +24,8 @@ from monitoring.study_report import verdict, write_study_report
 from monitoring.study_story import Ending, ImportanceStory, StudyStory, TrialStory
 from smart_tuner.search.budget import whole_recipe
 from smart_tuner.search.findings import importances, in_words
-from smart_tuner.search.study import BORN, FAILED, best, done, first_number, is_feasible
+from smart_tuner.search.study import BORN
+from smart_tuner.search.trials import FAILED, best, done, first_number, is_feasible
 
 BEST, RESULT = "best_hparams.yaml", "study.json"
 MOST_EARLIER = 3

@@ -20,7 +20,8 @@ from commands.trial import conclude, run_trial, tidy
 from commands.trial_record import show_in_dashboard
 from commands.tune_plan import Search, plan_search
 from hparams import UserError
-from smart_tuner.search.study import best, open_study
+from smart_tuner.search.study import open_study
+from smart_tuner.search.trials import best
 from smart_tuner.search.worker import Interrupted, Worker
 
 

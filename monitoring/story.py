@@ -170,7 +170,8 @@ class RunStory:
     def winner(self, follow_up: Record) -> Record | None:
         """Of the race that a follow-up judges: knobs, steps, signals, evaluation; None where there was no race."""
         if follow_up.get("verdict") and "from_step" in follow_up.get("evidence", {}):
-            return self._arms[1 if follow_up["verdict"] == "helped" else 0]
+            won = follow_up["evidence"].get("winner", 1 if follow_up["verdict"] == "helped" else 0)
+            return self._arms[won]
         return None
 
     def _enter(self, step: int, phase: str | None) -> None:

@@ -81,11 +81,12 @@ def _settings(study: StudyStory) -> str:
 
 
 def _trials(study: StudyStory) -> str:
-    rows = [["trial", "score", "how it ended", "seconds", "settings"]]
+    told = []
     for trial in study.trials:
+        head = f"trial {trial.number}: {number(trial.score)}, {trial.ending}, {trial.seconds:.0f} s"
         settings = ", ".join(f"{name} {_value(value)}" for name, value in trial.params.items())
-        rows.append([str(trial.number), number(trial.score), trial.ending, f"{trial.seconds:.0f}", settings])
-    return table(rows)
+        told.append(f"<details><summary>{escape(head)}</summary><div><p>{escape(settings)}</p></div></details>")
+    return "".join(told)
 
 
 def _value(value: object) -> str:

@@ -45,6 +45,7 @@ class TensorBoardLog:
         self._writer: SummaryWriter | None = None
         self._purge_step: int | None = None  # what was logged from this step on is to be hidden
         self._left: list[Callable[[], None]] = []
+        self._curves: Callable[[], None] | None = None
 
     def take(self, record: Record, story: RunStory) -> None:
         known = {
@@ -65,12 +66,15 @@ class TensorBoardLog:
         try:
             for write in self._left:
                 write()
+            if self._curves is not None:
+                self._curves()
             if self._writer is not None:
                 self._writer.flush()
         except OSError:
             self._writer = None  # its thread has died of it; what is written twice is shown once
             raise
         self._left.clear()
+        self._curves = None
 
     def state_dict(self) -> dict[str, Any]:
         return {}
@@ -122,12 +126,17 @@ class TensorBoardLog:
         self._left.append(write)
 
     def _evaluation(self, record: Record, story: RunStory) -> None:
-        step, curves = record["step"], pixels(curves_picture(story, words_of("en")))
+        """Curves show all that was before, so of several evaluations that wait only the last one's are drawn."""
+        step = record["step"]
         self._scalars(step, record["signals"])
-        self._left.append(lambda: self._open_writer.add_image("curves", curves, step, dataformats="HWC"))
+        self._curves = lambda: self._draw_curves(story, step)
         for sample in record.get("samples", ()):
             if not sample["file"].startswith(WORST):
                 self._left.append(functools.partial(self._sample, file=sample["file"], step=step))
+
+    def _draw_curves(self, story: RunStory, step: int) -> None:
+        curves = pixels(curves_picture(story, words_of("en")))
+        self._open_writer.add_image("curves", curves, step, dataformats="HWC")
 
     def _sample(self, *, file: str, step: int) -> None:
         """By its name without the step, so that one can slide through the steps."""

@@ -38,6 +38,7 @@ class Facts(BaseModel):
     knobs: dict[str, KnobFacts]
     preset_settings: dict[str, float] = Field(default_factory=dict)  # those without a knob that are far from the run's
     pinned: tuple[str, ...] = ()
+    forks: bool = False  # whether several ways on may be tried at a plateau
     actions: tuple[str, ...]  # what the training loop can do; remedies that need more are passed over
 
     def amended(self, changes: Mapping[str, float]) -> Facts:

@@ -112,10 +112,15 @@ def compare(expected: Expectation, control: float | None, treated: float | None)
     """The strong check: both arms came from the same checkpoint and saw the same data."""
     if control is None or treated is None:
         return Judgement("helped" if treated is not None else "no_effect", treated, None, close=False)
-    gain = (1 if expected.direction == "up" else -1) * _difference(expected.signal, treated, control)
+    gain = gain_over(expected, treated, control)
     noise = _least_noise(expected.signal)
     verdict: Verdict = "helped" if gain > noise else "harmful" if gain < -noise else "no_effect"
     return Judgement(verdict, treated, gain, close=False)
+
+
+def gain_over(expected: Expectation, value: float, other: float) -> float:
+    """How much better one value is than the other, in the wanted direction."""
+    return (1 if expected.direction == "up" else -1) * _difference(expected.signal, value, other)
 
 
 def _difference(signal: str, value: float, other: float) -> float:

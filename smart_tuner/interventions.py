@@ -33,6 +33,7 @@ class Order:
     skip_since: int | None = None  # roll_back: leave out the data of the steps from here on
     n_steps: int = 0  # race: how long each arm runs; reset_moments: of the new warm-up
     arms: tuple[Mapping[str, float], ...] = ()  # race: the knobs of each arm
+    reseeded_arm: int | None = None  # race: one that draws other random numbers, to show what they make of a run
     hparams: Mapping[str, float] = field(default_factory=dict)  # restart: what the recipe itself has to change
     utterances: tuple[str, ...] = ()
     phase: str = ""

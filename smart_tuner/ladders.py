@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from smart_tuner.forks import fork_and_race
 from smart_tuner.new_starts import restart, restart_with_balanced_gate, restart_with_larger_steps, restart_with_preset
 from smart_tuner.remedies import (
     Remedy,
@@ -91,7 +92,10 @@ LADDERS: dict[str, Mapping[str, Remedy]] = {
         "calibrated_threshold": turn_to("gate_threshold", calibrated_threshold, "gate_accuracy", "up"),
         "less_gate_weight": turn_by("gate_positive_weight", 0.5, "gate_accuracy", "up"),
     },
-    "plateau": {"lower_learning_rate": turn_by("learning_rate_multiplier", 0.5, "val_total_loss", "down")},
+    "plateau": {
+        "fork_and_race": fork_and_race,
+        "lower_learning_rate": turn_by("learning_rate_multiplier", 0.5, "val_total_loss", "down"),
+    },
     "overfitting": {
         "lower_learning_rate": turn_by("learning_rate_multiplier", 0.5, "val_mel_loss", "down"),
         "finish_with_best": finish_with_best,

@@ -49,7 +49,7 @@ class Case:
 Remedy = Callable[[Case], Plan | None]
 
 
-def _promise(
+def promise(
     case: Case, signal: str, direction: Direction, *, target: float | None = None, evaluations: float | None = None
 ) -> Expectation:
     """Better than the signal would do by itself, by the time follow-ups are due."""
@@ -70,7 +70,7 @@ def turn_to(knob: str, target: Callable[[Case], float | None], signal: str, dire
         wanted = min(known.high, max(known.low, wanted))
         if abs(wanted - now) <= 0.05 * max(abs(now), abs(wanted)):
             return None
-        return Plan(_promise(case, signal, direction), knob=knob, target=wanted)
+        return Plan(promise(case, signal, direction), knob=knob, target=wanted)
 
     return plan
 
@@ -140,14 +140,14 @@ def quarantine(case: Case) -> Plan | None:
     named = tuple(name for name in case.diagnosis.utterances if name not in known)
     if not named or len(known) + len(named) > case.limits.quarantine_share * case.facts.utterances:
         return None
-    promise = _promise(case, "outlier_share", "down", target=0.1, evaluations=1)
+    promised = promise(case, "outlier_share", "down", target=0.1, evaluations=1)
     orders = [Order("quarantine", utterances=named, reason=case.diagnosis.ailment)]
     if case.diagnosis.evidence.get("not_finite"):
         orders.append(Order("screen"))
     if _unclipped_gradient(case) > EXTREME_GRADIENT * case.view.quality.gradient_norm_threshold:
         orders.append(Order("reset_moments", n_steps=REWARM_STEPS))
     able = [order for order in orders if order.action in ("quarantine", *case.facts.actions)]
-    return Plan(promise, tuple(able))
+    return Plan(promised, tuple(able))
 
 
 def _unclipped_gradient(case: Case) -> float:
@@ -200,12 +200,12 @@ def roll_back(signal: str, direction: Direction, *, learning_rate_factor: float 
 
 
 def reset_moments(case: Case) -> Plan | None:
-    promise = _promise(case, "total_loss", "down", evaluations=1)
-    return Plan(promise, (Order("reset_moments", n_steps=REWARM_STEPS),))
+    promised = promise(case, "total_loss", "down", evaluations=1)
+    return Plan(promised, (Order("reset_moments", n_steps=REWARM_STEPS),))
 
 
 def fetch_faster(case: Case) -> Plan | None:
-    return Plan(_promise(case, "data_wait_share", "down", evaluations=1), (Order("fetch_faster"),))
+    return Plan(promise(case, "data_wait_share", "down", evaluations=1), (Order("fetch_faster"),))
 
 
 def split_batches(case: Case) -> Plan | None:
@@ -218,7 +218,7 @@ def split_batches(case: Case) -> Plan | None:
 
 
 def keep_fewer_checkpoints(case: Case) -> Plan | None:
-    return Plan(_promise(case, "disk_free_bytes", "up", evaluations=1), (Order("keep_fewer_checkpoints"),))
+    return Plan(promise(case, "disk_free_bytes", "up", evaluations=1), (Order("keep_fewer_checkpoints"),))
 
 
 def finish_with_best(case: Case) -> Plan | None:

@@ -80,8 +80,8 @@ class Replay:
     def _take_race(self, supervisor: Supervisor, record: Mapping[str, Any]) -> Iterable[Decision]:
         if supervisor.memory.pending is None or not supervisor.memory.pending.racing:
             return supervisor.observe_rollback(record["from_step"])  # another policy has no use for the arms
-        control, treated = (Arm(arm["knobs"], tuple(_rows(arm)), arm["evaluation"]) for arm in record["arms"])
-        return supervisor.observe_race(record["from_step"], (control, treated))[0]
+        arms = [Arm(arm["knobs"], tuple(_rows(arm)), arm["evaluation"]) for arm in record["arms"]]
+        return supervisor.observe_race(record["from_step"], arms)[0]
 
     def _note(self, decisions: Iterable[Decision]) -> None:
         for decision in decisions:

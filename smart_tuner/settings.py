@@ -69,6 +69,7 @@ class Supervision(Section):
     cooldown_evaluations: float = Field(1.0, gt=0)
     follow_up_evaluations: int = Field(2, ge=1)
     strong_checks: bool = True
+    forks: Literal["auto", "on", "off"] = "auto"
     quarantine_share: float = Field(0.2, ge=0, le=1)
     approval: Literal["none", "ask"] = "none"
     approval_minutes: float = Field(30.0, gt=0)

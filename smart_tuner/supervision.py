@@ -47,8 +47,8 @@ class Supervision:
 
     def race(self, start_step: int, arms: Sequence[FinishedArm]) -> int:
         """Returns which arm goes on."""
-        control, treated = (Arm(arm.knobs, tuple(arm.steps), arm.evaluation) for arm in arms)
-        decisions, winner = self.supervisor.observe_race(start_step, (control, treated))
+        contenders = [Arm(arm.knobs, tuple(arm.steps), arm.evaluation) for arm in arms]
+        decisions, winner = self.supervisor.observe_race(start_step, contenders)
         self._act(decisions)
         return winner
 

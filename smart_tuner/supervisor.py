@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,7 @@ from smart_tuner.detectors import EVERY_CHECKPOINT, EVERY_EVALUATION, EVERY_STEP
 from smart_tuner.diagnosis import Diagnosis
 from smart_tuner.facts import Facts
 from smart_tuner.follow_up import Judgement, compare, level
+from smart_tuner.forks import judge_forks
 from smart_tuner.interventions import Order
 from smart_tuner.knob_turning import go_on_turning
 from smart_tuner.memory import Memory
@@ -100,16 +101,21 @@ class Supervisor:
         judgement = Judgement("no_effect", None, None, close=False)
         return [self._treatment.conclude(pending, judgement, self.view, self.memory, {"usable_checkpoints": 0})]
 
-    def observe_race(self, start: int, arms: tuple[Arm, Arm]) -> tuple[list[Decision], int]:
-        """Judge control and treated run; returns which of them goes on."""
+    def observe_race(self, start: int, arms: Sequence[Arm]) -> tuple[list[Decision], int]:
+        """Judge control and treated runs; returns which of them goes on."""
         pending = self.memory.pending
         assert pending is not None and pending.racing, "a race is run only when the supervisor asked for it"
         values = [self._run(arm, start, pending.expected.signal) for arm in arms]
-        judgement = compare(pending.expected, *values)
-        winner = 1 if judgement.verdict == "helped" else 0
+        if len(arms) == 2:
+            judgement = compare(pending.expected, *values)
+            winner = 1 if judgement.verdict == "helped" else 0
+            evidence = {"control": values[0], "treated": values[1], "from_step": start}
+        else:
+            forked = judge_forks(pending.expected, values)
+            judgement, winner = forked.judgement, forked.winner
+            evidence = {"control": values[0], "noise": forked.noise, "winner": winner, "from_step": start}
         self._run(arms[winner], start, pending.expected.signal)
         self.memory.knobs |= arms[winner].knobs
-        evidence = {"control": values[0], "treated": values[1], "from_step": start}
         return [self._treatment.conclude(pending, judgement, self.view, self.memory, evidence)], winner
 
     def observe_turn(self, knob: str, position: float) -> list[Decision]:

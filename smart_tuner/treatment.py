@@ -156,6 +156,7 @@ class Treatment:
             before=memory.knobs[plan.knob] if plan.knob else None,
             target=plan.target,
             known=sorted(memory.active),
+            racing=any(order.action == "race" for order in plan.orders),
         )
         if remedy in FREE_REMEDIES:
             memory.watching.append(pending)
@@ -257,6 +258,8 @@ def _what_changes(plan: Plan, memory: Memory) -> dict[str, Any]:
     fields |= {"besides": [order.action for order in others]} if others else {}
     for order in plan.orders:
         fields |= {"to_step": order.step, "skip_since": order.skip_since} if order.action == "roll_back" else {}
+        fields |= {"to_step": order.step, "n_steps": order.n_steps} if order.action == "race" else {}
+        fields |= {"arms": [dict(arm) for arm in order.arms]} if order.arms else {}
         fields |= {"knobs": dict(order.knobs)} if order.knobs else {}
         fields |= {"settings": dict(order.hparams)} if order.hparams else {}
     return fields

@@ -12,6 +12,7 @@ import torch
 from hypothesis.configuration import set_hypothesis_home_dir
 
 from tests.monitoring.bot_api import BotApi
+from tests.postgres_server import INSTALLED, PostgresServer
 
 torch.set_num_threads(1)
 
@@ -27,3 +28,12 @@ def api() -> Iterator[BotApi]:
     api = BotApi()
     yield api
     api.close()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    if not INSTALLED:
+        pytest.skip("needs Debian's package postgresql")
+    server = PostgresServer()
+    yield server
+    server.close()

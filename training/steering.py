@@ -45,6 +45,8 @@ class Order(Protocol):
     @property
     def arms(self) -> Sequence[Mapping[str, float]]: ...
     @property
+    def reseeded_arm(self) -> int | None: ...
+    @property
     def hparams(self) -> Mapping[str, float]: ...
     @property
     def utterances(self) -> Sequence[str]: ...
@@ -65,12 +67,20 @@ class Move:
     n_steps: int
     arms: list[dict[str, float]]
     hparams: dict[str, float]
+    reseeded_arm: int | None = None
 
     @staticmethod
     def ordered(order: Order) -> Move:
         arms = [dict(arm) for arm in order.arms]
         return Move(
-            order.action, dict(order.knobs), order.step, order.skip_since, order.n_steps, arms, dict(order.hparams)
+            order.action,
+            dict(order.knobs),
+            order.step,
+            order.skip_since,
+            order.n_steps,
+            arms,
+            dict(order.hparams),
+            order.reseeded_arm,
         )
 
 
@@ -275,12 +285,14 @@ class Steering:
         arms: list[ArmReport] = []
         states = []
         start = move.step
-        for knobs in move.arms:
+        for number, knobs in enumerate(move.arms):
             found, problems = self._go_back(start)
             if found is None or (arms and found != start):
                 self._apply(before)
                 return trainer.watcher.on_rollback(RollbackReport(move.step, None, problems))
             start = found
+            if number == move.reseeded_arm:
+                torch.manual_seed(trainer.hparams.seed + trainer.progress.step)
             self.turn(knobs)
             reports = self._run_arm(move.n_steps)
             if trainer.limits.interruption is not None:  # as if it had not begun; it will, when training is resumed

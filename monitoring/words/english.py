@@ -38,6 +38,7 @@ ENGLISH = Words(
         "restart_with_balanced_gate": "begin anew with a balanced gate",
         "tighter_clipping": "clip gradients more tightly",
         "lower_learning_rate": "lower the learning rate",
+        "fork_and_race": "try several ways on",
         "healthy_learning_rate": "set the learning rate that gives healthy updates",
         "reset_moments": "let the optimizer forget, and warm up again",
         "larger_effective_batch": "use more batches for an update",
@@ -68,6 +69,7 @@ ENGLISH = Words(
         "finish": "training ends with its best",
         "stop": "training ends",
         "turn": "turned",
+        "race": "trained from a checkpoint in several ways",
     },
     signals={
         "total_loss": "loss",

@@ -58,7 +58,10 @@ def trial_recipe(recipe: HParams, params: Mapping[str, Any], budget: Budget) -> 
     if not budget.from_step:
         tried = _with_decay(tried, budget.steps / budget.course_steps)
     changes = {"iters_per_evaluation": every, "iters_per_checkpoint": every, "keep_checkpoints": 1}
-    return build_hparams(tried.model_dump(), changes | {"evaluation_samples": 1})
+    changes |= {"evaluation_samples": 1}
+    if budget.from_step:  # its own epochs may be over
+        changes["epochs"] = tried.epochs + budget.steps
+    return build_hparams(tried.model_dump(), changes)
 
 
 def _with_decay(recipe: HParams, factor: float) -> HParams:

@@ -11,7 +11,7 @@ from optuna import Study
 from optuna.trial import FrozenTrial
 
 from smart_tuner.search.space import Dimension
-from smart_tuner.search.study import done
+from smart_tuner.search.trials import done
 
 FEWEST_TRIALS = 10
 SHUFFLES, SURE = 400, 0.95

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from optuna.pruners import BasePruner, HyperbandPruner
 
 from smart_tuner.search.budget import Budget
+from smart_tuner.search.trials import first_number
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -24,6 +25,7 @@ class AfterAlignment(BasePruner):
         self._hyperband = HyperbandPruner(min_resource=self._first, max_resource=max(self._first, budget.evaluations))
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
-        if trial.number == 0 or trial.last_step is None or trial.last_step < self._first:
+        if trial.last_step is None or trial.last_step < self._first:
             return False
-        return self._hyperband.prune(study, trial)
+        leads_nowhere = self._hyperband.prune(study, trial)  # which takes its score down for the others, too
+        return leads_nowhere and first_number(trial) != 0

@@ -32,7 +32,7 @@ STORAGE_ERRORS = (StorageInternalError, SQLAlchemyError)
 
 @dataclass(frozen=True)
 class StudyStorage:
-    """`alone` lets one process at a time take on a trial; `stale` is called with trials that the storage gives up."""
+    """`alone` lets one process at a time take on a trial."""
 
     storage: BaseStorage
     alone: Callable[[], AbstractContextManager[None]]
@@ -145,7 +145,7 @@ def _rdb(url: str, **options: object) -> RDBStorage:
     except (OperationalError, ProgrammingError) as error:
         what = _first_line(error.orig if error.orig is not None else error)
         raise UserError(f"--storage {shown}: cannot be reached or used ({what})") from None
-    except (ArgumentError, ImportError, *STORAGE_ERRORS) as error:
+    except (ArgumentError, ImportError, ValueError, *STORAGE_ERRORS) as error:
         raise UserError(f"--storage {shown}: cannot be used ({type(error).__name__}: {_first_line(error)})") from None
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import optuna
 from optuna import Study
-from optuna.trial import FrozenTrial, TrialState
 
 from hparams import HParams, UserError
 from smart_tuner.search.budget import Budget
@@ -17,11 +16,8 @@ from smart_tuner.search.pruner import AfterAlignment
 from smart_tuner.search.space import Dimension
 from smart_tuner.search.storage import StudyStorage
 
-PLAN, BORN, CONTINUES, ATTEMPT, FAILED, WORKER = "plan", "born", "continues", "attempt", "failed", "worker"
-"""User attributes: of the study its plan and when it was begun; of a trial which one it goes on with, which attempt it
-is, what went wrong, and who runs it."""
-MOST_ATTEMPTS = 3
-FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+PLAN, BORN = "plan", "born"
+"""User attributes of a study: what it searches, and when it was begun."""
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)  # what is worth saying is said by us
 
@@ -90,43 +86,3 @@ def _require_same(plan: StudyPlan, kept: Mapping[str, Any]) -> None:
         raise UserError(
             f"study {plan.name!r} has another {what}{named}; give the same again, or begin a new one with --run_name"
         )
-
-
-def first_number(trial: FrozenTrial) -> int:
-    """Of the trial that it goes on with, in whose folder it lies."""
-    return int(trial.user_attrs.get(CONTINUES, trial.number))
-
-
-def put_back(study: Study, trial: FrozenTrial) -> None:
-    """Have a trial that was cut short tried again; nothing when that is seen to or was tried often enough."""
-    attempt = int(trial.user_attrs.get(ATTEMPT, 1)) + 1
-    successor = {CONTINUES: first_number(trial), ATTEMPT: attempt}
-    if attempt > MOST_ATTEMPTS or any(successor.items() <= t.user_attrs.items() for t in study.get_trials()):
-        return
-    study.enqueue_trial(trial.params, user_attrs=successor)
-
-
-def is_done(trial: FrozenTrial) -> bool:
-    """Whether nobody will try it again."""
-    if trial.state is TrialState.FAIL:
-        return FAILED in trial.user_attrs or int(trial.user_attrs.get(ATTEMPT, 1)) >= MOST_ATTEMPTS
-    return trial.state in FINISHED
-
-
-def done(study: Study) -> list[FrozenTrial]:
-    return [trial for trial in study.get_trials(deepcopy=False) if is_done(trial)]
-
-
-def running(study: Study) -> list[FrozenTrial]:
-    return study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-
-
-def is_feasible(trial: FrozenTrial) -> bool:
-    return all(value <= 0 for value in trial.constraints.values())
-
-
-def best(study: Study) -> FrozenTrial | None:
-    """Of those that ran to their end within the limits."""
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    feasible = [trial for trial in complete if is_feasible(trial) and trial.value is not None]
-    return max(feasible, key=lambda trial: (trial.value, -trial.number), default=None)

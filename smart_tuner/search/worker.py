@@ -16,7 +16,8 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from smart_tuner.search.storage import StudyStorage
-from smart_tuner.search.study import FAILED, WORKER, done, put_back, reseeded, running
+from smart_tuner.search.study import reseeded
+from smart_tuner.search.trials import FAILED, WORKER, done, put_back, running
 
 WAIT_SECONDS = 1.0  # for trials of others that may have to be taken over
 
@@ -80,21 +81,19 @@ class Worker:
         return self._study.get_trials(deepcopy=False)[trial.number]
 
     def recover(self) -> None:
-        """Have the trials of workers that are gone tried again."""
+        """Have the trials of workers that are gone tried again; only while no other takes one on."""
         if self._kept.knows_the_dead:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ExperimentalWarning)
                 optuna.storages.fail_stale_trials(self._study)
-            return
         for trial in running(self._study):
-            if not self._is_alive(trial.user_attrs.get(WORKER)):
+            name = trial.user_attrs.get(WORKER)
+            # without a name it died while it took the trial on: nobody else can be doing that now
+            if name is None or not (self._kept.knows_the_dead or self._is_alive(name)):
                 put_back(self._study, trial)
                 self._study.tell(trial.number, state=TrialState.FAIL)
 
-    def _is_alive(self, name: str | None) -> bool:
-        """One that died before it could say its name had taken on a trial, but no other can be doing that now."""
-        if name is None:
-            return False
+    def _is_alive(self, name: str) -> bool:
         try:
             with FileLock(self._lock_of(name)).acquire(timeout=0):
                 return False

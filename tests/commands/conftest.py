@@ -55,6 +55,6 @@ def pipe() -> Iterator[Pipe]:
 @pytest.fixture
 def heard(monkeypatch: pytest.MonkeyPatch, pipe: Pipe) -> Pipe:
     """What a training in this very process would tell a watchdog."""
-    monkeypatch.setattr("commands.heartbeat._die_with", lambda _watchdog: None)
+    monkeypatch.setattr("commands.heartbeat.die_with", lambda _watchdog, _signal: None)
     monkeypatch.setenv(VARIABLE, f"{pipe.writer},{os.getppid()}")
     return pipe

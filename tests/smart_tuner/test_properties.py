@@ -121,7 +121,7 @@ def test_the_budget_is_never_exceeded(case: tuple[int, tuple[str, ...]], budget:
     steering = [d for d in loop.decisions("intervention") if "remedy" in d and d["remedy"] not in FREE_REMEDIES]
     assert len(steering) <= budget
     races = [order for _, order in loop.orders if order.action == "race"]
-    extra = sum(2 * order.n_steps for order in races)
+    extra = sum(len(order.arms) * order.n_steps for order in races)
     assert extra <= loop.settings.supervision.work_budget * FACTS.planned_steps
 
 

@@ -30,6 +30,7 @@ class Order:
     skip_since: int | None = None
     n_steps: int = 0
     arms: Sequence[Mapping[str, float]] = ()
+    reseeded_arm: int | None = None
     hparams: Mapping[str, int] = field(default_factory=dict)
     utterances: Sequence[str] = ()
     targets: Mapping[str, float] = field(default_factory=dict)

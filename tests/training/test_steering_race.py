@@ -199,3 +199,17 @@ def test_an_arm_that_does_not_fit_into_memory_says_so_and_does_not_end_the_run(
     trainer.steering.carry_out(RACE)
     trainer.fit(Limits(max_steps=8))
     assert len(judge.races) == 1 and judge.steps[-1].out_of_memory_steps == 0
+
+
+def test_of_several_arms_one_may_draw_other_random_numbers(tmp_path: Path) -> None:
+    same, fork = {"guide_sigma": 0.3}, {"guide_sigma": 0.8}
+    order = Order("race", step=4, arms=(same, same, fork, same), n_steps=3, reseeded_arm=1)
+    trainer, judge = raced(tmp_path, 2, order)
+    (arms,) = judge.races
+    losses = [[report.mel_loss for report in arm.steps] for arm in arms]
+    assert losses[3] == losses[0] != losses[1]
+    assert losses[2][0] == losses[0][0]
+    assert [[r.utterance_ids for r in arm.steps] for arm in arms] == [[r.utterance_ids for r in arms[0].steps]] * 4
+    assert trainer.knobs.guide_sigma == 0.8
+    alone = trained_so(tmp_path / "alone", fork, source=trainer, steps=7)
+    assert not differences(learnt(trainer), learnt(alone))

@@ -1,0 +1,231 @@
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna_dashboard
+import psutil
+import pytest
+import soundfile
+from optuna.artifacts import get_all_artifact_meta
+from optuna.trial import TrialState
+
+from smart_tuner.search.trials import CONTINUES, done, running
+from tests.commands.program import Program, contents, journal, newest, summary, tiny, wait_for
+from tests.commands.studies import NAME, kinds, settings, started, study_in, tune
+from tests.postgres_server import PostgresServer
+
+
+@pytest.fixture(scope="module")
+def finished(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An output folder with a finished study of three trials by two workers; not to be written to."""
+    output = tmp_path_factory.mktemp("studies")
+    process = started(output, data, "--workers", 2)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, (out, err)
+    (output / "out.txt").write_text(out)
+    return output
+
+
+@pytest.fixture
+def launch() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts studies; what is left of them at the end of a test goes with it."""
+    processes: list[subprocess.Popen[str]] = []
+
+    def go(*arguments: Any, **wanted: Any) -> subprocess.Popen[str]:
+        processes.append(started(*arguments, **wanted))
+        return processes[-1]
+
+    yield go
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+Launch = Callable[..., subprocess.Popen[str]]
+
+
+def test_it_says_how_to_watch_what_comes_and_what_to_do_with_it(finished: Path) -> None:
+    said = (finished / "out.txt").read_text()
+    folder = finished / NAME
+    assert f"optuna-dashboard {folder}/study.journal --artifact-dir {folder}/artifacts" in said
+    assert all(f"trial {number}: " in said for number in range(3))
+    assert f"--mode train --hparams_file {folder}/best_hparams.yaml" in said
+
+
+def test_the_recipe_as_it_was_is_trial_0(finished: Path) -> None:
+    trials = study_in(finished).trials
+    assert trials[0].params == {"learning_rate": 1e-4, "decoder_rnn_dim": 16}
+    assert trials[1].params != trials[0].params
+    assert [trial.state for trial in trials].count(TrialState.COMPLETE) >= 1
+
+
+def test_every_trial_is_a_run_with_all_that_runs_have(finished: Path) -> None:
+    for number in range(3):
+        run = finished / NAME / "trials" / f"trial-{number:05d}"
+        assert summary(run)["status"] == "finished"
+        assert (run / "report.html").is_file() and list((run / "tensorboard").iterdir())
+        start = journal(run, "started")[0]
+        assert start["supervision"]["mode"] == "on"
+        actions = start["supervision"]["facts"]["actions"]
+        assert "restart" not in actions and "race" not in actions and "quarantine" in actions
+        assert "learning_rate_multiplier" in start["choices"]["pinned"]
+        assert not (run / "checkpoints").exists()
+
+
+def test_evaluations_are_reported_and_decide(finished: Path) -> None:
+    for trial in study_in(finished).trials:
+        run = finished / NAME / "trials" / f"trial-{trial.number:05d}"
+        scores = [told["signals"]["composite_tts_score"] for told in journal(run, "evaluation")]
+        assert list(trial.intermediate_values.values()) == scores
+        if trial.state is TrialState.COMPLETE:
+            assert trial.value == max(scores) and len(scores) == 3
+        assert trial.constraints.keys() == {"gradient_norm", "nonfinite_share"}
+        assert trial.user_attrs["signals"]["composite_tts_score"] == max(scores)
+
+
+def test_the_dashboard_has_a_picture_a_sound_and_a_note_of_each(finished: Path) -> None:
+    study = study_in(finished)
+    for trial in study.trials:
+        kept = {meta.mimetype: meta for meta in get_all_artifact_meta(trial, storage=study._storage)}
+        assert set(kept) == {"image/png", "audio/x-wav"}
+        sound, rate = soundfile.read(finished / NAME / "artifacts" / kept["audio/x-wav"].artifact_id)
+        assert len(sound) > 0 and rate == 22050
+        assert "composite_tts_score" in optuna_dashboard.get_note(trial)
+
+
+def test_the_best_settings_train_a_voice(finished: Path, data: Path, program: Program) -> None:
+    file = finished / NAME / "best_hparams.yaml"
+    best = study_in(finished).best_trial.params
+    outcome = program("--data", data, "--run_name", "run", "--hparams_file", file, "--max_steps", 2)
+    assert outcome.code == 0, outcome.err
+    hparams = journal(program.output / "run", "started")[0]["hparams"]
+    assert {name: hparams[name] for name in best} == best
+    assert hparams["attention_dim"] == 8  # what the study was given beside
+
+
+def test_its_report_and_pictures_are_there(finished: Path) -> None:
+    page = (finished / NAME / "report.html").read_text()
+    assert "trial 0: " in page and "as it was" in page and "data:audio/mpeg" in page
+    assert (finished / NAME / "history.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_only_the_best_keeps_its_voice(finished: Path) -> None:
+    best = study_in(finished).best_trial.number
+    voices = list((finished / NAME / "trials").glob("*/voice.safetensors"))
+    assert [voice.parent.name for voice in voices] == [f"trial-{best:05d}"]
+
+
+def test_a_finished_study_goes_on_when_more_trials_are_wanted(finished: Path, data: Path, program: Program) -> None:
+    shutil.copytree(finished, program.output)
+    again = tune(program, data)
+    assert again.code == 0 and "trial 0: " not in again.out and "Of 3 trials" in again.out
+    more = tune(program, data, n_trials=4)
+    assert more.code == 0 and "trial 3: " in more.out
+    assert len(done(study_in(program.output))) == 4
+
+
+def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(data: Path, tmp_path: Path, launch: Launch) -> None:
+    output = tmp_path / "logs"
+    process = launch(output, data, trial_steps=400, evaluations=40)
+    first = output / NAME / "trials" / "trial-00000"
+    wait_for(lambda: (first / "checkpoints").is_dir() and newest_step(first) >= 20, process)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, (out, err)
+    assert "the same command goes on" in out and err == ""
+    waiting = study_in(output).get_trials(states=(TrialState.WAITING,))
+    assert [trial.user_attrs[CONTINUES] for trial in waiting] == [0]
+    process = launch(output, data, trial_steps=400, evaluations=40, n_trials=1)
+    out, err = process.communicate(timeout=200)
+    assert process.returncode == 0, (out, err)
+    assert kinds(first).count("started") == 1 and kinds(first).count("resumed") == 1
+    assert len(done(study_in(output))) == 1
+
+
+def children_of(process: subprocess.Popen[str]) -> list[int]:
+    return [child.pid for child in psutil.Process(process.pid).children()]
+
+
+def newest_step(run: Path) -> int:
+    return max((int(path.name[5:13]) for path in (run / "checkpoints").glob("step-*.pt")), default=0)
+
+
+def test_a_killed_worker_is_replaced_and_its_trial_goes_on_from_its_checkpoint(
+    data: Path, tmp_path: Path, launch: Launch
+) -> None:
+    output = tmp_path / "logs"
+    process = launch(output, data, trial_steps=400, evaluations=40, n_trials=1)
+    first = output / NAME / "trials" / "trial-00000"
+    wait_for(lambda: (first / "checkpoints").is_dir() and newest_step(first) >= 20, process)
+    (worker,) = children_of(process)
+    os.kill(worker, signal.SIGKILL)
+    out, err = process.communicate(timeout=200)
+    assert process.returncode == 0, (out, err)
+    resumed = journal(first, "resumed")
+    assert len(resumed) == 1 and resumed[0]["step"] >= 20
+    trials = study_in(output).trials
+    assert [trial.state.name for trial in trials] == ["FAIL", "COMPLETE"]
+    assert len(trials[1].intermediate_values) == 40  # those from before it was killed, too
+
+
+def test_when_the_one_who_started_it_is_killed_the_workers_save_and_end(
+    data: Path, tmp_path: Path, launch: Launch
+) -> None:
+    output = tmp_path / "logs"
+    process = launch(output, data, trial_steps=400, evaluations=40)
+    first = output / NAME / "trials" / "trial-00000"
+    wait_for(lambda: (first / "checkpoints").is_dir() and newest_step(first) >= 20, process)
+    (worker,) = children_of(process)
+    process.kill()
+    process.communicate()
+    for _ in range(6000):
+        if not Path(f"/proc/{worker}").exists():
+            break
+        time.sleep(0.01)
+    study = study_in(output)
+    assert not running(study) and summary(first)["status"] == "interrupted"
+    assert study.get_trials(states=(TrialState.WAITING,))[0].user_attrs[CONTINUES] == 0
+
+
+def test_when_time_is_up_the_study_can_be_gone_on_with(data: Path, program: Program) -> None:
+    outcome = tune(program, data, "--max_minutes", 0.25, n_trials=1, trial_steps=800)
+    assert outcome.code == 2
+    assert "no trial was completed in this time; the same command goes on" in outcome.err
+    assert study_in(program.output).get_trials(states=(TrialState.WAITING,))
+
+
+def test_from_a_checkpoint_all_trials_begin_where_it_is(run: Path, data: Path, program: Program) -> None:
+    before, start = contents(run / "checkpoints"), newest(run)
+    options = ["--resume", str(run), *settings(program.output, fork_steps=6), "--n_trials", "2", "--data", str(data)]
+    outcome = program("--mode", "tune", *options, *tiny())
+    assert outcome.code == 0, (outcome.out, outcome.err)
+    folder = program.output / "tune-run"
+    for number in range(2):
+        (begun,) = journal(folder / "trials" / f"trial-{number:05d}", "resumed")
+        assert begun["step"] == 4 and begun["source"] == str(folder / "start" / start.name)
+        assert summary(folder / "trials" / f"trial-{number:05d}")["step"] == 10
+    assert study_in(program.output, "tune-run").trials[0].params == {"learning_rate": 1e-4}
+    assert contents(run / "checkpoints") == before
+    assert f"--resume {folder / 'start' / start.name}" in outcome.out
+
+
+def test_several_machines_share_a_study_in_postgresql(
+    data: Path, tmp_path: Path, postgres: PostgresServer, launch: Launch
+) -> None:
+    url = postgres.new_database()
+    machines = [launch(tmp_path / name, data, "--storage", url, n_trials=4) for name in ("a", "b")]
+    said = [machine.communicate(timeout=300) for machine in machines]
+    assert [machine.returncode for machine in machines] == [0, 0], said
+    runs = [path.name for name in ("a", "b") for path in (tmp_path / name / NAME / "trials").iterdir()]
+    assert sorted(runs) == [f"trial-{number:05d}" for number in range(4)]
+    assert all("Of 4 trials" in out for out, _ in said)
+    assert (tmp_path / "a" / NAME / "best_hparams.yaml").read_text() == (
+        tmp_path / "b" / NAME / "best_hparams.yaml"
+    ).read_text()

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+from typing import Any
+
+import optuna
+import pytest
+from pydantic import ValidationError
+
+from hparams import ARCHITECTURE_FIELDS, PRESETS, HParams, UserError, build_hparams
+from smart_tuner.search.settings import MID_RUN_FIELDS, SEARCHABLE, Range, SearchSettings
+from smart_tuner.search.space import Dimension, space_of
+
+RECIPE = HParams()
+
+
+def dimension(name: str, recipe: HParams = RECIPE, **given: Any) -> Dimension:
+    return space_of({name: Range(**given)}, recipe, mid_run=False)[0]
+
+
+def test_factors_are_of_the_recipes_own_value() -> None:
+    assert dimension("learning_rate", times=(0.5, 4)) == Dimension("learning_rate", "float", 5e-5, 4e-4, log=True)
+    assert dimension("batch_size", times=(0.5, 2)) == Dimension("batch_size", "int", 16, 64, log=True)
+    assert dimension("n_frames_per_step", times=(0.1, 3)) == Dimension("n_frames_per_step", "int", 1, 3, log=True)
+
+
+def test_the_recipes_own_value_always_belongs_to_it() -> None:
+    assert dimension("guide_sigma", low=0.5, high=0.9).low == RECIPE.guide_sigma
+    assert dimension("guide_sigma", low=0.1, high=0.2).high == RECIPE.guide_sigma
+    assert dimension("batch_size", choices=(8, 16)).choices == (8, 16, 32)
+    assert dimension("learning_rate", times=(2, 4)).low == RECIPE.learning_rate
+    assert dimension("weight_decay", recipe=HParams(weight_decay=0), low=1e-8, high=1e-3, log=True).low == 0
+
+
+def test_what_is_switched_off_stays_so() -> None:
+    ranges = {"guide_loss_weight": Range(times=(0.5, 2)), "guide_sigma": Range(low=0.1, high=0.5)}
+    space = space_of(ranges, HParams(guide_loss_weight=0), mid_run=False)
+    assert [d.name for d in space] == ["guide_sigma"]
+
+
+def test_in_mid_run_only_what_may_change_then_is_searched() -> None:
+    settings = SearchSettings()
+    mid_run = {d.name for d in space_of(settings.space, RECIPE, mid_run=True)}
+    assert mid_run == set(settings.space) & set(MID_RUN_FIELDS)
+    assert not mid_run & {*ARCHITECTURE_FIELDS, "batch_size", "warmup_steps"}
+    with pytest.raises(UserError, match="names no setting that may change in mid-run of tacotron2"):
+        space_of({"batch_size": Range(times=(0.5, 2))}, RECIPE, mid_run=True)
+
+
+def test_a_range_may_be_of_some_models_only() -> None:
+    ranges = {"prenet_dim": Range(times=(0.5, 2), models=("another",)), "guide_sigma": Range(low=0.1, high=0.5)}
+    assert [d.name for d in space_of(ranges, RECIPE, mid_run=False)] == ["guide_sigma"]
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_default_space_fits_every_preset_and_its_values_every_recipe(preset: str) -> None:
+    recipe = build_hparams(PRESETS[preset])
+    space = space_of(SearchSettings().space, recipe, mid_run=False)
+    assert len(space) == len(SearchSettings().space)
+    assert all(d.holds(getattr(recipe, d.name)) for d in space)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
+    for _ in range(20):
+        trial = study.ask()
+        tried = {d.name: d.suggest(trial) for d in space}
+        assert all(d.holds(tried[d.name]) for d in space)
+        build_hparams(recipe.model_dump(), tried)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({}, "expected low and high, or times, or choices"),
+        ({"low": 1, "high": 2, "times": (1, 2)}, "expected low and high, or times, or choices"),
+        ({"low": 1}, "expected low < high"),
+        ({"low": 2, "high": 1}, "expected low < high"),
+        ({"low": 0, "high": 1, "log": True}, "expected low > 0"),
+        ({"low": 1, "high": 2, "log": True, "step": 1}, "no step"),
+        ({"times": (2, 1)}, "the smaller first"),
+        ({"times": (0, 1)}, "above 0"),
+        ({"times": (1, 2), "log": True}, "log and step go with low and high"),
+        ({"choices": ()}, "expected different values"),
+        ({"choices": (1, 1)}, "expected different values"),
+        ({"low": 0, "high": 1, "steps": 3}, "Extra inputs"),
+    ],
+)
+def test_a_contradictory_range_is_refused(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        Range(**given)
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "message"),
+    [
+        ("encoder_kernel_size", {"low": 3, "high": 7}, "search.space.encoder_kernel_size: .*must be odd"),
+        ("p_prenet_dropout", {"low": 0, "high": 2}, "search.space.p_prenet_dropout: .*less than 1"),
+        ("batch_size", {"choices": (8, "many")}, "search.space.batch_size: "),
+        ("batch_size", {"low": 0, "high": 9}, "search.space.batch_size: .*greater than or equal to 1"),
+    ],
+)
+def test_values_that_no_recipe_may_have_are_refused(name: str, given: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        dimension(name, **given)
+
+
+def test_a_kernel_may_be_searched_in_steps() -> None:
+    assert dimension("encoder_kernel_size", low=3, high=9, step=2).holds(7)
+    assert not dimension("encoder_kernel_size", low=3, high=9, step=2).holds(6)
+
+
+@pytest.mark.parametrize("name", ["seed", "epochs", "mel_floor", "nonsense", "model"])
+def test_what_decides_what_is_measured_cannot_be_searched(name: str) -> None:
+    with pytest.raises(ValidationError, match=f"{name!r} cannot be searched; the nearest that can is '"):
+        SearchSettings(space={name: Range(low=1, high=2)})
+
+
+def test_all_that_can_be_searched_is_a_setting() -> None:
+    assert set(SEARCHABLE) <= set(HParams.model_fields)

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from hparams import UserError
+from smart_tuner.search.storage import JOURNAL, JournalLock, without_password
+from tests.postgres_server import PostgresServer
+from tests.smart_tuner.search.some_study import storage, study
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_a_line_that_a_killed_worker_left_half_written_is_cut_off_when_the_study_is_opened(tmp_path: Path) -> None:
+    opened, _ = study(tmp_path)
+    opened.tell(opened.ask(), 0.5)
+    whole = (tmp_path / JOURNAL).read_bytes()
+    (tmp_path / JOURNAL).write_bytes(whole + b'{"op_code":5,"worker')
+    again, _ = study(tmp_path)
+    assert again.trials[0].value == 0.5
+    content = (tmp_path / JOURNAL).read_bytes()
+    assert content.startswith(whole) and all(json.loads(line) for line in content.splitlines())
+
+
+def test_it_is_cut_off_by_whoever_writes_next_too(tmp_path: Path) -> None:
+    opened, _ = study(tmp_path)
+    trial = opened.ask()
+    with (tmp_path / JOURNAL).open("ab") as file:  # another worker dies in mid-write while this one is at work
+        file.write(b'{"op_code":5,"worker' * 500)
+    opened.tell(trial, 0.25)
+    lines = (tmp_path / JOURNAL).read_bytes().split(b"\n")
+    assert lines[-1] == b"" and all(json.loads(line) for line in lines[:-1])
+    again, _ = study(tmp_path)
+    assert again.trials[0].value == 0.25
+
+
+@pytest.mark.parametrize("content", [b"", b"half", b"whole\n", b"whole\nhalf", b"x" * 10_000, b"w\n" + b"h" * 9_000])
+def test_only_what_follows_the_last_newline_is_cut_off(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / JOURNAL
+    path.write_bytes(content)
+    lock = JournalLock(path)
+    assert lock.acquire()
+    lock.release()
+    assert path.read_bytes() == content[: content.rfind(b"\n") + 1]
+
+
+def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
+    (tmp_path / JOURNAL).touch()
+    code = (
+        "import os, sys; from pathlib import Path; from smart_tuner.search.storage import JournalLock;"
+        "JournalLock(Path(sys.argv[1])).acquire(); os._exit(9)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / JOURNAL)], cwd=ROOT, check=False)
+    lock = JournalLock(tmp_path / JOURNAL)
+    assert lock.acquire()
+    lock.release()
+
+
+def test_a_damaged_journal_is_refused(tmp_path: Path) -> None:
+    study(tmp_path)
+    whole = (tmp_path / JOURNAL).read_bytes()
+    (tmp_path / JOURNAL).write_bytes(b"no json\n" + whole)
+    with pytest.raises(UserError, match=r"study.journal: is damaged .*move it away"):
+        study(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("mysql://user:geheim@host/db", r"mysql://host/db: expected postgresql://"),
+        ("nonsense", r"nonsense: expected postgresql://"),
+        ("postgresql://user:geheim@127.0.0.1:1/db", r"postgresql\S*://127.0.0.1:1/db: cannot be reached or used"),
+        ("postgresql://user:geheim@127.0.0.1:port/db", r"cannot be used"),
+    ],
+)
+def test_a_storage_that_cannot_be_is_refused_in_one_line_without_the_password(
+    tmp_path: Path, url: str, message: str
+) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        storage(tmp_path, url)
+    assert "geheim" not in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_sqlite_is_for_one_worker(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    with pytest.raises(UserError, match="with several workers SQLite loses races"):
+        storage(tmp_path, url, workers=2)
+    assert not (tmp_path / "study.db").exists()
+    opened, _ = study(tmp_path, url)
+    assert [trial.state.name for trial in opened.trials] == ["WAITING"]
+
+
+def test_a_database_of_another_optuna_is_refused(tmp_path: Path, postgres: PostgresServer) -> None:
+    url = postgres.new_database()
+    study(tmp_path, url)
+    engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = 'v9.9.9.a'"))
+    engine.dispose()
+    with pytest.raises(UserError, match="--storage .*(version|upgrade)") as caught:
+        storage(tmp_path, url)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_database_that_is_not_there_is_named(tmp_path: Path, postgres: PostgresServer) -> None:
+    with pytest.raises(UserError, match='database "absent" does not exist'):
+        storage(tmp_path, postgres.url("absent"))
+
+
+def test_postgresql_knows_who_is_dead_by_heartbeats(tmp_path: Path, postgres: PostgresServer) -> None:
+    assert study(tmp_path, postgres.new_database())[1].knows_the_dead
+    assert not study(tmp_path / "other")[1].knows_the_dead
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://me:geheim@host:5432/db?password=geheim", "postgresql://host:5432/db"),
+        ("logs/study/study.journal", "logs/study/study.journal"),
+    ],
+)
+def test_a_password_is_not_shown(url: str, shown: str) -> None:
+    assert without_password(url) == shown

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from hparams import HParams, UserError
+from smart_tuner.search.study import open_study
+from smart_tuner.search.trials import ATTEMPT, CONTINUES, FAILED, best, done, is_done, put_back
+from tests.smart_tuner.search.some_study import BATCH, BUDGET, RATE, SIGMA, plan, storage, study
+
+
+def test_it_begins_with_the_recipe_and_what_was_good_before(tmp_path: Path) -> None:
+    good = plan().own_values | {"batch_size": 16}
+    opened = open_study(plan(), storage(tmp_path), [plan().own_values, good])
+    for expected in (plan().own_values, good):
+        trial = opened.ask()
+        assert {dimension.name: dimension.suggest(trial) for dimension in plan().space} == expected
+    assert not opened.get_trials(states=(TrialState.WAITING,))
+
+
+def test_who_joins_enqueues_nothing(tmp_path: Path) -> None:
+    study(tmp_path)
+    opened, _ = study(tmp_path)
+    assert len(opened.trials) == 1
+
+
+def test_one_who_died_while_it_began_the_study_is_succeeded(tmp_path: Path) -> None:
+    optuna.create_study(storage=storage(tmp_path).storage, study_name=plan().name, direction="maximize")
+    opened, _ = study(tmp_path)
+    assert len(opened.trials) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"space": (RATE, SIGMA)}, r"another search space \(batch_size\)"),
+        ({"space": (replace(RATE, low=1e-6), BATCH, SIGMA)}, r"another search space \(learning_rate\)"),
+        ({"recipe": HParams(epochs=3)}, r"another recipe \(epochs\)"),
+        ({"budget": replace(BUDGET, steps=90)}, r"another length of trials \(steps\)"),
+        ({"corpus": "another"}, "another corpus; give the same again, or begin a new one with --run_name"),
+    ],
+)
+def test_another_plan_is_another_study(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    study(tmp_path)
+    with pytest.raises(UserError, match=message):
+        study(tmp_path, **changes)
+    study(tmp_path)
+
+
+def test_a_trial_is_put_back_once_and_not_for_ever(tmp_path: Path) -> None:
+    opened, _ = study(tmp_path)
+    trial = opened.ask()
+    RATE.suggest(trial)
+    for _ in range(2):
+        put_back(opened, opened.trials[0])
+    assert len(opened.trials) == 2
+    assert opened.trials[1].user_attrs == {CONTINUES: 0, ATTEMPT: 2}
+    put_back(opened, opened.trials[1])
+    put_back(opened, opened.trials[2])
+    assert [t.user_attrs.get(CONTINUES) for t in opened.trials] == [None, 0, 0]
+
+
+def test_a_failed_trial_is_done_when_nobody_tries_it_again(tmp_path: Path) -> None:
+    opened, _ = study(tmp_path)
+    for attributes, expected in (({}, False), ({ATTEMPT: 2}, False), ({ATTEMPT: 3}, True), ({FAILED: "why"}, True)):
+        opened.add_trial(optuna.create_trial(state=TrialState.FAIL, user_attrs=attributes))
+        assert is_done(opened.trials[-1]) is expected
+
+
+def test_the_best_is_the_best_within_the_limits(tmp_path: Path) -> None:
+    opened, _ = study(tmp_path)
+    assert best(opened) is None
+    for score, beyond in ((0.5, -1.0), (0.9, 2.0), (0.7, 0.0), (0.7, -3.0)):
+        trial = opened.ask()
+        trial.set_constraint("memory_gb", beyond)
+        opened.tell(trial, score)
+    pruned = opened.ask()
+    pruned.report(0.95, 3)
+    opened.tell(pruned, state=TrialState.PRUNED)
+    leader = best(opened)
+    assert leader is not None and leader.number == 2
+    assert len(done(opened)) == 5
+
+
+class Trials:
+    """Reports scores of one trial after the other and says at which evaluation the pruner ends it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.study, _ = study(folder)
+
+    def ended_at(self, *scores: float) -> int | None:
+        trial = self.study.ask()
+        for evaluation, score in enumerate(scores, 1):
+            trial.report(score, evaluation)
+            if trial.should_prune():
+                self.study.tell(trial, state=TrialState.PRUNED)
+                return evaluation
+        self.study.tell(trial, scores[-1])
+        return None
+
+
+def test_nothing_is_ended_before_attention_could_have_formed(tmp_path: Path) -> None:
+    trials = Trials(tmp_path)
+    for _ in range(3):
+        assert trials.ended_at(0.5, 0.6, 0.7, 0.8, 0.8, 0.9) is None
+    assert trials.ended_at(0.0, 0.0, 0.0) == BUDGET.first_pruned
+    assert trials.ended_at(0.0, 0.0, 0.9, 0.9, 0.9, 0.9) is None
+
+
+def test_the_recipe_as_it_is_runs_to_its_end_and_the_others_have_to_beat_it(tmp_path: Path) -> None:
+    trials = Trials(tmp_path)
+    assert trials.ended_at(0.5, 0.6, 0.7, 0.1, 0.0, 0.1) is None
+    assert trials.ended_at(0.5, 0.6, 0.69) == 3
+    opened, _ = study(tmp_path / "late")
+    late = Trials(tmp_path / "late")
+    first = late.study.ask()  # the recipe, still under way
+    for _ in range(2):
+        late.ended_at(0.9, 0.9, 0.9, 0.9, 0.9, 0.9)
+    for evaluation in (1, 2, 3):
+        first.report(0.1, evaluation)
+        assert not first.should_prune()
+    opened.tell(first.number, state=TrialState.FAIL)
+    put_back(opened, opened.trials[first.number])
+    again = late.study.ask()
+    assert again.user_attrs[CONTINUES] == first.number
+    for evaluation in (1, 2, 3):
+        again.report(0.1, evaluation)
+        assert not again.should_prune()

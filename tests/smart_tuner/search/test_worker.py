@@ -1,0 +1,203 @@
+"""Workers are killed at random moments: no finished trial is lost, and none is run to its end twice."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from collections import Counter
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import Trial, TrialState
+
+from smart_tuner.search.trials import ATTEMPT, CONTINUES, FAILED, MOST_ATTEMPTS, best, done, running
+from smart_tuner.search.worker import Interrupted, Worker
+from tests.postgres_server import PostgresServer
+from tests.smart_tuner.search.some_study import plan, study
+
+ROOT = Path(__file__).parents[3]
+N_TRIALS, SECONDS = 12, 0.3
+
+
+def started(
+    folder: Path, url: str | None, n_trials: int = N_TRIALS, seconds: float = SECONDS
+) -> subprocess.Popen[bytes]:
+    module = "tests.smart_tuner.search.worker_program"
+    command = [sys.executable, "-m", module, str(folder), url or "none", str(n_trials), str(seconds)]
+    return subprocess.Popen(command, cwd=ROOT)
+
+
+def ran(folder: Path) -> list[str]:
+    path = folder / "ran.txt"
+    return path.read_text().splitlines() if path.exists() else []
+
+
+@pytest.fixture(params=["journal", "postgresql"])
+def url(request: pytest.FixtureRequest) -> str | None:
+    if request.param == "journal":
+        return None
+    server: PostgresServer = request.getfixturevalue("postgres")
+    return server.new_database()
+
+
+def test_killed_workers_lose_no_finished_trial_and_none_runs_twice_to_its_end(tmp_path: Path, url: str | None) -> None:
+    by, folder = random.Random(5), tmp_path / "study"
+    study(folder, url)
+    workers = [started(folder, url) for _ in range(2)]
+    kills = 0
+    while any(worker.poll() is None for worker in workers):
+        time.sleep(by.uniform(0.3, 0.9))
+        if kills < 4 and len(ran(folder)) > 2 * kills:
+            victim = by.randrange(2)
+            if workers[victim].poll() is None:
+                os.kill(workers[victim].pid, signal.SIGKILL)
+                workers[victim].wait()
+                kills += 1
+                workers[victim] = started(folder, url)
+    assert kills == 4
+    assert [worker.returncode for worker in workers] == [0, 0]
+    opened, _ = study(folder, url)
+    finished = [trial for trial in done(opened) if trial.state is TrialState.COMPLETE]
+    assert len(finished) == N_TRIALS and not running(opened)
+    ended = Counter(line for line in ran(folder) if line.startswith("end "))
+    assert len(ended) == N_TRIALS
+    # at most what was killed after its last word and before the storage had it may have ended once more
+    assert sum(ended.values()) <= N_TRIALS + kills
+    assert Counter(trial.params["batch_size"] for trial in finished).total() == N_TRIALS
+    assert len({trial.user_attrs.get(CONTINUES, trial.number) for trial in finished}) == N_TRIALS
+
+
+def test_workers_join_and_leave_at_any_time(tmp_path: Path, url: str | None) -> None:
+    folder = tmp_path / "study"
+    study(folder, url)
+    first = started(folder, url)
+    while len(ran(folder)) < 3:
+        time.sleep(0.05)
+    others = [started(folder, url) for _ in range(2)]
+    first.kill()
+    first.wait()
+    assert [other.wait(60) for other in others] == [0, 0]
+    opened, _ = study(folder, url)
+    assert len(done(opened)) == N_TRIALS
+
+
+def test_a_worker_that_died_while_it_took_a_trial_on_is_missed(tmp_path: Path, url: str | None) -> None:
+    folder = tmp_path / "study"
+    opened, _ = study(folder, url)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that nobody gives signs of life for it, which is the point
+        opened.ask()
+    assert started(folder, url, n_trials=2, seconds=0.1).wait(60) == 0
+    assert [trial.state.name for trial in opened.trials] == ["FAIL", "COMPLETE", "COMPLETE"]
+    assert opened.trials[1].user_attrs[CONTINUES] == 0
+
+
+def alone(folder: Path, n_trials: int = 3) -> tuple[optuna.Study, Worker]:
+    opened, kept = study(folder)
+    return opened, Worker(opened, kept, folder, n_trials=n_trials, seed=7)
+
+
+def score(trial: Trial) -> float:
+    return float(next(d.suggest(trial) for d in plan().space if d.name == "learning_rate"))
+
+
+def test_the_recipe_as_it_is_comes_first(tmp_path: Path) -> None:
+    opened, worker = alone(tmp_path)
+    seen: list[dict[str, object]] = []
+
+    def run(trial: Trial) -> float:
+        seen.append({dimension.name: dimension.suggest(trial) for dimension in plan().space})
+        return 0.5
+
+    worker.work(run, lambda: False)
+    assert seen[0] == plan().own_values
+    assert len(seen) == 3 and seen[1] != seen[0]
+
+
+def test_what_is_tried_is_a_function_of_the_seed_and_the_trials_before(tmp_path: Path) -> None:
+    tried = []
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        opened, worker = alone(folder, n_trials=14)
+        worker.work(score, lambda: False)
+        tried.append([trial.params for trial in opened.trials])
+    assert tried[0] == tried[1]
+    assert len({trial["learning_rate"] for trial in tried[0]}) == 14
+
+
+def test_an_interrupted_trial_waits_to_be_gone_on_with(tmp_path: Path) -> None:
+    opened, worker = alone(tmp_path)
+
+    def interrupted(trial: Trial) -> float:
+        score(trial)
+        raise Interrupted
+
+    with pytest.raises(Interrupted):
+        worker.work(interrupted, lambda: False)
+    waiting = opened.get_trials(states=(TrialState.WAITING,))
+    assert [trial.user_attrs[CONTINUES] for trial in waiting] == [0]
+    _, successor = alone(tmp_path)
+    successor.work(score, lambda: False)
+    assert len(done(opened)) == 3
+    assert opened.trials[1].params["learning_rate"] == plan().own_values["learning_rate"]
+
+
+def test_a_trial_that_kills_its_worker_is_given_up(tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    opened, _ = study(folder)
+    for attempt in range(1, MOST_ATTEMPTS + 1):
+        worker = started(folder, None, n_trials=1, seconds=60)
+        while ran(folder) != ["begin 0"] * attempt:
+            time.sleep(0.05)
+        worker.kill()
+        worker.wait()
+    _, last = alone(folder, n_trials=1)
+    last.work(score, lambda: False)
+    assert [trial.user_attrs.get(ATTEMPT, 1) for trial in opened.trials] == [1, 2, 3]
+    assert len(done(opened)) == 1 and best(opened) is None
+
+
+def test_what_breaks_in_a_trial_is_said_and_does_not_come_again(tmp_path: Path) -> None:
+    opened, worker = alone(tmp_path, n_trials=1)
+
+    def broken(trial: Trial) -> float:
+        raise ValueError("no good")
+
+    with pytest.raises(ValueError, match="no good"):
+        worker.work(broken, lambda: False)
+    assert opened.trials[0].user_attrs[FAILED] == "ValueError: no good"
+    assert len(done(opened)) == 1
+
+
+def test_while_a_trial_runs_another_may_be_taken_on(tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    begun, met = threading.Event(), threading.Barrier(2, timeout=20)
+
+    def meeting(trial: Trial) -> float:
+        begun.set()
+        met.wait()
+        return 0.5
+
+    def one() -> None:
+        _, worker = alone(folder, n_trials=2)
+        worker.work(meeting, lambda: False)
+
+    first = threading.Thread(target=one)
+    first.start()
+    begun.wait(20)
+    one()
+    first.join(20)
+    assert not first.is_alive()
+
+
+def test_no_trial_begins_when_it_is_over(tmp_path: Path) -> None:
+    opened, worker = alone(tmp_path)
+    worker.work(score, lambda: True)
+    assert not done(opened)
+    assert not list((tmp_path / "workers").iterdir())
