@@ -69,7 +69,7 @@ def plan_search(options: argparse.Namespace, console: Console, *, deadline: floa
     course_steps = given.epochs * corpus.training_data(given, ()).train.n_batches(0)
     from_step = None if source is None else int(load_checkpoint(source)["progress"]["step"])
     budget = plan_budget(settings.search, given, course_steps=course_steps, from_step=from_step)
-    plan = StudyPlan(folder.name, given, space, budget, corpus.identity, settings.search.prune)
+    plan = StudyPlan(folder.name, given, space, budget, corpus.identity, settings.search.prune, settings.search.sampler)
     limits = Limits(deadline=None if deadline is None else time.monotonic() + deadline - time.time())
     return Search(plan, Bench(options, settings, given, space, budget, corpus, folder, device, limits, source))
 
@@ -116,7 +116,6 @@ def _study_folder(options: argparse.Namespace, name: str) -> Path:
                 f"--run_name {name}: {folder} exists already; choose another name, or --resume auto to go on"
             )
         folder = next(free for i in range(2, 10_000) if not (free := options.output / f"{name}-{i}").exists())
-    folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
@@ -124,7 +123,7 @@ def _kept_in(folder: Path, checkpoint: Path) -> Path:
     """A copy: the run may go on and remove it."""
     kept = folder / START / checkpoint.name
     if not kept.exists():
-        kept.parent.mkdir(exist_ok=True)
+        kept.parent.mkdir(parents=True, exist_ok=True)
         with replacing(kept) as temporary:
             shutil.copyfile(checkpoint, temporary)
     return kept

@@ -31,6 +31,14 @@ BEST, RESULT = "best_hparams.yaml", "study.json"
 MOST_EARLIER = 3
 
 
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        return {name: told[name] for name in ("corpus", "model", "params", "score")}
+    except (ValueError, LookupError, TypeError) as error:
+        raise UserError(f"{path}: cannot be read ({type(error).__name__}); remove it") from error
+
+
 def said_of(trial: FrozenTrial, study: Study) -> str:
     """A line on a trial that is over."""
     what = f"trial {trial.number}"
@@ -166,7 +174,7 @@ def earlier_bests(search: Search) -> Sequence[Mapping[str, Any]]:
     """What was best in other studies of the same corpus and model, the best first, as far as this space goes."""
     found = []
     for path in search.folder.parent.glob(f"*/{RESULT}"):
-        told = json.loads(path.read_text(encoding="utf-8"))
+        told = _read(path)
         if path.parent != search.folder and (told["corpus"], told["model"]) == (
             search.plan.corpus,
             search.plan.recipe.model,

@@ -54,7 +54,7 @@ def work(search: Search, options: argparse.Namespace) -> int:
 
     with StopSignals(bench.limits) as signals:
         signals.training_starts()
-        worker = Worker(study, kept, search.folder, n_trials=options.n_trials, seed=bench.recipe.seed)
+        worker = Worker(study, search.plan, kept, search.folder, n_trials=options.n_trials)
         with contextlib.suppress(Interrupted):
             worker.work(run, lambda: bench.limits.interruption is not None)
     return 0 if bench.limits.stop is None else exit_code(bench.limits.stop)

@@ -9,7 +9,7 @@ from typing import Any
 from hparams import HParams, build_hparams
 from smart_tuner.search.settings import SearchSettings
 
-LENGTH_IN_PATIENCES = 2
+LENGTH_IN_PATIENCES = 5 / 3
 FORK_EVALUATIONS = 2
 
 
@@ -35,7 +35,7 @@ def plan_budget(settings: SearchSettings, recipe: HParams, *, course_steps: int,
     if from_step is not None:
         steps = settings.fork_steps or FORK_EVALUATIONS * recipe.iters_per_evaluation
         return Budget(steps, course_steps, min(settings.evaluations, steps), settings.evaluations, from_step)
-    steps = settings.trial_steps or LENGTH_IN_PATIENCES * recipe.alignment_patience_steps
+    steps = settings.trial_steps or round(LENGTH_IN_PATIENCES * recipe.alignment_patience_steps)
     steps = min(steps, course_steps)
     evaluations = min(settings.evaluations, steps)
     first = -(-recipe.alignment_patience_steps * evaluations // steps)

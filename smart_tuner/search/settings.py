@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -93,7 +93,7 @@ DEFAULT_SPACE = {
     "guide_anneal_start_step": Range(times=(0.5, 2)),
     "gate_loss_weight": Range(times=(0.3, 3)),
     "gate_positive_weight": Range(times=(0.25, 4)),
-    "batch_size": Range(times=(0.5, 2)),
+    "batch_size": Range(times=(0.75, 2)),
     "p_encoder_dropout": Range(low=0, high=0.5),
     "p_prenet_dropout": Range(low=0.2, high=0.6),
     "p_attention_dropout": Range(low=0, high=0.3),
@@ -110,7 +110,8 @@ class SearchSettings(Section):
 
     trial_steps: int | None = Field(None, ge=1)
     fork_steps: int | None = Field(None, ge=1)
-    evaluations: int = Field(6, ge=1)
+    evaluations: int = Field(5, ge=1)
+    sampler: Literal["tpe", "random"] = "tpe"
     prune: bool = True
     heartbeat_seconds: int = Field(30, ge=1)
     limits: SearchLimits = SearchLimits()

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from filelock import FileLock
@@ -17,7 +18,7 @@ from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, JournalStorage
 from optuna.trial import FrozenTrial
-from sqlalchemy import text
+from sqlalchemy import create_engine, text
 from sqlalchemy.exc import ArgumentError, OperationalError, ProgrammingError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
@@ -78,15 +79,25 @@ def open_storage(
     heartbeat_seconds: int,
     on_stale: Callable[[Study, FrozenTrial], None],
 ) -> StudyStorage:
-    """Every mistake that a person can make with it is said in one line, and nothing is made before it is found."""
-    if url is None:
-        return _journal(folder / JOURNAL)
+    """Every mistake that a person can make with it is said in one line, and the folder is not made before."""
+    if url is not None:
+        _require_possible(url, workers)
+    kept = _postgresql(url, heartbeat_seconds, on_stale) if url and not url.startswith("sqlite") else None
+    folder.mkdir(parents=True, exist_ok=True)
+    if kept is not None:
+        return kept
+    return _journal(folder / JOURNAL) if url is None else _sqlite(url, folder)
+
+
+def _require_possible(url: str, workers: int) -> None:
     scheme = urlsplit(url).scheme
-    if scheme == "sqlite":
-        return _sqlite(url, folder, workers)
-    if scheme.partition("+")[0] != "postgresql":
+    if scheme == "sqlite" and workers > 1:
+        raise UserError(
+            "--storage sqlite: with several workers SQLite loses races (trials run twice, or crash); "
+            "leave --storage out for one host, or use postgresql://"
+        )
+    if scheme != "sqlite" and scheme.partition("+")[0] != "postgresql":
         raise UserError(f"--storage {without_password(url)}: expected postgresql://USER:PASSWORD@HOST/DATABASE")
-    return _postgresql(url, heartbeat_seconds, on_stale)
 
 
 def _journal(path: Path) -> StudyStorage:
@@ -102,51 +113,47 @@ def _journal(path: Path) -> StudyStorage:
     return StudyStorage(storage, lambda: _held(alone), str(path), knows_the_dead=False)
 
 
-def _sqlite(url: str, folder: Path, workers: int) -> StudyStorage:
-    if workers > 1:
-        raise UserError(
-            "--storage sqlite: with several workers SQLite loses races (trials run twice, or crash); "
-            "leave --storage out for one host, or use postgresql://"
-        )
+def _sqlite(url: str, folder: Path) -> StudyStorage:
     alone = FileLock(folder / ".asking.lock")
-    return StudyStorage(_rdb(url), lambda: _held(alone), url, knows_the_dead=False)
+    with explained(url):
+        return StudyStorage(RDBStorage(url), lambda: _held(alone), url, knows_the_dead=False)
 
 
 def _postgresql(url: str, heartbeat_seconds: int, on_stale: Callable[[Study, FrozenTrial], None]) -> StudyStorage:
-    parts = urlsplit(url)
-    with_driver = parts._replace(scheme="postgresql+psycopg").geturl()
-    with warnings.catch_warnings():
+    url = urlsplit(url)._replace(scheme="postgresql+psycopg").geturl()
+    options: dict[str, Any] = {"poolclass": NullPool, "connect_args": {"connect_timeout": CONNECT_SECONDS}}
+
+    @contextlib.contextmanager
+    def alone() -> Iterator[None]:
+        with create_engine(url, **options).connect() as connection:
+            connection.execute(text(f"SELECT pg_advisory_lock({LOCK_NUMBER})"))  # which goes with the connection
+            yield
+
+    with explained(url), warnings.catch_warnings(), alone():  # of several that begin at once one makes the tables
         warnings.simplefilter("ignore", ExperimentalWarning)
-        storage = _rdb(
-            with_driver,
-            engine_kwargs={"poolclass": NullPool, "connect_args": {"connect_timeout": CONNECT_SECONDS}},
+        storage = RDBStorage(
+            url,
+            engine_kwargs=options,
             heartbeat_interval=heartbeat_seconds,
             grace_period=GRACE_IN_HEARTBEATS * heartbeat_seconds,
             heartbeat_stale_trial_callback=on_stale,
         )
-
-    @contextlib.contextmanager
-    def alone() -> Iterator[None]:
-        with storage.engine.connect() as connection:  # which PostgreSQL ends, and the lock with it, when we die
-            connection.execute(text(f"SELECT pg_advisory_lock({LOCK_NUMBER})"))
-            yield
-
-    return StudyStorage(storage, alone, with_driver, knows_the_dead=True)
+    return StudyStorage(storage, alone, url, knows_the_dead=True)
 
 
-def _rdb(url: str, **options: object) -> RDBStorage:
-    shown = without_password(url)
+@contextlib.contextmanager
+def explained(url: str) -> Iterator[None]:
+    """What goes wrong with a database, in one line for the person who named it."""
+    shown = f"--storage {without_password(url)}"
     try:
-        return RDBStorage(url, **options)  # type: ignore[arg-type]
+        yield
     except RuntimeError as error:  # how Optuna refuses the tables of another version
-        raise UserError(
-            f"--storage {shown}: {_first_line(error)}; run `optuna storage upgrade` or use another database"
-        ) from error
+        raise UserError(f"{shown}: {_first_line(error)}; run `optuna storage upgrade`, or use another one") from error
     except (OperationalError, ProgrammingError) as error:
         what = _first_line(error.orig if error.orig is not None else error)
-        raise UserError(f"--storage {shown}: cannot be reached or used ({what})") from None
+        raise UserError(f"{shown}: cannot be reached or used ({what})") from None
     except (ArgumentError, ImportError, ValueError, *STORAGE_ERRORS) as error:
-        raise UserError(f"--storage {shown}: cannot be used ({type(error).__name__}: {_first_line(error)})") from None
+        raise UserError(f"{shown}: cannot be used ({type(error).__name__}: {_first_line(error)})") from None
 
 
 @contextlib.contextmanager

@@ -32,6 +32,7 @@ class StudyPlan:
     budget: Budget
     corpus: str  # fingerprint of its utterances
     prune: bool
+    sampler: str = "tpe"
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -54,7 +55,6 @@ def open_study(plan: StudyPlan, kept: StudyStorage, known_good: Sequence[Mapping
             study_name=plan.name,
             direction="maximize",
             load_if_exists=True,
-            sampler=optuna.samplers.TPESampler(seed=plan.recipe.seed),
             pruner=AfterAlignment(plan.budget) if plan.prune else optuna.pruners.NopPruner(),
         )
         if BORN not in study.user_attrs:
@@ -68,9 +68,11 @@ def open_study(plan: StudyPlan, kept: StudyStorage, known_good: Sequence[Mapping
     return study
 
 
-def reseeded(study: Study, seed: int) -> None:
-    """What is tried next is a function of the seed and the trials so far, whoever asks."""
-    study.sampler = optuna.samplers.TPESampler(seed=(seed + len(study.get_trials(deepcopy=False))) % 2**32)
+def reseed(study: Study, plan: StudyPlan) -> None:
+    """What is tried next is a function of the recipe's seed and the trials so far, whoever asks."""
+    seed = (plan.recipe.seed + len(study.get_trials(deepcopy=False))) % 2**32
+    samplers = {"tpe": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler}
+    study.sampler = samplers[plan.sampler](seed=seed)
 
 
 def _require_same(plan: StudyPlan, kept: Mapping[str, Any]) -> None:

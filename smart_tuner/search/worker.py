@@ -16,7 +16,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from smart_tuner.search.storage import StudyStorage
-from smart_tuner.search.study import reseeded
+from smart_tuner.search.study import StudyPlan, reseed
 from smart_tuner.search.trials import FAILED, WORKER, done, put_back, running
 
 WAIT_SECONDS = 1.0  # for trials of others that may have to be taken over
@@ -32,8 +32,8 @@ class Worker:
     It holds a lock while it lives, so that others can tell a trial that runs from one that was left behind.
     """
 
-    def __init__(self, study: Study, kept: StudyStorage, folder: Path, *, n_trials: int, seed: int) -> None:
-        self._study, self._kept, self._n_trials, self._seed = study, kept, n_trials, seed
+    def __init__(self, study: Study, plan: StudyPlan, kept: StudyStorage, folder: Path, *, n_trials: int) -> None:
+        self._study, self._plan, self._kept, self._n_trials = study, plan, kept, n_trials
         self._folder, self._name = folder / "workers", uuid.uuid4().hex
         self._folder.mkdir(exist_ok=True)
         self._asking = contextlib.ExitStack()
@@ -74,7 +74,7 @@ class Worker:
             self._asking.enter_context(self._kept.alone())
             if len(done(self._study)) + len(running(self._study)) >= self._n_trials:
                 return  # another one was quicker
-            reseeded(self._study, self._seed)
+            reseed(self._study, self._plan)
             self._study.optimize(objective, n_trials=1)
 
     def _frozen(self, trial: Trial) -> FrozenTrial:

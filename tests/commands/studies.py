@@ -27,7 +27,17 @@ def settings(folder: Path, **search: Any) -> list[str]:
 
 
 def arguments(output: Path, data: Path, *more: object, n_trials: int = 3, **search: Any) -> list[str]:
-    base = ["--mode", "tune", "--data", str(data), "--run_name", NAME, "--n_trials", str(n_trials), *tiny(epochs=400)]
+    base = [
+        "--mode",
+        "tune",
+        "--data",
+        str(data),
+        "--run_name",
+        NAME,
+        "--n_trials",
+        str(n_trials),
+        *tiny(epochs=400, cpu_threads=1),
+    ]
     return [*base, *settings(output, **search), *map(str, more)]
 
 

@@ -23,7 +23,7 @@ from tests.postgres_server import PostgresServer
 from tests.smart_tuner.search.some_study import plan, study
 
 ROOT = Path(__file__).parents[3]
-N_TRIALS, SECONDS = 12, 0.3
+N_TRIALS, SECONDS = 10, 0.3
 
 
 def started(
@@ -101,7 +101,7 @@ def test_a_worker_that_died_while_it_took_a_trial_on_is_missed(tmp_path: Path, u
 
 def alone(folder: Path, n_trials: int = 3) -> tuple[optuna.Study, Worker]:
     opened, kept = study(folder)
-    return opened, Worker(opened, kept, folder, n_trials=n_trials, seed=7)
+    return opened, Worker(opened, plan(), kept, folder, n_trials=n_trials)
 
 
 def score(trial: Trial) -> float:

@@ -35,7 +35,7 @@ def main(folder: Path, url: str | None, n_trials: int, seconds: float) -> None:
         say(f"end {number}")
         return float(params["batch_size"]) / 64
 
-    worker = Worker(opened, kept, folder, n_trials=n_trials, seed=7)
+    worker = Worker(opened, plan(), kept, folder, n_trials=n_trials)
     worker.work(run, lambda: os.getppid() == 1)
 
 
