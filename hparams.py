@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
+ModelName = Literal["tacotron2"]
+
 
 class UserError(Exception):
     """What the person gave cannot be used; the message says what was expected, what came and what to do (exit 2)."""
@@ -18,7 +20,7 @@ class HParams(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     # The run
-    model: Literal["tacotron2"] = Field("tacotron2", description="architecture")
+    model: ModelName = Field("tacotron2", description="architecture")
     seed: int = Field(1234, ge=0, lt=2**63, description="of weights, dropout, data order and evaluation")
     epochs: int = Field(500, ge=1, description="passes over the training utterances")
     batch_size: int = Field(32, ge=1, description="utterances in a batch at most")

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import optuna
 import torch
@@ -21,7 +20,7 @@ from commands.prepared_corpus import PreparedCorpus
 from commands.run_folder import locked
 from commands.run_summary import read_summary
 from commands.session import train
-from hparams import HParams, UserError
+from hparams import HParams
 from monitoring.story import RunStory
 from smart_tuner.search.budget import Budget, trial_recipe
 from smart_tuner.search.settings import SearchLimits
@@ -30,11 +29,11 @@ from smart_tuner.search.trials import CONTINUES
 from smart_tuner.search.worker import Interrupted
 from smart_tuner.settings import Settings
 from training.amendments import amended
-from training.knobs import KNOB_NAMES
+from training.knobs import KNOB_NAMES, Knobs
 from training.trainer import EnhancedTrainer, Limits
 
 PRUNED, OUT_OF_TIME = "pruned", "max_minutes"
-MACHINE_KNOBS = ("micro_batches",)
+MACHINE_KNOBS = ("micro_batches", "batches_per_update")
 NOT_ITS_BUSINESS = frozenset({"restart", "race"})
 """A trial tells how good its settings are: its supervisor looks after data and machine, and changes none of them."""
 
@@ -53,6 +52,7 @@ class Bench:
     device: torch.device
     limits: Limits
     source: Path | None = None  # the checkpoint that all begin with
+    nonfinite_before: float = 0.0  # steps of the run that it is of
 
     def folder_of(self, number: int) -> Path:
         return self.folder / "trials" / f"trial-{number:05d}"
@@ -78,17 +78,20 @@ def run_trial(bench: Bench, trial: Trial) -> tuple[Outcome, Path]:
     if bench.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(bench.device)
     with locked(folder):
-        job = _job(bench, trial, amended(folder, recipe), last_step, folder)
-        train(job, bench.corpus, folder=folder, heartbeat=Heartbeat(None))
+        reporting = Reporting(bench, trial, last_step)
+        job = _job(bench, reporting, amended(folder, recipe), folder)
+        if train(job, bench.corpus, folder=folder, heartbeat=Heartbeat(None)) is None:  # it was over before
+            reporting.take_up(folder)
         reason = read_summary(folder)["reason"]
         if bench.limits.stop is not None or reason == OUT_OF_TIME:
             raise Interrupted(reason)
-        if read_summary(folder)["status"] == "failed":
-            raise OSError(reason)
-    return outcome_of(folder, bench.settings.search.limits), folder
+        if read_summary(folder)["status"] == "failed":  # there was no room left
+            raise Interrupted(f"{reason}; make room and run the same command again")
+    limits, from_step, before = bench.settings.search.limits, bench.budget.from_step, bench.nonfinite_before
+    return outcome_of(folder, limits, from_step=from_step, nonfinite_before=before), folder
 
 
-def _job(bench: Bench, trial: Trial, recipe: HParams, last_step: int, folder: Path) -> Job:
+def _job(bench: Bench, reporting: Reporting, recipe: HParams, folder: Path) -> Job:
     begun = (folder / "checkpoints").is_dir() and any((folder / "checkpoints").iterdir())
     as_training = {
         "resume": "auto" if begun or bench.source is None else str(bench.source),
@@ -100,7 +103,7 @@ def _job(bench: Bench, trial: Trial, recipe: HParams, last_step: int, folder: Pa
     }
     silent = open_console(quiet=True)
     limits = bench.limits
-    limits.max_steps = last_step
+    limits.max_steps = reporting.last_step
     return Job(
         argparse.Namespace(**vars(bench.options) | as_training),
         bench.settings,
@@ -109,7 +112,7 @@ def _job(bench: Bench, trial: Trial, recipe: HParams, last_step: int, folder: Pa
         silent,
         silent,
         limits,
-        join=Reporting(trial, bench.budget, last_step).join,
+        join=reporting.join,
         left_alone=NOT_ITS_BUSINESS,
     )
 
@@ -117,54 +120,69 @@ def _job(bench: Bench, trial: Trial, recipe: HParams, last_step: int, folder: Pa
 class Reporting:
     """Tells the study the score of each evaluation, and ends the trial when that is not worth going on with."""
 
-    def __init__(self, trial: Trial, budget: Budget, last_step: int) -> None:
-        self._trial, self._budget, self._last_step = trial, budget, last_step
+    def __init__(self, bench: Bench, trial: Trial, last_step: int) -> None:
+        self.last_step = last_step
+        self._bench, self._trial = bench, trial
         self._reported: set[int] = set()
 
     def join(self, trainer: EnhancedTrainer) -> None:
-        for told in RunStory.of(trainer.folder).evaluations:  # before it was cut short
-            self._report(told["step"], told["signals"]["composite_tts_score"])
+        """Its knobs stand where its recipe has them, also where the run that it branches off had turned them."""
+        of_machine = {name: getattr(trainer.knobs, name) for name in MACHINE_KNOBS}
+        trainer.steering.turn(vars(Knobs.from_hparams(trainer.hparams)) | of_machine)
+        self.take_up(trainer.folder)
 
         def look(score: float | None) -> None:
+            if self._bench.limits.interruption is not None:
+                return  # it was not due: training is about to end
             self._report(trainer.progress.step, score)
             if self._trial.should_prune():
                 trainer.steering.end = PRUNED
 
         trainer.after_evaluation = look
 
+    def take_up(self, folder: Path) -> None:
+        """What was evaluated before it was cut short."""
+        for told in RunStory.of(folder).evaluations:
+            self._report(told["step"], told["signals"]["composite_tts_score"])
+
     def _report(self, step: int, score: float | None) -> None:
         """After a rollback an evaluation comes a second time, and the study goes by the first."""
-        evaluation = self._budget.evaluation_at(step, self._last_step)
+        evaluation = self._bench.budget.evaluation_at(step, self.last_step)
         if score is not None and evaluation not in self._reported:
             self._reported.add(evaluation)
             self._trial.report(score, evaluation)
 
 
-def outcome_of(folder: Path, limits: SearchLimits) -> Outcome:
+def outcome_of(folder: Path, limits: SearchLimits, *, from_step: int = 0, nonfinite_before: float = 0.0) -> Outcome:
+    """Since the checkpoint it began with, which had so many steps that were not finite."""
     story, summary = RunStory.of(folder), read_summary(folder)
     best = story.best
     series = {name: [value for _, value in story.series[name].all()] for name in story.series}
-    constraints = {"nonfinite_share": (story.latest["nonfinite_steps"] or 0.0) / story.step - limits.nonfinite_share}
+    nonfinite = series.get("nonfinite_steps", [0.0])
+    n_steps = max(1, story.step - from_step)
+    constraints = {"nonfinite_share": (nonfinite[-1] - nonfinite_before) / n_steps - limits.nonfinite_share}
     if norms := series.get("gradient_norm"):  # none of a trial without a finite step
         constraints["gradient_norm"] = median(norms) - limits.gradient_norm
-    if limits.memory_gb is not None:
+    if limits.memory_gb is not None and "memory_bytes" in series:
         constraints["memory_gb"] = max(series["memory_bytes"]) / 1e9 - limits.memory_gb
     score = None if best is None else float(best["signals"]["composite_tts_score"])
     reason, is_cut_short = str(summary["reason"]), summary["reason"] == PRUNED or summary["status"] == "stopped"
     return Outcome(score, reason, is_cut_short, {} if best is None else best["signals"], constraints)
 
 
-def conclude(trial: Trial, outcome: Outcome) -> float:
-    """Have the study know what came of it; returns the score."""
+def note_outcome(trial: Trial, outcome: Outcome) -> None:
+    """Have the study know what came of it."""
     for name, value in outcome.constraints.items():
         trial.set_constraint(name, value)
-    known = {name: value for name, value in outcome.signals.items() if value is not None}
-    trial.set_user_attr("signals", known)
+    trial.set_user_attr("signals", {name: value for name, value in outcome.signals.items() if value is not None})
     trial.set_user_attr("reason", outcome.reason)
+
+
+def score_of(outcome: Outcome) -> float:
     if outcome.is_cut_short:
         raise optuna.TrialPruned
     if outcome.score is None:
-        raise UserError("no evaluation of it has a score")
+        raise ValueError("no evaluation of it has a score")
     return outcome.score
 
 
@@ -173,9 +191,3 @@ def tidy(folder: Path, *, keep_voice: bool) -> None:
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     if not keep_voice:
         (folder / "voice.safetensors").unlink(missing_ok=True)
-
-
-def params_in_words(params: Mapping[str, Any]) -> str:
-    return ", ".join(
-        f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in params.items()
-    )

@@ -69,9 +69,13 @@ def note(story: RunStory, outcome: Outcome, folder: Path) -> str:
     )
 
 
-def show_elsewhere(bench: Bench, folder: Path, study: StudyRun) -> None:
-    """On its pages and in MLflow, as far as that was not done; a study sends no messages for each trial."""
+def show_elsewhere(bench: Bench, folder: Path, study: StudyRun) -> bool:
+    """On its pages and in MLflow, as far as that was not done; a study sends no messages for each trial.
+
+    False when something is left to be shown.
+    """
     silent = {"telegram": TelegramSettings(), "webhook": WebhookSettings()}
     settings = bench.settings.model_copy(update=silent)
-    if (folder / "journal.jsonl").exists() and is_anything_left(folder, settings, study.output):
-        accompany(folder, settings, follow=False, study=study)
+    if not (folder / "journal.jsonl").exists() or not is_anything_left(folder, settings, study.output):
+        return True
+    return accompany(folder, settings, follow=False, study=study) == 0

@@ -3,54 +3,68 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
+import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from optuna import Study
-from rich.console import Console
+from optuna.trial import FrozenTrial
 
 from commands.console import open_console
 from commands.forwarded_signals import ForwardedSignals
 from commands.stop_signals import EXIT_CODES
+from commands.trial import tidy
 from commands.trial_record import artifact_folder, show_elsewhere
 from commands.tune_plan import Search, plan_search
 from commands.tune_results import earlier_bests, finish, run_of, said_of
-from commands.tune_workers import Workers
+from commands.tune_workers import STORAGE_VARIABLE, Workers
 from hparams import UserError
-from smart_tuner.search.storage import without_password
+from smart_tuner.search.storage import STORAGE_ERRORS, explained, without_password
 from smart_tuner.search.study import open_study
-from smart_tuner.search.trials import done, first_number
+from smart_tuner.search.trials import best, done, first_number
 
 LOOK_EVERY_SECONDS = 1.0
+OUTAGE_SECONDS = 60.0
+"""So long the storage may be out of reach."""
 EXIT_FAILED, EXIT_USER_ERROR = 1, 2
+
+Say = Callable[[str], None]
 
 
 def run(options: argparse.Namespace) -> int:
     require_sensible(options)
-    console = open_console(quiet=options.quiet)
+    options.storage = options.storage or os.environ.get(STORAGE_VARIABLE)
+    try:
+        with contextlib.nullcontext() if options.storage is None else explained(options.storage):
+            return search(options)
+    except KeyboardInterrupt:  # while no trial was running
+        return EXIT_CODES[signal.SIGINT]
+
+
+def search(options: argparse.Namespace) -> int:
+    console, chatter = open_console(), open_console(quiet=options.quiet)
     deadline = None if options.max_minutes is None else time.time() + 60 * options.max_minutes
-    search = plan_search(options, console, deadline=deadline)
+    search = plan_search(options, chatter, deadline=deadline)
     kept = search.open_storage()
     study = open_study(search.plan, kept, earlier_bests(search))
-    announce(search, study, kept.url, console)
-    arguments = [
-        "none" if deadline is None else str(deadline),
-        *options.arguments,
-        f"--run_name={search.folder.name}",
-        "--resume=auto",
-    ]
+    announce(search, study, kept.url, chatter.print)
+    arguments = ["none" if deadline is None else str(deadline), *without_storage(options.arguments)]
+    arguments += [f"--run_name={search.folder.name}", "--resume=auto"]
     with ForwardedSignals() as signals:
-        workers = Workers(arguments, search.folder, options.workers, signals)
-        attend(search, study, workers, console.print)
+        workers = Workers(arguments, search.folder, options.workers, options.storage, signals)
+        attend(search, study, workers, chatter.print)
         if signals.asked is not None:
             console.print("stopped: what is finished is kept, and the same command goes on")
             return EXIT_CODES[signals.asked]
-    if failed := {number: code for number, code in workers.exit_codes.items() if code != 0}:
-        number, code = next(iter(failed.items()))
-        what = workers.last_words(number)
-        if code == EXIT_USER_ERROR:
-            raise UserError(what.removeprefix("error: "))
-        console.print(f"failed: a worker ended with {code} ({what}); its log lies in {search.folder / 'workers'}; ")
+    failed = {number: code for number, code in workers.exit_codes.items() if code != 0}
+    for number, code in failed.items():
+        console.print(f"a worker ended with {code}: {workers.last_words(number)}")
+    if failed and len(done(study)) < options.n_trials:
+        if best(study) is None and EXIT_USER_ERROR in failed.values():
+            raise UserError(f"{search.folder}: no trial came to its end; the log is in {search.folder / 'workers'}")
+        console.print(f"failed: what is finished is kept in {search.folder}, and the same command goes on")
         return EXIT_FAILED
     return finish(search, study, console)
 
@@ -61,27 +75,47 @@ def require_sensible(options: argparse.Namespace) -> None:
             raise UserError(f"--{name} {value}: expected at least 1")
     if options.max_minutes is not None and not options.max_minutes > 0:
         raise UserError(f"--max_minutes {options.max_minutes:g}: expected more than 0")
+    for name, plain in (("max_steps", None), ("pin", ""), ("supervise", "on")):
+        if getattr(options, name) != plain:
+            raise UserError(
+                f"--{name}: is not for a search, whose trials are all alike; search.trial_steps in --config"
+            )
 
 
-def announce(search: Search, study: Study, url: str, console: Console) -> None:
+def without_storage(arguments: Sequence[str]) -> list[str]:
+    """What everybody on the machine may read."""
+    kept = [word for word in arguments if not word.startswith("--storage=")]
+    while "--storage" in kept:
+        place = kept.index("--storage")
+        del kept[place : place + 2]
+    return kept
+
+
+def announce(search: Search, study: Study, url: str, say: Say) -> None:
     """What is going to be done, and how to watch it."""
     budget = search.plan.budget
     n_done, n_trials = len(done(study)), search.bench.options.n_trials
-    console.print(
+    say(
         f"study   {search.folder}: {n_done} of {n_trials} trials are done, each of {budget.steps} steps "
         f"(a whole training has {budget.course_steps})"
     )
-    console.print(f"space   {', '.join(f'{dimension.name} {dimension}' for dimension in search.plan.space)}")
-    console.print(f"watch   optuna-dashboard {without_password(url)} --artifact-dir {artifact_folder(search.folder)}")
+    say(f"space   {', '.join(f'{dimension.name} {dimension}' for dimension in search.plan.space)}")
+    say(f"watch   optuna-dashboard {without_password(url)} --artifact-dir {artifact_folder(search.folder)}")
 
 
-def attend(search: Search, study: Study, workers: Workers, say: Callable[[str], None]) -> None:
-    """Until all workers are gone: says what comes of the trials, and shows those of this machine."""
+def attend(search: Search, study: Study, workers: Workers, say: Say) -> None:
+    """Until all workers are gone: says what comes of the trials, and shows and tidies up those of this machine."""
     said, shown = {trial.number for trial in done(study)}, set[int]()
-    is_working = True
+    is_working, reached, is_shown = True, time.monotonic(), True
     while is_working:
         time.sleep(LOOK_EVERY_SECONDS)
-        trials = done(study)
+        try:
+            trials = done(study)
+        except STORAGE_ERRORS:
+            if time.monotonic() - reached > OUTAGE_SECONDS:
+                raise
+            continue
+        reached = time.monotonic()
         is_working = workers.look(len(trials))
         for trial in trials:
             if trial.number not in said:
@@ -89,4 +123,11 @@ def attend(search: Search, study: Study, workers: Workers, say: Callable[[str], 
                 say(said_of(trial, study))
             if trial.number not in shown:
                 shown.add(trial.number)
-                show_elsewhere(search.bench, search.bench.folder_of(first_number(trial)), run_of(search, study))
+                is_shown = is_shown and show_and_tidy(search, study, trial)
+
+
+def show_and_tidy(search: Search, study: Study, trial: FrozenTrial) -> bool:
+    """Whether all could be shown; after a server was out of reach the others wait for the next session."""
+    folder, leader = search.bench.folder_of(first_number(trial)), best(study)
+    tidy(folder, keep_voice=leader is not None and leader.number == trial.number)
+    return show_elsewhere(search.bench, folder, run_of(search, study))

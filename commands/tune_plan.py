@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import time
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from commands.validate import with_data_of_run
 from corpus.atomic_file import replacing
 from corpus.utterances import safe_name
 from hparams import HParams, UserError, build_hparams, parse_overrides
+from monitoring.atomic_file import write_atomically
 from smart_tuner.search.budget import plan_budget
 from smart_tuner.search.space import space_of
 from smart_tuner.search.storage import StudyStorage, open_storage
@@ -28,10 +30,10 @@ from smart_tuner.search.trials import put_back
 from smart_tuner.settings import load_settings
 from training.checkpoint import list_checkpoints, load_checkpoint
 from training.compatibility import RUN_PARTS, is_foreign, require_own
-from training.knobs import RECIPE_FIELDS
+from training.schedule import guide_base
 from training.trainer import Limits
 
-START = "start"
+START, DATA = "start", "data.json"
 
 
 @dataclass(frozen=True)
@@ -58,20 +60,24 @@ def plan_search(options: argparse.Namespace, console: Console, *, deadline: floa
     """`deadline`: of time.time(), for all trials together."""
     settings = load_settings(options.config, mlflow_uri=options.mlflow_uri)
     checkpoint = _checkpoint_of(options)
-    options = options if checkpoint is None else with_data_of_run(options, checkpoint)
+    options = options if checkpoint is None else _with_data(options, checkpoint)
     given = recipe(options, settings) if checkpoint is None else _recipe_of(checkpoint, options)
     space = space_of(settings.search.space, given, mid_run=checkpoint is not None)
     device = set_up_torch(options, given)
     make_writable(options.output)
     corpus = prepare_corpus(options, given, console)
     folder = _study_folder(options, f"tune-{corpus.name}-{given.language}-{given.model}")
-    source = None if checkpoint is None else _kept_in(folder, checkpoint)
+    source = None if checkpoint is None else _kept_in(folder, checkpoint, options)
     course_steps = given.epochs * corpus.training_data(given, ()).train.n_batches(0)
-    from_step = None if source is None else int(load_checkpoint(source)["progress"]["step"])
+    progress = None if source is None else load_checkpoint(source)["progress"]
+    from_step = None if progress is None else int(progress["step"])
+    nonfinite = 0.0 if progress is None else float(progress["nonfinite_steps"])
     budget = plan_budget(settings.search, given, course_steps=course_steps, from_step=from_step)
     plan = StudyPlan(folder.name, given, space, budget, corpus.identity, settings.search.prune, settings.search.sampler)
     limits = Limits(deadline=None if deadline is None else time.monotonic() + deadline - time.time())
-    return Search(plan, Bench(options, settings, given, space, budget, corpus, folder, device, limits, source))
+    return Search(
+        plan, Bench(options, settings, given, space, budget, corpus, folder, device, limits, source, nonfinite)
+    )
 
 
 def _checkpoint_of(options: argparse.Namespace) -> Path | None:
@@ -99,8 +105,9 @@ def _recipe_of(checkpoint: Path, options: argparse.Namespace) -> HParams:
         raise UserError(f"--resume {checkpoint}: is not a checkpoint of this program; train from it first")
     require_own(checkpoint, state, RUN_PARTS)
     hparams, knobs = dict(state["hparams"]), dict(state["knobs"])
-    turned = {field: hparams[field] * knobs[knob] for knob, field in RECIPE_FIELDS.items()}
-    turned |= {name: value for name, value in knobs.items() if name in HParams.model_fields}
+    turned = {name: value for name, value in knobs.items() if name in HParams.model_fields}
+    turned["learning_rate"] = hparams["learning_rate"] * knobs["learning_rate_multiplier"]
+    turned["guide_loss_weight"] = guide_base(build_hparams(hparams)) * knobs["guide_weight_multiplier"]
     return build_hparams(hparams, turned, parse_overrides(options.hparams), given_options(options))
 
 
@@ -119,11 +126,21 @@ def _study_folder(options: argparse.Namespace, name: str) -> Path:
     return folder
 
 
-def _kept_in(folder: Path, checkpoint: Path) -> Path:
-    """A copy: the run may go on and remove it."""
+def _with_data(options: argparse.Namespace, checkpoint: Path) -> argparse.Namespace:
+    """What the run that the checkpoint is of was trained from, unless other data is given."""
+    kept = checkpoint.parent / DATA
+    if options.data is None and kept.is_file():
+        return argparse.Namespace(**vars(options) | json.loads(kept.read_text(encoding="utf-8")))
+    return with_data_of_run(options, checkpoint)
+
+
+def _kept_in(folder: Path, checkpoint: Path, options: argparse.Namespace) -> Path:
+    """A copy: the run may go on and remove it; with what it was trained from."""
     kept = folder / START / checkpoint.name
     if not kept.exists():
         kept.parent.mkdir(parents=True, exist_ok=True)
+        data = {"data": options.data, "data_format": options.data_format}
+        write_atomically(kept.parent / DATA, json.dumps(data).encode())
         with replacing(kept) as temporary:
             shutil.copyfile(checkpoint, temporary)
     return kept

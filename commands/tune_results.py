@@ -26,22 +26,24 @@ from smart_tuner.search.budget import whole_recipe
 from smart_tuner.search.findings import importances, in_words
 from smart_tuner.search.study import BORN
 from smart_tuner.search.trials import FAILED, best, done, first_number, is_feasible
+from smart_tuner.settings import DEFAULT_CONFIG
 
 BEST, RESULT = "best_hparams.yaml", "study.json"
 MOST_EARLIER = 3
+IDENTITY = ("corpus", "model", "from_step")  # of what a score is compared with
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
         told = json.loads(path.read_text(encoding="utf-8"))
-        return {name: told[name] for name in ("corpus", "model", "params", "score")}
+        return {name: told[name] for name in IDENTITY + ("params", "score")}
     except (ValueError, LookupError, TypeError) as error:
         raise UserError(f"{path}: cannot be read ({type(error).__name__}); remove it") from error
 
 
 def said_of(trial: FrozenTrial, study: Study) -> str:
     """A line on a trial that is over."""
-    what = f"trial {trial.number}"
+    what = f"trial {first_number(trial)}"
     if trial.state is TrialState.COMPLETE:
         leader = best(study)
         note = " the best so far" if leader is not None and leader.number == trial.number else ""
@@ -64,7 +66,7 @@ def finish(search: Search, study: Study, console: Console) -> int:
     if told.importances:
         save_png(pixels(importance_picture(told.importances)), search.folder / "importance.png")
     report = write_study_report(search.folder, told)
-    tidy_voices(search, told.best)
+    tidy_voices(told)
     console.print(verdict(told))
     for line in told.conclusions:
         console.print(line)
@@ -75,12 +77,12 @@ def finish(search: Search, study: Study, console: Console) -> int:
 
 
 def story_of(search: Search, study: Study, leader: FrozenTrial) -> StudyStory:
-    trials = [_told(search, trial) for trial in done(study)]
+    trials = sorted((_told(search, trial) for trial in done(study)), key=lambda told: told.number)
     found = importances(study, search.plan.space, search.plan.budget.first_pruned)
     return StudyStory(
         name=search.folder.name,
         trials=trials,
-        best=next(trial for trial in trials if trial.number == leader.number),
+        best=next(trial for trial in trials if trial.number == first_number(leader)),
         importances=[ImportanceStory(i.name, i.share, i.is_sure) for i in found],
         conclusions=in_words(found, len(trials), len(search.plan.space)),
         train_command=train_command(search),
@@ -88,14 +90,20 @@ def story_of(search: Search, study: Study, leader: FrozenTrial) -> StudyStory:
 
 
 def train_command(search: Search) -> str:
-    """As the study was begun, but for what only a search has."""
-    options = search.bench.options
-    given = [("--data", options.data), ("--output", options.output if options.output != Path("logs") else None)]
-    given += [("--resume", search.bench.source), ("--run_name", None if search.bench.source is None else "NAME")]
-    words = [word for name, value in given if value is not None for word in (name, shlex.quote(str(value)))]
-    return shlex.join(
-        ["python", "train_enhanced.py", "--mode", "train", "--hparams_file", str(search.folder / BEST)]
-    ) + "".join(f" {word}" for word in words)
+    """A whole training with the settings found, and from where the trials began."""
+    options, source = search.bench.options, search.bench.source
+    given = {
+        "data": options.data,
+        "data_format": None if options.data_format == "auto" else options.data_format,
+        "output": None if options.output == Path("logs") else options.output,
+        "config": None if options.config == DEFAULT_CONFIG else options.config,
+        "warm_start": options.warm_start,
+        "resume": source,
+        "run_name": None if source is None else f"{search.folder.name.removeprefix('tune-')}-tuned",
+    }
+    words = ["python", "train_enhanced.py", "--mode", "train", "--hparams_file", str(search.folder / BEST)]
+    words += [word for name, value in given.items() if value is not None for word in (f"--{name}", str(value))]
+    return shlex.join(words)
 
 
 def _told(search: Search, trial: FrozenTrial) -> TrialStory:
@@ -107,17 +115,20 @@ def _told(search: Search, trial: FrozenTrial) -> TrialStory:
     began, ended = trial.datetime_start, trial.datetime_complete
     seconds = (ended - began).total_seconds() if began is not None and ended is not None else 0.0
     score = trial.value if trial.value is not None else _last_reported(trial)
-    return TrialStory(trial.number, ending, score, trial.params, seconds, search.bench.folder_of(first_number(trial)))
+    return TrialStory(
+        first_number(trial), ending, score, trial.params, seconds, search.bench.folder_of(first_number(trial))
+    )
 
 
 def _last_reported(trial: FrozenTrial) -> float | None:
     return None if trial.last_step is None else trial.intermediate_values[trial.last_step]
 
 
-def tidy_voices(search: Search, leader: TrialStory) -> None:
-    for voice in (search.folder / "trials").glob("*/voice.safetensors"):
-        if voice.parent != leader.folder:
-            voice.unlink()
+def tidy_voices(told: StudyStory) -> None:
+    """Only the best keeps its own."""
+    for trial in told.trials:
+        if trial.number != told.best.number:
+            (trial.folder / "voice.safetensors").unlink(missing_ok=True)
 
 
 def record_in_mlflow(search: Search, study: Study, leader: FrozenTrial, console: Console) -> None:
@@ -145,8 +156,13 @@ def why_none(search: Search, study: Study) -> str:
     if not finished:
         return f"{search.folder}: no trial was completed in this time; the same command goes on"
     failed = [trial.user_attrs[FAILED] for trial in finished if FAILED in trial.user_attrs]
-    why = f"; the last failure: {failed[-1]}" if failed else ", or all are beyond search.limits"
-    return f"{search.folder}: none of {len(finished)} trials is a candidate{why}"
+    ended = sum(trial.state is TrialState.PRUNED for trial in finished)
+    beyond = len(finished) - len(failed) - ended
+    why = f"; the last failure: {failed[-1]}" if failed else ""
+    return (
+        f"{search.folder}: none of {len(finished)} trials is a candidate: {ended} were ended early, {beyond} are "
+        f"beyond search.limits, {len(failed)} failed{why}; try more of them (--n_trials)"
+    )
 
 
 def write_best(search: Search, leader: FrozenTrial) -> None:
@@ -154,14 +170,17 @@ def write_best(search: Search, leader: FrozenTrial) -> None:
     options, recipe = search.bench.options, whole_recipe(search.plan.recipe, leader.params)
     preset = preset_name(options)
     plain = build_hparams(PRESETS[preset]).model_dump(mode="json")
+    if search.bench.source is not None:  # whose epochs may be over
+        recipe = build_hparams(recipe.model_dump(), {"epochs": 2 * recipe.epochs})
     differing = {name: value for name, value in recipe.model_dump(mode="json").items() if value != plain[name]}
-    head = f"# The best of {len(leader.params)} settings searched: trial {leader.number}, {leader.value:.4f}.\n"
+    head = f"# The best of {len(leader.params)} settings searched: trial {first_number(leader)}, {leader.value:.4f}.\n"
     with replacing(search.folder / BEST) as temporary:
         content = yaml.safe_dump({"preset": preset, **differing}, sort_keys=False, allow_unicode=True)
         temporary.write_text(head + content, encoding="utf-8")
     result = {
         "corpus": search.plan.corpus,
         "model": search.plan.recipe.model,
+        "from_step": search.plan.budget.from_step,
         "params": leader.params,
         "score": leader.value,
         "trial": leader.number,
@@ -179,10 +198,11 @@ def earlier_bests(search: Search) -> Sequence[Mapping[str, Any]]:
             search.plan.corpus,
             search.plan.recipe.model,
         ):
-            found.append((told["score"], path.parent.name, told["params"]))
+            found.append((float(told["score"]), path.parent.name, dict(told["params"])))
     space = {dimension.name: dimension for dimension in search.plan.space}
-    bests = []
+    bests: list[dict[str, Any]] = []
     for *_, params in sorted(found, key=lambda told: (-told[0], told[1])):
         known = {name: value for name, value in params.items() if name in space and space[name].holds(value)}
-        bests.append(search.plan.own_values | known)
+        if (tried := search.plan.own_values | known) not in bests:
+            bests.append(tried)
     return bests[:MOST_EARLIER]

@@ -1,4 +1,4 @@
-"""A worker of a study: `python -m commands.tune_worker PARENT DEADLINE ARGUMENT…`, as --mode tune starts it."""
+"""A worker of a study: `python -m commands.tune_worker PARENT FOLDER DEADLINE ARGUMENT…`, as --mode tune starts it."""
 
 from __future__ import annotations
 
@@ -16,23 +16,27 @@ import train_enhanced
 from commands.console import open_console
 from commands.heartbeat import die_with
 from commands.stop_signals import StopSignals, exit_code
-from commands.trial import conclude, run_trial, tidy
+from commands.trial import note_outcome, run_trial, score_of
 from commands.trial_record import show_in_dashboard
 from commands.tune_plan import Search, plan_search
+from commands.tune_workers import STORAGE_VARIABLE
 from hparams import UserError
+from smart_tuner.search.storage import explained
 from smart_tuner.search.study import open_study
-from smart_tuner.search.trials import best
 from smart_tuner.search.worker import Interrupted, Worker
 
 
 def main(arguments: Sequence[str]) -> int:
-    parent, deadline, *rest = arguments
+    parent, where, deadline, *rest = arguments
     die_with(int(parent), signal.SIGTERM)
+    os.chdir(where)  # what paths on the command line begin at
     until = None if deadline == "none" else float(deadline)
     options = train_enhanced.build_parser().parse_args(rest, argparse.Namespace(arguments=rest))
+    options.storage = os.environ.get(STORAGE_VARIABLE)
     try:
         search = plan_search(options, open_console(quiet=True), deadline=until)
-        return work(search, options)
+        with contextlib.nullcontext() if options.storage is None else explained(options.storage):
+            return work(search, options)
     except UserError as error:
         sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
         return train_enhanced.EXIT_USER_ERROR
@@ -46,17 +50,22 @@ def work(search: Search, options: argparse.Namespace) -> int:
 
     def run(trial: Trial) -> float:
         outcome, folder = run_trial(bench, trial)
-        show_in_dashboard(bench, study, trial, outcome, folder)
-        leader = best(study)
-        is_best = outcome.score is not None and (leader is None or outcome.score > (leader.value or 0.0))
-        tidy(folder, keep_voice=is_best)
-        return conclude(trial, outcome)
+        note_outcome(trial, outcome)
+        try:
+            show_in_dashboard(bench, study, trial, outcome, folder)
+        except OSError as error:  # its result matters more than its picture
+            sys.stderr.write(f"trial {trial.number} is not shown: {error}\n")
+        return score_of(outcome)
 
     with StopSignals(bench.limits) as signals:
         signals.training_starts()
         worker = Worker(study, search.plan, kept, search.folder, n_trials=options.n_trials)
-        with contextlib.suppress(Interrupted):
+        try:
             worker.work(run, lambda: bench.limits.interruption is not None)
+        except Interrupted as cut_short:
+            if bench.limits.interruption is None:
+                sys.stderr.write(f"error: {cut_short}; then run the same command again\n")
+                return train_enhanced.EXIT_FAILED
     return 0 if bench.limits.stop is None else exit_code(bench.limits.stop)
 
 

@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from commands.forwarded_signals import ForwardedSignals
+from commands.stop_signals import EXIT_CODES
 
 ROOT = Path(__file__).parents[1]
+STORAGE_VARIABLE = "STUDY_STORAGE"
 MOST_DEATHS = 3
 """In a row, without a trial that came to its end."""
 
@@ -18,18 +20,24 @@ MOST_DEATHS = 3
 class Workers:
     """Each has a session of its own and a log in the study's folder."""
 
-    def __init__(self, arguments: Sequence[str], folder: Path, n_workers: int, signals: ForwardedSignals) -> None:
+    def __init__(
+        self, arguments: Sequence[str], folder: Path, n_workers: int, storage: str | None, signals: ForwardedSignals
+    ) -> None:
+        """`storage` may hold a password, which other people on the machine would see among the arguments."""
         self._arguments, self._folder, self._signals = arguments, folder / "workers", signals
+        self._environment = {name: value for name, value in os.environ.items() if name != STORAGE_VARIABLE}
+        self._environment |= {} if storage is None else {STORAGE_VARIABLE: storage}
         self._folder.mkdir(exist_ok=True)
         self._processes = {number: self._started(number) for number in range(1, n_workers + 1)}
         self._deaths, self._n_done = 0, 0
         self.exit_codes: dict[int, int] = {}
 
     def _started(self, number: int) -> subprocess.Popen[bytes]:
-        with self._log_of(number).open("wb") as log:
+        with self._log_of(number).open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "commands.tune_worker", str(os.getpid()), *self._arguments],
+                [sys.executable, "-m", "commands.tune_worker", str(os.getpid()), os.getcwd(), *self._arguments],
                 cwd=ROOT,
+                env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -45,7 +53,7 @@ class Workers:
         for number, process in list(self._processes.items()):
             if (code := process.poll()) is None:
                 continue
-            if code < 0 and self._signals.asked is None and self._deaths < MOST_DEATHS:
+            if (code < 0 or code in EXIT_CODES.values()) and self._signals.asked is None and self._deaths < MOST_DEATHS:
                 self._deaths += 1
                 self._processes[number] = self._started(number)
                 continue
@@ -58,4 +66,4 @@ class Workers:
         return lines[-1] if lines else "it said nothing"
 
     def _log_of(self, number: int) -> Path:
-        return self._folder / f"{os.uname().nodename}-{number}.txt"
+        return self._folder / f"{os.uname().nodename}-{os.getpid()}-{number}.txt"

@@ -87,10 +87,6 @@ class MlflowRun:
     def close(self) -> None:
         """Every request is over when it returns."""
 
-    @property
-    def _uri(self) -> str:
-        return self._settings.store(self._run.parent)
-
     def _start(self, record: Record) -> None:
         params = flattened({"hparams": record["hparams"], "choices": record["choices"]})
         tags = {"model": str(record["hparams"].get("model")), "status": "running", "data": str(record.get("data"))}

@@ -21,11 +21,11 @@ class AfterAlignment(BasePruner):
     """
 
     def __init__(self, budget: Budget) -> None:
-        self._first = budget.first_pruned
+        self._first, self._last = budget.first_pruned, budget.evaluations
         self._hyperband = HyperbandPruner(min_resource=self._first, max_resource=max(self._first, budget.evaluations))
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
-        if trial.last_step is None or trial.last_step < self._first:
+        if trial.last_step is None or not self._first <= trial.last_step < self._last:
             return False
         leads_nowhere = self._hyperband.prune(study, trial)  # which takes its score down for the others, too
         return leads_nowhere and first_number(trial) != 0

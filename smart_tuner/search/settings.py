@@ -15,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from hparams import ARCHITECTURE_FIELDS
+from hparams import ARCHITECTURE_FIELDS, ModelName
 
 MID_RUN_FIELDS = (
     *("learning_rate", "weight_decay", "grad_clip_thresh", "guide_loss_weight", "guide_sigma"),
@@ -47,7 +47,7 @@ class Range(Section):
     step: Annotated[float, Field(gt=0)] | None = None
     times: tuple[float, float] | None = None
     choices: tuple[Any, ...] | None = None
-    models: tuple[str, ...] | None = None  # null: all
+    models: tuple[ModelName, ...] | None = None  # null: all
 
     @model_validator(mode="after")
     def _is_one_kind(self) -> Range:

@@ -90,10 +90,14 @@ def _dimension(name: str, given: Range, own: Value) -> Dimension:
     else:
         assert given.low is not None and given.high is not None
         low, high, log = min(given.low, own), max(given.high, own), given.log and min(given.low, own) > 0
+    if given.step is not None and isinstance(own, int) and given.step % 1:
+        raise UserError(f"search.space.{name}: step: expected a whole number, got {given.step:g}")
     if isinstance(own, int):
         low, high = max(1, round(low)) if log else round(low), round(high)
-    kind = "int" if isinstance(own, int) else "float"
-    return Dimension(name, kind, low, high, log, given.step)
+    dimension = Dimension(name, "int" if isinstance(own, int) else "float", low, high, log, given.step)
+    if not dimension.holds(own):
+        raise UserError(f"search.space.{name}: the recipe's {own} is not among {low:g}, {low + (given.step or 0):g}, …")
+    return dimension
 
 
 def _require_valid(dimension: Dimension, recipe: HParams) -> None:

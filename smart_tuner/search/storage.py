@@ -10,7 +10,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from filelock import FileLock
 from optuna import Study
@@ -18,7 +17,7 @@ from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, JournalStorage
 from optuna.trial import FrozenTrial
-from sqlalchemy import create_engine, text
+from sqlalchemy import URL, create_engine, make_url, text
 from sqlalchemy.exc import ArgumentError, OperationalError, ProgrammingError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
@@ -37,16 +36,32 @@ class StudyStorage:
 
     storage: BaseStorage
     alone: Callable[[], AbstractContextManager[None]]
+    beat: Callable[[int], None]  # says that a trial (by its id) is being run
     url: str  # as optuna-dashboard takes it
     knows_the_dead: bool  # by heartbeats; otherwise it has to be found out who is alive
 
 
+class PatientStorage(RDBStorage):
+    """A sign of life that does not come through is no reason to give none any more."""
+
+    def record_heartbeat(self, trial_id: int) -> None:
+        with contextlib.suppress(*STORAGE_ERRORS):
+            super().record_heartbeat(trial_id)
+
+
+def _no_beat(trial_id: int) -> None:
+    """Whoever lives holds a lock."""
+
+
 class JournalLock(JournalFileOpenLock):
-    """Goes with the process that holds it; whoever gets it first cuts off what a killed one left half-written."""
+    """Goes with the process that holds it; whoever gets it first cuts off what a killed one left half-written.
+
+    optuna-dashboard has a lock of its own beside the journal, under another name.
+    """
 
     def __init__(self, journal: Path) -> None:
         super().__init__(str(journal))
-        self._journal, self._lock = journal, FileLock(f"{journal}.lock")
+        self._journal, self._lock = journal, FileLock(journal.with_name(f".{journal.name}.flock"))
 
     def acquire(self) -> bool:
         self._lock.acquire()
@@ -90,7 +105,7 @@ def open_storage(
 
 
 def _require_possible(url: str, workers: int) -> None:
-    scheme = urlsplit(url).scheme
+    scheme = url.partition(":")[0]
     if scheme == "sqlite" and workers > 1:
         raise UserError(
             "--storage sqlite: with several workers SQLite loses races (trials run twice, or crash); "
@@ -107,20 +122,21 @@ def _journal(path: Path) -> StudyStorage:
         lock.acquire()
         lock.release()
         storage = JournalStorage(backend)
-    except ValueError as error:
+    except (ValueError, AssertionError, LookupError, TypeError) as error:  # also of another Optuna
         raise UserError(f"{path}: is damaged ({error}); move it away, or choose another --run_name") from error
     alone = FileLock(path.with_name(".asking.lock"))
-    return StudyStorage(storage, lambda: _held(alone), str(path), knows_the_dead=False)
+    return StudyStorage(storage, lambda: _held(alone), _no_beat, str(path), knows_the_dead=False)
 
 
 def _sqlite(url: str, folder: Path) -> StudyStorage:
     alone = FileLock(folder / ".asking.lock")
     with explained(url):
-        return StudyStorage(RDBStorage(url), lambda: _held(alone), url, knows_the_dead=False)
+        return StudyStorage(RDBStorage(url), lambda: _held(alone), _no_beat, url, knows_the_dead=False)
 
 
 def _postgresql(url: str, heartbeat_seconds: int, on_stale: Callable[[Study, FrozenTrial], None]) -> StudyStorage:
-    url = urlsplit(url)._replace(scheme="postgresql+psycopg").geturl()
+    with explained(url):
+        url = make_url(url).set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
     options: dict[str, Any] = {"poolclass": NullPool, "connect_args": {"connect_timeout": CONNECT_SECONDS}}
 
     @contextlib.contextmanager
@@ -131,14 +147,14 @@ def _postgresql(url: str, heartbeat_seconds: int, on_stale: Callable[[Study, Fro
 
     with explained(url), warnings.catch_warnings(), alone():  # of several that begin at once one makes the tables
         warnings.simplefilter("ignore", ExperimentalWarning)
-        storage = RDBStorage(
+        storage = PatientStorage(
             url,
             engine_kwargs=options,
             heartbeat_interval=heartbeat_seconds,
             grace_period=GRACE_IN_HEARTBEATS * heartbeat_seconds,
             heartbeat_stale_trial_callback=on_stale,
         )
-    return StudyStorage(storage, alone, url, knows_the_dead=True)
+    return StudyStorage(storage, alone, storage.record_heartbeat, url, knows_the_dead=True)
 
 
 @contextlib.contextmanager
@@ -148,11 +164,11 @@ def explained(url: str) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:  # how Optuna refuses the tables of another version
-        raise UserError(f"{shown}: {_first_line(error)}; run `optuna storage upgrade`, or use another one") from error
+        raise UserError(f"{shown}: {_first_line(error)}") from error
     except (OperationalError, ProgrammingError) as error:
         what = _first_line(error.orig if error.orig is not None else error)
         raise UserError(f"{shown}: cannot be reached or used ({what})") from None
-    except (ArgumentError, ImportError, ValueError, *STORAGE_ERRORS) as error:
+    except (ArgumentError, ImportError, ValueError, KeyError, *STORAGE_ERRORS) as error:
         raise UserError(f"{shown}: cannot be used ({type(error).__name__}: {_first_line(error)})") from None
 
 
@@ -163,10 +179,14 @@ def _held(lock: FileLock) -> Iterator[None]:
 
 
 def without_password(url: str) -> str:
-    """Nor what may hold one."""
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    return parts._replace(netloc=host, query="").geturl() if parts.netloc else url
+    """Nor the user's name, nor options, which may hold one; of what cannot be taken apart nothing is shown."""
+    if "://" not in url:
+        return url
+    try:
+        known = make_url(url)
+    except (ArgumentError, ValueError):
+        return f"{url.partition(':')[0]}://…"
+    return URL.create(known.drivername, None, None, known.host, known.port, known.database).render_as_string()
 
 
 def _first_line(error: object) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
-CONTINUES, ATTEMPT, FAILED, WORKER = "continues", "attempt", "failed", "worker"
-"""User attributes: which trial it goes on with, which attempt it is, what went wrong, and who runs it."""
+CONTINUES, FOLLOWS, ATTEMPT, FAILED, WORKER = "continues", "follows", "attempt", "failed", "worker"
+"""User attributes: the trial in whose folder it goes on, the one it takes the place of, which attempt it is, what went
+wrong, and who runs it."""
 MOST_ATTEMPTS = 3
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
@@ -16,24 +17,42 @@ def first_number(trial: FrozenTrial) -> int:
     return int(trial.user_attrs.get(CONTINUES, trial.number))
 
 
-def put_back(study: Study, trial: FrozenTrial) -> None:
-    """Have a trial that was cut short tried again; nothing when that is seen to or was tried often enough."""
-    attempt = int(trial.user_attrs.get(ATTEMPT, 1)) + 1
-    successor = {CONTINUES: first_number(trial), ATTEMPT: attempt}
-    if attempt > MOST_ATTEMPTS or any(successor.items() <= t.user_attrs.items() for t in study.get_trials()):
+def put_back(study: Study, trial: FrozenTrial, *, was_killed: bool = True) -> None:
+    """Have a trial that was cut short tried again, unless that is seen to or it has killed workers often enough."""
+    attempt = _attempt(trial) + was_killed
+    if attempt > MOST_ATTEMPTS or trial.number in _followed(study):
         return
-    study.enqueue_trial(trial.params, user_attrs=successor)
+    params = trial.system_attrs.get("fixed_params", {}) | trial.params  # of one that was killed before it could choose
+    study.enqueue_trial(params, user_attrs={CONTINUES: first_number(trial), FOLLOWS: trial.number, ATTEMPT: attempt})
 
 
-def is_done(trial: FrozenTrial) -> bool:
-    """Whether nobody will try it again."""
-    if trial.state is TrialState.FAIL:
-        return FAILED in trial.user_attrs or int(trial.user_attrs.get(ATTEMPT, 1)) >= MOST_ATTEMPTS
-    return trial.state in FINISHED
+def lost(study: Study) -> list[FrozenTrial]:
+    """Trials that were cut short and that nobody has put back."""
+    followed = _followed(study)
+    return [t for t in study.get_trials(deepcopy=False, states=(TrialState.FAIL,)) if not _is_over(t, followed)]
 
 
 def done(study: Study) -> list[FrozenTrial]:
-    return [trial for trial in study.get_trials(deepcopy=False) if is_done(trial)]
+    """Those that nobody will try again, one of those that took each other's place."""
+    followed = _followed(study)
+    return [
+        trial
+        for trial in study.get_trials(deepcopy=False)
+        if trial.state in FINISHED
+        or (trial.state is TrialState.FAIL and trial.number not in followed and _is_over(trial, followed))
+    ]
+
+
+def _is_over(failed: FrozenTrial, followed: set[int]) -> bool:
+    return failed.number in followed or FAILED in failed.user_attrs or _attempt(failed) >= MOST_ATTEMPTS
+
+
+def _attempt(trial: FrozenTrial) -> int:
+    return int(trial.user_attrs.get(ATTEMPT, 1))
+
+
+def _followed(study: Study) -> set[int]:
+    return {t.user_attrs[FOLLOWS] for t in study.get_trials(deepcopy=False) if FOLLOWS in t.user_attrs}
 
 
 def running(study: Study) -> list[FrozenTrial]:

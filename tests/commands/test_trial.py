@@ -9,10 +9,14 @@ from typing import Any
 import optuna
 import pytest
 
-from commands.trial import PRUNED, Outcome, conclude, outcome_of, tidy
-from hparams import UserError
+from commands.trial import PRUNED, Outcome, note_outcome, outcome_of, score_of, tidy
 from smart_tuner.search.settings import SearchLimits
 from smart_tuner.search.trials import is_feasible
+
+
+def conclude(trial: optuna.Trial, outcome: Outcome) -> float:
+    note_outcome(trial, outcome)
+    return score_of(outcome)
 
 
 def left_by(
@@ -70,6 +74,13 @@ def test_beyond_a_limit_it_is_no_candidate(
     assert study.trials[0].user_attrs["reason"] == "max_steps"
 
 
+def test_from_a_checkpoint_only_what_came_after_it_counts(tmp_path: Path) -> None:
+    folder = left_by(tmp_path, scores=[0.5], norms=[1.0] * 100, nonfinite=40)
+    for before, is_beyond in ((40.0, False), (30.0, True)):
+        outcome = outcome_of(folder, SearchLimits(), from_step=50, nonfinite_before=before)
+        assert (outcome.constraints["nonfinite_share"] > 0) is is_beyond
+
+
 @pytest.mark.parametrize("summary", [{"reason": PRUNED}, {"status": "stopped", "reason": "hopeless: …"}])
 def test_one_that_was_cut_short_is_not_compared_with_whole_ones(tmp_path: Path, summary: dict[str, Any]) -> None:
     outcome = outcome_of(left_by(tmp_path, scores=[0.9], norms=[1.0] * 20, **summary), SearchLimits())
@@ -81,7 +92,7 @@ def test_one_that_was_cut_short_is_not_compared_with_whole_ones(tmp_path: Path, 
 def test_a_trial_without_a_score_has_failed() -> None:
     study = optuna.create_study(direction="maximize")
     outcome = Outcome(None, "max_steps", False, {}, {})
-    with pytest.raises(UserError, match="no evaluation of it has a score"):
+    with pytest.raises(ValueError, match="no evaluation of it has a score"):
         study.optimize(lambda trial: conclude(trial, outcome), n_trials=1)
 
 

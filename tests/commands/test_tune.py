@@ -23,7 +23,7 @@ from tests.postgres_server import PostgresServer
 of_the_finished_study = pytest.mark.xdist_group("the finished study")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def finished(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An output folder with a finished study of three trials by two workers; not to be written to."""
     output = tmp_path_factory.mktemp("studies")

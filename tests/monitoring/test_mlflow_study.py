@@ -17,6 +17,12 @@ from tests.monitoring.journals import RunFolder
 BORN = "2026-11-22T08:00:00+00:00"
 
 
+def send(run: RunFolder, settings: MlflowSettings, study: StudyRun) -> None:
+    sender = Following("mlflow", run.path, lambda: MlflowRun(run.path, settings, study), say=pytest.fail)
+    sender.end.set()
+    sender.run()
+
+
 def test_trials_are_children_of_the_study_and_lie_in_its_store(tmp_path: Path) -> None:
     study, settings = StudyRun(tmp_path / "tune-demo", BORN), MlflowSettings()
     trials = tmp_path / "tune-demo" / "trials"
@@ -25,9 +31,7 @@ def test_trials_are_children_of_the_study_and_lie_in_its_store(tmp_path: Path) -
         run = RunFolder(trials / name)
         run.start()
         (run.path / "companion").mkdir(exist_ok=True)
-        sender = Following("mlflow", run.path, lambda run=run: MlflowRun(run.path, settings, study), say=pytest.fail)
-        sender.end.set()
-        sender.run()
+        send(run, settings, study)
     best = tmp_path / "best_hparams.yaml"
     best.write_text("learning_rate: 0.1\n")
     study.close(settings, score=0.75, params={"learning_rate": "0.1"}, files=[best])

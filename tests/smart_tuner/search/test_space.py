@@ -47,7 +47,7 @@ def test_in_mid_run_only_what_may_change_then_is_searched() -> None:
 
 
 def test_a_range_may_be_of_some_models_only() -> None:
-    ranges = {"prenet_dim": Range(times=(0.5, 2), models=("another",)), "guide_sigma": Range(low=0.1, high=0.5)}
+    ranges = {"prenet_dim": Range(times=(0.5, 2), models=()), "guide_sigma": Range(low=0.1, high=0.5)}
     assert [d.name for d in space_of(ranges, RECIPE, mid_run=False)] == ["guide_sigma"]
 
 
@@ -80,6 +80,7 @@ def test_the_default_space_fits_every_preset_and_its_values_every_recipe(preset:
         ({"choices": ()}, "expected different values"),
         ({"choices": (1, 1)}, "expected different values"),
         ({"low": 0, "high": 1, "steps": 3}, "Extra inputs"),
+        ({"low": 0, "high": 1, "models": ("tacotron_2",)}, "Input should be 'tacotron2'"),
     ],
 )
 def test_a_contradictory_range_is_refused(given: dict[str, Any], message: str) -> None:
@@ -94,6 +95,8 @@ def test_a_contradictory_range_is_refused(given: dict[str, Any], message: str) -
         ("p_prenet_dropout", {"low": 0, "high": 2}, "search.space.p_prenet_dropout: .*less than 1"),
         ("batch_size", {"choices": (8, "many")}, "search.space.batch_size: "),
         ("batch_size", {"low": 0, "high": 9}, "search.space.batch_size: .*greater than or equal to 1"),
+        ("batch_size", {"low": 8, "high": 64, "step": 2.5}, "search.space.batch_size: step: expected a whole number"),
+        ("batch_size", {"low": 10, "high": 64, "step": 5}, "the recipe's 32 is not among 10, 15, …"),
     ],
 )
 def test_values_that_no_recipe_may_have_are_refused(name: str, given: dict[str, Any], message: str) -> None:

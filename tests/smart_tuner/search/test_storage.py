@@ -76,6 +76,8 @@ def test_a_damaged_journal_is_refused(tmp_path: Path) -> None:
         ("nonsense", r"nonsense: expected postgresql://"),
         ("postgresql://user:geheim@127.0.0.1:1/db", r"postgresql\S*://127.0.0.1:1/db: cannot be reached or used"),
         ("postgresql://user:geheim@127.0.0.1:port/db", r"cannot be used"),
+        ("postgresql://user:gehe[im@127.0.0.1:1/db", r"cannot be"),
+        ("postgresql://user:geheim{x}@127.0.0.1:1/db", r"cannot be"),
     ],
 )
 def test_a_storage_that_cannot_be_is_refused_in_one_line_without_the_password(
@@ -121,6 +123,9 @@ def test_postgresql_knows_who_is_dead_by_heartbeats(tmp_path: Path, postgres: Po
     ("url", "shown"),
     [
         ("postgresql://me:geheim@host:5432/db?password=geheim", "postgresql://host:5432/db"),
+        ("postgresql://me:ge/heim@host/db", "postgresql://host/db"),
+        ("postgresql:///db?user=me&password=geheim", "postgresql:///db"),
+        ("postgresql://me:geheim@host:port/db", "postgresql://…"),
         ("logs/study/study.journal", "logs/study/study.journal"),
     ],
 )

@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 
 from hparams import HParams, UserError
 from smart_tuner.search.study import open_study
-from smart_tuner.search.trials import ATTEMPT, CONTINUES, FAILED, best, done, is_done, put_back
+from smart_tuner.search.trials import ATTEMPT, CONTINUES, FAILED, FOLLOWS, best, done, first_number, lost, put_back
 from tests.smart_tuner.search.some_study import BATCH, BUDGET, RATE, SIGMA, plan, storage, study
 
 
@@ -59,17 +59,46 @@ def test_a_trial_is_put_back_once_and_not_for_ever(tmp_path: Path) -> None:
     for _ in range(2):
         put_back(opened, opened.trials[0])
     assert len(opened.trials) == 2
-    assert opened.trials[1].user_attrs == {CONTINUES: 0, ATTEMPT: 2}
+    assert opened.trials[1].user_attrs == {CONTINUES: 0, FOLLOWS: 0, ATTEMPT: 2}
     put_back(opened, opened.trials[1])
     put_back(opened, opened.trials[2])
     assert [t.user_attrs.get(CONTINUES) for t in opened.trials] == [None, 0, 0]
 
 
-def test_a_failed_trial_is_done_when_nobody_tries_it_again(tmp_path: Path) -> None:
+def test_who_was_only_interrupted_may_go_on_as_often_as_needed(tmp_path: Path) -> None:
     opened, _ = study(tmp_path)
-    for attributes, expected in (({}, False), ({ATTEMPT: 2}, False), ({ATTEMPT: 3}, True), ({FAILED: "why"}, True)):
-        opened.add_trial(optuna.create_trial(state=TrialState.FAIL, user_attrs=attributes))
-        assert is_done(opened.trials[-1]) is expected
+    for number in range(6):
+        trial = opened.ask()
+        assert trial.number == number and RATE.suggest(trial) == plan().own_values["learning_rate"]
+        put_back(opened, opened.trials[number], was_killed=False)
+        opened.tell(trial, state=TrialState.FAIL)
+        assert not done(opened) and not lost(opened)
+    trial = opened.ask()
+    opened.tell(trial, 0.5)
+    assert [t.number for t in done(opened)] == [6] and first_number(opened.trials[6]) == 0
+
+
+def test_what_was_to_be_tried_is_known_before_it_is_begun(tmp_path: Path) -> None:
+    opened, _ = study(tmp_path)
+    opened.ask()  # and its worker dies before it has chosen anything
+    put_back(opened, opened.trials[0])
+    again = opened.ask()
+    assert {dimension.name: dimension.suggest(again) for dimension in plan().space} == plan().own_values
+
+
+@pytest.mark.parametrize(
+    ("attributes", "expected"),
+    [({}, "lost"), ({ATTEMPT: 2}, "lost"), ({ATTEMPT: 3}, "done"), ({FAILED: "why"}, "done")],
+)
+def test_a_failed_trial_is_done_when_nobody_tries_it_again(
+    tmp_path: Path, attributes: dict[str, Any], expected: str
+) -> None:
+    opened, _ = study(tmp_path)
+    opened.add_trial(optuna.create_trial(state=TrialState.FAIL, user_attrs=attributes))
+    assert (len(done(opened)), len(lost(opened))) == ((1, 0) if expected == "done" else (0, 1))
+    for trial in lost(opened):
+        put_back(opened, trial)
+    assert not lost(opened)
 
 
 def test_the_best_is_the_best_within_the_limits(tmp_path: Path) -> None:
@@ -110,6 +139,16 @@ def test_nothing_is_ended_before_attention_could_have_formed(tmp_path: Path) -> 
         assert trials.ended_at(0.5, 0.6, 0.7, 0.8, 0.8, 0.9) is None
     assert trials.ended_at(0.0, 0.0, 0.0) == BUDGET.first_pruned
     assert trials.ended_at(0.0, 0.0, 0.9, 0.9, 0.9, 0.9) is None
+
+
+def test_who_has_come_to_the_last_evaluation_is_not_ended_early_any_more(tmp_path: Path) -> None:
+    opened, _ = study(tmp_path, budget=replace(BUDGET, evaluations=3))
+    for score in (0.9, 0.8, 0.7, 0.1):
+        trial = opened.ask()
+        for evaluation in (1, 2, 3):
+            trial.report(score, evaluation)
+            assert not trial.should_prune()
+        opened.tell(trial, score)
 
 
 def test_the_recipe_as_it_is_runs_to_its_end_and_the_others_have_to_beat_it(tmp_path: Path) -> None:

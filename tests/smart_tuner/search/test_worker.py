@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import signal
@@ -15,10 +16,12 @@ from pathlib import Path
 
 import optuna
 import pytest
+from optuna.storages.journal import JournalFileBackend
 from optuna.trial import Trial, TrialState
 
-from smart_tuner.search.trials import ATTEMPT, CONTINUES, FAILED, MOST_ATTEMPTS, best, done, running
-from smart_tuner.search.worker import Interrupted, Worker
+from hparams import UserError
+from smart_tuner.search.trials import ATTEMPT, CONTINUES, FAILED, MOST_ATTEMPTS, best, done, put_back, running
+from smart_tuner.search.worker import MOST_FAILURES, Interrupted, Worker
 from tests.postgres_server import PostgresServer
 from tests.smart_tuner.search.some_study import plan, study
 
@@ -163,16 +166,68 @@ def test_a_trial_that_kills_its_worker_is_given_up(tmp_path: Path) -> None:
     assert len(done(opened)) == 1 and best(opened) is None
 
 
-def test_what_breaks_in_a_trial_is_said_and_does_not_come_again(tmp_path: Path) -> None:
-    opened, worker = alone(tmp_path, n_trials=1)
+def test_what_breaks_in_a_trial_is_noted_and_the_others_go_on(tmp_path: Path) -> None:
+    opened, worker = alone(tmp_path, n_trials=4)
+
+    def sometimes_broken(trial: Trial) -> float:
+        if trial.number in (0, 1, 3):
+            raise ValueError("no good")
+        return score(trial)
+
+    worker.work(sometimes_broken, lambda: False)
+    assert [trial.state.name for trial in opened.trials] == ["FAIL", "FAIL", "COMPLETE", "FAIL"]
+    assert opened.trials[0].user_attrs[FAILED] == "ValueError: no good"
+    assert len(done(opened)) == 4
+
+
+def test_when_all_break_it_is_not_the_trials_fault(tmp_path: Path) -> None:
+    opened, worker = alone(tmp_path, n_trials=20)
 
     def broken(trial: Trial) -> float:
         raise ValueError("no good")
 
-    with pytest.raises(ValueError, match="no good"):
+    with pytest.raises(UserError, match="3 trials in a row failed, the last one with ValueError: no good"):
         worker.work(broken, lambda: False)
-    assert opened.trials[0].user_attrs[FAILED] == "ValueError: no good"
-    assert len(done(opened)) == 1
+    assert len(opened.trials) == MOST_FAILURES
+
+
+@pytest.mark.parametrize("in_storage", [False, True])
+def test_a_full_disk_costs_no_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_storage: bool) -> None:
+    opened, worker = alone(tmp_path, n_trials=1)
+    full = OSError(errno.ENOSPC, "No space left on device")
+
+    def no_room(*_: object) -> None:
+        raise full
+
+    def run(trial: Trial) -> float:
+        score(trial)
+        if in_storage:
+            monkeypatch.setattr(JournalFileBackend, "append_logs", no_room)
+            trial.report(0.5, 1)
+        raise full
+
+    with pytest.raises(Interrupted, match="No space left on device; make room"):
+        worker.work(run, lambda: False)
+    monkeypatch.undo()
+    again, successor = alone(tmp_path, n_trials=1)
+    successor.work(score, lambda: False)
+    assert [trial.state.name for trial in again.trials] == ["FAIL", "COMPLETE"]
+    assert again.trials[1].value == plan().own_values["learning_rate"]
+
+
+def test_a_trial_that_another_worker_has_taken_over_is_left_to_it(tmp_path: Path) -> None:
+    opened, worker = alone(tmp_path, n_trials=1)
+
+    def slept_through(trial: Trial) -> float:
+        value = score(trial)
+        if trial.number == 0:
+            put_back(opened, opened.trials[0])
+            opened.tell(trial.number, state=TrialState.FAIL)
+        trial.report(value, 1)
+        return value
+
+    worker.work(slept_through, lambda: False)
+    assert [trial.state.name for trial in opened.trials] == ["FAIL", "COMPLETE"]
 
 
 def test_while_a_trial_runs_another_may_be_taken_on(tmp_path: Path) -> None:
