@@ -23,6 +23,7 @@ import soundfile
 from benchmarks.ordinary_sentences import ORDINARY_SENTENCES
 from benchmarks.recogniser import Recogniser, character_error_rate, load_or_train
 from monitoring.journal import read as read_journal
+from monitoring.journal import records
 from training.checkpoint import SavedCheckpoint, list_checkpoints
 
 PROGRAM = Path(__file__).parents[1] / "train_enhanced.py"
@@ -101,7 +102,8 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     options.output.mkdir(parents=True, exist_ok=True)
     path = options.output / "score_worth.jsonl"
-    rows: list[Row] = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    rows: list[Row] = list(records(path)) if path.exists() else []  # one that was torn is measured again
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     with path.open("a", encoding="utf-8") as file:
         for row in measured(options.output, load_or_train(options.recogniser), rows):
             rows.append(row)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import shutil
 import statistics
 import subprocess
 import sys
@@ -65,16 +66,28 @@ class Course:
         return next((seconds for seconds, best in self.heights if best >= score), None)
 
 
-def tune(output: Path, name: str, *arguments: str, search: dict[str, object] | None = None) -> float:
-    """A study as a person starts it; returns its seconds."""
-    config = output / f"{name}.yaml"
-    config.write_text(yaml.safe_dump({"mlflow": {"enabled": False}, "search": search or {}}), encoding="utf-8")
-    command = [sys.executable, str(PROGRAM), "--mode", "tune", "--output", str(output), "--run_name", name]
+def study_of(output: Path, name: str, arguments: Sequence[str], search: dict[str, object]) -> Path:
+    """A study as a person starts it, in an output folder of its own: else earlier ones would warm-start it.
+
+    One that was cut off begins anew, since its time is measured; `seconds.txt` tells of a whole one.
+    """
+    own = output / name
+    study, seconds = own / "study", own / "seconds.txt"
+    if seconds.exists():
+        return study
+    shutil.rmtree(own, ignore_errors=True)
+    own.mkdir(parents=True)
+    (output / ".cache").mkdir(exist_ok=True)
+    (own / ".cache").symlink_to((output / ".cache").resolve())
+    config = own / "settings.yaml"
+    config.write_text(yaml.safe_dump({"mlflow": {"enabled": False}, "search": search}), encoding="utf-8")
+    command = [sys.executable, str(PROGRAM), "--mode", "tune", "--output", str(own), "--run_name", study.name]
     command += ["--workers", str(WORKERS), "--config", str(config), *arguments]
     began = time.monotonic()
-    with (output / f"{name}.txt").open("a") as log:
+    with (own / "log.txt").open("w") as log:
         subprocess.run(command, check=True, stdout=log, stderr=log)
-    return time.monotonic() - began
+    seconds.write_text(str(time.monotonic() - began))
+    return study
 
 
 def trials_of(study: Path) -> list[FrozenTrial]:
@@ -98,19 +111,8 @@ def race(output: Path, seeds: Sequence[int], write: Write) -> bool:
     courses: dict[str, list[Course]] = {name: [] for name in ARMS}
     for seed in seeds:
         for name, search in ARMS.items():
-            study = output / f"{name}-{seed}"
-            if not (study / "study.json").exists():  # written when its time was over
-                arguments = ["--preset", "tiny", "--n_trials", "1000", "--max_minutes", str(MINUTES)]
-                tune(
-                    output,
-                    study.name,
-                    *arguments,
-                    "--seed",
-                    str(seed),
-                    "--hparams",
-                    POOR,
-                    search=search | {"space": SPACE},
-                )
+            given = ["--preset", "tiny", "--n_trials", "1000", "--max_minutes", str(MINUTES), "--hparams", POOR]
+            study = study_of(output, f"{name}-{seed}", [*given, "--seed", str(seed)], search | {"space": SPACE})
             courses[name].append(course_of(trials_of(study)))
     write(f"{'seed':<6}{'arm':<8}{'best':>8}{'trials':>8}{'early':>7}   seconds to random's best\n")
     for i, seed in enumerate(seeds):
@@ -135,10 +137,8 @@ def interval(values: Sequence[float]) -> str:
 
 
 def retrain(output: Path, seeds: Sequence[int], write: Write) -> bool:
-    study, seconds = output / "study", output / "study.seconds"
-    if not (study / "best_hparams.yaml").exists():
-        seconds.write_text(str(tune(output, study.name, "--n_trials", str(N_TRIALS))))
-    took = float(seconds.read_text())
+    study = study_of(output, "search", ["--n_trials", str(N_TRIALS)], {})
+    took = float((study.parent / "seconds.txt").read_text())
     write(f"a study of {N_TRIALS} trials with {WORKERS} workers took {took / 60:.1f} min (wanted: {MOST_MINUTES})\n")
     arms = {"found": ["--hparams_file", str(study / "best_hparams.yaml")], "own": []}
     jobs = [(name, seed) for seed in seeds for name in arms]
