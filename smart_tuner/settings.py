@@ -12,15 +12,9 @@ from hparams import UserError
 from monitoring.message_settings import TelegramSettings, WebhookSettings
 from monitoring.mlflow_settings import MlflowSettings
 from monitoring.words import Language
-from smart_tuner.search.settings import SearchSettings
+from smart_tuner.search.settings import SearchSettings, Section
 
 DEFAULT_CONFIG = Path(__file__).with_name("config.yaml")
-
-
-class Section(BaseModel):
-    """A part of the settings: unknown names are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class QualityControl(Section):
