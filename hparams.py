@@ -100,6 +100,32 @@ class HParams(BaseModel):
     mask_padding: bool = Field(True, description="zero mels and shut gates in the padding of the outputs")
     leaky_padding: bool = Field(False, description="let padding leak into the last frames, as old checkpoints expect")
 
+    # GlowTTS, under Coqui's names
+    num_speakers: int = Field(0, ge=0, description="0: one voice, without an embedding of its own")
+    hidden_channels_enc: int = Field(192, ge=2)
+    use_encoder_prenet: bool = Field(True, description="convolutions before the transformer")
+    encoder_num_layers: int = Field(6, ge=1)
+    encoder_num_heads: int = Field(2, ge=1)
+    encoder_hidden_channels_ffn: int = Field(768, ge=1)
+    encoder_kernel_size_ffn: int = Field(3, ge=1)
+    encoder_rel_attn_window_size: int | None = Field(4, ge=1, description="symbols; empty: no relative positions")
+    encoder_input_length: int | None = Field(None, ge=1, description="symbols that attention reaches; empty: all")
+    encoder_dropout_p: float = Field(0.1, ge=0, lt=1)
+    mean_only: bool = Field(True, description="latents have scale 1; otherwise it is predicted")
+    hidden_channels_dp: int = Field(256, ge=1, description="of the duration predictor")
+    dropout_p_dp: float = Field(0.1, ge=0, lt=1)
+    num_flow_blocks_dec: int = Field(12, ge=1)
+    num_block_layers: int = Field(4, ge=1)
+    hidden_channels_dec: int = Field(192, ge=1)
+    kernel_size_dec: int = Field(5, ge=1)
+    dilation_rate: int = Field(1, ge=1, description="factor from layer to layer of a block")
+    dropout_p_dec: float = Field(0.05, ge=0, lt=1)
+    num_splits: int = Field(4, ge=2, description="channels that an invertible convolution mixes")
+    num_squeeze: int = Field(2, ge=1, description="frames that the flow takes as one")
+    sigmoid_scale: bool = Field(False, description="scales of the couplings are kept below 1")
+    inference_noise_scale: float = Field(0.33, ge=0, description="of the latents when it speaks freely")
+    length_scale: float = Field(1.0, gt=0, description="above 1 it speaks slower")
+
     @field_validator("ignore_layers", mode="before")
     @classmethod
     def _split_layers(cls, value: object) -> object:

@@ -15,6 +15,11 @@ def length_mask(lengths: Tensor, size: int) -> Tensor:
     return torch.arange(size, device=lengths.device) < lengths.unsqueeze(1)
 
 
+def precise(x: Tensor) -> Tensor:
+    """In float32 at least: autocast makes half as wide what is to be summed, exponentiated or inverted."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 def run_lstm(x: Tensor, weights: list[Tensor]) -> Tensor:
     """All steps of a one-way LSTM from zeros: [B, T, n_in] → [B, T, H]; weights as LSTMCell orders them."""
     zeros = x.new_zeros(1, x.size(0), weights[1].size(1))

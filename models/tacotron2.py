@@ -17,7 +17,7 @@ from corpus.batches import Batch
 from hparams import HParams
 from models.attention_scan import AttentionScan, ScanWeights, location_windows
 from models.interface import Decoded, Losses, LossKnobs, Output
-from models.layers import Conv, ConvNorm, Linear, length_mask, run_lstm, run_lstm_both_ways
+from models.layers import Conv, ConvNorm, Linear, length_mask, precise, run_lstm, run_lstm_both_ways
 from models.tacotron2_loss import tacotron2_losses
 
 TYPICAL_LOG_MEL = -5.0  # of speech: the output starts there, or the first hundred steps would go into learning it
@@ -103,8 +103,8 @@ class AttentionLoop:
     def __init__(self, decoder: Decoder, memory: Tensor, mask: Tensor) -> None:
         attention, cell = decoder.attention_layer, decoder.attention_rnn
         n_prenet = cell.input_size - memory.size(2)
-        self.memory, self.closed = _precise(memory), ~mask
-        self.projected_memory = _precise(attention.memory_layer(memory))
+        self.memory, self.closed = precise(memory), ~mask
+        self.projected_memory = precise(attention.memory_layer(memory))
         self.prenet_weight = cell.weight_ih[:, :n_prenet]
         self.bias = cell.bias_ih + cell.bias_hh
         self.weights = ScanWeights(
@@ -131,10 +131,10 @@ class AttentionLoop:
     def scan(self, prenet: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """All steps of teacher forcing, in float32: [B, S, prenet_dim] → hidden, context, attention [B, S, …]."""
         with torch.autocast(prenet.device.type, enabled=False):
-            inputs = self.project_inputs(_precise(prenet)).transpose(0, 1)
+            inputs = self.project_inputs(precise(prenet)).transpose(0, 1)
             keep = F.dropout(inputs.new_ones(*inputs.shape[:2], self.weights.query.size(0)), self.p_dropout)
             found = AttentionScan.apply(
-                inputs, self.memory, self.projected_memory, self.closed, keep, *map(_precise, self.weights)
+                inputs, self.memory, self.projected_memory, self.closed, keep, *map(precise, self.weights)
             )
         hidden, context, alignments = (x.transpose(0, 1) for x in found)
         return hidden, context, alignments
@@ -155,11 +155,6 @@ class AttentionLoop:
         features = torch.tanh(query + windows @ self.weights.location + self.projected_memory)
         energies = features @ self.weights.energy
         return torch.softmax(energies.masked_fill(self.closed, -torch.inf), dim=1)
-
-
-def _precise(x: Tensor) -> Tensor:
-    """In float32 at least: autocast makes some of the attention's inputs half as wide."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 class Decoder(nn.Module):

@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
-import json
-import os
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
 from corpus.batches import Batch
 from hparams import HParams
 from models.interface import LossKnobs, Output
 from models.tacotron2 import Tacotron2
+from tests.models.reference import Reference, assert_equal, assert_gradients_equal, read_reference
 
-FIXTURES = Path(__file__).parents[1] / "fixtures" / "reference"
 KNOBS = LossKnobs(guide_weight=0.0, guide_sigma=0.4, gate_positive_weight=1.0)
 both_paddings = pytest.mark.parametrize("leaky", [False, True], ids=["masked", "leaky"])
 
 
-@dataclass(frozen=True)
-class Reference:
-    """One fixture file: the recipe under the reference's names, and its tensors."""
-
-    config: dict[str, Any]
-    tensors: dict[str, Tensor]
-
-    def part(self, prefix: str) -> dict[str, Tensor]:
-        return {name.removeprefix(prefix): t for name, t in self.tensors.items() if name.startswith(prefix)}
-
+class TacotronReference(Reference):
     def hparams(self, **changes: Any) -> HParams:
         """Every stored setting is taken over, or refused as unknown; the stored numbers have no prenet dropout."""
         config = dict(self.config)
@@ -61,17 +47,9 @@ class Reference:
 
 
 @pytest.fixture(scope="module")
-def reference() -> Reference:
-    path = Path(os.environ.get("REFERENCE_FIXTURES", FIXTURES)) / "tacotron2.safetensors"
-    with safe_open(path, "pt") as file:
-        config = json.loads(file.metadata()["config"])
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    return Reference(config, tensors)
-
-
-def assert_equal(actual: Tensor, expected: Tensor) -> None:
-    tolerance = 1e-5 * max(1.0, float(expected.abs().max()))
-    torch.testing.assert_close(actual.detach(), expected, atol=tolerance, rtol=0)
+def reference() -> TacotronReference:
+    numbers = read_reference("tacotron2")
+    return TacotronReference(numbers.config, numbers.tensors)
 
 
 def assert_outputs_equal(actual: Output, expected: dict[str, Tensor]) -> None:
@@ -83,14 +61,14 @@ def assert_outputs_equal(actual: Output, expected: dict[str, Tensor]) -> None:
     assert_equal(actual.alignments, expected["alignments"])
 
 
-def test_state_dict_parity_of_names_shapes_and_order(reference: Reference) -> None:
+def test_state_dict_parity_of_names_shapes_and_order(reference: TacotronReference) -> None:
     own = Tacotron2(reference.hparams(), reference.config["n_symbols"]).state_dict()
     assert {name: t.shape for name, t in own.items()} == {
         name: t.shape for name, t in reference.part("weight/").items()
     }
 
 
-def test_hparams_parity_every_stored_setting_is_honoured(reference: Reference) -> None:
+def test_hparams_parity_every_stored_setting_is_honoured(reference: TacotronReference) -> None:
     hparams = reference.hparams()
     renamed = {"n_symbols", "fp16_run"}
     stored = {name: value for name, value in reference.config.items() if name not in renamed}
@@ -98,12 +76,12 @@ def test_hparams_parity_every_stored_setting_is_honoured(reference: Reference) -
     assert reference.model().embedding.num_embeddings == reference.config["n_symbols"]
 
 
-def test_teacher_forced_parity_with_leaky_padding(reference: Reference) -> None:
+def test_teacher_forced_parity_with_leaky_padding(reference: TacotronReference) -> None:
     output = reference.model(leaky_padding=True)(reference.batch())
     assert_outputs_equal(output, reference.part("output/"))
 
 
-def test_parity_of_the_real_frames_whether_the_padding_is_masked_or_not(reference: Reference) -> None:
+def test_parity_of_the_real_frames_whether_the_padding_is_masked_or_not(reference: TacotronReference) -> None:
     batch = reference.batch()
     masked, unmasked = (reference.model(leaky_padding=True, mask_padding=mask)(batch).mels for mask in (True, False))
     for i, n_frames in enumerate(batch.mel_lengths.tolist()):
@@ -112,31 +90,26 @@ def test_parity_of_the_real_frames_whether_the_padding_is_masked_or_not(referenc
 
 
 @both_paddings
-def test_unpadded_item_parity(reference: Reference, leaky: bool) -> None:
+def test_unpadded_item_parity(reference: TacotronReference, leaky: bool) -> None:
     output = reference.model(leaky_padding=leaky)(reference.last_item())
     assert_outputs_equal(output, reference.part("output/unpadded_last/"))
 
 
-def test_loss_parity(reference: Reference) -> None:
+def test_loss_parity(reference: TacotronReference) -> None:
     model, batch = reference.model(leaky_padding=True), reference.batch()
     losses = model.losses(model(batch), batch, KNOBS)
     torch.testing.assert_close(losses.total.detach(), reference.tensors["output/loss"], rtol=1e-5, atol=0)
 
 
-def test_gradient_norm_parity(reference: Reference) -> None:
+def test_gradient_norm_parity(reference: TacotronReference) -> None:
     model, batch = reference.model(leaky_padding=True), reference.batch()
     model.losses(model(batch), batch, KNOBS).total.backward()
-    parameters, expected = dict(model.named_parameters()), reference.part("output/grad_norm/")
-    assert expected
-    for name, norm in expected.items():
-        gradient = parameters[name].grad
-        assert gradient is not None
-        assert float(gradient.norm()) == pytest.approx(float(norm), rel=1e-4), name
+    assert_gradients_equal(model, reference.part("output/grad_norm/"))
 
 
 @both_paddings
 @pytest.mark.parametrize(("name", "changes"), [("inference", {}), ("inference_max", {"gate_threshold": 1.0})])
-def test_free_running_parity(reference: Reference, leaky: bool, name: str, changes: dict[str, float]) -> None:
+def test_free_running_parity(reference: TacotronReference, leaky: bool, name: str, changes: dict[str, float]) -> None:
     batch, item = reference.batch(), int(reference.tensors["input/inference_item"])
     lengths = batch.text_lengths[item : item + 1]
     model = reference.model(leaky_padding=leaky, **changes)

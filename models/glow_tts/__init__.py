@@ -1,0 +1,1 @@
+"""GlowTTS: text to mel through an invertible flow, aligned by search instead of attention."""

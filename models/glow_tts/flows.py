@@ -1,0 +1,193 @@
+"""The flow decoder: invertible layers between mels and latents, each knowing how much it stretches space."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.parametrizations import weight_norm
+
+from hparams import HParams
+from models.layers import precise
+
+SMALLEST_VARIANCE = 1e-6
+
+
+class ActNorm(nn.Module):
+    """Scale and shift by channel [B, C, T]; a fresh one begins so that its first batch comes out normalised."""
+
+    def __init__(self, n_channels: int) -> None:
+        super().__init__()
+        self.logs = nn.Parameter(torch.zeros(1, n_channels, 1))
+        self.bias = nn.Parameter(torch.zeros(1, n_channels, 1))
+        self.is_fresh = True
+        self.register_load_state_dict_pre_hook(_is_loaded)
+
+    def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        if self.is_fresh and self.training:
+            self._begin(x.detach(), mask)
+        return (self.bias + torch.exp(self.logs) * x) * mask, self.logs.sum() * mask.sum((1, 2))
+
+    def inverse(self, z: Tensor, mask: Tensor) -> Tensor:
+        return (z - self.bias) * torch.exp(-self.logs) * mask
+
+    @torch.no_grad()
+    def _begin(self, x: Tensor, mask: Tensor) -> None:
+        count = mask.sum()
+        mean = (x * mask).sum((0, 2), keepdim=True) / count
+        variance = ((x - mean).square() * mask).sum((0, 2), keepdim=True) / count
+        if not bool(torch.isfinite(variance).all()):
+            return  # the batch is broken; the next one will do
+        self.logs.copy_(-0.5 * torch.log(variance.clamp(min=SMALLEST_VARIANCE)))
+        self.bias.copy_(-mean * torch.exp(self.logs))
+        self.is_fresh = False
+
+
+def _is_loaded(module: ActNorm, state: dict[str, Tensor], prefix: str, *_: object) -> None:
+    module.is_fresh = module.is_fresh and f"{prefix}logs" not in state
+
+
+class InvertibleConvolution(nn.Module):
+    """Mixes channels in groups of `n_splits`: half of a group comes from the first half of the channels."""
+
+    def __init__(self, n_channels: int, n_splits: int) -> None:
+        super().__init__()
+        self.n_channels, self.n_splits = n_channels, n_splits
+        rotation = torch.linalg.qr(torch.randn(n_splits, n_splits))[0]
+        if torch.det(rotation) < 0:
+            rotation[:, 0] *= -1
+        self.weight = nn.Parameter(rotation)
+        self._inverse: tuple[object, Tensor] | None = None
+
+    def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        weight = precise(self.weight)
+        logdet = torch.linalg.slogdet(weight)[1] * (self.n_channels / self.n_splits)
+        return self._mix(x, weight) * mask, logdet * mask.sum((1, 2))
+
+    def inverse(self, z: Tensor, mask: Tensor) -> Tensor:
+        return self._mix(z, self._inverse_weight()) * mask
+
+    def _inverse_weight(self) -> Tensor:
+        """Computed once for a state of the weight."""
+        state = (self.weight._version, self.weight.data_ptr())
+        if self._inverse is None or self._inverse[0] != state:
+            self._inverse = state, torch.linalg.inv(self.weight.detach().double()).to(self.weight.dtype)
+        return self._inverse[1]
+
+    def _mix(self, x: Tensor, weight: Tensor) -> Tensor:
+        groups, half = self.n_channels // self.n_splits, self.n_splits // 2
+        parts = x.view(x.size(0), 2, groups, half, -1)
+        mixed = torch.einsum("ijkl,bkglt->bigjt", weight.view(2, half, 2, half), parts)
+        return mixed.reshape(x.shape)
+
+
+class WaveNet(nn.Module):
+    """Gated dilated convolutions with a skip from each layer: [B, hidden, T] → [B, hidden, T]."""
+
+    def __init__(self, hparams: HParams, n_speaker_channels: int) -> None:
+        super().__init__()
+        width, kernel, self.n_layers = hparams.hidden_channels_dec, hparams.kernel_size_dec, hparams.num_block_layers
+        self.width, self.p_dropout = width, hparams.dropout_p_dec
+        self.in_layers, self.res_skip_layers = nn.ModuleList(), nn.ModuleList()
+        for i in range(self.n_layers):
+            dilation = hparams.dilation_rate**i
+            inner = nn.Conv1d(width, 2 * width, kernel, dilation=dilation, padding=dilation * (kernel - 1) // 2)
+            self.in_layers.append(weight_norm(inner))
+            is_last = i == self.n_layers - 1
+            self.res_skip_layers.append(weight_norm(nn.Conv1d(width, width if is_last else 2 * width, 1)))
+        if n_speaker_channels:
+            self.cond_layer = weight_norm(nn.Conv1d(n_speaker_channels, 2 * width * self.n_layers, 1))
+
+    def forward(self, x: Tensor, mask: Tensor, speaker: Tensor | None) -> Tensor:
+        conditions = self._conditions(speaker)
+        skipped = torch.zeros_like(x)
+        for inner, outer, condition in zip(self.in_layers, self.res_skip_layers, conditions, strict=True):
+            hidden = F.dropout(inner(x), self.p_dropout, self.training)
+            signal, gate = (hidden if condition is None else hidden + condition).chunk(2, dim=1)
+            found = outer(torch.tanh(signal) * torch.sigmoid(gate))
+            if found.size(1) == 2 * self.width:
+                x = (x + found[:, : self.width]) * mask
+            skipped = skipped + found[:, -self.width :]
+        return skipped * mask
+
+    def _conditions(self, speaker: Tensor | None) -> tuple[Tensor, ...] | tuple[None, ...]:
+        return (None,) * self.n_layers if speaker is None else self.cond_layer(speaker).chunk(self.n_layers, dim=1)
+
+
+class Coupling(nn.Module):
+    """Half of the channels decide how the other half is scaled and shifted."""
+
+    def __init__(self, n_channels: int, hparams: HParams, n_speaker_channels: int) -> None:
+        super().__init__()
+        width = hparams.hidden_channels_dec
+        self.sigmoid_scale = hparams.sigmoid_scale
+        self.start = weight_norm(nn.Conv1d(n_channels // 2, width, 1))
+        self.wn = WaveNet(hparams, n_speaker_channels)
+        self.end = nn.Conv1d(width, n_channels, 1)
+        nn.init.zeros_(self.end.weight)  # it starts as no change at all
+        nn.init.zeros_(self.end.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor, mask: Tensor, speaker: Tensor | None) -> tuple[Tensor, Tensor]:
+        kept, changed = x.chunk(2, dim=1)
+        shift, logs = self._predict(kept, mask, speaker)
+        z = torch.cat([kept, (shift + torch.exp(logs) * changed) * mask], dim=1)
+        return z, (logs * mask).sum((1, 2))
+
+    def inverse(self, z: Tensor, mask: Tensor, speaker: Tensor | None) -> Tensor:
+        kept, changed = z.chunk(2, dim=1)
+        shift, logs = self._predict(kept, mask, speaker)
+        return torch.cat([kept, (changed - shift) * torch.exp(-logs) * mask], dim=1)
+
+    def _predict(self, kept: Tensor, mask: Tensor, speaker: Tensor | None) -> tuple[Tensor, Tensor]:
+        shift, logs = precise(self.end(self.wn(self.start(kept) * mask, mask, speaker))).chunk(2, dim=1)
+        return shift, torch.log(1e-6 + torch.sigmoid(logs + 2)) if self.sigmoid_scale else logs
+
+
+class FlowDecoder(nn.Module):
+    """Mels [B, n_mel, T] ↔ latents [B, n_mel, T], T a multiple of num_squeeze, frames squeezed into channels."""
+
+    def __init__(self, hparams: HParams, n_speaker_channels: int) -> None:
+        super().__init__()
+        self.n_squeeze = hparams.num_squeeze
+        n_channels = hparams.n_mel_channels * hparams.num_squeeze
+        self.flows = nn.ModuleList()
+        for _ in range(hparams.num_flow_blocks_dec):
+            self.flows.append(ActNorm(n_channels))
+            self.flows.append(InvertibleConvolution(n_channels, hparams.num_splits))
+            self.flows.append(Coupling(n_channels, hparams, n_speaker_channels))
+
+    def forward(self, mels: Tensor, mask: Tensor, speaker: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Mels and their mask [B, 1, T] → latents and log-determinants [B]."""
+        x, mask = self._squeeze(mels), mask[:, :, self.n_squeeze - 1 :: self.n_squeeze]
+        logdet = x.new_zeros(x.size(0))
+        for norm, convolution, coupling in self._blocks():
+            for flow in (norm, convolution, partial(coupling, speaker=speaker)):
+                x, change = flow(x, mask)
+                logdet = logdet + change
+        return self._unsqueeze(x), logdet
+
+    def inverse(self, latents: Tensor, mask: Tensor, speaker: Tensor | None) -> Tensor:
+        x, mask = self._squeeze(latents), mask[:, :, self.n_squeeze - 1 :: self.n_squeeze]
+        for norm, convolution, coupling in reversed(self._blocks()):
+            x = norm.inverse(convolution.inverse(coupling.inverse(x, mask, speaker), mask), mask)
+        return self._unsqueeze(x)
+
+    def _blocks(self) -> list[tuple[ActNorm, InvertibleConvolution, Coupling]]:
+        layers = iter(self.flows)
+        return cast(
+            "list[tuple[ActNorm, InvertibleConvolution, Coupling]]", list(zip(layers, layers, layers, strict=True))
+        )
+
+    def _squeeze(self, x: Tensor) -> Tensor:
+        """[B, C, T] → [B, C·n, T/n]: neighbouring frames one after another."""
+        batch, channels, _ = x.shape
+        parts = x.view(batch, channels, -1, self.n_squeeze).permute(0, 3, 1, 2)
+        return parts.reshape(batch, channels * self.n_squeeze, -1)
+
+    def _unsqueeze(self, x: Tensor) -> Tensor:
+        batch, channels, _ = x.shape
+        parts = x.view(batch, self.n_squeeze, channels // self.n_squeeze, -1).permute(0, 2, 3, 1)
+        return parts.reshape(batch, channels // self.n_squeeze, -1)

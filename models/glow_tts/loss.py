@@ -1,0 +1,29 @@
+"""What GlowTTS minimises: how unlikely the recordings are, and how wrong the durations."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from corpus.batches import Batch
+from models.glow_tts.model import FlowOutput
+from models.interface import Losses
+
+
+def glow_tts_losses(output: FlowOutput, batch: Batch) -> Losses:
+    """Both are means: over all real mel values, and over all symbols."""
+    likelihood = -output.logdet + _misfit(output).sum((1, 2))
+    misjudged = (output.log_durations - torch.log1p(output.durations)).square().sum(1)
+    n_values = batch.mel_lengths * output.latents.size(1)
+    nll = 0.5 * math.log(2 * math.pi) + likelihood.sum() / n_values.sum()
+    duration_loss = misjudged.sum() / batch.text_lengths.sum()
+    by_utterance = likelihood / n_values + misjudged / batch.text_lengths
+    parts = {"nll_loss": nll, "duration_loss": duration_loss, "total_loss": nll + duration_loss}
+    return Losses(parts["total_loss"], parts, by_utterance.detach())
+
+
+def _misfit(output: FlowOutput) -> Tensor:
+    difference = (output.latents - output.means).square()
+    return output.log_scales + 0.5 * torch.exp(-2 * output.log_scales) * difference

@@ -1,0 +1,83 @@
+"""What the golden files cannot show: how a fresh flow begins, and that inverses follow the weights."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from hparams import HParams
+from models.glow_tts.flows import ActNorm, FlowDecoder, InvertibleConvolution
+
+SMALL = {"n_mel_channels": 8, "num_flow_blocks_dec": 2, "num_block_layers": 2, "hidden_channels_dec": 12}
+
+
+def masked_batch() -> tuple[torch.Tensor, torch.Tensor]:
+    torch.manual_seed(0)
+    mask = torch.ones(2, 1, 20)
+    mask[1, :, 12:] = 0
+    return (torch.randn(2, 8, 20) * 3 - 5) * mask, mask
+
+
+def test_a_fresh_norm_makes_its_first_batch_normal_and_stays_as_it_is_then() -> None:
+    x, mask = masked_batch()
+    norm = ActNorm(8)
+    z, _ = norm(x, mask)
+    real = torch.cat([z[0], z[1, :, :12]], dim=1)
+    torch.testing.assert_close(real.mean(1), torch.zeros(8), atol=1e-5, rtol=0)
+    torch.testing.assert_close(real.var(1, unbiased=False), torch.ones(8), atol=1e-4, rtol=0)
+    before = norm.logs.clone()
+    norm(2 * x, mask)
+    assert torch.equal(norm.logs, before)
+
+
+def test_a_norm_that_was_loaded_or_is_only_used_does_not_begin_anew() -> None:
+    x, mask = masked_batch()
+    loaded, used = ActNorm(8), ActNorm(8).eval()
+    loaded.load_state_dict(ActNorm(8).state_dict())
+    for norm in (loaded, used):
+        norm(x, mask)
+        assert float(norm.logs.detach().abs().max()) == 0
+    used.train()(x, mask)
+    assert float(used.logs.detach().abs().max()) > 0
+
+
+def test_a_broken_first_batch_leaves_the_beginning_to_the_next() -> None:
+    x, mask = masked_batch()
+    norm = ActNorm(8)
+    norm(x * torch.nan, mask)
+    assert torch.isfinite(norm.logs).all() and norm.is_fresh
+    norm(x, mask)
+    assert not norm.is_fresh
+
+
+def test_the_cached_inverse_follows_the_weight() -> None:
+    x, mask = masked_batch()
+    convolution = InvertibleConvolution(8, 4)
+    z, _ = convolution(x, mask)
+    torch.testing.assert_close(convolution.inverse(z, mask), x, atol=1e-4, rtol=0)
+    kept = convolution._inverse_weight()
+    assert convolution._inverse_weight() is kept
+    with torch.no_grad():
+        convolution.weight.mul_(1.5)
+    z, _ = convolution(x, mask)
+    torch.testing.assert_close(convolution.inverse(z, mask), x, atol=1e-4, rtol=0)
+
+
+def test_a_fresh_convolution_stretches_nothing() -> None:
+    x, mask = masked_batch()
+    logdet = InvertibleConvolution(8, 4)(x, mask)[1]
+    torch.testing.assert_close(logdet, torch.zeros(2), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"num_splits": 2, "num_squeeze": 1}, {"sigmoid_scale": True}, {"dilation_rate": 2}]
+)
+def test_logdet_is_that_of_the_jacobian(changes: dict[str, object]) -> None:
+    torch.manual_seed(1)
+    decoder = FlowDecoder(HParams(**{**SMALL, "n_mel_channels": 4, **changes}), 0).double().eval()
+    for parameter in decoder.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    mels, mask = torch.randn(1, 4, 6, dtype=torch.float64), torch.ones(1, 1, 6, dtype=torch.float64)
+    jacobian = torch.autograd.functional.jacobian(lambda x: decoder(x, mask, None)[0].flatten(), mels)
+    expected = torch.linalg.slogdet(jacobian.view(24, 24))[1]
+    torch.testing.assert_close(decoder(mels, mask, None)[1].squeeze(), expected, atol=1e-5, rtol=1e-5)
