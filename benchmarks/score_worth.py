@@ -24,6 +24,7 @@ from benchmarks.ordinary_sentences import ORDINARY_SENTENCES
 from benchmarks.recogniser import Recogniser, character_error_rate, load_or_train
 from monitoring.journal import read as read_journal
 from monitoring.journal import records
+from smart_tuner.search.findings import ranks_of
 from training.checkpoint import SavedCheckpoint, list_checkpoints
 
 PROGRAM = Path(__file__).parents[1] / "train_enhanced.py"
@@ -86,13 +87,8 @@ def measured(output: Path, recogniser: Recogniser, known: Sequence[Row]) -> Iter
 
 
 def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float:
-    """Spearman's; equal values share the mean of their ranks."""
-    return float(np.corrcoef(_ranks(first), _ranks(second))[0, 1])
-
-
-def _ranks(values: Sequence[float]) -> np.ndarray:
-    given = np.asarray(values)
-    return np.array([(given < value).sum() + ((given == value).sum() - 1) / 2 for value in given])
+    """Spearman's."""
+    return float(np.corrcoef(ranks_of(np.array(first)), ranks_of(np.array(second)))[0, 1])
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -17,6 +17,10 @@ from hparams import HParams, UserError
 from training.checkpoint import list_checkpoints
 
 
+class FolderInUse(UserError):
+    """Another process has it."""
+
+
 def choose_run_folder(options: argparse.Namespace, hparams: HParams, corpus_name: str) -> Path:
     """The folder to train in; `--resume none` never writes into a run that is already there."""
     if options.resume not in ("auto", "none") and Path(options.resume).is_dir() and options.run_name is None:
@@ -45,7 +49,7 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
-        raise UserError(f"{folder} is in use by another process; wait for it or choose another --run_name") from error
+        raise FolderInUse(f"{folder} is in use by another process; wait for it or choose another --run_name") from error
     try:
         yield
     finally:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
+
 from corpus.batches import BatchLoader
 from hparams import HParams, UserError
+from models import build_model
 from models.tacotron2 import Tacotron2
 from training.checkpoint import list_checkpoints, load_checkpoint
 from training.compatibility import (
@@ -117,6 +121,13 @@ def _fresh(options: argparse.Namespace, hparams: HParams) -> Start:
         return Start("started")
     state = load_checkpoint(options.warm_start)
     return Start("warm_started", options.warm_start, state, ignore_layers=hparams.ignore_layers)
+
+
+def require_warm_start(path: Path, hparams: HParams, n_symbols: int) -> str:
+    """The checksum of a file that a training of this recipe can begin warm with."""
+    with torch.random.fork_rng():
+        warm_start(build_model(hparams, n_symbols), path, load_checkpoint(path), hparams.ignore_layers)
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _resumed(path: Path, hparams: HParams, symbols: tuple[str, ...]) -> Start:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -17,7 +18,7 @@ from commands.console import open_console
 from commands.heartbeat import Heartbeat
 from commands.job import Job
 from commands.prepared_corpus import PreparedCorpus
-from commands.run_folder import locked
+from commands.run_folder import FolderInUse, locked
 from commands.run_summary import read_summary
 from commands.session import train
 from hparams import HParams
@@ -25,7 +26,7 @@ from monitoring.story import RunStory
 from smart_tuner.search.budget import Budget, trial_recipe
 from smart_tuner.search.settings import SearchLimits
 from smart_tuner.search.space import Dimension
-from smart_tuner.search.trials import CONTINUES
+from smart_tuner.search.trials import CONTINUES, PLACE
 from smart_tuner.search.worker import Interrupted
 from smart_tuner.settings import Settings
 from training.amendments import amended
@@ -73,11 +74,10 @@ def run_trial(bench: Bench, trial: Trial) -> tuple[Outcome, Path]:
     """Raises Interrupted when time or a signal cut it off; with what it saved it goes on later."""
     params = {dimension.name: dimension.suggest(trial) for dimension in bench.space}
     recipe = trial_recipe(bench.recipe, params, bench.budget)
-    folder = bench.folder_of(int(trial.user_attrs.get(CONTINUES, trial.number)))
     last_step = bench.budget.from_step + bench.budget.steps_of(bench.recipe, recipe)
     if bench.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(bench.device)
-    with locked(folder):
+    with _own_folder(bench, trial) as folder:
         reporting = Reporting(bench, trial, last_step)
         job = _job(bench, reporting, amended(folder, recipe), folder)
         if train(job, bench.corpus, folder=folder, heartbeat=Heartbeat(None)) is None:  # it was over before
@@ -86,9 +86,24 @@ def run_trial(bench: Bench, trial: Trial) -> tuple[Outcome, Path]:
         if bench.limits.stop is not None or reason == OUT_OF_TIME:
             raise Interrupted(reason)
         if read_summary(folder)["status"] == "failed":  # there was no room left
-            raise Interrupted(f"{reason}; make room and run the same command again")
+            raise Interrupted(f"{reason}; make room")
     limits, from_step, before = bench.settings.search.limits, bench.budget.from_step, bench.nonfinite_before
     return outcome_of(folder, limits, from_step=from_step, nonfinite_before=before), folder
+
+
+@contextlib.contextmanager
+def _own_folder(bench: Bench, trial: Trial) -> Iterator[Path]:
+    """That of the trial it goes on with, unless its worker was taken for dead and still has it: then a new one."""
+    first = int(trial.user_attrs.get(CONTINUES, trial.number))
+    with contextlib.ExitStack() as held:
+        folder = bench.folder_of(first)
+        try:
+            held.enter_context(locked(folder))
+        except FolderInUse:
+            trial.set_user_attr(PLACE, trial.number)
+            folder = bench.folder_of(trial.number)
+            held.enter_context(locked(folder))
+        yield folder
 
 
 def _job(bench: Bench, reporting: Reporting, recipe: HParams, folder: Path) -> Job:

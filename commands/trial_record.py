@@ -69,12 +69,14 @@ def note(story: RunStory, outcome: Outcome, folder: Path) -> str:
     )
 
 
-def show_elsewhere(bench: Bench, folder: Path, study: StudyRun) -> bool:
+def show_elsewhere(bench: Bench, folder: Path, study: StudyRun, *, with_mlflow: bool) -> bool:
     """On its pages and in MLflow, as far as that was not done; a study sends no messages for each trial.
 
     False when something is left to be shown.
     """
-    silent = {"telegram": TelegramSettings(), "webhook": WebhookSettings()}
+    silent: dict[str, object] = {"telegram": TelegramSettings(), "webhook": WebhookSettings()}
+    if not with_mlflow:
+        silent["mlflow"] = bench.settings.mlflow.model_copy(update={"enabled": False})
     settings = bench.settings.model_copy(update=silent)
     if not (folder / "journal.jsonl").exists() or not is_anything_left(folder, settings, study.output):
         return True

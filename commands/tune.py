@@ -5,25 +5,27 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import shlex
 import signal
 import time
 from collections.abc import Callable, Sequence
 
 from optuna import Study
 from optuna.trial import FrozenTrial
+from rich.console import Console
 
 from commands.console import open_console
 from commands.forwarded_signals import ForwardedSignals
 from commands.stop_signals import EXIT_CODES
 from commands.trial import tidy
 from commands.trial_record import artifact_folder, show_elsewhere
-from commands.tune_plan import Search, plan_search
-from commands.tune_results import earlier_bests, finish, run_of, said_of
+from commands.tune_plan import Search, keep_start, plan_search
+from commands.tune_results import earlier_bests, finish, last_failure, run_of, said_of
 from commands.tune_workers import STORAGE_VARIABLE, Workers
 from hparams import UserError
-from smart_tuner.search.storage import STORAGE_ERRORS, explained, without_password
+from smart_tuner.search.storage import STORAGE_ERRORS, StudyStorage, explained, to_watch
 from smart_tuner.search.study import open_study
-from smart_tuner.search.trials import best, done, first_number
+from smart_tuner.search.trials import best, done, place_of
 
 LOOK_EVERY_SECONDS = 1.0
 OUTAGE_SECONDS = 60.0
@@ -48,7 +50,14 @@ def search(options: argparse.Namespace) -> int:
     deadline = None if options.max_minutes is None else time.time() + 60 * options.max_minutes
     search = plan_search(options, chatter, deadline=deadline)
     kept = search.open_storage()
-    study = open_study(search.plan, kept, earlier_bests(search))
+    with kept.session():
+        return run_study(search, kept, deadline, console, chatter)
+
+
+def run_study(search: Search, kept: StudyStorage, deadline: float | None, console: Console, chatter: Console) -> int:
+    options = search.bench.options
+    study = open_study(search.plan, kept, earlier_bests(search), is_new=options.resume == "none")
+    keep_start(search)
     announce(search, study, kept.url, chatter.print)
     arguments = ["none" if deadline is None else str(deadline), *without_storage(options.arguments)]
     arguments += [f"--run_name={search.folder.name}", "--resume=auto"]
@@ -63,7 +72,10 @@ def search(options: argparse.Namespace) -> int:
         console.print(f"a worker ended with {code}: {workers.last_words(number)}")
     if failed and len(done(study)) < options.n_trials:
         if best(study) is None and EXIT_USER_ERROR in failed.values():
-            raise UserError(f"{search.folder}: no trial came to its end; the log is in {search.folder / 'workers'}")
+            why = last_failure(study) or "its workers could not begin"
+            raise UserError(
+                f"{search.folder}: no trial came to its end ({why}); logs are in {search.folder / 'workers'}"
+            )
         console.print(f"failed: what is finished is kept in {search.folder}, and the same command goes on")
         return EXIT_FAILED
     return finish(search, study, console)
@@ -100,13 +112,14 @@ def announce(search: Search, study: Study, url: str, say: Say) -> None:
         f"(a whole training has {budget.course_steps})"
     )
     say(f"space   {', '.join(f'{dimension.name} {dimension}' for dimension in search.plan.space)}")
-    say(f"watch   optuna-dashboard {without_password(url)} --artifact-dir {artifact_folder(search.folder)}")
+    watch = ["optuna-dashboard", to_watch(url), "--artifact-dir", str(artifact_folder(search.folder))]
+    say(f"watch   {shlex.join(watch)}")
 
 
 def attend(search: Search, study: Study, workers: Workers, say: Say) -> None:
     """Until all workers are gone: says what comes of the trials, and shows and tidies up those of this machine."""
     said, shown = {trial.number for trial in done(study)}, set[int]()
-    is_working, reached, is_shown = True, time.monotonic(), True
+    is_working, reached, with_mlflow = True, time.monotonic(), True
     while is_working:
         time.sleep(LOOK_EVERY_SECONDS)
         try:
@@ -123,11 +136,12 @@ def attend(search: Search, study: Study, workers: Workers, say: Say) -> None:
                 say(said_of(trial, study))
             if trial.number not in shown:
                 shown.add(trial.number)
-                is_shown = is_shown and show_and_tidy(search, study, trial)
+                is_told = show_and_tidy(search, study, trial, with_mlflow=with_mlflow)
+                with_mlflow = with_mlflow and is_told
 
 
-def show_and_tidy(search: Search, study: Study, trial: FrozenTrial) -> bool:
-    """Whether all could be shown; after a server was out of reach the others wait for the next session."""
-    folder, leader = search.bench.folder_of(first_number(trial)), best(study)
+def show_and_tidy(search: Search, study: Study, trial: FrozenTrial, *, with_mlflow: bool) -> bool:
+    """Whether all could be shown; once a server was out of reach it is told of the others in the next session."""
+    folder, leader = search.bench.folder_of(place_of(trial)), best(study)
     tidy(folder, keep_voice=leader is not None and leader.number == trial.number)
-    return show_elsewhere(search.bench, folder, run_of(search, study))
+    return show_elsewhere(search.bench, folder, run_of(search, study), with_mlflow=with_mlflow)

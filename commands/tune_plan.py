@@ -8,6 +8,7 @@ import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -15,7 +16,7 @@ from commands.job import set_up_torch
 from commands.prepared_corpus import prepare_corpus
 from commands.recipe import given_options, recipe
 from commands.run_folder import make_writable, require_run_name
-from commands.start_point import newest_usable
+from commands.start_point import newest_usable, require_warm_start
 from commands.trial import Bench
 from commands.validate import with_data_of_run
 from corpus.atomic_file import replacing
@@ -28,8 +29,8 @@ from smart_tuner.search.storage import StudyStorage, open_storage
 from smart_tuner.search.study import StudyPlan
 from smart_tuner.search.trials import put_back
 from smart_tuner.settings import load_settings
-from training.checkpoint import list_checkpoints, load_checkpoint
-from training.compatibility import RUN_PARTS, is_foreign, require_own
+from training.checkpoint import load_checkpoint
+from training.compatibility import RUN_PARTS, Origin, is_foreign, require_own, require_same_voice
 from training.schedule import guide_base
 from training.trainer import Limits
 
@@ -40,6 +41,7 @@ START, DATA = "start", "data.json"
 class Search:
     plan: StudyPlan
     bench: Bench
+    checkpoint: Path | None  # that all trials begin with: the study's copy, where it has one already
 
     @property
     def folder(self) -> Path:
@@ -67,35 +69,56 @@ def plan_search(options: argparse.Namespace, console: Console, *, deadline: floa
     make_writable(options.output)
     corpus = prepare_corpus(options, given, console)
     folder = _study_folder(options, f"tune-{corpus.name}-{given.language}-{given.model}")
-    source = None if checkpoint is None else _kept_in(folder, checkpoint, options)
+    symbols, tried = corpus.frontend.symbols, settings.search
     course_steps = given.epochs * corpus.training_data(given, ()).train.n_batches(0)
-    progress = None if source is None else load_checkpoint(source)["progress"]
+    progress = None if checkpoint is None else _progress_of(checkpoint, given, symbols)
     from_step = None if progress is None else int(progress["step"])
     nonfinite = 0.0 if progress is None else float(progress["nonfinite_steps"])
-    budget = plan_budget(settings.search, given, course_steps=course_steps, from_step=from_step)
-    plan = StudyPlan(folder.name, given, space, budget, corpus.identity, settings.search.prune, settings.search.sampler)
+    budget = plan_budget(tried, given, course_steps=course_steps, from_step=from_step)
+    warm = None if options.warm_start is None else require_warm_start(options.warm_start, given, len(symbols))
+    plan = StudyPlan(folder.name, given, space, budget, corpus.identity, tried.prune, tried.sampler, warm)
     limits = Limits(deadline=None if deadline is None else time.monotonic() + deadline - time.time())
-    return Search(
-        plan, Bench(options, settings, given, space, budget, corpus, folder, device, limits, source, nonfinite)
-    )
+    source = None if checkpoint is None else folder / START / checkpoint.name
+    bench = Bench(options, settings, given, space, budget, corpus, folder, device, limits, source, nonfinite)
+    return Search(plan, bench, checkpoint)
 
 
 def _checkpoint_of(options: argparse.Namespace) -> Path | None:
     """What all trials begin with: what the study has kept of it, else the newest of --resume RUN."""
-    if options.run_name is not None:
-        kept = list_checkpoints(options.output / options.run_name / START)
-        if kept:
-            return kept[0].path
-    if options.resume in ("auto", "none"):
-        return None
+    is_given = options.resume not in ("auto", "none")
     given = Path(options.resume)
-    if options.run_name is None:
-        options.run_name = f"tune-{safe_name((given if given.is_dir() else given.parent.parent).resolve().name)}"
-        return _checkpoint_of(options)
+    if options.run_name is None and is_given:
+        run = given if given.is_dir() or given.parent.name != "checkpoints" else given.parent.parent
+        options.run_name = f"tune-{safe_name(run.resolve().stem)}"
+    if options.run_name is not None and (kept := kept_start(options.output / options.run_name)) is not None:
+        if is_given:
+            _require_same_origin(kept, given)
+        return kept
+    if not is_given:
+        return None
     path = newest_usable(given) if given.is_dir() else given
     if path is None:
         raise UserError(f"--resume {given}: the folder holds no usable checkpoint; expected a run folder or a .pt file")
     return path
+
+
+def kept_start(study: Path) -> Path | None:
+    """The copy that a study has of the checkpoint it begins with."""
+    return next((path for path in (study / START).glob("*.pt")), None)
+
+
+def _require_same_origin(kept: Path, given: Path) -> None:
+    origin = json.loads((kept.parent / DATA).read_text(encoding="utf-8"))["origin"]
+    if str(given.resolve()) not in (origin, str(kept.resolve())):
+        raise UserError(
+            f"--resume {given}: study {kept.parent.parent} began with {origin}; give that, or another --run_name"
+        )
+
+
+def _progress_of(checkpoint: Path, recipe: HParams, symbols: tuple[str, ...]) -> dict[str, Any]:
+    state = load_checkpoint(checkpoint)
+    require_same_voice(Origin(checkpoint, state["hparams"], tuple(state["symbols"])), recipe, symbols)
+    return dict(state["progress"])
 
 
 def _recipe_of(checkpoint: Path, options: argparse.Namespace) -> HParams:
@@ -130,17 +153,21 @@ def _with_data(options: argparse.Namespace, checkpoint: Path) -> argparse.Namesp
     """What the run that the checkpoint is of was trained from, unless other data is given."""
     kept = checkpoint.parent / DATA
     if options.data is None and kept.is_file():
-        return argparse.Namespace(**vars(options) | json.loads(kept.read_text(encoding="utf-8")))
+        told = json.loads(kept.read_text(encoding="utf-8"))
+        return argparse.Namespace(**vars(options) | {name: told[name] for name in ("data", "data_format")})
     return with_data_of_run(options, checkpoint)
 
 
-def _kept_in(folder: Path, checkpoint: Path, options: argparse.Namespace) -> Path:
-    """A copy: the run may go on and remove it; with what it was trained from."""
-    kept = folder / START / checkpoint.name
-    if not kept.exists():
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        data = {"data": options.data, "data_format": options.data_format}
-        write_atomically(kept.parent / DATA, json.dumps(data).encode())
-        with replacing(kept) as temporary:
-            shutil.copyfile(checkpoint, temporary)
-    return kept
+def keep_start(search: Search) -> None:
+    """A copy of what it begins with, since the run may go on and remove it; with what that was trained from.
+
+    Only now that the study is begun or joined: one that was refused is to stay as it was.
+    """
+    given, source, options = search.checkpoint, search.bench.source, search.bench.options
+    if given is None or source is None or source.exists():
+        return
+    source.parent.mkdir(exist_ok=True)
+    data = {"origin": str(Path(options.resume).resolve()), "data": options.data, "data_format": options.data_format}
+    write_atomically(source.parent / DATA, json.dumps(data).encode())
+    with replacing(source) as temporary:
+        shutil.copyfile(given, temporary)

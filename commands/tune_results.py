@@ -25,18 +25,19 @@ from monitoring.study_story import Ending, ImportanceStory, StudyStory, TrialSto
 from smart_tuner.search.budget import whole_recipe
 from smart_tuner.search.findings import importances, in_words
 from smart_tuner.search.study import BORN
-from smart_tuner.search.trials import FAILED, best, done, first_number, is_feasible
+from smart_tuner.search.trials import FAILED, best, done, first_number, is_feasible, place_of
 from smart_tuner.settings import DEFAULT_CONFIG
 
 BEST, RESULT = "best_hparams.yaml", "study.json"
 MOST_EARLIER = 3
-IDENTITY = ("corpus", "model", "from_step")  # of what a score is compared with
+IDENTITY = ("corpus", "model", "from_step")  # of what was searched
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
         told = json.loads(path.read_text(encoding="utf-8"))
-        return {name: told[name] for name in IDENTITY + ("params", "score")}
+        own = {"params": dict(told["params"]), "score": float(told["score"])}
+        return {name: told[name] for name in IDENTITY} | own
     except (ValueError, LookupError, TypeError) as error:
         raise UserError(f"{path}: cannot be read ({type(error).__name__}); remove it") from error
 
@@ -116,7 +117,7 @@ def _told(search: Search, trial: FrozenTrial) -> TrialStory:
     seconds = (ended - began).total_seconds() if began is not None and ended is not None else 0.0
     score = trial.value if trial.value is not None else _last_reported(trial)
     return TrialStory(
-        first_number(trial), ending, score, trial.params, seconds, search.bench.folder_of(first_number(trial))
+        first_number(trial), ending, score, trial.params, seconds, search.bench.folder_of(place_of(trial))
     )
 
 
@@ -155,14 +156,20 @@ def why_none(search: Search, study: Study) -> str:
     finished = done(study)
     if not finished:
         return f"{search.folder}: no trial was completed in this time; the same command goes on"
-    failed = [trial.user_attrs[FAILED] for trial in finished if FAILED in trial.user_attrs]
-    ended = sum(trial.state is TrialState.PRUNED for trial in finished)
-    beyond = len(finished) - len(failed) - ended
-    why = f"; the last failure: {failed[-1]}" if failed else ""
+    states = [trial.state for trial in finished]
+    n_ended, n_failed = states.count(TrialState.PRUNED), states.count(TrialState.FAIL)
+    reason = last_failure(study)
+    why = f"; the last failure: {reason}" if reason else ""
     return (
-        f"{search.folder}: none of {len(finished)} trials is a candidate: {ended} were ended early, {beyond} are "
-        f"beyond search.limits, {len(failed)} failed{why}; try more of them (--n_trials)"
+        f"{search.folder}: none of {len(finished)} trials is a candidate: {n_ended} were ended early, "
+        f"{len(finished) - n_ended - n_failed} are beyond search.limits, {n_failed} failed{why}; "
+        "try more of them (--n_trials)"
     )
+
+
+def last_failure(study: Study) -> str | None:
+    failures = [trial.user_attrs[FAILED] for trial in done(study) if FAILED in trial.user_attrs]
+    return failures[-1] if failures else None
 
 
 def write_best(search: Search, leader: FrozenTrial) -> None:
@@ -172,7 +179,9 @@ def write_best(search: Search, leader: FrozenTrial) -> None:
     plain = build_hparams(PRESETS[preset]).model_dump(mode="json")
     if search.bench.source is not None:  # whose epochs may be over
         recipe = build_hparams(recipe.model_dump(), {"epochs": 2 * recipe.epochs})
-    differing = {name: value for name, value in recipe.model_dump(mode="json").items() if value != plain[name]}
+    said = leader.params.keys() | search.bench.settings.hparams.keys()  # also where that is what the preset has
+    values = recipe.model_dump(mode="json").items()
+    differing = {name: value for name, value in values if value != plain[name] or name in said}
     head = f"# The best of {len(leader.params)} settings searched: trial {first_number(leader)}, {leader.value:.4f}.\n"
     with replacing(search.folder / BEST) as temporary:
         content = yaml.safe_dump({"preset": preset, **differing}, sort_keys=False, allow_unicode=True)
@@ -190,15 +199,16 @@ def write_best(search: Search, leader: FrozenTrial) -> None:
 
 
 def earlier_bests(search: Search) -> Sequence[Mapping[str, Any]]:
-    """What was best in other studies of the same corpus and model, the best first, as far as this space goes."""
-    found = []
+    """What was best in other studies of the same corpus and model, the best first, as far as this space goes.
+
+    Scores of trained models say nothing of what is good for a fresh one, nor the other way round.
+    """
+    plan, found = search.plan, []
+    wanted = (plan.corpus, plan.recipe.model, plan.budget.from_step > 0)
     for path in search.folder.parent.glob(f"*/{RESULT}"):
         told = _read(path)
-        if path.parent != search.folder and (told["corpus"], told["model"]) == (
-            search.plan.corpus,
-            search.plan.recipe.model,
-        ):
-            found.append((float(told["score"]), path.parent.name, dict(told["params"])))
+        if path.parent != search.folder and (told["corpus"], told["model"], told["from_step"] > 0) == wanted:
+            found.append((told["score"], path.parent.name, told["params"]))
     space = {dimension.name: dimension for dimension in search.plan.space}
     bests: list[dict[str, Any]] = []
     for *_, params in sorted(found, key=lambda told: (-told[0], told[1])):

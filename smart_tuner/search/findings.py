@@ -35,9 +35,9 @@ def importances(study: Study, space: Sequence[Dimension], evaluation: int) -> li
     """The greatest first; by the scores at an evaluation that trials reach before they may be ended early."""
     scored = [trial for trial in done(study) if evaluation in trial.intermediate_values]
     scored = [trial for trial in scored if all(dimension.name in trial.params for dimension in space)]
-    if len(scored) < FEWEST_TRIALS:
-        return []
     scores = np.array([trial.intermediate_values[evaluation] for trial in scored])
+    if len(scored) < FEWEST_TRIALS or np.ptp(scores) == 0:
+        return []
     bases = [_basis(dimension, scored) for dimension in space]
     shares = _shares(bases, scores)
     random = np.random.default_rng(0)
@@ -77,10 +77,15 @@ def _basis(dimension: Dimension, trials: Sequence[FrozenTrial]) -> np.ndarray:
 
 
 def _shares(bases: Sequence[np.ndarray], scores: np.ndarray) -> np.ndarray:
-    ranks = scores.argsort().argsort().astype(float)
+    ranks = ranks_of(scores)
     ranks -= ranks.mean()
     rests = [ranks - basis @ np.linalg.lstsq(basis, ranks, rcond=None)[0] for basis in bases]
     return np.array([1.0 - float(rest @ rest) / float(ranks @ ranks) for rest in rests])
+
+
+def ranks_of(values: np.ndarray) -> np.ndarray:
+    """From 0 on; equal values share the mean of their ranks."""
+    return np.array([(values < value).sum() + ((values == value).sum() - 1) / 2 for value in values])
 
 
 def _contrast(dimension: Dimension, trials: Sequence[FrozenTrial], scores: np.ndarray) -> tuple[str, float, str, float]:

@@ -47,7 +47,8 @@ class Dimension:
     def holds(self, value: Value) -> bool:
         if self.kind == "choice":
             return value in self.choices
-        assert isinstance(value, int | float)
+        if not isinstance(value, int | float):
+            return False
         on_grid = self.step is None or abs((value - self.low) / self.step % 1 - 0.5) > 0.5 - 1e-9
         return self.low <= value <= self.high and on_grid
 

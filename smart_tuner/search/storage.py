@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from optuna import Study
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import BaseStorage, RDBStorage
@@ -27,6 +27,10 @@ JOURNAL = "study.journal"
 GRACE_IN_HEARTBEATS = 3
 LOCK_NUMBER = 7_077_074  # of PostgreSQL's advisory locks: any, but always the same
 CONNECT_SECONDS = 10
+ONE_WORKER = (
+    "--storage sqlite: with several workers SQLite loses races (trials run twice, or crash); "
+    "leave --storage out for one host, or use postgresql://"
+)
 STORAGE_ERRORS = (StorageInternalError, SQLAlchemyError)
 
 
@@ -39,6 +43,8 @@ class StudyStorage:
     beat: Callable[[int], None]  # says that a trial (by its id) is being run
     url: str  # as optuna-dashboard takes it
     knows_the_dead: bool  # by heartbeats; otherwise it has to be found out who is alive
+    session: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext
+    """Held by whoever starts workers; raises where only one may."""
 
 
 class PatientStorage(RDBStorage):
@@ -98,7 +104,10 @@ def open_storage(
     if url is not None:
         _require_possible(url, workers)
     kept = _postgresql(url, heartbeat_seconds, on_stale) if url and not url.startswith("sqlite") else None
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UserError(f"{error.filename}: is no folder; choose another --run_name") from error
     if kept is not None:
         return kept
     return _journal(folder / JOURNAL) if url is None else _sqlite(url, folder)
@@ -107,10 +116,9 @@ def open_storage(
 def _require_possible(url: str, workers: int) -> None:
     scheme = url.partition(":")[0]
     if scheme == "sqlite" and workers > 1:
-        raise UserError(
-            "--storage sqlite: with several workers SQLite loses races (trials run twice, or crash); "
-            "leave --storage out for one host, or use postgresql://"
-        )
+        raise UserError(ONE_WORKER)
+    if scheme == "sqlite" and not _sqlite_file(url):
+        raise UserError("--storage sqlite: expected sqlite:///FILE, since a study in memory is lost")
     if scheme != "sqlite" and scheme.partition("+")[0] != "postgresql":
         raise UserError(f"--storage {without_password(url)}: expected postgresql://USER:PASSWORD@HOST/DATABASE")
 
@@ -122,16 +130,37 @@ def _journal(path: Path) -> StudyStorage:
         lock.acquire()
         lock.release()
         storage = JournalStorage(backend)
-    except (ValueError, AssertionError, LookupError, TypeError) as error:  # also of another Optuna
+    except (ValueError, AssertionError, LookupError, TypeError, IsADirectoryError) as error:  # also of another Optuna
         raise UserError(f"{path}: is damaged ({error}); move it away, or choose another --run_name") from error
     alone = FileLock(path.with_name(".asking.lock"))
     return StudyStorage(storage, lambda: _held(alone), _no_beat, str(path), knows_the_dead=False)
 
 
 def _sqlite(url: str, folder: Path) -> StudyStorage:
-    alone = FileLock(folder / ".asking.lock")
+    alone, whole = FileLock(folder / ".asking.lock"), FileLock(f"{_sqlite_file(url)}.lock")
     with explained(url):
-        return StudyStorage(RDBStorage(url), lambda: _held(alone), _no_beat, url, knows_the_dead=False)
+        storage = RDBStorage(url)
+    return StudyStorage(
+        storage, lambda: _held(alone), _no_beat, url, knows_the_dead=False, session=lambda: _only(whole)
+    )
+
+
+def _sqlite_file(url: str) -> str:
+    """ "" for a database in memory."""
+    name = make_url(url).database
+    return "" if name is None or name == ":memory:" else name
+
+
+@contextlib.contextmanager
+def _only(lock: FileLock) -> Iterator[None]:
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise UserError(ONE_WORKER) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _postgresql(url: str, heartbeat_seconds: int, on_stale: Callable[[Study, FrozenTrial], None]) -> StudyStorage:
@@ -187,6 +216,16 @@ def without_password(url: str) -> str:
     except (ArgumentError, ValueError):
         return f"{url.partition(':')[0]}://…"
     return URL.create(known.drivername, None, None, known.host, known.port, known.database).render_as_string()
+
+
+def to_watch(url: str) -> str:
+    """As optuna-dashboard takes it; a password it has to find elsewhere."""
+    if "://" not in url:
+        return url
+    known = make_url(url)
+    place = {name: value for name, value in known.query.items() if name in ("host", "port")}
+    shown = URL.create(known.drivername, known.username, None, known.host, known.port, known.database, place)
+    return shown.render_as_string()
 
 
 def _first_line(error: object) -> str:

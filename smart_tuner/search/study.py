@@ -19,6 +19,15 @@ from smart_tuner.search.storage import StudyStorage
 PLAN, BORN = "plan", "born"
 """User attributes of a study: what it searches, and when it was begun."""
 
+WHAT_IS_COMPARED = {
+    "corpus": "corpus",
+    "budget": "length of trials",
+    "space": "search space",
+    "recipe": "recipe",
+    "warm_start": "--warm_start",
+}
+"""Parts of a plan, and what a person calls them."""
+
 optuna.logging.set_verbosity(optuna.logging.ERROR)  # what is worth saying is said by us
 
 
@@ -33,6 +42,7 @@ class StudyPlan:
     corpus: str  # fingerprint of its utterances
     prune: bool
     sampler: str = "tpe"
+    warm_start: str | None = None  # checksum of the weights that trials begin with
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -40,6 +50,7 @@ class StudyPlan:
             "space": {dimension.name: dimension.as_json() for dimension in self.space},
             "budget": asdict(self.budget),
             "corpus": self.corpus,
+            "warm_start": self.warm_start,
         }
 
     @property
@@ -47,9 +58,13 @@ class StudyPlan:
         return {dimension.name: getattr(self.recipe, dimension.name) for dimension in self.space}
 
 
-def open_study(plan: StudyPlan, kept: StudyStorage, known_good: Sequence[Mapping[str, Any]] = ()) -> Study:
-    """Join the study or begin it: first with the recipe as it is, then with what was good in earlier ones."""
+def open_study(
+    plan: StudyPlan, kept: StudyStorage, known_good: Sequence[Mapping[str, Any]] = (), *, is_new: bool = False
+) -> Study:
+    """Join the study or, where it may be new only, begin it: with the recipe as it is, then with earlier good ones."""
     with kept.alone():
+        if is_new and plan.name in optuna.get_all_study_names(kept.storage):
+            raise UserError(f"study {plan.name!r} exists already; choose another --run_name, or --resume auto to go on")
         study = optuna.create_study(
             storage=kept.storage,
             study_name=plan.name,
@@ -77,12 +92,11 @@ def reseed(study: Study, plan: StudyPlan) -> None:
 
 def _require_same(plan: StudyPlan, kept: Mapping[str, Any]) -> None:
     own = plan.as_json()
-    for part in ("corpus", "budget", "space", "recipe"):
-        if own[part] == kept[part]:
+    for part, what in WHAT_IS_COMPARED.items():
+        if own[part] == kept.get(part):
             continue
-        what = {"corpus": "corpus", "budget": "length of trials", "space": "search space", "recipe": "recipe"}[part]
         named = ""
-        if part != "corpus":
+        if isinstance(own[part], dict):
             changed = sorted(k for k in own[part].keys() | kept[part].keys() if own[part].get(k) != kept[part].get(k))
             named = f" ({', '.join(changed)})"
         raise UserError(

@@ -6,15 +6,22 @@ from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
 CONTINUES, FOLLOWS, ATTEMPT, FAILED, WORKER = "continues", "follows", "attempt", "failed", "worker"
-"""User attributes: the trial in whose folder it goes on, the one it takes the place of, which attempt it is, what went
-wrong, and who runs it."""
+"""User attributes: the trial that it goes on with, the one it takes the place of, which attempt it is, what went wrong,
+and who runs it."""
+PLACE = "place"
+"""The number in its folder's name, where that is not the number of the trial that it goes on with."""
 MOST_ATTEMPTS = 3
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 def first_number(trial: FrozenTrial) -> int:
-    """Of the trial that it goes on with, in whose folder it lies."""
+    """Of the trial that it goes on with."""
     return int(trial.user_attrs.get(CONTINUES, trial.number))
+
+
+def place_of(trial: FrozenTrial) -> int:
+    """The number of the folder it lies in."""
+    return int(trial.user_attrs.get(PLACE, first_number(trial)))
 
 
 def put_back(study: Study, trial: FrozenTrial, *, was_killed: bool = True) -> None:

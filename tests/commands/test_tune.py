@@ -9,15 +9,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import optuna
 import psutil
 import pytest
 import soundfile
+import yaml
 from optuna.artifacts import get_all_artifact_meta
+from optuna.storages import RDBStorage
 from optuna.trial import TrialState
+from sqlalchemy.pool import NullPool
 
-from smart_tuner.search.trials import CONTINUES, done, running
+from smart_tuner.search.trials import CONTINUES, FAILED, done, running
 from tests.commands.program import Program, contents, journal, newest, summary, tiny, wait_for
-from tests.commands.studies import NAME, kinds, settings, started, study_in, tune
+from tests.commands.studies import NAME, SEARCH, kinds, settings, started, study_in, tune
 from tests.postgres_server import PostgresServer
 
 of_the_finished_study = pytest.mark.xdist_group("the finished study")
@@ -244,3 +248,40 @@ def test_several_machines_share_a_study_in_postgresql(
     assert (tmp_path / "a" / NAME / "best_hparams.yaml").read_text() == (
         tmp_path / "b" / NAME / "best_hparams.yaml"
     ).read_text()
+
+
+def test_a_worker_that_was_taken_for_dead_loses_its_trial_to_another_and_no_trial_is_lost(
+    data: Path, tmp_path: Path, postgres: PostgresServer, launch: Launch
+) -> None:
+    """As when a machine sleeps: it still has the trial's folder, so the other one begins in a new one."""
+    output, url = tmp_path / "logs", postgres.new_database()
+    wanted = {"trial_steps": 60, "evaluations": 6, "n_trials": 1, "heartbeat_seconds": 1}
+    sleeper = launch(output, data, "--storage", url, **wanted)
+    first = output / NAME / "trials" / "trial-00000"
+    wait_for(lambda: (first / "checkpoints").is_dir() and newest_step(first) >= 10, sleeper)
+    (worker,) = children_of(sleeper)
+    os.kill(worker, signal.SIGSTOP)
+    other = launch(output, data, "--storage", url, **wanted)
+    out, err = other.communicate(timeout=200)
+    assert other.returncode == 0, (out, err)
+    os.kill(worker, signal.SIGCONT)
+    out, err = sleeper.communicate(timeout=200)
+    assert sleeper.returncode == 0, (out, err)
+    storage = RDBStorage(url.replace("postgresql://", "postgresql+psycopg://"), {"poolclass": NullPool})
+    study = optuna.load_study(study_name=NAME, storage=storage)
+    assert [trial.state.name for trial in study.trials] == ["FAIL", "COMPLETE"]
+    assert FAILED not in study.trials[0].user_attrs and study.trials[1].user_attrs[CONTINUES] == 0
+    assert summary(output / NAME / "trials" / "trial-00001")["status"] == "finished"
+
+
+def test_a_server_that_is_out_of_reach_keeps_nothing_from_being_shown_and_tidied_here(
+    data: Path, program: Program
+) -> None:
+    config = program.output.parent / "settings.yaml"
+    config.write_text(yaml.safe_dump({"search": SEARCH, "mlflow": {"enabled": True}}))
+    options = ["--config", config, "--mlflow_uri", "http://127.0.0.1:1", "--data", data, "--n_trials", 2]
+    outcome = program("--mode", "tune", "--run_name", NAME, *options, *tiny(epochs=400, cpu_threads=1))
+    assert outcome.code == 0 and "MLflow was not told" in outcome.out
+    for number in range(2):
+        trial = program.output / NAME / "trials" / f"trial-{number:05d}"
+        assert (trial / "report.html").is_file() and not (trial / "checkpoints").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from tests.commands.program import Program, contents, newest, tiny
 from tests.commands.studies import NAME, SPACE, settings, study_in, tune
+from tests.postgres_server import PostgresServer
 
 
 @pytest.mark.parametrize(
@@ -23,6 +25,8 @@ from tests.commands.studies import NAME, SPACE, settings, study_in, tune
         (("--resume", "absent.pt"), "absent.pt"),
         (("--run_name", "../out"), "--run_name '../out'"),
         (("--hparams_file", "absent.yaml"), "absent.yaml: cannot be read"),
+        (("--warm_start", "absent.pt"), "checkpoint absent.pt: cannot be read"),
+        (("--storage", "sqlite://"), "expected sqlite:///FILE"),
     ],
 )
 def test_options_that_cannot_be(program: Program, data: Path, options: tuple[str, ...], message: str) -> None:
@@ -75,3 +79,63 @@ def test_a_damaged_file_of_an_earlier_study_is_named(data: Path, program: Progra
     (program.output / "earlier").mkdir(parents=True)
     (program.output / "earlier" / "study.json").write_text("no json")
     tune(program, data).refused(r"earlier/study.json: cannot be read .*remove it")
+
+
+@pytest.mark.parametrize(
+    "content",
+    ['{"corpus": "c", "model": "m", "from_step": 0, "params": {}, "score": null}', '{"corpus": "c"}', "[]"],
+)
+def test_an_earlier_study_that_says_no_score_is_named(data: Path, program: Program, content: str) -> None:
+    (program.output / "earlier").mkdir(parents=True)
+    (program.output / "earlier" / "study.json").write_text(content)
+    tune(program, data).refused(r"earlier/study.json: cannot be read .*remove it")
+
+
+def test_what_stands_where_the_study_would_lie_is_named(data: Path, program: Program) -> None:
+    program.output.mkdir()
+    (program.output / NAME).write_text("a file")
+    tune(program, data).refused(f"{NAME}: is no folder; choose another --run_name")
+    (program.output / NAME).unlink()
+    (program.output / NAME / "study.journal").mkdir(parents=True)
+    tune(program, data).refused("study.journal: is damaged")
+
+
+def test_a_refused_resume_leaves_a_study_as_it_was(run: Path, data: Path, program: Program) -> None:
+    tune(program, data, "--max_minutes", 0.0001)
+    tune(program, data, "--resume", run).refused("another length of trials")
+    again = tune(program, data, "--max_minutes", 0.0001)
+    again.refused("no trial was completed in this time; the same command goes on")
+
+
+def test_an_unreachable_storage_leaves_no_folder_of_a_resumed_study(run: Path, data: Path, program: Program) -> None:
+    options = ["--mode", "tune", "--data", str(data), "--resume", str(run), *settings(program.output)]
+    program(*options, "--storage", "postgresql://127.0.0.1:1/db").refused("cannot be reached or used")
+    assert not (program.output / "tune-run").exists()
+
+
+def test_a_study_goes_on_from_the_checkpoint_it_began_with_only(run: Path, data: Path, program: Program) -> None:
+    own = program.output.parent / "mine.pt"  # a name of one's own
+    shutil.copyfile(newest(run), own)
+    options = ["--mode", "tune", "--data", str(data), *settings(program.output), "--max_minutes", "0.0001"]
+    unfinished = "no trial was completed in this time"
+    program(*options, "--resume", str(own)).refused(unfinished)
+    assert (program.output / "tune-mine" / "start" / "mine.pt").is_file()
+    program(*options, "--resume", str(own)).refused(unfinished)
+    program(*options, "--run_name", "tune-mine").refused(unfinished)
+    for other in (run, Path("absent.pt")):
+        refused = program(*options, "--resume", str(other), "--run_name", "tune-mine")
+        refused.refused(f"--resume {other}: study .*tune-mine began with {own}")
+
+
+def test_a_study_in_a_database_is_not_begun_anew_by_joining_it(
+    data: Path, program: Program, postgres: PostgresServer
+) -> None:
+    url = postgres.new_database()
+    tune(program, data, "--storage", url, "--max_minutes", 0.0001)
+    shutil.rmtree(program.output)
+    tune(program, data, "--storage", url, "--resume", "none").refused(f"study '{NAME}' exists already")
+
+
+def test_what_the_run_cannot_go_on_with_is_refused_before_any_trial(run: Path, data: Path, program: Program) -> None:
+    options = ["--mode", "tune", "--data", str(data), "--resume", str(run), *settings(program.output)]
+    program(*options, "--hparams", "attention_dim=16").refused("does not fit: attention_dim is 8 there, 16 here")

@@ -10,7 +10,7 @@ import optuna
 import pytest
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
-from smart_tuner.search.findings import Importance, importances, in_words
+from smart_tuner.search.findings import Importance, importances, in_words, ranks_of
 from smart_tuner.search.space import Dimension
 from tests.smart_tuner.search.some_study import study
 
@@ -89,3 +89,15 @@ def test_it_is_said_by_how_much(tmp_path: Path) -> None:
         "0.712, at 0.006 to 0.01 0.420.",
         "Of the other 1 settings 20 trials do not tell.",
     ]
+
+
+def test_equal_scores_tell_nothing_and_share_their_rank(tmp_path: Path) -> None:
+    assert ranks_of(np.array([0.5, 0.0, 0.0, 0.2])).tolist() == [3.0, 0.5, 0.5, 2.0]
+    opened, _ = study(tmp_path)
+    for i in range(12):
+        params = {f"p{k}": 0.5 for k in range(6)} | {"learning_rate": 1e-5 * 1.5**i, "guide_sigma": 0.4}
+        told = optuna.create_trial(
+            params=params, distributions=DISTRIBUTIONS, value=0.0, intermediate_values={3: 0.0, 6: 0.0}
+        )
+        opened.add_trial(told)
+    assert importances(opened, SPACE, 3) == []

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from hparams import UserError
-from smart_tuner.search.storage import JOURNAL, JournalLock, without_password
+from smart_tuner.search.storage import JOURNAL, JournalLock, to_watch, without_password
 from tests.postgres_server import PostgresServer
 from tests.smart_tuner.search.some_study import storage, study
 
@@ -97,6 +97,22 @@ def test_sqlite_is_for_one_worker(tmp_path: Path) -> None:
     assert [trial.state.name for trial in opened.trials] == ["WAITING"]
 
 
+def test_two_commands_do_not_share_a_sqlite_file(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    first, second = storage(tmp_path / "a", url), storage(tmp_path / "b", url)
+    refused = pytest.raises(UserError, match="with several workers SQLite loses races")
+    with first.session(), refused, second.session():
+        pass
+    with second.session():
+        pass
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:"])
+def test_a_study_in_memory_is_refused(tmp_path: Path, url: str) -> None:
+    with pytest.raises(UserError, match="expected sqlite:///FILE"):
+        storage(tmp_path, url)
+
+
 def test_a_database_of_another_optuna_is_refused(tmp_path: Path, postgres: PostgresServer) -> None:
     url = postgres.new_database()
     study(tmp_path, url)
@@ -131,3 +147,18 @@ def test_postgresql_knows_who_is_dead_by_heartbeats(tmp_path: Path, postgres: Po
 )
 def test_a_password_is_not_shown(url: str, shown: str) -> None:
     assert without_password(url) == shown
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql+psycopg://me:geheim@host:5432/db?sslpassword=geheim", "postgresql+psycopg://me@host:5432/db"),
+        (
+            "postgresql+psycopg://me@/db?host=%2Ftmp%2Fpg&password=geheim",
+            "postgresql+psycopg://me@/db?host=%2Ftmp%2Fpg",
+        ),
+        ("logs/study/study.journal", "logs/study/study.journal"),
+    ],
+)
+def test_the_dashboard_is_given_all_but_the_password(url: str, shown: str) -> None:
+    assert to_watch(url) == shown
