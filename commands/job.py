@@ -52,9 +52,14 @@ def plan_job(options: argparse.Namespace) -> Job:
 def set_up_torch(options: argparse.Namespace, hparams: HParams) -> torch.device:
     device = choose_device(options.device)
     choose_precision(hparams.precision, device)
+    set_up_processor(hparams)
+    return device
+
+
+def set_up_processor(hparams: HParams) -> None:
+    """As the recipe has it: two programs with more threads than cores wait for each other, 25 times as long."""
     torch.set_num_threads(hparams.cpu_threads or torch.get_num_threads())
     torch.set_flush_denormal(True)  # numbers next to zero would make a tenth of the time of a CPU's step
-    return device
 
 
 def pinned_knobs(text: str) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ import torch
 from rich.console import Console
 
 from commands.console import open_console
+from commands.job import set_up_processor
 from commands.prepared_corpus import encode_sentence, read_lines
 from commands.recipe import choose_device, given_options
 from commands.run_folder import make_writable
@@ -37,6 +38,7 @@ def run(options: argparse.Namespace) -> int:
     texts = [options.text] if options.text_file is None else read_lines(options.text_file, "--text_file")
     paths = output_paths(options, len(texts))
     device = choose_device(options.device)
+    set_up_processor(voice.hparams)
     waves = speak_texts(voice, frontend, texts, device=device, console=console)
     for path, wave in zip(paths, waves, strict=True):
         write_wave(path, wave, voice.hparams.sampling_rate)

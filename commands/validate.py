@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from commands.console import open_console
+from commands.job import set_up_processor
 from commands.prepared_corpus import PreparedCorpus, prepare_corpus
 from commands.recipe import choose_device, given_options
 from commands.run_folder import best_voice_file, latest_run, make_writable
@@ -32,6 +33,7 @@ def run(options: argparse.Namespace) -> int:
     make_writable(options.output)
     corpus = prepare_corpus(with_data_of_run(options, path), voice.hparams, console)
     require_same_voice(voice.origin, voice.hparams, corpus.frontend.symbols)
+    set_up_processor(voice.hparams)
     report = evaluate(voice, corpus, device=choose_device(options.device))
     signals = evaluation_signals(report)
     result = {"checkpoint": str(path), "step": voice.step, "utterances": len(report.decodes), "signals": signals}

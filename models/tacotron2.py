@@ -243,6 +243,8 @@ class Postnet(nn.Module):
 class Tacotron2(nn.Module):
     """Symbol ids → mel spectrogram."""
 
+    LOSS_PARTS = ("mel_loss", "gate_loss", "guide_loss")
+
     def __init__(self, hparams: HParams, n_symbols: int) -> None:
         super().__init__()
         self.hparams = hparams

@@ -47,13 +47,11 @@ class StepReport(Protocol):
         """How badly each utterance was spoken, NaN included; none after running out of memory."""
 
     @property
-    def mel_loss(self) -> float | None: ...
-    @property
-    def gate_loss(self) -> float | None: ...
-    @property
-    def guide_loss(self) -> float | None: ...
-    @property
     def total_loss(self) -> float | None: ...
+    @property
+    def loss_parts(self) -> Mapping[str, float | None]:
+        """What it is made of, by signal name; which parts there are depends on the model."""
+
     @property
     def gradient_norm(self) -> float | None:
         """Global L2 before clipping."""
@@ -136,9 +134,7 @@ def step_signals(report: StepReport) -> Signals:
     """Signals of one step; a non-finite step has no gradient_norm, so that no statistic can take it in."""
     total_loss = _finite(report.total_loss)
     return {
-        "mel_loss": _finite(report.mel_loss),
-        "gate_loss": _finite(report.gate_loss),
-        "guide_loss": _finite(report.guide_loss),
+        **{name: _finite(part) for name, part in report.loss_parts.items()},
         "total_loss": total_loss,
         "gradient_norm": None if total_loss is None else _finite(report.gradient_norm),
         "learning_rate": _finite(report.learning_rate),

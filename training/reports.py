@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,10 +18,8 @@ class StepReport:
     epoch: int
     utterance_ids: tuple[str, ...]
     utterance_losses: tuple[float, ...]  # one an utterance, NaN included; none after running out of memory
-    mel_loss: float | None
-    gate_loss: float | None
-    guide_loss: float | None
     total_loss: float | None
+    loss_parts: Mapping[str, float | None]  # what it is the sum of, by signal name
     gradient_norm: float | None
     learning_rate: float
     update_ratio: float | None

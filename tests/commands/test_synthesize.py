@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import soundfile
+import torch
 
 from tests.commands.program import Program, newest
 
@@ -78,3 +79,14 @@ def test_settings_can_be_changed_for_speaking(program: Program, run: Path, tmp_p
     refuse = ("--mode", "synthesize", "--run", run, "--text", "Words.", "--out", tmp_path / "y.wav")
     program(*refuse, "--hparams", "hop_length=200").refused("does not fit: hop_length is 256 there, 200 here")
     program(*refuse, "--language", "ru").refused("symbols")
+
+
+def test_it_takes_as_many_threads_as_the_recipe(program: Program, run: Path, tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        arguments = ["--run", run, "--text", "Words.", "--out", tmp_path / "x.wav", "--hparams", "cpu_threads=1"]
+        assert program("--mode", "synthesize", *arguments).code == 0
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)

@@ -94,7 +94,7 @@ def ear(record: RunRecord) -> Ear:
 
 def steps(record: RunRecord, *numbers: int) -> None:
     for number in numbers:
-        record.on_step(replace(Step(), step=number, mel_loss=float(number)))
+        record.on_step(replace(Step(), step=number, loss_parts={"mel_loss": float(number)}))
 
 
 def records(folder: Path) -> list[dict[str, Any]]:
@@ -186,7 +186,7 @@ def test_a_rollback_that_was_not_possible_cuts_nothing(record: RunRecord, ear: E
 
 
 def arm(sigma: float) -> Arm:
-    ran = tuple(replace(Step(), step=step, epoch=2, mel_loss=step + sigma) for step in (5, 6, 7))
+    ran = tuple(replace(Step(), step=step, epoch=2, loss_parts={"mel_loss": step + sigma}) for step in (5, 6, 7))
     return Arm({"guide_sigma": sigma}, ran, Report((Spoken(),), losses={"val_total_loss": sigma}, step=7))
 
 

@@ -38,10 +38,10 @@ def gate(opens_at: int | None, steps: int = FRAMES // R) -> np.ndarray:
 class Step:
     step: int = 7
     epoch: int = 1
-    mel_loss: float | None = 1.0
-    gate_loss: float | None = 0.5
-    guide_loss: float | None = 0.25
     total_loss: float | None = 1.75
+    loss_parts: Mapping[str, float | None] = field(
+        default_factory=lambda: {"mel_loss": 1.0, "gate_loss": 0.5, "guide_loss": 0.25}
+    )
     gradient_norm: float | None = 3.0
     learning_rate: float = 1e-3
     update_ratio: float | None = 2e-3
