@@ -1,4 +1,4 @@
-"""Every training default with its unit and bounds, and the ways to override one."""
+"""Every training default with its unit and bounds, and the ways to override one; presets.py has the recipes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-ModelName = Literal["tacotron2"]
+ModelName = Literal["tacotron2", "glow_tts"]
 
 
 class UserError(Exception):
@@ -35,9 +35,13 @@ class HParams(BaseModel):
     ignore_layers: tuple[str, ...] = Field(("embedding.weight",), description="not taken over by --warm_start")
 
     # The optimizer
+    optimizer: Literal["adam", "radam"] = Field("adam")
     learning_rate: float = Field(1e-4, gt=0, description="peak, after the warm-up")
     warmup_steps: int = Field(500, ge=0, description="of linear growth from zero")
-    decay_start_step: int = Field(50_000, ge=0, description="where the learning rate starts to fall")
+    learning_rate_schedule: Literal["halving", "noam"] = Field(
+        "halving", description="halving: constant, then halved again and again; noam: falls with the root of the step"
+    )
+    decay_start_step: int = Field(50_000, ge=0, description="where the learning rate starts to halve")
     decay_half_life_steps: int = Field(50_000, ge=1, description="in which it halves")
     learning_rate_floor: float = Field(0.01, ge=0, le=1, description="share of the peak it never falls below")
     adam_beta2: float = Field(0.999, gt=0, lt=1, description="memory of Adam's second moment")
@@ -108,8 +112,8 @@ class HParams(BaseModel):
     encoder_num_heads: int = Field(2, ge=1)
     encoder_hidden_channels_ffn: int = Field(768, ge=1)
     encoder_kernel_size_ffn: int = Field(3, ge=1)
-    encoder_rel_attn_window_size: int | None = Field(4, ge=1, description="symbols; empty: no relative positions")
-    encoder_input_length: int | None = Field(None, ge=1, description="symbols that attention reaches; empty: all")
+    encoder_rel_attn_window_size: int | None = Field(4, ge=1, description="symbols; null: no relative positions")
+    encoder_input_length: int | None = Field(None, ge=1, description="symbols that attention reaches; null: all")
     encoder_dropout_p: float = Field(0.1, ge=0, lt=1)
     mean_only: bool = Field(True, description="latents have scale 1; otherwise it is predicted")
     hidden_channels_dp: int = Field(256, ge=1, description="of the duration predictor")
@@ -156,6 +160,21 @@ class HParams(BaseModel):
             raise ValueError("; ".join(problems))
         return self
 
+    @model_validator(mode="after")
+    def _check_flow(self) -> HParams:
+        if self.model != "glow_tts":
+            return self
+        problems, channels = [], self.n_mel_channels * self.num_squeeze
+        if self.hidden_channels_enc % self.encoder_num_heads:
+            problems.append(f"hidden_channels_enc {self.hidden_channels_enc} is no multiple of encoder_num_heads")
+        if self.num_splits % 2 or channels % self.num_splits:
+            problems.append(f"num_splits {self.num_splits} is not even, or no divisor of {channels} squeezed channels")
+        if self.kernel_size_dec % 2 == 0:
+            problems.append(f"kernel_size_dec {self.kernel_size_dec} is not odd")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
 
 AUDIO_FIELDS = (
     "sampling_rate",
@@ -167,116 +186,21 @@ AUDIO_FIELDS = (
     "mel_fmax",
     "mel_floor",
 )
-ARCHITECTURE_FIELDS = (
-    "model",
-    "symbols_embedding_dim",
-    "encoder_kernel_size",
-    "encoder_n_convolutions",
-    "encoder_embedding_dim",
-    "n_frames_per_step",
-    "decoder_rnn_dim",
-    "prenet_dim",
-    "attention_rnn_dim",
-    "attention_dim",
-    "attention_location_n_filters",
-    "attention_location_kernel_size",
-    "postnet_embedding_dim",
-    "postnet_kernel_size",
-    "postnet_n_convolutions",
-)
-
-
-SMALL: dict[str, Any] = {
-    "symbols_embedding_dim": 256,
-    "encoder_embedding_dim": 256,
-    "attention_rnn_dim": 512,
-    "decoder_rnn_dim": 512,
-    "prenet_dim": 128,
-    "postnet_embedding_dim": 256,
-    "n_frames_per_step": 3,
-    "batch_size": 16,
-    "learning_rate": 1e-3,
-    "warmup_steps": 100,
-    "grad_clip_thresh": 5.0,
-    "guide_loss_weight": 10.0,
-    "alignment_patience_steps": 3000,
-    "iters_per_checkpoint": 250,
-    "iters_per_evaluation": 250,
+ARCHITECTURE_FIELDS: dict[ModelName, tuple[str, ...]] = {
+    "tacotron2": (
+        *("symbols_embedding_dim", "encoder_kernel_size", "encoder_n_convolutions", "encoder_embedding_dim"),
+        *("n_frames_per_step", "decoder_rnn_dim", "prenet_dim", "attention_rnn_dim", "attention_dim"),
+        *("attention_location_n_filters", "attention_location_kernel_size"),
+        *("postnet_embedding_dim", "postnet_kernel_size", "postnet_n_convolutions"),
+    ),
+    "glow_tts": (
+        *("num_speakers", "hidden_channels_enc", "use_encoder_prenet", "encoder_num_layers", "encoder_num_heads"),
+        *("encoder_hidden_channels_ffn", "encoder_kernel_size_ffn", "encoder_rel_attn_window_size"),
+        *("encoder_input_length", "mean_only", "hidden_channels_dp", "num_flow_blocks_dec", "num_block_layers"),
+        *("hidden_channels_dec", "kernel_size_dec", "dilation_rate", "num_splits", "num_squeeze", "sigmoid_scale"),
+    ),
 }
-DEMO: dict[str, Any] = {
-    "text_frontend": "phonemes",
-    "cpu_threads": 1,  # a second one gains such a small model little, and beside another busy program costs far more
-    "symbols_embedding_dim": 128,
-    "encoder_embedding_dim": 128,
-    "encoder_n_convolutions": 2,
-    "attention_rnn_dim": 256,
-    "attention_dim": 96,
-    "attention_location_kernel_size": 17,
-    "attention_location_n_filters": 16,
-    "decoder_rnn_dim": 256,
-    "prenet_dim": 128,
-    "postnet_embedding_dim": 64,
-    "postnet_n_convolutions": 2,
-    "n_frames_per_step": 3,  # 35 ms: with 4, a step would hold more than one phoneme
-    "mel_floor": 3e-4,  # espeak-ng is digitally silent between sounds: no need to learn how silent
-    "max_decoder_steps": 300,
-    # A few passes over thousands of words leave nothing to overfit: dropout would only cost time.
-    "p_encoder_dropout": 0.0,
-    "p_attention_dropout": 0.0,
-    "p_decoder_dropout": 0.0,
-    "p_postnet_dropout": 0.0,
-    "epochs": 4,
-    "batch_size": 8,
-    "learning_rate": 2.5e-3,
-    "adam_beta2": 0.98,
-    "warmup_steps": 50,
-    "grad_clip_thresh": 5.0,
-    "decay_start_step": 560,
-    "decay_half_life_steps": 128,
-    "gate_loss_weight": 0.3,
-    "gate_positive_weight": 80.0,  # the steps in an utterance: that it ends is as important as that it does not
-    "guide_loss_weight": 10.0,
-    "guide_anneal_start_step": 300,
-    "guide_anneal_steps": 300,
-    "alignment_patience_steps": 360,
-    "evaluation_samples": 2,
-    "griffin_lim_iterations": 30,
-    "iters_per_checkpoint": 240,
-    "iters_per_evaluation": 240,
-}
-TINY: dict[str, Any] = DEMO | {
-    "max_utterance_seconds": 1.5,
-    "n_mel_channels": 40,
-    "mel_floor": 1e-3,
-    "symbols_embedding_dim": 256,
-    "encoder_embedding_dim": 96,
-    "encoder_n_convolutions": 1,
-    "encoder_kernel_size": 3,
-    "attention_rnn_dim": 128,
-    "attention_dim": 64,
-    "attention_location_kernel_size": 11,
-    "attention_location_n_filters": 8,
-    "decoder_rnn_dim": 128,
-    "prenet_dim": 48,
-    "postnet_embedding_dim": 32,
-    "max_decoder_steps": 150,
-    "epochs": 8,
-    "learning_rate": 5e-3,
-    "warmup_steps": 20,
-    "decay_start_step": 240,
-    "decay_half_life_steps": 50,
-    "grad_clip_thresh": 2.0,
-    "guide_anneal_start_step": 60,
-    "guide_anneal_steps": 60,
-    "alignment_patience_steps": 180,
-    "gate_loss_weight": 1.0,
-    "gate_positive_weight": 12.0,
-    "evaluation_utterances": 12,
-    "evaluation_samples": 0,
-    "iters_per_checkpoint": 30,
-    "iters_per_evaluation": 30,
-}
-PRESETS: dict[str, dict[str, Any]] = {"full": {}, "small": SMALL, "demo": DEMO, "tiny": TINY}
+"""What the weights of a model depend on."""
 
 
 def build_hparams(*layers: dict[str, Any]) -> HParams:

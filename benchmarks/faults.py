@@ -17,6 +17,7 @@ import soundfile
 import torch
 
 from corpus.batches import Batch
+from models.tacotron2 import Tacotron2
 from training import checkpoint
 from training.trainer import EnhancedTrainer
 
@@ -146,6 +147,7 @@ def scale_weights(trainer: EnhancedTrainer, batch: Batch) -> Batch:
 @torch.no_grad()
 def forget_attention(trainer: EnhancedTrainer, batch: Batch) -> Batch:
     generator = torch.Generator().manual_seed(trainer.hparams.seed)
+    assert isinstance(trainer.model, Tacotron2)
     for weight in trainer.model.decoder.attention_layer.parameters():
         weight.copy_(0.1 * torch.randn(weight.shape, generator=generator))
     return batch

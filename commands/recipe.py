@@ -9,20 +9,30 @@ from typing import Any
 import torch
 import yaml
 
-from hparams import PRESETS, HParams, UserError, build_hparams, parse_overrides
+from hparams import HParams, UserError, build_hparams, parse_overrides
+from presets import PRESETS
 from smart_tuner.settings import Settings
 
 OWN_OPTIONS = ("language", "model", "epochs", "batch_size", "learning_rate", "seed")
 
 
 def recipe(options: argparse.Namespace, settings: Settings) -> HParams:
+    return build_hparams(preset_values(options, settings), *_changes(options, settings))
+
+
+def preset_values(options: argparse.Namespace, settings: Settings) -> dict[str, Any]:
+    named = [layer["model"] for layer in _changes(options, settings) if "model" in layer]
+    presets = PRESETS.get(named[-1] if named else "tacotron2", PRESETS["tacotron2"])  # unknown models are told later
+    name = preset_name(options)
+    if name not in presets:
+        raise UserError(f"--preset {name}: there is none of {named[-1]}, which has {', '.join(presets)}")
+    return presets[name]
+
+
+def _changes(options: argparse.Namespace, settings: Settings) -> tuple[dict[str, Any], ...]:
+    """Of the preset, later ones win."""
     _, from_file = read_hparams_file(options.hparams_file)
-    changes = (settings.hparams, from_file, parse_overrides(options.hparams), given_options(options))
-    return build_hparams(preset_values(options), *changes)
-
-
-def preset_values(options: argparse.Namespace) -> dict[str, Any]:
-    return PRESETS[preset_name(options)]
+    return settings.hparams, from_file, parse_overrides(options.hparams), given_options(options)
 
 
 def preset_name(options: argparse.Namespace) -> str:
@@ -46,8 +56,9 @@ def read_hparams_file(path: Path | None) -> tuple[str | None, dict[str, Any]]:
     if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
         raise UserError(f"--hparams_file {path}: expected 'name: value' lines, found {type(content).__name__}")
     preset = content.pop("preset", None)
-    if preset is not None and preset not in PRESETS:
-        raise UserError(f"--hparams_file {path}: preset {preset!r}: expected one of {', '.join(PRESETS)}")
+    if preset is not None and preset not in PRESETS["tacotron2"]:
+        known = ", ".join(PRESETS["tacotron2"])
+        raise UserError(f"--hparams_file {path}: preset {preset!r}: expected one of {known}")
     return preset, content
 
 

@@ -12,8 +12,7 @@ import torch
 
 from corpus.batches import BatchLoader
 from hparams import HParams, UserError
-from models import build_model
-from models.tacotron2 import Tacotron2
+from models import AcousticModel, build_model
 from training.checkpoint import list_checkpoints, load_checkpoint
 from training.compatibility import (
     RUN_PARTS,
@@ -71,7 +70,7 @@ class Start:
         in_last_epoch = epoch == hparams.epochs - 1
         return epoch >= hparams.epochs or (in_last_epoch and batch >= train.n_batches(epoch))
 
-    def load_weights(self, model: Tacotron2) -> list[str]:
+    def load_weights(self, model: AcousticModel) -> list[str]:
         """Says what does not fit before anything is written; returns the weights that a warm start leaves fresh."""
         if self.path is None:
             return []

@@ -31,7 +31,7 @@ def facts_of(trainer: EnhancedTrainer, preset: HParams, *, pinned: tuple[str, ..
         steps_per_epoch=trainer.data.train.n_batches(0),
         planned_steps=max(1, planned_steps),
         warmup_steps=hparams.warmup_steps,
-        alignment_patience_steps=hparams.alignment_patience_steps,
+        alignment_patience_steps=hparams.alignment_patience_steps if trainer.model.HAS_ATTENTION else 0,
         peak_learning_rate=hparams.learning_rate,
         balanced_gate_weight=_balanced_gate_weight(trainer.data, hparams),
         n_frames_per_step=hparams.n_frames_per_step,

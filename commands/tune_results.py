@@ -16,12 +16,13 @@ from rich.console import Console
 from commands.recipe import preset_name
 from commands.tune_plan import Search
 from corpus.atomic_file import replacing
-from hparams import PRESETS, UserError, build_hparams
+from hparams import UserError, build_hparams
 from monitoring.mlflow_study import StudyRun
 from monitoring.plots import pixels, save_png
 from monitoring.study_plots import history_picture, importance_picture
 from monitoring.study_report import verdict, write_study_report
 from monitoring.study_story import Ending, ImportanceStory, StudyStory, TrialStory
+from presets import PRESETS
 from smart_tuner.search.budget import whole_recipe
 from smart_tuner.search.findings import importances, in_words
 from smart_tuner.search.study import BORN
@@ -176,10 +177,10 @@ def write_best(search: Search, leader: FrozenTrial) -> None:
     """As --hparams_file takes it: the preset and what differs from it."""
     options, recipe = search.bench.options, whole_recipe(search.plan.recipe, leader.params)
     preset = preset_name(options)
-    plain = build_hparams(PRESETS[preset]).model_dump(mode="json")
+    plain = build_hparams(PRESETS[recipe.model][preset]).model_dump(mode="json")
     if search.bench.source is not None:  # whose epochs may be over
         recipe = build_hparams(recipe.model_dump(), {"epochs": 2 * recipe.epochs})
-    said = leader.params.keys() | search.bench.settings.hparams.keys()  # also where that is what the preset has
+    said = {"model", *leader.params, *search.bench.settings.hparams}  # also where that is what the preset has
     values = recipe.model_dump(mode="json").items()
     differing = {name: value for name, value in values if value != plain[name] or name in said}
     head = f"# The best of {len(leader.params)} settings searched: trial {first_number(leader)}, {leader.value:.4f}.\n"

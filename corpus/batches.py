@@ -26,6 +26,12 @@ class Example:
     n_frames: int
 
 
+def least_frames(n_symbols: int, hparams: HParams) -> int:
+    """How long a recording has to be for its text: a flow gives each symbol a frame at least."""
+    squeeze = hparams.num_squeeze
+    return -(-n_symbols // squeeze) * squeeze if hparams.model == "glow_tts" else 1
+
+
 @dataclass(frozen=True)
 class Batch:
     """Padded examples, longest text first."""

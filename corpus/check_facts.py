@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from corpus.audio import Recording, UnusableAudio, loud_span, read_recording
+from corpus.batches import least_frames
 from corpus.mel_cache import MelCache, require_length
 from corpus.utterances import Utterance
 from hparams import HParams
@@ -33,7 +34,7 @@ class TextFacts:
 
     n_characters: int
     unknown: tuple[str, ...]
-    speakable: bool
+    n_symbols: int
 
 
 @dataclass(frozen=True)
@@ -86,15 +87,19 @@ def measure(utterance: Utterance, *, hparams: HParams, frontend: Frontend, cache
             cache.keep(utterance, recording)
     except UnusableAudio as error:
         return Facts(utterance, text, audio, "length", str(error))
-    if not text.speakable:
+    if text.n_symbols == 0:
         return Facts(utterance, text, audio, "transcript", "its transcript holds nothing that can be spoken")
+    n_frames = int(audio.seconds * hparams.sampling_rate / hparams.hop_length)
+    if n_frames < least_frames(text.n_symbols, hparams):
+        reason = f"{text.n_symbols} symbols in {n_frames} frames: {hparams.model} needs a frame for each"
+        return Facts(utterance, text, audio, "transcript", reason)
     return Facts(utterance, text, audio)
 
 
 def _text_facts(text: str, frontend: Frontend) -> TextFacts:
     """Measure a transcript."""
     spoken = "".join(frontend.normalize(text).split())
-    return TextFacts(len(spoken), tuple(frontend.unknown(text)), speakable=bool(frontend.encode(text)))
+    return TextFacts(len(spoken), tuple(frontend.unknown(text)), n_symbols=len(frontend.encode(text)))
 
 
 def _audio_facts(recording: Recording, hparams: HParams) -> AudioFacts:

@@ -5,12 +5,16 @@ from __future__ import annotations
 from torch import nn
 
 from hparams import HParams
+from models.glow_tts.model import GlowTTS
 from models.tacotron2 import Tacotron2
 
-ARCHITECTURES: dict[str, type[Tacotron2]] = {"tacotron2": Tacotron2}
+AcousticModel = Tacotron2 | GlowTTS
+"""Each satisfies `models.interface.AcousticModel` and is an nn.Module, which no Protocol can say at once."""
+
+ARCHITECTURES: dict[str, type[AcousticModel]] = {"tacotron2": Tacotron2, "glow_tts": GlowTTS}
 
 
-def build_model(hparams: HParams, n_symbols: int) -> Tacotron2:
+def build_model(hparams: HParams, n_symbols: int) -> AcousticModel:
     """A freshly initialised model of the recipe's architecture."""
     return ARCHITECTURES[hparams.model](hparams, n_symbols)
 

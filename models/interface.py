@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 
@@ -35,7 +35,7 @@ class LossKnobs:
 
 @dataclass(frozen=True)
 class Output:
-    """A teacher-forced pass. Decoder steps S = ceil(T / r)."""
+    """A teacher-forced pass of a decoder with attention. Decoder steps S = ceil(T / r)."""
 
     mels: Tensor  # [B, n_mel, T] before the postnet
     mels_postnet: Tensor  # [B, n_mel, T]
@@ -44,27 +44,53 @@ class Output:
 
 
 @dataclass(frozen=True)
+class Forced:
+    """What a pass with the recordings as teachers came to, for those who look; item b is valid up to its lengths."""
+
+    mels: Tensor  # [B, n_mel, T]
+    mel_lengths: Tensor  # [B] frames
+    alignments: Tensor  # [B, S, N], rows sum to 1
+    steps: Tensor  # [B]
+    gates: Tensor | None  # [B, S] probability of the end; None of a model that knows durations
+
+
+@dataclass(frozen=True)
 class Decoded:
     """A free-running pass; item b is valid up to its own lengths."""
 
-    mels: Tensor  # [B, n_mel, T] after the postnet
+    mels: Tensor  # [B, n_mel, T]
     mel_lengths: Tensor  # [B] frames
-    mels_before_postnet: Tensor  # [B, n_mel, T]
-    gates: Tensor  # [B, S] logits
     alignments: Tensor  # [B, S, N]
-    steps: Tensor  # [B] decoder steps
-    stopped: Tensor  # [B] bool: by its gate, not by max_decoder_steps
+    steps: Tensor  # [B]
+    stopped: Tensor  # [B] bool: by itself, not because it was cut
 
 
 class AcousticModel(Protocol):
     """Text to mel: trained on batches, then speaks freely. Implementations are nn.Modules."""
 
-    def forward(self, batch: Batch) -> Output:
-        """Teacher-forced pass over a batch."""
+    LOSS_PARTS: tuple[str, ...]
+    """Names of what the loss is the sum of, as signals bear them."""
+
+    HAS_ATTENTION: bool
+    """Whether it has to learn which symbol is next; without, alignment is monotonic by construction."""
+
+    @property
+    def frames_per_step(self) -> int:
+        """Mel frames of a step of its alignments."""
         ...
 
-    def losses(self, output: Output, batch: Batch, knobs: LossKnobs) -> Losses:
+    def forward(self, batch: Batch) -> Any:
+        """A pass over recordings; what it returns is for `losses` and `forced`."""
+        ...
+
+    def losses(self, output: Any, batch: Batch, knobs: LossKnobs) -> Losses:
         """The losses of a pass against its batch."""
+        ...
+
+    def forced(self, output: Any, batch: Batch) -> Forced: ...
+
+    def open_gate_at(self, threshold: float) -> None:
+        """The probability of the end that stops synthesis, where the model has such a gate."""
         ...
 
     def synthesize(self, text: Tensor, text_lengths: Tensor, max_steps: int | None = None) -> Decoded:

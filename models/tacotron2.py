@@ -7,6 +7,7 @@ projections run once over all steps. Module names give the state_dict keys of th
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -16,7 +17,7 @@ from torch.nn import functional as F
 from corpus.batches import Batch
 from hparams import HParams
 from models.attention_scan import AttentionScan, ScanWeights, location_windows
-from models.interface import Decoded, Losses, LossKnobs, Output
+from models.interface import Decoded, Forced, Losses, LossKnobs, Output
 from models.layers import Conv, ConvNorm, Linear, length_mask, precise, run_lstm, run_lstm_both_ways
 from models.tacotron2_loss import tacotron2_losses
 
@@ -240,10 +241,19 @@ class Postnet(nn.Module):
         return F.dropout(self.convolutions[-1](x, mask), self.p_dropout, self.training)
 
 
+@dataclass(frozen=True)
+class Spoken(Decoded):
+    """With what only Tacotron 2 has."""
+
+    mels_before_postnet: Tensor  # [B, n_mel, T]
+    gates: Tensor  # [B, S] logits
+
+
 class Tacotron2(nn.Module):
     """Symbol ids → mel spectrogram."""
 
     LOSS_PARTS = ("mel_loss", "gate_loss", "guide_loss")
+    HAS_ATTENTION = True
 
     def __init__(self, hparams: HParams, n_symbols: int) -> None:
         super().__init__()
@@ -277,17 +287,29 @@ class Tacotron2(nn.Module):
             output.alignments,
         )
 
+    @property
+    def frames_per_step(self) -> int:
+        return self.hparams.n_frames_per_step
+
+    def open_gate_at(self, threshold: float) -> None:
+        self.decoder.gate_threshold = threshold
+
     def losses(self, output: Output, batch: Batch, knobs: LossKnobs) -> Losses:
         return tacotron2_losses(output, batch, knobs, self.hparams)
 
+    def forced(self, output: Output, batch: Batch) -> Forced:
+        steps = torch.ceil(batch.mel_lengths / self.frames_per_step).long()
+        gates = torch.sigmoid(output.gates.float())
+        return Forced(output.mels_postnet, batch.mel_lengths, output.alignments, steps, gates)
+
     @torch.no_grad()
-    def synthesize(self, text: Tensor, text_lengths: Tensor, max_steps: int | None = None) -> Decoded:
+    def synthesize(self, text: Tensor, text_lengths: Tensor, max_steps: int | None = None) -> Spoken:
         limit = min(max_steps or self.hparams.max_decoder_steps, self.hparams.max_decoder_steps)
         memory, mask = self._remember(text, text_lengths)
         before, gates, alignments, steps, stopped = self.decoder.speak(memory, mask, limit)
         mel_lengths = steps * self.hparams.n_frames_per_step
         mels = before + self.postnet(before, mel_lengths)
-        return Decoded(mels, mel_lengths, before, gates, alignments, steps, stopped)
+        return Spoken(mels, mel_lengths, alignments, steps, stopped, before, gates)
 
     def _remember(self, text: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Memory [B, N, E] and the mask [B, N] of its real tokens."""

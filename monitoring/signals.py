@@ -19,6 +19,9 @@ from monitoring.score import composite_tts_score
 GATE_TOLERANCE_FRAMES = 5
 """A gate may open this far from the true end; at least two decoder steps where those are longer."""
 
+LENGTH_TOLERANCE = 0.15
+"""Without a gate speech ends where it should when it is as long as its recording, but for this share."""
+
 GATE_THRESHOLDS = tuple(round(0.05 * i, 2) for i in range(1, 20))
 
 CUT_OFF_SHARE = 0.8
@@ -93,8 +96,8 @@ class DecodeReport(Protocol):
         """[decoder steps spoken, tokens]"""
 
     @property
-    def forced_gate(self) -> np.ndarray:
-        """[decoder steps], probability of the end"""
+    def forced_gate(self) -> np.ndarray | None:
+        """[decoder steps], probability of the end; None of a model that ends by its durations"""
 
     @property
     def gate_threshold(self) -> float: ...
@@ -114,7 +117,7 @@ class DecodeReport(Protocol):
 
     @property
     def stopped(self) -> bool:
-        """Whether the free-running decode ended by its own gate."""
+        """Whether the free-running decode ended by itself."""
 
 
 class EvaluationReport(Protocol):
@@ -173,6 +176,7 @@ class UtteranceSignals:
     mel_distance: float | None
     length_ratio: float | None
     gate: str | None  # the signal it counts for
+    ends_right: bool | None
     stopped: bool
 
     @property
@@ -180,18 +184,24 @@ class UtteranceSignals:
         """The composite_tts_score of this utterance alone."""
         return composite_tts_score(
             diagonality=self.free_diagonality,
-            gate_accuracy=None if self.gate is None else float(self.gate == "gate_accuracy"),
+            ending_accuracy=None if self.ends_right is None else float(self.ends_right),
             stop_rate=float(self.stopped),
             mel_distance=self.mel_distance,
         )
 
 
 def utterance_signals(decode: DecodeReport) -> UtteranceSignals:
+    ratio, gate = _length_ratio(decode), gate_verdict(decode)
+    if decode.forced_gate is None:
+        ends_right = None if ratio is None else abs(ratio - 1) <= LENGTH_TOLERANCE
+    else:
+        ends_right = None if gate is None else gate == "gate_accuracy"
     return UtteranceSignals(
         free_diagonality=free_diagonality(decode),
         mel_distance=mel_distance(decode.free_mel, decode.recorded_mel),
-        length_ratio=_length_ratio(decode),
-        gate=gate_verdict(decode),
+        length_ratio=ratio,
+        gate=gate,
+        ends_right=ends_right,
         stopped=decode.stopped,
     )
 
@@ -206,8 +216,7 @@ def evaluation_signals(report: EvaluationReport, utterances: Sequence[UtteranceS
     signals: Signals = {
         **_alignment_signals([measure_alignment(decode.forced_attention) for decode in decodes]),
         "free_diagonality": _mean(utterance.free_diagonality for utterance in utterances),
-        **_gate_signals([utterance.gate for utterance in utterances]),
-        "calibrated_gate_threshold": calibrated_gate_threshold(decodes),
+        **_ending_signals(decodes, utterances),
         "stop_rate": _mean(float(utterance.stopped) for utterance in utterances),
         "length_ratio": _mean(utterance.length_ratio for utterance in utterances),
         "mel_distance": _mean(utterance.mel_distance for utterance in utterances),
@@ -215,7 +224,7 @@ def evaluation_signals(report: EvaluationReport, utterances: Sequence[UtteranceS
     }
     signals["composite_tts_score"] = composite_tts_score(
         diagonality=signals["free_diagonality"],
-        gate_accuracy=signals["gate_accuracy"],
+        ending_accuracy=signals["length_accuracy" if "length_accuracy" in signals else "gate_accuracy"],
         stop_rate=signals["stop_rate"],
         mel_distance=signals["mel_distance"],
     )
@@ -241,13 +250,18 @@ def _alignment_signals(alignments: Sequence[Alignment]) -> Signals:
     }
 
 
-def _gate_signals(gates: Sequence[str | None]) -> Signals:
-    verdicts = [verdict for verdict in gates if verdict is not None]
+def _ending_signals(decodes: Sequence[DecodeReport], utterances: Sequence[UtteranceSignals]) -> Signals:
+    """Of gates, or of a model that has none."""
+    if decodes and all(decode.forced_gate is None for decode in decodes):
+        right = [utterance.ends_right for utterance in utterances]
+        return {"length_accuracy": _mean(None if is_right is None else float(is_right) for is_right in right)}
+    verdicts = [utterance.gate for utterance in utterances if utterance.gate is not None]
     counts = Counter(verdicts)
-    return {
+    shares: Signals = {
         name: counts[name] / len(verdicts) if verdicts else None
         for name in ("gate_accuracy", "gate_premature", "gate_overrun")
     }
+    return shares | {"calibrated_gate_threshold": calibrated_gate_threshold(decodes)}
 
 
 def calibrated_gate_threshold(decodes: Sequence[DecodeReport]) -> float | None:
@@ -262,11 +276,11 @@ def calibrated_gate_threshold(decodes: Sequence[DecodeReport]) -> float | None:
 
 
 def gate_verdict(decode: DecodeReport, threshold: float | None = None) -> str | None:
-    """Name the signal this utterance's teacher-forced gate counts for; None when the gate is not finite.
+    """Name the signal this utterance's teacher-forced gate counts for; None when there is none or it is not finite.
 
     The end the gate names is the last frame of the first step that exceeds the threshold; never is an overrun.
     """
-    if not np.isfinite(decode.forced_gate).all():
+    if decode.forced_gate is None or not np.isfinite(decode.forced_gate).all():
         return None
     opened = np.flatnonzero(decode.forced_gate > (decode.gate_threshold if threshold is None else threshold))
     if opened.size == 0:

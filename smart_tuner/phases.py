@@ -58,7 +58,8 @@ def _alignment_stable(view: View) -> Mapping[str, float] | None:
 
 def _refined(view: View) -> Mapping[str, float] | None:
     """Stops where it should, gradients are calm, and the validation loss has reached its target and falls no more."""
-    gates, norms = view.values("gate_accuracy"), view.values("gradient_norm", view.facts.window_steps)
+    ending = "gate_accuracy" if view.values("gate_accuracy") else "length_accuracy"
+    gates, norms = view.values(ending), view.values("gradient_norm", view.facts.window_steps)
     losses = view.values("val_total_loss")
     if not gates or not norms or len(losses) <= PLATEAU_EVALUATIONS:
         return None
@@ -69,4 +70,4 @@ def _refined(view: View) -> Mapping[str, float] | None:
         return None
     if losses[-1] > quality.loss_target or gain > LEAST_GAIN:
         return None
-    return {"gate_accuracy": gates[-1], "gradient_norm": norm, "val_total_loss": losses[-1], "gain": gain}
+    return {ending: gates[-1], "gradient_norm": norm, "val_total_loss": losses[-1], "gain": gain}

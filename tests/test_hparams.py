@@ -1,11 +1,20 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from pydantic import ValidationError
 
-from hparams import ARCHITECTURE_FIELDS, AUDIO_FIELDS, PRESETS, HParams, UserError, build_hparams, parse_overrides
+from hparams import (
+    ARCHITECTURE_FIELDS,
+    AUDIO_FIELDS,
+    HParams,
+    ModelName,
+    UserError,
+    build_hparams,
+    parse_overrides,
+)
+from presets import PRESETS
 
 
 def refused(**values: Any) -> str:
@@ -96,15 +105,20 @@ def test_settings_that_contradict_each_other_are_refused(values: dict[str, Any],
     assert message in refused(**values)
 
 
-@pytest.mark.parametrize("name", PRESETS)
-def test_every_preset_is_valid_and_later_layers_win(name: str) -> None:
-    hparams = build_hparams(PRESETS[name])
-    assert all(getattr(hparams, key) == value for key, value in PRESETS[name].items())
-    assert build_hparams(PRESETS[name], {"batch_size": 5}, {"batch_size": "7"}).batch_size == 7
+@pytest.mark.parametrize("preset", [preset for presets in PRESETS.values() for preset in presets.values()])
+def test_every_preset_is_valid_and_later_layers_win(preset: dict[str, Any]) -> None:
+    hparams = build_hparams(preset)
+    assert all(getattr(hparams, key) == value for key, value in preset.items())
+    assert build_hparams(preset, {"batch_size": 5}, {"batch_size": "7"}).batch_size == 7
+
+
+@pytest.mark.parametrize("model", PRESETS)
+def test_presets_are_of_their_model(model: ModelName) -> None:
+    assert {build_hparams(preset).model for preset in PRESETS[model].values()} == {model}
 
 
 def test_the_full_preset_is_the_default_recipe() -> None:
-    assert build_hparams(PRESETS["full"]) == HParams()
+    assert build_hparams(PRESETS["tacotron2"]["full"]) == HParams()
 
 
 def test_a_recipe_cannot_be_changed() -> None:
@@ -113,13 +127,30 @@ def test_a_recipe_cannot_be_changed() -> None:
 
 
 def test_a_recipe_survives_json() -> None:
-    hparams = build_hparams(PRESETS["demo"], {"ignore_layers": "a.weight;b.weight"})
+    hparams = build_hparams(PRESETS["tacotron2"]["demo"], {"ignore_layers": "a.weight;b.weight"})
     assert HParams.model_validate_json(hparams.model_dump_json()) == hparams
     assert build_hparams(hparams.model_dump(mode="json")) == hparams
 
 
 def test_architecture_and_audio_settings_are_settings() -> None:
-    assert set(ARCHITECTURE_FIELDS) | set(AUDIO_FIELDS) <= set(HParams.model_fields)
+    assert ARCHITECTURE_FIELDS.keys() == set(get_args(ModelName))
+    assert {name for fields in ARCHITECTURE_FIELDS.values() for name in fields} | {*AUDIO_FIELDS} <= {
+        *HParams.model_fields
+    }
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"num_splits": 3}, "num_splits 3 is not even"),
+        ({"num_splits": 6}, "no divisor of 160 squeezed channels"),
+        ({"hidden_channels_enc": 191}, "hidden_channels_enc 191 is no multiple of encoder_num_heads"),
+        ({"kernel_size_dec": 4}, "kernel_size_dec 4 is not odd"),
+    ],
+)
+def test_a_flow_that_cannot_be_is_refused(values: dict[str, Any], message: str) -> None:
+    assert message in refused(model="glow_tts", **values)
+    assert HParams(**values).model == "tacotron2"
 
 
 @pytest.mark.parametrize(

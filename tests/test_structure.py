@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[1]
 # What each package may import of the others; commands/, benchmarks/ and tests/ may import everything.
 ALLOWED: dict[str, set[str]] = {
     "hparams": set(),
+    "presets": {"hparams"},
     "corpus": {"hparams"},
     "models": {"hparams", "corpus"},
     "training": {"hparams", "corpus", "models"},

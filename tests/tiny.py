@@ -17,6 +17,7 @@ from models.tacotron2 import Tacotron2
 from training.evaluation import Sentence
 from training.reports import ArmReport, EvaluationReport, RollbackReport, StepReport
 from training.trainer import EnhancedTrainer, TrainingData
+from training.update import Learner
 
 N_MEL = 6
 SYMBOLS = tuple("_abcdefghijk")
@@ -52,6 +53,12 @@ def tiny_hparams(**changes: Any) -> HParams:
 def tiny_model(hparams: HParams, seed: int = 0) -> Tacotron2:
     torch.manual_seed(seed)
     return Tacotron2(hparams, len(SYMBOLS))
+
+
+def tacotron(owner: EnhancedTrainer | Learner) -> Tacotron2:
+    """Their model, known to be that one."""
+    assert isinstance(owner.model, Tacotron2)
+    return owner.model
 
 
 def tiny_mel(utterance: Utterance) -> np.ndarray:

@@ -57,7 +57,8 @@ class Origin:
 def require_same_voice(origin: Origin, hparams: HParams, symbols: tuple[str, ...]) -> None:
     """Architecture, audio and symbols must match."""
     saved, wanted = origin.hparams, hparams.model_dump(mode="json")
-    differing = [name for name in ARCHITECTURE_FIELDS + AUDIO_FIELDS if saved.get(name) != wanted[name]]
+    fields = ("model", *ARCHITECTURE_FIELDS[hparams.model], *AUDIO_FIELDS)
+    differing = [name for name in fields if saved.get(name) != wanted[name]]
     if differing:
         listed = ", ".join(f"{name} is {saved.get(name)!r} there, {wanted[name]!r} here" for name in differing)
         raise UserError(

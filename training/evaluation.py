@@ -7,12 +7,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from corpus.batches import Batch, BatchLoader
 from hparams import HParams
-from models.interface import Decoded, LossKnobs, Output
-from models.tacotron2 import Tacotron2
+from models import AcousticModel
+from models.interface import Decoded, Forced, LossKnobs
 from training.reports import DecodeReport, SentenceReport
+
+PATIENCE = 2
+"""Times the longest recording: a decode that has not stopped by then will not, and waiting for it costs minutes."""
 
 
 @dataclass(frozen=True)
@@ -25,10 +29,10 @@ class Sentence:
 
 
 @contextmanager
-def measuring(model: Tacotron2, seed: int) -> Iterator[None]:
+def measuring(model: AcousticModel, seed: int) -> Iterator[None]:
     """Evaluation mode, no gradients, and a random state of its own; all is put back afterwards."""
     was_training = model.training
-    devices = [model.embedding.weight.device] if model.embedding.weight.is_cuda else []
+    devices = [device_of(model)] if device_of(model).type == "cuda" else []
     with torch.random.fork_rng(devices), torch.inference_mode():
         torch.manual_seed(seed)
         model.eval()
@@ -38,11 +42,15 @@ def measuring(model: Tacotron2, seed: int) -> Iterator[None]:
             model.train(was_training)
 
 
+def device_of(model: nn.Module) -> torch.device:
+    return next(model.parameters()).device
+
+
 def evaluate_utterances(
-    model: Tacotron2, loader: BatchLoader, hparams: HParams, knobs: LossKnobs
+    model: AcousticModel, loader: BatchLoader, hparams: HParams, knobs: LossKnobs
 ) -> tuple[dict[str, float], list[DecodeReport]]:
     """Mean losses (`val_…`, weighted by utterance) and a decode of each utterance."""
-    device = model.embedding.weight.device
+    device = device_of(model)
     examples = {e.utterance.id: e for e in loader.examples}
     sums: dict[str, float] = {}
     decodes: list[DecodeReport] = []
@@ -51,9 +59,14 @@ def evaluate_utterances(
         output = model(batch)
         for name, value in model.losses(output, batch, knobs).parts.items():
             sums[f"val_{name}"] = sums.get(f"val_{name}", 0.0) + float(value) * len(batch.ids)
-        decoded = model.synthesize(batch.text, batch.text_lengths, _patience_steps(batch, hparams))
+        forced = model.forced(output, batch)
+        patience = PATIENCE * -(-batch.mels.size(2) // model.frames_per_step)
+        decoded = model.synthesize(batch.text, batch.text_lengths, patience)
         texts = [examples[id_].utterance.text for id_ in batch.ids]
-        decodes += [_decode_report(i, batch, output, decoded, texts[i], hparams) for i in range(len(texts))]
+        decodes += [
+            _decode_report(i, batch, forced, decoded, text=texts[i], model=model, gate_threshold=hparams.gate_threshold)
+            for i in range(len(texts))
+        ]
     return {name: total / len(decodes) for name, total in sums.items()}, decodes
 
 
@@ -64,33 +77,29 @@ def _by_length(loader: BatchLoader, hparams: HParams) -> list[list[int]]:
     return [order[i : i + size] for i in range(0, len(order), size)]
 
 
-def _patience_steps(batch: Batch, hparams: HParams) -> int:
-    """Twice the longest recording: a decode that has not stopped by then will not, and waiting for it costs minutes."""
-    return 2 * -(-batch.mels.size(2) // hparams.n_frames_per_step)
-
-
-def _decode_report(i: int, batch: Batch, output: Output, decoded: Decoded, text: str, hparams: HParams) -> DecodeReport:
-    n_tokens, n_frames = int(batch.text_lengths[i]), int(batch.mel_lengths[i])
-    n_steps = -(-n_frames // hparams.n_frames_per_step)
+def _decode_report(
+    i: int, batch: Batch, forced: Forced, decoded: Decoded, *, text: str, model: AcousticModel, gate_threshold: float
+) -> DecodeReport:
+    n_tokens, n_frames, n_steps = int(batch.text_lengths[i]), int(batch.mel_lengths[i]), int(forced.steps[i])
     return DecodeReport(
         id=batch.ids[i],
         text=text,
         symbol_ids=tuple(batch.text[i, :n_tokens].tolist()),
-        forced_attention=output.alignments[i, :n_steps, :n_tokens].float().cpu().numpy(),
+        forced_attention=forced.alignments[i, :n_steps, :n_tokens].float().cpu().numpy(),
         free_attention=decoded.alignments[i, : int(decoded.steps[i]), :n_tokens].float().cpu().numpy(),
-        forced_gate=torch.sigmoid(output.gates[i, :n_steps].float()).cpu().numpy(),
-        gate_threshold=hparams.gate_threshold,
-        n_frames_per_step=hparams.n_frames_per_step,
+        forced_gate=None if forced.gates is None else forced.gates[i, :n_steps].cpu().numpy(),
+        gate_threshold=gate_threshold,
+        n_frames_per_step=model.frames_per_step,
         recorded_mel=batch.mels[i, :, :n_frames].float().cpu().numpy(),
-        forced_mel=output.mels_postnet[i, :, :n_frames].float().cpu().numpy(),
+        forced_mel=forced.mels[i, :, : int(forced.mel_lengths[i])].float().cpu().numpy(),
         free_mel=decoded.mels[i, :, : int(decoded.mel_lengths[i])].float().cpu().numpy(),
         stopped=bool(decoded.stopped[i]),
     )
 
 
-def speak(model: Tacotron2, sentences: Sequence[Sentence], batch_size: int) -> list[SentenceReport]:
+def speak(model: AcousticModel, sentences: Sequence[Sentence], batch_size: int) -> list[SentenceReport]:
     """Free-running decodes of texts, in their order."""
-    device = model.embedding.weight.device
+    device = device_of(model)
     reports: dict[str, SentenceReport] = {}
     by_length = sorted(sentences, key=lambda s: -len(s.symbol_ids))
     for chunk in (by_length[i : i + batch_size] for i in range(0, len(by_length), batch_size)):

@@ -39,7 +39,7 @@ class DecodeReport:
     symbol_ids: tuple[int, ...]
     forced_attention: np.ndarray  # [S, N]
     free_attention: np.ndarray  # [S', N]
-    forced_gate: np.ndarray  # [S] probabilities
+    forced_gate: np.ndarray | None  # [S] probabilities; None of a model without a gate
     gate_threshold: float
     n_frames_per_step: int
     recorded_mel: np.ndarray  # [n_mel, T]

@@ -38,7 +38,8 @@ class Clock:
 
     def hold(self, step: int, hparams: HParams) -> None:
         """Stay before the late part of the schedules; go back there if it has begun."""
-        before = max(1, hparams.warmup_steps, min(hparams.guide_anneal_start_step, hparams.decay_start_step))
+        late = min(hparams.guide_anneal_start_step, hparams.decay_start_step)
+        before = max(1, hparams.warmup_steps, 0 if hparams.learning_rate_schedule == "noam" else late)
         self.held_steps += max(0, self.schedule_step(step) - before)
 
     def warmth(self, step: int) -> float:
@@ -47,10 +48,13 @@ class Clock:
 
 
 def planned_learning_rate(step: int, hparams: HParams) -> float:
-    """Linear warm-up to the peak, constant, then halving every half-life down to the floor; steps count from 1."""
+    """Linear warm-up to the peak, then as the schedule has it, down to the floor; steps count from 1."""
     warmth = min(1.0, step / hparams.warmup_steps) if hparams.warmup_steps else 1.0
-    halvings = max(0, step - hparams.decay_start_step) / hparams.decay_half_life_steps
-    return hparams.learning_rate * warmth * max(hparams.learning_rate_floor, 0.5**halvings)
+    if hparams.learning_rate_schedule == "noam":
+        decay = min(1.0, max(1, hparams.warmup_steps) / step) ** 0.5
+    else:
+        decay = 0.5 ** (max(0, step - hparams.decay_start_step) / hparams.decay_half_life_steps)
+    return hparams.learning_rate * warmth * max(hparams.learning_rate_floor, decay)
 
 
 def planned_guide_weight(step: int, hparams: HParams) -> float:

@@ -163,7 +163,7 @@ class Steering:
                 raise ValueError(f"{name}: expected {bounds.low:g} to {bounds.high:g}, got {value:g}")
         for name, value in knobs.items():
             setattr(self._trainer.knobs, name, float(value))
-        self._trainer.model.decoder.gate_threshold = self._trainer.knobs.gate_threshold
+        self._trainer.model.open_gate_at(self._trainer.knobs.gate_threshold)
 
     def remember_place(self, batches: Sequence[Batch]) -> None:
         """Where this step's data came from."""

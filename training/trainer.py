@@ -14,8 +14,8 @@ import torch
 
 from corpus.batches import Batch, BatchLoader
 from hparams import HParams, build_hparams
+from models import AcousticModel
 from models.interface import LossKnobs
-from models.tacotron2 import Tacotron2
 from training.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
 from training.compatibility import foreign_step, optimizer_fits
 from training.evaluation import Sentence, evaluate_utterances, measuring, speak
@@ -77,7 +77,7 @@ class EnhancedTrainer:
 
     def __init__(
         self,
-        model: Tacotron2,
+        model: AcousticModel,
         data: TrainingData,
         hparams: HParams,
         *,
@@ -99,7 +99,7 @@ class EnhancedTrainer:
         self._unsaved = True
 
     @property
-    def model(self) -> Tacotron2:
+    def model(self) -> AcousticModel:
         return self.learner.model
 
     @property
@@ -332,7 +332,7 @@ class EnhancedTrainer:
             if before.get(RECIPE_FIELDS.get(name, name)) == now.get(RECIPE_FIELDS.get(name, name))
         }
         self.knobs = replace(self.knobs, **kept)
-        self.model.decoder.gate_threshold = self.knobs.gate_threshold
+        self.model.open_gate_at(self.knobs.gate_threshold)
 
     def _load_optimizer(self, saved: dict[str, Any]) -> None:
         """Its moments; the settings stay those of the recipe."""

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from corpus.batches import Batch
 from hparams import HParams
+from models import AcousticModel
 from models.interface import Losses, LossKnobs
-from models.tacotron2 import Tacotron2
 from training.precision import Precision
 
 
@@ -26,19 +26,20 @@ class Updated:
     update_ratio: float | None
 
 
+def build_optimizer(model: nn.Module, hparams: HParams) -> torch.optim.Optimizer:
+    betas, decay = (0.9, hparams.adam_beta2), hparams.weight_decay
+    if hparams.optimizer == "radam":
+        return torch.optim.RAdam(model.parameters(), lr=hparams.learning_rate, betas=betas, weight_decay=decay)
+    return torch.optim.Adam(model.parameters(), hparams.learning_rate, betas, weight_decay=decay, fused=True)
+
+
 class Learner:
     """A model with its optimizer."""
 
-    def __init__(self, model: Tacotron2, hparams: HParams, device: torch.device) -> None:
+    def __init__(self, model: AcousticModel, hparams: HParams, device: torch.device) -> None:
         self.model, self.device = model.to(device), device
         self.precision = Precision(hparams.precision, device)
-        self.optimizer = torch.optim.Adam(
-            self.model.parameters(),
-            lr=hparams.learning_rate,
-            betas=(0.9, hparams.adam_beta2),
-            weight_decay=hparams.weight_decay,
-            fused=True,
-        )
+        self.optimizer = build_optimizer(self.model, hparams)
 
     def update(self, chunks: Sequence[Batch], knobs: LossKnobs, *, clip: float, measure_ratio: bool) -> Updated:
         """Forward and backward over all chunks, each weighing as much as it has frames; then one step, if finite."""

@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from corpus.batches import Batch
-from models.glow_tts.model import FlowOutput
 from models.interface import Losses
+
+
+@dataclass(frozen=True)
+class FlowOutput:
+    """A pass over recordings, cut to T frames, a multiple of num_squeeze."""
+
+    latents: Tensor  # [B, n_mel, T]
+    means: Tensor  # [B, n_mel, T] of the symbol that each frame belongs to
+    log_scales: Tensor  # [B, n_mel, T]
+    logdet: Tensor  # [B] of mels → latents
+    log_likelihood: Tensor  # [B, T, N] of each frame under each symbol
+    symbol_of_frame: Tensor  # [B, T]
+    durations: Tensor  # [B, N] frames of each symbol
+    log_durations: Tensor  # [B, N] predicted: log(1 + frames)
 
 
 def glow_tts_losses(output: FlowOutput, batch: Batch) -> Losses:

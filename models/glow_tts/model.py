@@ -16,29 +16,16 @@ from corpus.batches import Batch
 from hparams import HParams
 from models.glow_tts.alignment_search import monotonic_path
 from models.glow_tts.flows import FlowDecoder
+from models.glow_tts.loss import FlowOutput, glow_tts_losses
 from models.glow_tts.text_encoder import TextEncoder
+from models.interface import Decoded, Forced, Losses, LossKnobs
 from models.layers import length_mask
 
 
 @dataclass(frozen=True)
-class FlowOutput:
-    """A pass over recordings, cut to T frames, a multiple of num_squeeze."""
+class Spoken(Decoded):
+    """With what only GlowTTS has."""
 
-    latents: Tensor  # [B, n_mel, T]
-    means: Tensor  # [B, n_mel, T] of the symbol that each frame belongs to
-    log_scales: Tensor  # [B, n_mel, T]
-    logdet: Tensor  # [B] of mels → latents
-    symbol_of_frame: Tensor  # [B, T]
-    durations: Tensor  # [B, N] frames of each symbol
-    log_durations: Tensor  # [B, N] predicted: log(1 + frames)
-
-
-@dataclass(frozen=True)
-class Spoken:
-    """A free-running pass."""
-
-    mels: Tensor  # [B, n_mel, T], T a multiple of num_squeeze
-    mel_lengths: Tensor  # [B]
     means: Tensor  # [B, n_mel, T'] before the last frames that do not fill a squeeze are cut off
     durations: Tensor  # [B, N] frames
     log_durations: Tensor  # [B, N]
@@ -46,6 +33,9 @@ class Spoken:
 
 class GlowTTS(nn.Module):
     """Symbol ids → mel spectrogram."""
+
+    LOSS_PARTS = ("nll_loss", "duration_loss")
+    HAS_ATTENTION = False
 
     def __init__(self, hparams: HParams, n_symbols: int) -> None:
         super().__init__()
@@ -57,6 +47,10 @@ class GlowTTS(nn.Module):
             self.emb_g = nn.Embedding(hparams.num_speakers, n_speaker_channels)
             nn.init.uniform_(self.emb_g.weight, -0.1, 0.1)
 
+    @property
+    def frames_per_step(self) -> int:
+        return 1
+
     def forward(self, batch: Batch, speakers: Tensor | None = None) -> FlowOutput:
         n = self.hparams.num_squeeze
         mel_lengths = batch.mel_lengths // n * n
@@ -65,33 +59,61 @@ class GlowTTS(nn.Module):
         speaker = self._speaker(speakers)
         means, log_scales, log_durations = self.encoder(batch.text, text_mask, speaker)
         latents, logdet = self.decoder(mels, mel_mask, speaker)
-        symbols = monotonic_path(_log_likelihood(latents, means, log_scales), batch.text_lengths, mel_lengths)
+        likelihood = _log_likelihood(latents, means, log_scales)
+        symbols = monotonic_path(likelihood, batch.text_lengths, mel_lengths)
         return FlowOutput(
             latents,
             _of_frames(means, symbols) * mel_mask,
             _of_frames(log_scales, symbols) * mel_mask,
             logdet,
+            likelihood,
             symbols,
             _count(symbols, mel_mask, batch.text.size(1)),
             log_durations.squeeze(1),
         )
 
+    def losses(self, output: FlowOutput, batch: Batch, knobs: LossKnobs) -> Losses:
+        return glow_tts_losses(output, batch)
+
+    def forced(self, output: FlowOutput, batch: Batch, speakers: Tensor | None = None) -> Forced:
+        """The mels that the symbols' means give with the durations of the recording."""
+        n = self.hparams.num_squeeze
+        mel_lengths = batch.mel_lengths // n * n
+        mask = _mask(mel_lengths, output.latents.size(2))
+        mels = self.decoder.inverse(output.means, mask, self._speaker(speakers))
+        alignments = _likely_symbols(output.log_likelihood, batch.text_lengths)
+        return Forced(mels, mel_lengths, alignments, mel_lengths, None)
+
+    def open_gate_at(self, threshold: float) -> None:
+        """It has no gate: durations say when speech ends."""
+
     @torch.no_grad()
-    def speak(self, text: Tensor, text_lengths: Tensor, speakers: Tensor | None = None) -> Spoken:
+    def synthesize(
+        self, text: Tensor, text_lengths: Tensor, max_steps: int | None = None, speakers: Tensor | None = None
+    ) -> Spoken:
         """Each symbol lasts a frame at least; padding lasts none."""
         text_mask, speaker = _mask(text_lengths, text.size(1)), self._speaker(speakers)
         means, log_scales, log_durations = self.encoder(text, text_mask, speaker)
-        frames = (torch.exp(log_durations) - 1) * self.hparams.length_scale
-        durations = (torch.ceil(frames).clamp(min=1) * text_mask).squeeze(1).long()
-        lengths = durations.sum(1)
-        symbols = spread(durations)
+        limit = min(max_steps or self.hparams.max_decoder_steps, self.hparams.max_decoder_steps)
+        durations, stopped = self._durations(log_durations, text_mask, limit)
+        lengths, symbols = durations.sum(1), spread(durations)
         mel_mask = _mask(lengths, symbols.size(1))
-        means, scales = _of_frames(means, symbols) * mel_mask, torch.exp(_of_frames(log_scales, symbols))
-        latents = (means + scales * torch.randn_like(means) * self.hparams.inference_noise_scale) * mel_mask
+        of_frames, scales = _of_frames(means, symbols) * mel_mask, torch.exp(_of_frames(log_scales, symbols))
+        latents = (of_frames + scales * torch.randn_like(of_frames) * self.hparams.inference_noise_scale) * mel_mask
         n = self.hparams.num_squeeze
         lengths, n_frames = lengths // n * n, symbols.size(1) // n * n
-        mels = self.decoder.inverse(latents[:, :, :n_frames], _mask(lengths, n_frames), speaker)
-        return Spoken(mels, lengths, means, durations, log_durations.squeeze(1))
+        latents = latents[:, :, :n_frames]
+        mels = self.decoder.inverse(latents, _mask(lengths, n_frames), speaker)
+        alignments = _likely_symbols(_log_likelihood(latents, means, log_scales), text_lengths)
+        return Spoken(mels, lengths, alignments, lengths, stopped, of_frames, durations, log_durations.squeeze(1))
+
+    def _durations(self, log_durations: Tensor, text_mask: Tensor, limit: int) -> tuple[Tensor, Tensor]:
+        """Frames of each symbol [B, N], none beyond the limit, and whether an item stayed within it."""
+        frames = torch.ceil((torch.exp(log_durations) - 1) * self.hparams.length_scale)
+        frames = frames.nan_to_num(nan=1.0).clamp(1, limit + 1) * text_mask
+        ends = frames.squeeze(1).cumsum(1)
+        within = ends.clamp(max=limit).diff(dim=1, prepend=ends.new_zeros(len(ends), 1))
+        return within.long(), ends[:, -1] <= limit
 
     def _speaker(self, speakers: Tensor | None) -> Tensor | None:
         """[B] → [B, C, 1], of length 1."""
@@ -110,6 +132,12 @@ def _log_likelihood(latents: Tensor, means: Tensor, log_scales: Tensor) -> Tenso
     constant = (-0.5 * math.log(2 * math.pi) - log_scales - 0.5 * means.square() * precision).sum(1, keepdim=True)
     latents = latents.transpose(1, 2)
     return -0.5 * latents.square() @ precision + latents @ (means * precision) + constant
+
+
+def _likely_symbols(log_likelihood: Tensor, text_lengths: Tensor) -> Tensor:
+    """Which symbols each frame could well be of [B, T, N]: the path itself is a diagonal always, and says nothing."""
+    is_real = length_mask(text_lengths, log_likelihood.size(2)).unsqueeze(1)
+    return torch.softmax(log_likelihood.masked_fill(~is_real, -torch.inf), dim=2)
 
 
 def _of_frames(x: Tensor, symbols: Tensor) -> Tensor:

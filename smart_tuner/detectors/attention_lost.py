@@ -10,7 +10,7 @@ FALLEN_SHARE, RISEN_SHARE = 0.5, 0.8  # of its best
 
 def detect(view: View) -> Diagnosis | None:
     free, forced = view.points("free_diagonality"), view.values("diagonality")
-    if len(free) < 2:
+    if not view.facts.alignment_patience_steps or len(free) < 2:
         return None
     best = max(value for _, value in free)
     if best < view.quality.attention_diagonality_target:

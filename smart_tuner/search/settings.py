@@ -21,13 +21,14 @@ MID_RUN_FIELDS = (
     *("learning_rate", "weight_decay", "grad_clip_thresh", "guide_loss_weight", "guide_sigma"),
     *("gate_loss_weight", "gate_positive_weight", "gate_threshold"),
     *("p_encoder_dropout", "p_prenet_dropout", "p_attention_dropout", "p_decoder_dropout", "p_postnet_dropout"),
+    *("encoder_dropout_p", "dropout_p_dp", "dropout_p_dec"),
 )
 """They may change while training runs."""
 SEARCHABLE = (
     *MID_RUN_FIELDS,
     *("warmup_steps", "adam_beta2", "guide_anneal_start_step", "guide_anneal_steps"),
     *("batch_size", "max_frames_per_batch"),
-    *(name for name in ARCHITECTURE_FIELDS if name != "model"),
+    *(name for fields in ARCHITECTURE_FIELDS.values() for name in fields),
 )
 """All else decides what is measured, not how well it is learnt."""
 
@@ -83,25 +84,32 @@ class SearchLimits(Section):
     memory_gb: float | None = Field(None, gt=0)
 
 
+TACOTRON2: tuple[ModelName, ...] = ("tacotron2",)
+GLOW_TTS: tuple[ModelName, ...] = ("glow_tts",)
 DEFAULT_SPACE = {
     "learning_rate": Range(times=(0.25, 4)),
     "warmup_steps": Range(times=(0.5, 8)),
     "weight_decay": Range(low=1e-8, high=1e-3, log=True),
     "grad_clip_thresh": Range(times=(0.2, 5)),
-    "guide_loss_weight": Range(times=(0.2, 5)),
-    "guide_sigma": Range(low=0.1, high=0.6),
-    "guide_anneal_start_step": Range(times=(0.5, 2)),
-    "gate_loss_weight": Range(times=(0.3, 3)),
-    "gate_positive_weight": Range(times=(0.25, 4)),
     "batch_size": Range(times=(0.75, 2)),
-    "p_encoder_dropout": Range(low=0, high=0.5),
-    "p_prenet_dropout": Range(low=0.2, high=0.6),
-    "p_attention_dropout": Range(low=0, high=0.3),
-    "p_decoder_dropout": Range(low=0, high=0.3),
-    "p_postnet_dropout": Range(low=0, high=0.5),
-    "n_frames_per_step": Range(times=(0.6, 1.5), models=("tacotron2",)),
-    "decoder_rnn_dim": Range(times=(0.5, 1.5), models=("tacotron2",)),
-    "prenet_dim": Range(times=(0.5, 1.5), models=("tacotron2",)),
+    "guide_loss_weight": Range(times=(0.2, 5), models=TACOTRON2),
+    "guide_sigma": Range(low=0.1, high=0.6, models=TACOTRON2),
+    "guide_anneal_start_step": Range(times=(0.5, 2), models=TACOTRON2),
+    "gate_loss_weight": Range(times=(0.3, 3), models=TACOTRON2),
+    "gate_positive_weight": Range(times=(0.25, 4), models=TACOTRON2),
+    "p_encoder_dropout": Range(low=0, high=0.5, models=TACOTRON2),
+    "p_prenet_dropout": Range(low=0.2, high=0.6, models=TACOTRON2),
+    "p_attention_dropout": Range(low=0, high=0.3, models=TACOTRON2),
+    "p_decoder_dropout": Range(low=0, high=0.3, models=TACOTRON2),
+    "p_postnet_dropout": Range(low=0, high=0.5, models=TACOTRON2),
+    "n_frames_per_step": Range(times=(0.6, 1.5), models=TACOTRON2),
+    "decoder_rnn_dim": Range(times=(0.5, 1.5), models=TACOTRON2),
+    "prenet_dim": Range(times=(0.5, 1.5), models=TACOTRON2),
+    "encoder_dropout_p": Range(low=0, high=0.3, models=GLOW_TTS),
+    "dropout_p_dp": Range(low=0, high=0.5, models=GLOW_TTS),
+    "dropout_p_dec": Range(low=0, high=0.2, models=GLOW_TTS),
+    "hidden_channels_dec": Range(times=(0.5, 1.5), models=GLOW_TTS),
+    "num_flow_blocks_dec": Range(times=(0.5, 1.5), models=GLOW_TTS),
 }
 
 

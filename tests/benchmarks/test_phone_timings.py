@@ -12,9 +12,10 @@ from corpus.demo import make_demo_corpus, timings_path
 from corpus.text import text_frontend
 from corpus.timings import align_characters, read_timings
 from corpus.utterances import Utterance, read_corpus
-from hparams import DEMO, HParams, build_hparams
+from hparams import HParams, build_hparams
+from presets import TACOTRON2_DEMO
 
-HPARAMS = build_hparams(DEMO)
+HPARAMS = build_hparams(TACOTRON2_DEMO)
 
 
 def true_attention(utterance: Utterance, ipa: str, hparams: HParams) -> np.ndarray:

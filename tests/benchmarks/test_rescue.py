@@ -12,7 +12,8 @@ from benchmarks.faults import FAULTS, few, wrong_transcripts
 from benchmarks.faulty_run import random_ladders
 from benchmarks.rescue import jobs, settings_of
 from benchmarks.scorecard import POLICIES, clean_run, is_rescued, print_scorecard
-from hparams import PRESETS, build_hparams
+from hparams import build_hparams
+from presets import PRESETS
 from smart_tuner.ladders import LADDERS
 
 
@@ -90,7 +91,7 @@ def test_every_fault_meets_every_policy_and_the_clean_runs_come_first() -> None:
     assert sum(job.fault == "healthy" for job in wanted) == 40
     assert len({job.name for job in wanted}) == len(wanted)
     for job in wanted:
-        build_hparams(PRESETS["tiny"], settings_of(job))
+        build_hparams(PRESETS["tacotron2"]["tiny"], settings_of(job))
 
 
 def test_a_tenth_of_the_transcripts_are_swapped_and_none_is_lost() -> None:

@@ -14,20 +14,22 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from commands.tune_plan import Search
 from commands.tune_results import BEST, earlier_bests, why_none, write_best
-from hparams import PRESETS, HParams
+from hparams import HParams
+from presets import PRESETS
 from smart_tuner.search.budget import Budget
 from smart_tuner.search.space import Dimension
 from smart_tuner.search.trials import MOST_ATTEMPTS
 from tests.smart_tuner.search.some_study import BUDGET, plan
 from train_enhanced import build_parser
 
+TINY = PRESETS["tacotron2"]["tiny"]
 R = Dimension("n_frames_per_step", "int", 1, 5)
 FROM_A_CHECKPOINT = Budget(steps=60, course_steps=120, evaluations=6, first_pruned=3, from_step=500)
 
 
 def search_in(folder: Path, hparams: dict[str, Any], budget: Budget = BUDGET) -> Search:
     """As far as results need it; its preset is tiny."""
-    recipe = HParams(**{**PRESETS["tiny"], **hparams})
+    recipe = HParams(**{**TINY, **hparams})
     options = build_parser().parse_args(["--preset", "tiny"])
     bench = SimpleNamespace(options=options, settings=SimpleNamespace(hparams=hparams), source=None, folder=folder)
     folder.mkdir(exist_ok=True)
@@ -44,9 +46,9 @@ def trial_with(r: int, state: TrialState = TrialState.COMPLETE, **attributes: An
 
 def test_a_setting_found_is_said_even_where_it_is_that_of_the_preset(tmp_path: Path) -> None:
     """Else another value that the person's settings have would be trained with."""
-    write_best(search_in(tmp_path, {R.name: 2}), trial_with(PRESETS["tiny"][R.name]))
+    write_best(search_in(tmp_path, {R.name: 2}), trial_with(TINY[R.name]))
     kept = yaml.safe_load((tmp_path / BEST).read_text())
-    assert kept == {"preset": "tiny", R.name: PRESETS["tiny"][R.name]}
+    assert kept == {"preset": "tiny", "model": "tacotron2", R.name: TINY[R.name]}
 
 
 def left_by_a_study(folder: Path, *, from_step: int, r: int, score: float) -> None:

@@ -198,7 +198,7 @@ def test_the_score_is_made_of_the_free_running_signals() -> None:
     bad_forced = Decode(forced_attention=np.full((20, TOKENS), 1 / TOKENS), free_mel=np.full((CHANNELS, FRAMES), 0.6))
     signals = signals_of(bad_forced, Decode(stopped=False), Decode(forced_gate=gate(None)))
     assert signals["composite_tts_score"] == composite_tts_score(
-        diagonality=1.0, gate_accuracy=2 / 3, stop_rate=2 / 3, mel_distance=signals["mel_distance"]
+        diagonality=1.0, ending_accuracy=2 / 3, stop_rate=2 / 3, mel_distance=signals["mel_distance"]
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hparams import UserError
-from tests.tiny import tiny_hparams
+from tests.tiny import tacotron, tiny_hparams
 from tests.training.steered import ALL_SAVED, Order, SteeringWatcher, saved_path, steered
 from training.amendments import NAME, amend, amended
 from training.checkpoint import load_checkpoint
@@ -36,7 +36,7 @@ def test_a_restart_with_a_larger_reduction_factor_trains_speaks_and_can_be_gone_
     hparams = tiny_hparams(**ALL_SAVED | {"iters_per_evaluation": 6})
     trainer, _ = steered(tmp_path, hparams=hparams, watcher=watcher)
     trainer.fit(Limits(max_steps=6))
-    assert trainer.hparams.n_frames_per_step == 4 and trainer.model.decoder.r == 4
+    assert trainer.hparams.n_frames_per_step == 4 and tacotron(trainer).decoder.r == 4
     assert watcher.evaluations[-1].decodes[0].n_frames_per_step == 4
     assert load_voice(trainer.write_voice()).hparams.n_frames_per_step == 4
     resumed, _ = steered(tmp_path, hparams=amended(tmp_path, hparams))

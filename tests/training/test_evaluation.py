@@ -72,7 +72,8 @@ def test_every_decode_belongs_to_its_utterance_and_holds_its_valid_region() -> N
         assert (decode.text, decode.symbol_ids) == (example.utterance.text, example.symbol_ids)
         assert np.array_equal(decode.recorded_mel, tiny_mel(example.utterance))
         assert decode.forced_attention.shape == (n_steps, n_tokens)
-        assert decode.forced_gate.shape == (n_steps,) and 0 <= decode.forced_gate.min() <= decode.forced_gate.max() <= 1
+        assert decode.forced_gate is not None and decode.forced_gate.shape == (n_steps,)
+        assert 0 <= decode.forced_gate.min() <= decode.forced_gate.max() <= 1
         assert decode.free_mel.shape[1] == 2 * decode.free_attention.shape[0]
         assert decode.free_attention.shape[1] == n_tokens
         assert (decode.n_frames_per_step, decode.gate_threshold) == (2, hparams.gate_threshold)

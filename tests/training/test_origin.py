@@ -6,9 +6,8 @@ import pytest
 import torch
 
 from hparams import UserError
-from models import build_model
 from models.tacotron2 import Tacotron2
-from tests.tiny import tiny_hparams
+from tests.tiny import tacotron, tiny_hparams
 from tests.training.steered import ALL_SAVED, Order, SteeringWatcher, steered
 from training.origin import NAME, keep_origin, load_origin
 from training.trainer import Limits
@@ -16,7 +15,7 @@ from training.trainer import Limits
 
 def model(seed: int, **changes: int) -> Tacotron2:
     torch.manual_seed(seed)
-    return build_model(tiny_hparams(**changes), 20)
+    return Tacotron2(tiny_hparams(**changes), 20)
 
 
 def test_a_new_start_has_the_given_weights_and_draws_the_others_anew(tmp_path: Path) -> None:
@@ -58,5 +57,5 @@ def test_a_restarted_training_begins_with_its_origin(tmp_path: Path) -> None:
     )
     keep_origin(tmp_path, trainer.model, fresh=[])
     trainer.fit(Limits(max_steps=3))
-    embedding = trainer.model.embedding.weight
+    embedding = tacotron(trainer).embedding.weight
     assert torch.allclose(embedding, torch.full_like(embedding, 0.01), atol=1e-3)

@@ -10,7 +10,7 @@ import torch
 
 from corpus.batches import Batch
 from models.interface import Output
-from tests.tiny import tiny_hparams
+from tests.tiny import tacotron, tiny_hparams
 from tests.training.steered import (
     ALL_SAVED,
     Order,
@@ -32,7 +32,7 @@ def limit_memory(
     trainer: EnhancedTrainer, largest: int, monkeypatch: pytest.MonkeyPatch, error: RuntimeError = CPU_ERROR
 ) -> None:
     """More utterances than this fail while training, after they have gone through the model."""
-    forward = trainer.model.forward
+    forward = tacotron(trainer).forward
 
     def limited(batch: Batch) -> Output:
         output = forward(batch)
@@ -124,7 +124,7 @@ def test_what_is_left_of_a_gradient_goes_into_no_update(tmp_path: Path, monkeypa
                 large = Batch(*vars(second).values())
                 object.__setattr__(large, "ids", ("too", "many", "of", "them"))
                 assert trainer.train_step(first, large).out_of_memory_steps == 1
-                assert trainer.model.embedding.weight.grad is not None
+                assert tacotron(trainer).embedding.weight.grad is not None
         torch.manual_seed(5)
         norms.append(trainer.train_step(first).gradient_norm)
     assert norms[0] == norms[1] is not None

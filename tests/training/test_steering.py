@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.tiny import tiny_hparams
+from tests.tiny import tacotron, tiny_hparams
 from tests.training.steered import (
     Order,
     SteeringWatcher,
@@ -75,9 +75,9 @@ def test_the_gate_threshold_of_the_best_checkpoint_is_that_of_the_voice(tmp_path
     orders = {1: [Order("turn", {"gate_threshold": 0.3})], 3: [Order("turn", {"gate_threshold": 0.7})]}
     watcher = SteeringWatcher(orders, scores={1: 0.1, 2: 0.9, 3: 0.2})
     trainer, _ = steered(tmp_path, hparams=hparams, watcher=watcher)
-    assert trainer.model.decoder.gate_threshold == 0.5
+    assert tacotron(trainer).decoder.gate_threshold == 0.5
     trainer.fit(Limits(max_steps=4))
-    assert trainer.model.decoder.gate_threshold == 0.7
+    assert tacotron(trainer).decoder.gate_threshold == 0.7
     assert [e.decodes[0].gate_threshold for e in watcher.evaluations] == [0.3, 0.3, 0.7, 0.7]
     for voice, threshold in ((trainer.write_voice(), 0.3), (saved_path(trainer, 4), 0.7)):
         loaded = load_voice(voice)

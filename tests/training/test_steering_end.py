@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from corpus.utterances import Utterance
-from tests.tiny import tiny_data, tiny_hparams, tiny_mel
+from tests.tiny import tacotron, tiny_data, tiny_hparams, tiny_mel
 from tests.training.steered import Order, SteeringWatcher, saved_steps, steered
 from training.quarantine import read_quarantine
 from training.trainer import Limits
@@ -50,13 +50,13 @@ def test_finishing_goes_back_to_the_best_and_evaluates_it_again(tmp_path: Path) 
     remember = watcher.on_evaluation
 
     def on_evaluation(report: Any) -> float | None:
-        weights[report.step] = trainer.model.embedding.weight.detach().clone()
+        weights[report.step] = tacotron(trainer).embedding.weight.detach().clone()
         return remember(report)
 
     watcher.on_evaluation = on_evaluation  # type: ignore[method-assign]
     assert trainer.fit(Limits()) == "worse and worse"
     assert trainer.progress.step == 4 and not trainer.steering.hopeless
-    assert torch.equal(trainer.model.embedding.weight, weights[4])
+    assert torch.equal(tacotron(trainer).embedding.weight, weights[4])
     assert watcher.events[-1] != "evaluation 8" and "rollback to 4" in watcher.events
     assert [event for event in watcher.events if event.startswith("evaluation")][-1] == "evaluation 4"
     assert saved_steps(trainer) == [4]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.tiny import tiny_data, tiny_hparams
+from tests.tiny import tacotron, tiny_data, tiny_hparams
 from tests.training.steered import (
     ALL_SAVED,
     Order,
@@ -248,7 +248,7 @@ def test_a_restart_is_a_fresh_model_of_another_seed_with_steps_counted_on(tmp_pa
     assert [(r.step, r.epoch) for r in watcher.steps[5:]] == [(6, 0), (7, 0), (8, 0)]
     assert watcher.ids[5:] == watcher.ids[:3]
     assert [r.learning_rate for r in watcher.steps[5:]] == pytest.approx([0.125e-2, 0.25e-2, 0.375e-2])
-    assert trainer.clock == Clock(origin_step=5) and trainer.model.decoder.gate_threshold == 0.3
+    assert trainer.clock == Clock(origin_step=5) and tacotron(trainer).decoder.gate_threshold == 0.3
     assert trainer.optimizer.state_dict()["state"][0]["step"] == 3
     restarted = load_checkpoint(saved_path(trainer, 5))
     assert restarted["optimizer"]["state"] == {} and restarted["progress"]["epoch"] == 0

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from corpus.batches import Batch
-from tests.tiny import NO_DROPOUT, MemoryWatcher, tiny_data, tiny_hparams, tiny_mel, tiny_trainer
+from tests.tiny import NO_DROPOUT, MemoryWatcher, tacotron, tiny_data, tiny_hparams, tiny_mel, tiny_trainer
 from training.checkpoint import list_checkpoints, load_checkpoint
 from training.trainer import EnhancedTrainer, Limits
 from training.voice import load_voice
@@ -94,7 +94,7 @@ def poison_mel(value: float) -> Callable[[EnhancedTrainer, Batch], Batch]:
 
 def poison_weight(trainer: EnhancedTrainer, batch: Batch) -> Batch:
     with torch.no_grad():
-        trainer.model.decoder.gate_layer.linear_layer.weight[0, 0] = math.inf
+        tacotron(trainer).decoder.gate_layer.linear_layer.weight[0, 0] = math.inf
     return batch
 
 
@@ -105,7 +105,7 @@ def poison_gradient(trainer: EnhancedTrainer, batch: Batch) -> Batch:
         handle.remove()
         return gradient * math.inf
 
-    handle = trainer.model.embedding.weight.register_hook(overflow)
+    handle = tacotron(trainer).embedding.weight.register_hook(overflow)
     return batch
 
 
@@ -141,7 +141,7 @@ def test_training_goes_on_after_a_step_that_was_not_finite(
     before = everything_learnt(trainer)
     report = trainer.train_step(batch)
     assert report.total_loss is not None and report.nonfinite_steps == 1
-    assert not torch.equal(before["embedding.weight"], trainer.model.embedding.weight)
+    assert not torch.equal(before["embedding.weight"], tacotron(trainer).embedding.weight)
 
 
 def test_one_bad_utterance_costs_only_its_own_batches(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from corpus.batches import Batch
 from hparams import HParams
 from models.interface import LossKnobs
 from models.layers import ConvNorm, MaskedBatchNorm
-from tests.tiny import NO_DROPOUT, tiny_data, tiny_hparams, tiny_model, tiny_trainer
+from tests.tiny import NO_DROPOUT, tacotron, tiny_data, tiny_hparams, tiny_model, tiny_trainer
 from training.update import Learner, Updated, is_out_of_memory, split_batch
 
 KNOBS = LossKnobs(guide_weight=1.0, guide_sigma=0.4, gate_positive_weight=2.0)
@@ -32,7 +32,7 @@ class NoNorm(MaskedBatchNorm):
 
 def without_norms(learner: Learner) -> Learner:
     """Whose utterances do not see each other."""
-    for layer in (*learner.model.encoder.convolutions, *learner.model.postnet.convolutions):
+    for layer in (*tacotron(learner).encoder.convolutions, *tacotron(learner).postnet.convolutions):
         assert isinstance(layer, ConvNorm)
         plain = NoNorm(layer.norm.num_features)
         plain.load_state_dict(layer.norm.state_dict())
@@ -139,12 +139,12 @@ def test_no_part_is_empty(n_parts: int, sizes: list[int]) -> None:
 def test_bfloat16_takes_a_step(n_chunks: int) -> None:
     hparams = tiny_hparams(precision="bfloat16", batch_size=8)
     learner, (batch,) = learner_of(hparams), batches_of(hparams)
-    before = learner.model.embedding.weight.detach().clone()
+    before = tacotron(learner).embedding.weight.detach().clone()
     updated = update(learner, split_batch(batch, n_chunks), measure_ratio=True)
     assert updated.gradient_norm is not None and math.isfinite(updated.gradient_norm)
     assert updated.update_ratio is not None and updated.update_ratio > 0
     assert all(math.isfinite(loss) for loss in updated.utterance_losses) and len(updated.utterance_losses) == 8
-    assert not torch.equal(learner.model.embedding.weight, before)
+    assert not torch.equal(tacotron(learner).embedding.weight, before)
 
 
 @pytest.mark.parametrize(

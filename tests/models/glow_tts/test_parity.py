@@ -103,7 +103,9 @@ def test_loss_and_gradient_parity(reference: GlowReference) -> None:
 def test_free_running_parity(reference: GlowReference, item: int) -> None:
     batch, items = reference.batch(), slice(item, item + 1)
     lengths = batch.text_lengths[items]
-    spoken = reference.model().speak(batch.text[items, : int(lengths)], lengths, reference.speakers(items))
+    spoken = reference.model().synthesize(
+        batch.text[items, : int(lengths)], lengths, speakers=reference.speakers(items)
+    )
     expected = reference.numbers.part(f"output/inference_item{item}/")
     assert torch.equal(spoken.durations.float(), expected["alignments"].sum(1))
     assert_equal(spoken.log_durations, expected["durations_log"].squeeze(2))
@@ -114,7 +116,7 @@ def test_free_running_parity(reference: GlowReference, item: int) -> None:
 def test_padding_does_not_change_what_is_spoken(reference: GlowReference) -> None:
     """The reference gives each padded symbol a frame; here a short item sounds in a batch as it does alone."""
     batch = reference.batch()
-    together = reference.model().speak(batch.text, batch.text_lengths, reference.speakers())
+    together = reference.model().synthesize(batch.text, batch.text_lengths, speakers=reference.speakers())
     assert torch.equal(together.durations.sum(1), reference.expected("inference_batch/frames"))
     for i, n_frames in enumerate(together.mel_lengths.tolist()):
         alone = reference.expected(f"inference_item{i}/model_outputs")
