@@ -108,6 +108,7 @@ GLOW_TTS_FULL: dict[str, Any] = {
     "warmup_steps": 8000,
     "grad_clip_thresh": 1.0,
     "guide_loss_weight": 0.0,
+    "ignore_layers": ("encoder.emb.weight",),
     "max_decoder_steps": 2000,
 }
 GLOW_TTS_SMALL: dict[str, Any] = GLOW_TTS_FULL | {

@@ -13,6 +13,7 @@ import torch
 from corpus.batches import BatchLoader, Example
 from corpus.utterances import Utterance
 from hparams import HParams
+from models import AcousticModel, build_model
 from models.tacotron2 import Tacotron2
 from training.evaluation import Sentence
 from training.reports import ArmReport, EvaluationReport, RollbackReport, StepReport
@@ -46,13 +47,28 @@ NO_DROPOUT: dict[str, Any] = {
 }
 
 
+GLOW: dict[str, Any] = {
+    "model": "glow_tts",
+    "hidden_channels_enc": 8,
+    "encoder_num_layers": 1,
+    "encoder_hidden_channels_ffn": 12,
+    "hidden_channels_dp": 8,
+    "num_flow_blocks_dec": 2,
+    "num_block_layers": 2,
+    "hidden_channels_dec": 8,
+    "kernel_size_dec": 3,
+    "max_decoder_steps": 40,
+    "guide_loss_weight": 0.0,
+}
+
+
 def tiny_hparams(**changes: Any) -> HParams:
     return HParams(**{**RECIPE, **changes})
 
 
-def tiny_model(hparams: HParams, seed: int = 0) -> Tacotron2:
+def tiny_model(hparams: HParams, seed: int = 0) -> AcousticModel:
     torch.manual_seed(seed)
-    return Tacotron2(hparams, len(SYMBOLS))
+    return build_model(hparams, len(SYMBOLS))
 
 
 def tacotron(owner: EnhancedTrainer | Learner) -> Tacotron2:

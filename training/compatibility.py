@@ -14,8 +14,8 @@ from training.checkpoint import SCHEMA_VERSION
 
 
 def is_foreign(state: dict[str, Any]) -> bool:
-    """An NVIDIA checkpoint: `state_dict`, `iteration`, `learning_rate`."""
-    return "state_dict" in state and "schema_version" not in state
+    """One of NVIDIA's (`state_dict`, `iteration`, `learning_rate`) or of Coqui's (`model`, `step`, `config`)."""
+    return "schema_version" not in state and ("state_dict" in state or {"model", "step", "config"} <= state.keys())
 
 
 VOICE_PARTS = {"model": dict, "hparams": dict, "symbols": list, "progress": dict}
@@ -41,7 +41,7 @@ def require_own(path: Path, state: dict[str, Any], parts: Mapping[str, type]) ->
 
 def foreign_step(state: dict[str, Any]) -> int:
     """How far a foreign checkpoint says it is; 0 if it says nothing that could be a step."""
-    iteration = state.get("iteration")
+    iteration = state.get("iteration", state.get("step"))
     return iteration if isinstance(iteration, int) and iteration >= 0 else 0
 
 

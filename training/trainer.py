@@ -318,7 +318,7 @@ class EnhancedTrainer:
         }
 
     def load_foreign(self, state: dict[str, Any]) -> None:
-        """Go on from the NVIDIA checkpoint whose weights the model has: its step and, where it fits, the optimizer."""
+        """Go on from the foreign checkpoint whose weights the model has: its step and, where it fits, the optimizer."""
         if optimizer_fits(self.model, state):
             self._load_optimizer(state["optimizer"])
         self.progress.step = foreign_step(state)

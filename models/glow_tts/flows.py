@@ -23,11 +23,10 @@ class ActNorm(nn.Module):
         super().__init__()
         self.logs = nn.Parameter(torch.zeros(1, n_channels, 1))
         self.bias = nn.Parameter(torch.zeros(1, n_channels, 1))
-        self.is_fresh = True
-        self.register_load_state_dict_pre_hook(_is_loaded)
+        self._has_begun = False
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        if self.is_fresh and self.training:
+        if self.training and not self._has_begun:
             self._begin(x.detach(), mask)
         return (self.bias + torch.exp(self.logs) * x) * mask, self.logs.sum() * mask.sum((1, 2))
 
@@ -36,6 +35,9 @@ class ActNorm(nn.Module):
 
     @torch.no_grad()
     def _begin(self, x: Tensor, mask: Tensor) -> None:
+        if bool(self.logs.any()) or bool(self.bias.any()):  # its weights were loaded
+            self._has_begun = True
+            return
         count = mask.sum()
         mean = (x * mask).sum((0, 2), keepdim=True) / count
         variance = ((x - mean).square() * mask).sum((0, 2), keepdim=True) / count
@@ -43,11 +45,7 @@ class ActNorm(nn.Module):
             return  # the batch is broken; the next one will do
         self.logs.copy_(-0.5 * torch.log(variance.clamp(min=SMALLEST_VARIANCE)))
         self.bias.copy_(-mean * torch.exp(self.logs))
-        self.is_fresh = False
-
-
-def _is_loaded(module: ActNorm, state: dict[str, Tensor], prefix: str, *_: object) -> None:
-    module.is_fresh = module.is_fresh and f"{prefix}logs" not in state
+        self._has_begun = True
 
 
 class InvertibleConvolution(nn.Module):

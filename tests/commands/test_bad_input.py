@@ -15,7 +15,8 @@ import torch
 
 from commands import check
 from corpus.utterances import read_corpus
-from tests.commands.program import RATE, Program, good_clips, journal, losses, newest, tone, write_metadata
+from tests.commands.program import RATE, Program, good_clips, journal, losses, newest, tiny, tone, write_metadata
+from tests.tiny import GLOW
 from training.checkpoint import load_checkpoint
 
 Maker = Callable[[Path], object]
@@ -70,6 +71,17 @@ GOOD_CLIPS: dict[str, Maker] = {
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return tmp_path / "recordings"
+
+
+def test_what_a_flow_cannot_align_costs_only_itself(program: Program, folder: Path) -> None:
+    texts = good_clips(folder, 14)
+    texts["good0"] = "far too much to say in a second " * 3
+    write_metadata(folder, texts)
+    glow = {name: value for name, value in GLOW.items() if name != "model"}
+    outcome = program("--data", folder, "--run_name", "run", "--model", "glow_tts", "--max_steps", 1, *tiny(**glow))
+    assert outcome.code == 0, outcome.err
+    (told,) = journal(program.output / "run", "skipped")
+    assert told["utterance"] == "good0" and "this model needs a frame for each" in told["reason"]
 
 
 def test_bad_clips_are_named_and_training_goes_on(program: Program, folder: Path) -> None:

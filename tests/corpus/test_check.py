@@ -51,9 +51,15 @@ def utterance(path: Path, wave: np.ndarray, *, text: str, rate: int = RATE) -> U
     return Utterance(path.stem, path, text)
 
 
-def check(utterances: list[Utterance], *, skipped: tuple[Skipped, ...] = (), cache: Path | None = None) -> CheckReport:
+def check(
+    utterances: list[Utterance],
+    *,
+    skipped: tuple[Skipped, ...] = (),
+    cache: Path | None = None,
+    hparams: HParams | None = None,
+) -> CheckReport:
     corpus = Corpus("ljspeech", tuple(utterances), skipped)
-    return check_corpus(corpus, HParams(), frontend=Letters(), cache_folder=cache, workers=2)
+    return check_corpus(corpus, hparams or HParams(), frontend=Letters(), cache_folder=cache, workers=2)
 
 
 def row(report: CheckReport, name: str) -> CheckRow:
@@ -119,6 +125,17 @@ def test_transcripts_that_cannot_be_spoken_are_unusable(good: list[Utterance], t
     russian = utterance(tmp_path / "ru.wav", speech(1, seed=70), text="привет")
     report = check([*good, russian])
     assert report.n_usable == 8 and row(report, "transcripts").worst[0].startswith("ru: ")
+
+
+def test_more_symbols_than_frames_are_named_where_the_model_needs_a_frame_for_each(
+    good: list[Utterance], tmp_path: Path
+) -> None:
+    hurried = utterance(tmp_path / "hurried.wav", speech(1, seed=70), text="a" * 100)  # 86 frames
+    assert row(check([*good, hurried]), "transcripts").worst == ()
+    report = check([*good, hurried], hparams=HParams(model="glow_tts"))
+    assert report.n_usable == 8
+    (told,) = row(report, "transcripts").worst
+    assert told.startswith("hurried: 100 symbols in 8") and told.endswith("glow_tts needs a frame for each")
 
 
 def test_a_corpus_in_another_language_is_a_no_go(good: list[Utterance]) -> None:

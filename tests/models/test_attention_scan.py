@@ -7,8 +7,8 @@ from torch import Tensor
 
 from models.attention_scan import AttentionScan, ScanWeights, location_windows
 from models.layers import length_mask
-from models.tacotron2 import AttentionLoop
-from tests.tiny import tiny_hparams, tiny_model
+from models.tacotron2 import AttentionLoop, Tacotron2
+from tests.tiny import SYMBOLS, tiny_hparams
 
 STEPS, BATCH, TOKENS, HIDDEN, WIDTH, DIM, KERNEL = 5, 3, 6, 4, 3, 2, 5
 
@@ -63,7 +63,7 @@ def test_gradients_are_those_of_the_plain_loop() -> None:
 
 
 def test_teacher_forcing_takes_the_steps_of_free_running() -> None:
-    model = tiny_model(tiny_hparams()).eval()
+    model = Tacotron2(tiny_hparams(), len(SYMBOLS)).eval()
     torch.manual_seed(3)
     memory, mask = torch.randn(2, 7, 8), length_mask(torch.tensor([7, 4]), 7)
     prenet = torch.randn(2, 5, 8)

@@ -11,7 +11,7 @@ from corpus.batches import Batch, collate
 from models.interface import LossKnobs, Output
 from models.layers import length_mask
 from models.tacotron2 import CLOSED_GATE_LOGIT, Spoken, Tacotron2
-from tests.tiny import NO_DROPOUT, tiny_examples, tiny_hparams, tiny_mel, tiny_model
+from tests.tiny import NO_DROPOUT, SYMBOLS, tiny_examples, tiny_hparams, tiny_mel, tiny_model
 
 KNOBS = LossKnobs(guide_weight=2.0, guide_sigma=0.3, gate_positive_weight=4.0)
 FRAMES = [7, 4, 11]  # none but the 4 fits reduction factors of 2 and 3 evenly
@@ -20,7 +20,7 @@ every_r = pytest.mark.parametrize("r", [1, 3])
 
 def lively_model(**changes: Any) -> Tacotron2:
     """Without dropout, with weights so large that outputs differ much, in float64 so that rounding differs little."""
-    model = tiny_model(tiny_hparams(**NO_DROPOUT, **changes)).double().eval()
+    model = Tacotron2(tiny_hparams(**NO_DROPOUT, **changes), len(SYMBOLS)).double().eval()
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():
         for parameter in model.parameters():

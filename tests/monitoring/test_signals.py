@@ -18,6 +18,7 @@ from monitoring.signals import (
     evaluation_signals,
     gate_verdict,
     step_signals,
+    utterance_signals,
 )
 
 CHANNELS, FRAMES, TOKENS, R = 4, 40, 5, 2
@@ -59,7 +60,7 @@ class Decode:
     id: str = "a"
     forced_attention: np.ndarray = field(default_factory=diagonal)
     free_attention: np.ndarray = field(default_factory=diagonal)
-    forced_gate: np.ndarray = field(default_factory=lambda: gate(FRAMES // R - 1))
+    forced_gate: np.ndarray | None = field(default_factory=lambda: gate(FRAMES // R - 1))
     gate_threshold: float = 0.5
     n_frames_per_step: int = R
     recorded_mel: np.ndarray = field(default_factory=lambda: np.zeros((CHANNELS, FRAMES)))
@@ -151,6 +152,19 @@ def test_without_utterances_every_signal_is_none() -> None:
 
 def test_a_nonfinite_validation_loss_is_none() -> None:
     assert evaluation_signals(Evaluation(losses={"val_mel_loss": math.nan}))["val_mel_loss"] is None
+
+
+def spoken_for(n_frames: int) -> Decode:
+    """By a model that has no gate."""
+    return Decode(forced_gate=None, free_mel=np.zeros((CHANNELS, n_frames)))
+
+
+def test_without_a_gate_speech_ends_right_when_it_is_as_long_as_its_recording() -> None:
+    signals = signals_of(spoken_for(FRAMES), spoken_for(round(1.14 * FRAMES)), spoken_for(round(0.8 * FRAMES)))
+    assert signals["length_accuracy"] == pytest.approx(2 / 3)
+    assert not {"gate_accuracy", "gate_premature", "gate_overrun", "calibrated_gate_threshold"} & signals.keys()
+    assert signals["composite_tts_score"] == pytest.approx((2 / 3) ** 0.25)
+    assert [utterance_signals(spoken_for(n)).score for n in (FRAMES, FRAMES // 2)] == [1.0, 0.0]
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,7 @@ def test_the_threshold_is_calibrated_to_the_gates() -> None:
 
 def test_a_gate_that_flickers_needs_a_higher_threshold() -> None:
     flickering = opens(0.9)
+    assert flickering.forced_gate is not None
     flickering.forced_gate[3] = 0.62
     threshold = calibrated_gate_threshold([flickering])
     assert threshold == 0.75  # the middle of .65 to .85

@@ -67,6 +67,14 @@ def test_quality_ends_when_all_targets_are_reached_and_the_loss_falls_no_more() 
     assert change.why == expected
 
 
+def test_a_model_without_a_gate_is_judged_by_the_length_of_what_it_speaks() -> None:
+    own = {name: values for name, values in REFINED.items() if name != "gate_accuracy"}
+    change = next_phase(make_view(own | {"length_accuracy": every(100, [0.8] * 6)}, phase="quality"), PHASES)
+    assert change is not None and change.why["length_accuracy"] == 0.8
+    short = own | {"length_accuracy": every(100, [0.8] * 5 + [0.79])}
+    assert changed_to(make_view(short, phase="quality")) is None
+
+
 @pytest.mark.parametrize(
     "worse",
     [

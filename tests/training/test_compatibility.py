@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from hparams import UserError
-from models.tacotron2 import Tacotron2
-from tests.tiny import SYMBOLS, tiny_hparams, tiny_model, tiny_trainer
+from tests.tiny import GLOW, SYMBOLS, tiny_hparams, tiny_model, tiny_trainer
 from training.checkpoint import load_checkpoint
 from training.compatibility import (
     Origin,
@@ -79,6 +78,21 @@ def test_a_foreign_optimizer_that_does_not_fit_starts_afresh(tmp_path: Path, gro
     assert trainer.train_step(next(iter(trainer.data.train.epoch(0)))).gradient_norm is not None
 
 
+def test_a_coqui_checkpoint_of_glow_tts_goes_on_with_its_weights_and_step(tmp_path: Path) -> None:
+    hparams = tiny_hparams(**GLOW)
+    weights = tiny_model(hparams, seed=1).state_dict()
+    told = {"config": {"model": "glow_tts"}, "model": weights, "optimizer": None, "step": 1700, "model_loss": 0.5}
+    torch.save(told, tmp_path / "checkpoint_1700.pth")
+    state = load_checkpoint(tmp_path / "checkpoint_1700.pth")
+    trainer, _ = tiny_trainer(tmp_path, hparams)
+    assert is_foreign(state)
+    load_all_weights(trainer.model, PATH, state)
+    trainer.load_foreign(state)
+    torch.testing.assert_close(trainer.model.state_dict(), dict(weights), rtol=0, atol=0)
+    assert trainer.progress.step == 1700
+    assert trainer.train_step(next(iter(trainer.data.train.epoch(0)))).gradient_norm is not None
+
+
 def test_our_own_checkpoints_are_not_foreign() -> None:
     assert not is_foreign({"schema_version": 1, "model": {}})
 
@@ -138,7 +152,7 @@ def test_settings_that_changed_are_told_before_and_now() -> None:
 
 
 def test_a_warm_start_takes_what_fits_but_not_what_is_ignored() -> None:
-    old: Tacotron2 = tiny_model(tiny_hparams(prenet_dim=10), seed=1)
+    old = tiny_model(tiny_hparams(prenet_dim=10), seed=1)
     model = tiny_model(HPARAMS)
     before = {name: t.clone() for name, t in model.state_dict().items()}
     fresh = warm_start(model, PATH, {"state_dict": old.state_dict()}, ("embedding.weight",))

@@ -36,6 +36,18 @@ def test_without_warm_up_the_first_step_has_the_peak() -> None:
     assert planned_learning_rate(1, RECIPE.model_copy(update={"warmup_steps": 0})) == 1e-3
 
 
+@pytest.mark.parametrize(("step", "share"), [(1, 0.1), (10, 1.0), (40, 0.5), (90, 1 / 3), (10**7, 0.1)])
+def test_noam_falls_with_the_root_of_the_step_after_the_warm_up(step: int, share: float) -> None:
+    recipe = RECIPE.model_copy(update={"learning_rate_schedule": "noam"})
+    assert planned_learning_rate(step, recipe) == pytest.approx(1e-3 * share)
+
+
+def test_a_noam_schedule_is_held_at_its_peak() -> None:
+    clock, recipe = Clock(), RECIPE.model_copy(update={"learning_rate_schedule": "noam"})
+    clock.hold(1055, recipe)
+    assert clock.schedule_step(1055) == 10
+
+
 @pytest.mark.parametrize(("step", "weight"), [(1, 2.0), (20, 2.0), (40, 1.0), (50, 0.5), (60, 0.0), (1000, 0.0)])
 def test_guidance_is_full_and_then_fades_to_zero(step: int, weight: float) -> None:
     assert planned_guide_weight(step, RECIPE) == pytest.approx(weight)

@@ -1,0 +1,79 @@
+"""The trainer with a model that has neither attention nor gate: as with any other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from monitoring.signals import evaluation_signals, step_signals
+from tests.tiny import GLOW, tiny_hparams, tiny_trainer
+from training.checkpoint import list_checkpoints, load_checkpoint
+from training.trainer import EnhancedTrainer, Limits
+from training.update import build_optimizer
+from training.voice import load_voice
+
+QUIET = {"iters_per_evaluation": 100, "iters_per_checkpoint": 3}
+
+
+def weights_of(trainer: EnhancedTrainer) -> list[torch.Tensor]:
+    return [value.clone() for value in trainer.model.state_dict().values()]
+
+
+def test_it_learns_and_reports_its_own_losses(tmp_path: Path) -> None:
+    trainer, watcher = tiny_trainer(tmp_path, tiny_hparams(**GLOW))
+    trainer.fit(Limits(max_steps=30))
+    first, last = step_signals(watcher.steps[0]), step_signals(watcher.steps[-1])
+    assert {"nll_loss", "duration_loss", "total_loss"} <= first.keys() and "gate_loss" not in first
+    assert first["total_loss"] is not None and last["total_loss"] is not None
+    assert last["total_loss"] < first["total_loss"]
+
+
+def test_its_evaluation_has_a_score_without_a_gate(tmp_path: Path) -> None:
+    trainer, _ = tiny_trainer(tmp_path, tiny_hparams(**GLOW))
+    report = trainer.validate()
+    signals = evaluation_signals(report)
+    assert "gate_accuracy" not in signals and signals["length_accuracy"] is not None
+    assert signals["stop_rate"] == 1.0 and signals["composite_tts_score"] is not None
+    assert signals["val_nll_loss"] is not None
+    for decode in report.decodes:
+        assert decode.forced_gate is None and np.isfinite(decode.free_mel).all()
+
+
+def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tmp_path: Path) -> None:
+    """What a fresh flow takes from its first batch is not taken a second time."""
+    hparams = tiny_hparams(**GLOW, **QUIET)
+    whole, _ = tiny_trainer(tmp_path / "whole", hparams)
+    whole.fit(Limits(max_steps=7))
+    half, _ = tiny_trainer(tmp_path / "half", hparams)
+    half.fit(Limits(max_steps=3))
+    resumed, _ = tiny_trainer(tmp_path / "half", hparams)
+    resumed.load_state_dict(load_checkpoint(list_checkpoints(tmp_path / "half" / "checkpoints")[-1].path))
+    resumed.fit(Limits(max_steps=7))
+    for a, b in zip(weights_of(whole), weights_of(resumed), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_its_voice_is_one_file_that_speaks(tmp_path: Path) -> None:
+    trainer, _ = tiny_trainer(tmp_path, tiny_hparams(**GLOW))
+    trainer.fit(Limits(max_steps=2))
+    voice = load_voice(trainer.write_voice())
+    decoded = voice.model.synthesize(torch.tensor([[1, 2, 3]]), torch.tensor([3]))
+    assert int(decoded.mel_lengths) >= 2 and torch.isfinite(decoded.mels).all()
+
+
+def test_a_model_without_a_gate_has_none_to_turn(tmp_path: Path) -> None:
+    trainer, _ = tiny_trainer(tmp_path, tiny_hparams(**GLOW))
+    trainer.steering.turn({"learning_rate_multiplier": 0.5})
+    assert trainer.knobs.learning_rate_multiplier == 0.5
+
+
+@pytest.mark.parametrize(("name", "kind"), [("adam", torch.optim.Adam), ("radam", torch.optim.RAdam)])
+def test_the_recipe_names_the_optimizer(name: str, kind: type[torch.optim.Optimizer]) -> None:
+    hparams = tiny_hparams(optimizer=name, adam_beta2=0.98, weight_decay=0.25, learning_rate=3e-3)
+    optimizer = build_optimizer(torch.nn.Linear(2, 2), hparams)
+    assert type(optimizer) is kind
+    (group,) = optimizer.param_groups
+    assert (group["lr"], group["betas"], group["weight_decay"]) == (3e-3, (0.9, 0.98), 0.25)
