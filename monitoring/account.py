@@ -8,7 +8,7 @@ from typing import Any
 from monitoring.story import Act, Record, RunStory
 from monitoring.words import Words, number
 
-ALIGNED, STOPS, ROUGH = 0.7, 0.8, 0.9  # free_diagonality; gate_accuracy and stop_rate; mel_distance
+ALIGNED, STOPS, ROUGH = 0.7, 0.8, 0.9  # free_diagonality; gate or length accuracy, and stop_rate; mel_distance
 LEAST_GAIN = 0.01  # of the score, to speak of
 RISEN = 1.05  # of the held-out loss, against its best
 EVALUATIONS_TO_JUDGE = 3
@@ -65,7 +65,8 @@ def is_aligned(evaluation: Record) -> bool:
 
 def ends_sentences(evaluation: Record) -> bool:
     signals = evaluation["signals"]
-    return min(signals.get("gate_accuracy") or 0.0, signals.get("stop_rate") or 0.0) >= STOPS
+    ending = signals.get("gate_accuracy", signals.get("length_accuracy"))
+    return min(ending or 0.0, signals.get("stop_rate") or 0.0) >= STOPS
 
 
 def is_rough(evaluation: Record) -> bool:

@@ -18,7 +18,10 @@ Points = Sequence[tuple[int, float]]
 PANEL_INCHES = 2.2
 CHARTS: dict[str, tuple[tuple[str, ...], bool]] = {
     "chart_loss": (("total_loss", "val_total_loss"), True),
-    "chart_speech": (("composite_tts_score", "free_diagonality", "gate_accuracy", "stop_rate"), False),
+    "chart_speech": (
+        ("composite_tts_score", "free_diagonality", "gate_accuracy", "length_accuracy", "stop_rate"),
+        False,
+    ),
     "chart_gradient": (("gradient_norm",), True),
     "chart_rate": (("learning_rate",), True),
 }

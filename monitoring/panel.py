@@ -19,7 +19,14 @@ WINDOW_STEPS = 50
 LEAST_CHANGE = 0.02  # of the value, to speak of a trend
 ARROWS = {1: "↑", 0: "→", -1: "↓"}
 OF_STEPS = {"total_loss": "loss", "gradient_norm": "gradient"}
-OF_EVALUATIONS = {"free_diagonality": "diagonality", "gate_accuracy": "gate", "composite_tts_score": "score"}
+OF_EVALUATIONS = {
+    "free_diagonality": "diagonality",
+    "gate_accuracy": "gate",
+    "length_accuracy": "length",
+    "composite_tts_score": "score",
+}
+OF_SOME_MODELS = ("gate_accuracy", "length_accuracy")
+"""Told once they are known."""
 
 
 class Panel:
@@ -73,7 +80,11 @@ class Panel:
     def _signals(self) -> list[str]:
         """Name, value and where it is going."""
         shown = [(OF_STEPS[name], _halves(values)) for name, values in self._recent.items()]
-        shown += [(OF_EVALUATIONS[name], _last_two(values)) for name, values in self._evaluated.items()]
+        shown += [
+            (OF_EVALUATIONS[name], _last_two(values))
+            for name, values in self._evaluated.items()
+            if values or name not in OF_SOME_MODELS
+        ]
         return [f"{name} {_said(now)} {_arrow(before, now)}" for name, (before, now) in shown]
 
 

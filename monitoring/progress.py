@@ -14,7 +14,10 @@ from monitoring.panel import Panel
 from monitoring.signals import Signals, StepReport
 
 REDRAWN_EVERY_SECONDS = 1.0  # drawing takes milliseconds of Python, which a step would have to wait for
-SHOWN = ("free_diagonality", "gate_accuracy", "stop_rate", "mel_distance", "val_mel_loss", "composite_tts_score")
+SHOWN = (
+    *("free_diagonality", "gate_accuracy", "length_accuracy", "stop_rate", "mel_distance"),
+    *("val_mel_loss", "val_nll_loss", "composite_tts_score"),
+)
 
 
 class ProgressDisplay:
@@ -83,7 +86,7 @@ class ProgressDisplay:
         return f"{int(seconds // 60)}:{int(seconds % 60):02d}"
 
     def evaluation(self, step: int, signals: Signals) -> None:
-        shown = "   ".join(f"{name} {_number(signals.get(name))}" for name in SHOWN)
+        shown = "   ".join(f"{name} {_number(signals[name])}" for name in SHOWN if name in signals)
         self._panel.evaluation(signals)
         self._print(f"evaluation at step {step}: {shown}")
 

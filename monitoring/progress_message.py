@@ -8,7 +8,9 @@ from monitoring.account import judged, what_was_done
 from monitoring.story import Record, RunStory
 from monitoring.words import Words, number
 
-SHOWN = ("composite_tts_score", "free_diagonality", "gate_accuracy", "total_loss", "gradient_norm")
+SHOWN = (
+    *("composite_tts_score", "free_diagonality", "gate_accuracy", "length_accuracy", "total_loss", "gradient_norm"),
+)
 
 
 def progress_title(story: RunStory, words: Words) -> str:

@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 DECISIONS = ("phase", "diagnosis", "intervention", "follow_up")
 SCORE = "score/composite_tts_score"
 GROUPS = {
-    "loss": ("total_loss", "mel_loss", "gate_loss", "guide_loss"),
+    "loss": ("total_loss", "mel_loss", "gate_loss", "guide_loss", "nll_loss", "duration_loss"),
     "attention": ("diagonality", "free_diagonality", "focus", "path_ratio", "coverage"),
     "gate": ("gate_accuracy", "gate_premature", "gate_overrun", "calibrated_gate_threshold", "stop_rate"),
     "gradients": ("gradient_norm", "update_ratio", "nonfinite_steps"),
     "supervisor": ("learning_rate",),
-    "score": ("composite_tts_score", "mel_distance", "length_ratio"),
+    "score": ("composite_tts_score", "mel_distance", "length_ratio", "length_accuracy"),
     "data": ("outlier_utterances", "data_wait_share", "frames_per_second"),
     "memory": ("memory_bytes", "out_of_memory_steps", "disk_free_bytes", "checkpoint_bytes"),
 }

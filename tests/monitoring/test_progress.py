@@ -109,6 +109,12 @@ def test_the_five_signals_have_trends() -> None:
     assert [signal[-1] for signal in signals] == ["↓", "→", "↓", "→", "↑"]
 
 
+def test_a_model_without_a_gate_shows_lengths_instead() -> None:
+    panel = Panel("run")
+    panel.evaluation({"composite_tts_score": 0.5, "free_diagonality": 0.9, "length_accuracy": 1.0})
+    assert "length 1" in drawn(panel)[1] and "gate" not in drawn(panel)[1]
+
+
 def test_what_was_not_measured_is_a_dash() -> None:
     panel = Panel("run")
     panel.step(replace(Step(), step=1, total_loss=None, gradient_norm=None), total=10, left="")

@@ -10,13 +10,14 @@ from string import Formatter
 import pytest
 
 from hparams import HParams
+from models import ARCHITECTURES
 from monitoring.signals import evaluation_signals
 from monitoring.words import Words, number, words_of
 from smart_tuner.interventions import Action
 from smart_tuner.ladders import LADDERS
 from smart_tuner.phases import FIRST_PHASE
 from smart_tuner.settings import Phases
-from tests.monitoring.test_signals import Evaluation
+from tests.monitoring.test_signals import Decode, Evaluation
 from training.knobs import KNOB_NAMES
 
 ROOT = Path(__file__).parents[2]
@@ -54,8 +55,10 @@ def evidence_names() -> set[str]:
 
 @BOTH
 def test_every_signal_and_piece_of_evidence_has_a_name(words: Words) -> None:
-    losses = {f"val_{kind}_loss": 1.0 for kind in ("total", "mel", "gate", "guide")}
-    signals = set(evaluation_signals(Evaluation(losses=losses)))
+    parts = {part for model in ARCHITECTURES.values() for part in ("total_loss", *model.LOSS_PARTS)}
+    losses = {f"val_{part}": 1.0 for part in parts}
+    without_gate = Evaluation([Decode(forced_gate=None)], losses)
+    signals = {*parts, *evaluation_signals(Evaluation(losses=losses)), *evaluation_signals(without_gate)}
     assert len(evidence_names()) > 20
     assert (signals | evidence_names()) - set(words.signals) == set()
 
