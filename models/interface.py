@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from corpus.batches import Batch
 
@@ -69,7 +69,10 @@ class AcousticModel(Protocol):
     """Text to mel: trained on batches, then speaks freely. Implementations are nn.Modules."""
 
     LOSS_PARTS: tuple[str, ...]
-    """Names of what the loss is the sum of, as signals bear them."""
+    """Names of what the loss is the sum of, and of what else is computed with it, as signals bear them."""
+
+    MEASURES: tuple[str, ...]
+    """Names of what `measures` tells, as signals bear them."""
 
     HAS_ATTENTION: bool
     """Whether it has to learn which symbol is next; without, alignment is monotonic by construction."""
@@ -85,6 +88,14 @@ class AcousticModel(Protocol):
 
     def losses(self, output: Any, batch: Batch, knobs: LossKnobs) -> Losses:
         """The losses of a pass against its batch."""
+        ...
+
+    def measures(self) -> dict[str, float]:
+        """The health of its weights."""
+        ...
+
+    def gradient_parts(self) -> dict[str, list[nn.Parameter]]:
+        """Modules whose gradients are told apart, by signal name."""
         ...
 
     def forced(self, output: Any, batch: Batch) -> Forced: ...

@@ -253,6 +253,7 @@ class Tacotron2(nn.Module):
     """Symbol ids → mel spectrogram."""
 
     LOSS_PARTS = ("mel_loss", "gate_loss", "guide_loss")
+    MEASURES: tuple[str, ...] = ()
     HAS_ATTENTION = True
 
     def __init__(self, hparams: HParams, n_symbols: int) -> None:
@@ -296,6 +297,12 @@ class Tacotron2(nn.Module):
 
     def losses(self, output: Output, batch: Batch, knobs: LossKnobs) -> Losses:
         return tacotron2_losses(output, batch, knobs, self.hparams)
+
+    def measures(self) -> dict[str, float]:
+        return {}
+
+    def gradient_parts(self) -> dict[str, list[nn.Parameter]]:
+        return {}
 
     def forced(self, output: Output, batch: Batch) -> Forced:
         steps = torch.ceil(batch.mel_lengths / self.frames_per_step).long()

@@ -56,6 +56,10 @@ class StepReport(Protocol):
         """What it is made of, by signal name; which parts there are depends on the model."""
 
     @property
+    def measures(self) -> Mapping[str, float | None]:
+        """Of the model's weights and gradients, by signal name; None in steps in which they were not measured."""
+
+    @property
     def gradient_norm(self) -> float | None:
         """Global L2 before clipping."""
 
@@ -137,7 +141,7 @@ def step_signals(report: StepReport) -> Signals:
     """Signals of one step; a non-finite step has no gradient_norm, so that no statistic can take it in."""
     total_loss = _finite(report.total_loss)
     return {
-        **{name: _finite(part) for name, part in report.loss_parts.items()},
+        **{name: _finite(part) for name, part in {**report.loss_parts, **report.measures}.items()},
         "total_loss": total_loss,
         "gradient_norm": None if total_loss is None else _finite(report.gradient_norm),
         "learning_rate": _finite(report.learning_rate),

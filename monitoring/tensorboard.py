@@ -28,6 +28,7 @@ GROUPS = {
     "attention": ("diagonality", "free_diagonality", "focus", "path_ratio", "coverage"),
     "gate": ("gate_accuracy", "gate_premature", "gate_overrun", "calibrated_gate_threshold", "stop_rate"),
     "gradients": ("gradient_norm", "update_ratio", "nonfinite_steps"),
+    "flow": ("logdet", "latent_deviation", "prior_deviation", "actnorm_scale", "convolution_condition"),
     "supervisor": ("learning_rate",),
     "score": ("composite_tts_score", "mel_distance", "length_ratio", "length_accuracy"),
     "data": ("outlier_utterances", "data_wait_share", "frames_per_second"),
@@ -165,6 +166,8 @@ class TensorBoardLog:
 
 def chart(signal: str) -> str:
     """Where TensorBoard shows a signal: held-out losses stand beside those of training."""
+    if signal.startswith("gradient_norm_"):  # of a part of the model
+        return f"gradients/{signal}"
     return f"loss/{signal}" if signal.startswith("val_") else CHARTS.get(signal, f"more/{signal}")
 
 

@@ -19,7 +19,8 @@ class StepReport:
     utterance_ids: tuple[str, ...]
     utterance_losses: tuple[float, ...]  # one an utterance, NaN included; none after running out of memory
     total_loss: float | None
-    loss_parts: Mapping[str, float | None]  # what it is the sum of, by signal name
+    loss_parts: Mapping[str, float | None]  # what it is the sum of, and what else was computed with it
+    measures: Mapping[str, float | None]  # of the model's weights and gradients; None in most steps
     gradient_norm: float | None
     learning_rate: float
     update_ratio: float | None

@@ -199,7 +199,7 @@ class EnhancedTrainer:
         clip = self.knobs.grad_clip_thresh * self.plan.grad_clip_share
         measure = self.progress.step % UPDATE_RATIO_EVERY == 0
         try:
-            updated = self.learner.update(chunks, self._loss_knobs(), clip=clip, measure_ratio=measure)
+            updated = self.learner.update(chunks, self._loss_knobs(), clip=clip, measure=measure)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
@@ -214,6 +214,7 @@ class EnhancedTrainer:
     ) -> StepReport:
         is_finite = updated is not None and updated.gradient_norm is not None
         losses = updated.losses if updated is not None and is_finite else {}
+        measures = updated.measures if updated is not None else {}
         return StepReport(
             step=self.progress.step,
             epoch=self.progress.epoch,
@@ -221,6 +222,7 @@ class EnhancedTrainer:
             utterance_losses=updated.utterance_losses if updated else (),
             total_loss=losses.get("total_loss"),
             loss_parts={name: losses.get(name) for name in self.model.LOSS_PARTS},
+            measures={name: measures.get(name) for name in (*self.model.MEASURES, *self.model.gradient_parts())},
             gradient_norm=updated.gradient_norm if updated else None,
             learning_rate=learning_rate,
             update_ratio=updated.update_ratio if updated else None,

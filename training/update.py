@@ -24,6 +24,7 @@ class Updated:
     utterance_losses: tuple[float, ...]
     gradient_norm: float | None
     update_ratio: float | None
+    measures: dict[str, float]  # of weights and gradients, when they were asked for
 
 
 def build_optimizer(model: nn.Module, hparams: HParams) -> torch.optim.Optimizer:
@@ -41,7 +42,7 @@ class Learner:
         self.precision = Precision(hparams.precision, device)
         self.optimizer = build_optimizer(self.model, hparams)
 
-    def update(self, chunks: Sequence[Batch], knobs: LossKnobs, *, clip: float, measure_ratio: bool) -> Updated:
+    def update(self, chunks: Sequence[Batch], knobs: LossKnobs, *, clip: float, measure: bool) -> Updated:
         """Forward and backward over all chunks, each weighing as much as it has frames; then one step, if finite."""
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
@@ -61,8 +62,18 @@ class Learner:
         by_utterance = tuple(value for loss in losses for value in loss.by_utterance.tolist())
         if norm is None:
             self._put_back(statistics)
-            return Updated(parts, by_utterance, None, None)
-        return Updated(parts, by_utterance, norm, self._step(measure_ratio))
+            return Updated(parts, by_utterance, None, None, {})
+        measures = self._measures(min(1.0, clip / norm)) if measure else {}
+        return Updated(parts, by_utterance, norm, self._step(measure), measures)
+
+    def _measures(self, clipped_to: float) -> dict[str, float]:
+        """With the gradients as they were before they were clipped."""
+        gradients = {
+            name: [parameter.grad for parameter in parameters if parameter.grad is not None]
+            for name, parameters in self.model.gradient_parts().items()
+        }
+        norms = {name: float(torch.nn.utils.get_total_norm(part)) / clipped_to for name, part in gradients.items()}
+        return self.model.measures() | norms
 
     def _put_back(self, statistics: Sequence[Tensor]) -> None:
         for buffer, before in zip(self.model.buffers(), statistics, strict=True):
@@ -84,12 +95,12 @@ class Learner:
             return None
         return norm
 
-    def _step(self, measure_ratio: bool) -> float | None:
+    def _step(self, measure: bool) -> float | None:
         """Change the weights; on demand, by how much beside their size."""
         parameters = list(self.model.parameters())
-        before = [p.detach().clone() for p in parameters] if measure_ratio else []
+        before = [p.detach().clone() for p in parameters] if measure else []
         self.precision.step(self.optimizer)
-        return _change(parameters, before) if measure_ratio else None
+        return _change(parameters, before) if measure else None
 
 
 def _change(parameters: Sequence[Tensor], before: Sequence[Tensor]) -> float:

@@ -161,7 +161,7 @@ class FlowDecoder(nn.Module):
         """Mels and their mask [B, 1, T] → latents and log-determinants [B]."""
         x, mask = self._squeeze(mels), mask[:, :, self.n_squeeze - 1 :: self.n_squeeze]
         logdet = x.new_zeros(x.size(0))
-        for norm, convolution, coupling in self._blocks():
+        for norm, convolution, coupling in self.blocks():
             for flow in (norm, convolution, partial(coupling, speaker=speaker)):
                 x, change = flow(x, mask)
                 logdet = logdet + change
@@ -169,11 +169,11 @@ class FlowDecoder(nn.Module):
 
     def inverse(self, latents: Tensor, mask: Tensor, speaker: Tensor | None) -> Tensor:
         x, mask = self._squeeze(latents), mask[:, :, self.n_squeeze - 1 :: self.n_squeeze]
-        for norm, convolution, coupling in reversed(self._blocks()):
+        for norm, convolution, coupling in reversed(self.blocks()):
             x = norm.inverse(convolution.inverse(coupling.inverse(x, mask, speaker), mask), mask)
         return self._unsqueeze(x)
 
-    def _blocks(self) -> list[tuple[ActNorm, InvertibleConvolution, Coupling]]:
+    def blocks(self) -> list[tuple[ActNorm, InvertibleConvolution, Coupling]]:
         layers = iter(self.flows)
         return cast(
             "list[tuple[ActNorm, InvertibleConvolution, Coupling]]", list(zip(layers, layers, layers, strict=True))

@@ -27,7 +27,7 @@ class FlowOutput:
 
 
 def glow_tts_losses(output: FlowOutput, batch: Batch) -> Losses:
-    """Both are means: over all real mel values, and over all symbols."""
+    """Means over all real mel values and over all symbols; with what the flow makes of the recordings."""
     likelihood = -output.logdet + _misfit(output).sum((1, 2))
     misjudged = (output.log_durations - torch.log1p(output.durations)).square().sum(1)
     n_values = batch.mel_lengths * output.latents.size(1)
@@ -35,6 +35,11 @@ def glow_tts_losses(output: FlowOutput, batch: Batch) -> Losses:
     duration_loss = misjudged.sum() / batch.text_lengths.sum()
     by_utterance = likelihood / n_values + misjudged / batch.text_lengths
     parts = {"nll_loss": nll, "duration_loss": duration_loss, "total_loss": nll + duration_loss}
+    parts |= {
+        "logdet": output.logdet.sum() / n_values.sum(),
+        "latent_deviation": (output.latents.square().sum() / n_values.sum()).sqrt(),
+        "prior_deviation": (output.means.square().sum() / n_values.sum()).sqrt(),
+    }
     return Losses(parts["total_loss"], parts, by_utterance.detach())
 
 

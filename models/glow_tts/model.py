@@ -19,7 +19,7 @@ from models.glow_tts.flows import FlowDecoder
 from models.glow_tts.loss import FlowOutput, glow_tts_losses
 from models.glow_tts.text_encoder import TextEncoder
 from models.interface import Decoded, Forced, Losses, LossKnobs
-from models.layers import length_mask
+from models.layers import length_mask, precise
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ class Spoken(Decoded):
 class GlowTTS(nn.Module):
     """Symbol ids → mel spectrogram."""
 
-    LOSS_PARTS = ("nll_loss", "duration_loss")
+    LOSS_PARTS = ("nll_loss", "duration_loss", "logdet", "latent_deviation", "prior_deviation")
+    MEASURES = ("actnorm_scale", "convolution_condition")
     HAS_ATTENTION = False
 
     def __init__(self, hparams: HParams, n_symbols: int) -> None:
@@ -74,6 +75,26 @@ class GlowTTS(nn.Module):
 
     def losses(self, output: FlowOutput, batch: Batch, knobs: LossKnobs) -> Losses:
         return glow_tts_losses(output, batch)
+
+    @torch.no_grad()
+    def measures(self) -> dict[str, float]:
+        """The largest factor of an ActNorm, and the worst condition number of an invertible convolution."""
+        scales = torch.stack([norm.logs.abs().max() for norm, _, _ in self.decoder.blocks()])
+        weights = torch.stack([precise(convolution.weight) for _, convolution, _ in self.decoder.blocks()])
+        numbers = torch.exp(scales.max()), torch.linalg.cond(weights).max()
+        return dict(zip(self.MEASURES, (float(number) for number in numbers), strict=True))
+
+    def gradient_parts(self) -> dict[str, list[nn.Parameter]]:
+        durations = list(self.encoder.duration_predictor.parameters())
+        known = {id(parameter) for parameter in durations}
+        return {
+            "gradient_norm_encoder": [p for p in self.encoder.parameters() if id(p) not in known],
+            "gradient_norm_durations": durations,
+            **{
+                f"gradient_norm_flow_{i}": [p for flow in block for p in flow.parameters()]
+                for i, block in enumerate(self.decoder.blocks(), start=1)
+            },
+        }
 
     def forced(self, output: FlowOutput, batch: Batch, speakers: Tensor | None = None) -> Forced:
         """The mels that the symbols' means give with the durations of the recording."""

@@ -43,6 +43,7 @@ class Step:
     loss_parts: Mapping[str, float | None] = field(
         default_factory=lambda: {"mel_loss": 1.0, "gate_loss": 0.5, "guide_loss": 0.25}
     )
+    measures: Mapping[str, float | None] = field(default_factory=dict)
     gradient_norm: float | None = 3.0
     learning_rate: float = 1e-3
     update_ratio: float | None = 2e-3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,22 @@ def test_it_learns_and_reports_its_own_losses(tmp_path: Path) -> None:
     assert {"nll_loss", "duration_loss", "total_loss"} <= first.keys() and "gate_loss" not in first
     assert first["total_loss"] is not None and last["total_loss"] is not None
     assert last["total_loss"] < first["total_loss"]
+
+
+def test_the_health_of_its_parts_is_told_every_tenth_step(tmp_path: Path) -> None:
+    hparams = tiny_hparams(**GLOW, grad_clip_thresh=1e-3)
+    trainer, watcher = tiny_trainer(tmp_path, hparams)
+    trainer.fit(Limits(max_steps=20))
+    told = [report for report in watcher.steps if report.measures["actnorm_scale"] is not None]
+    assert [report.step for report in told] == [10, 20]
+    for report in told:
+        norms = [value for name, value in report.measures.items() if name.startswith("gradient_norm_")]
+        assert len(norms) == 4 and all(norm is not None for norm in norms)  # encoder, durations, two flows
+        whole = math.fsum(norm**2 for norm in norms if norm is not None) ** 0.5
+        assert whole == pytest.approx(report.gradient_norm, rel=1e-3)
+        condition, scale = report.measures["convolution_condition"], report.measures["actnorm_scale"]
+        assert condition is not None and condition >= 1 and scale is not None and scale > 1
+    assert all(report.loss_parts["logdet"] is not None for report in watcher.steps)
 
 
 def test_its_evaluation_has_a_score_without_a_gate(tmp_path: Path) -> None:

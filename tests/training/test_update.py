@@ -50,7 +50,7 @@ def batches_of(hparams: HParams, n: int = 1) -> list[Batch]:
 
 
 def update(learner: Learner, chunks: list[Batch], **changes: Any) -> Updated:
-    return learner.update(chunks, KNOBS, **{"clip": 1e9, "measure_ratio": False} | changes)
+    return learner.update(chunks, KNOBS, **{"clip": 1e9, "measure": False} | changes)
 
 
 def gradient(learner: Learner) -> Tensor:
@@ -140,7 +140,7 @@ def test_bfloat16_takes_a_step(n_chunks: int) -> None:
     hparams = tiny_hparams(precision="bfloat16", batch_size=8)
     learner, (batch,) = learner_of(hparams), batches_of(hparams)
     before = tacotron(learner).embedding.weight.detach().clone()
-    updated = update(learner, split_batch(batch, n_chunks), measure_ratio=True)
+    updated = update(learner, split_batch(batch, n_chunks), measure=True)
     assert updated.gradient_norm is not None and math.isfinite(updated.gradient_norm)
     assert updated.update_ratio is not None and updated.update_ratio > 0
     assert all(math.isfinite(loss) for loss in updated.utterance_losses) and len(updated.utterance_losses) == 8
