@@ -64,6 +64,8 @@ def find_corpus(options: argparse.Namespace, hparams: HParams) -> tuple[str, Cor
 
 def prepare_corpus(options: argparse.Namespace, hparams: HParams, console: Console) -> PreparedCorpus:
     """Find the corpus and make it ready; whatever is wrong with a single clip only costs that clip."""
+    if hparams.num_speakers:
+        raise UserError("num_speakers: several speakers can be loaded, but not trained yet; leave it at 0")
     frontend = text_frontend(hparams)
     name, corpus = find_corpus(options, hparams)
     require_usable(corpus)

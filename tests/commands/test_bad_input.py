@@ -73,6 +73,11 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "recordings"
 
 
+def test_several_speakers_are_refused(program: Program, folder: Path) -> None:
+    write_metadata(folder, good_clips(folder, 2))
+    program.train(folder, "--model", "glow_tts", "--hparams", "num_speakers=2").refused("num_speakers: .*leave it at 0")
+
+
 def test_what_a_flow_cannot_align_costs_only_itself(program: Program, folder: Path) -> None:
     texts = good_clips(folder, 14)
     texts["good0"] = "far too much to say in a second " * 3
