@@ -121,6 +121,7 @@ GLOW_TTS_SMALL: dict[str, Any] = GLOW_TTS_FULL | {
     "learning_rate": 5e-4,
     "warmup_steps": 2000,
     "batch_size": 16,
+    "alignment_patience_steps": 3000,
     "iters_per_checkpoint": 250,
     "iters_per_evaluation": 250,
 }
@@ -144,6 +145,7 @@ GLOW_TTS_DEMO: dict[str, Any] = GLOW_TTS_FULL | {
     "warmup_steps": 100,
     "decay_start_step": 900,
     "decay_half_life_steps": 200,
+    "alignment_patience_steps": 480,
     "epochs": 5,
     "evaluation_samples": 2,
     "griffin_lim_iterations": 30,

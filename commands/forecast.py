@@ -13,7 +13,7 @@ from torch import Tensor
 from commands.prepared_corpus import PreparedCorpus
 from corpus.batches import Batch, BatchLoader, epoch_order
 from hparams import HParams
-from models import AcousticModel, count_parameters
+from models import TrainableModel, count_parameters
 from training.knobs import Knobs
 from training.precision import Precision
 from training.trainer import Limits
@@ -43,7 +43,7 @@ class Plan:
 
 def make_plan(
     corpus: PreparedCorpus,
-    model: AcousticModel,
+    model: TrainableModel,
     hparams: HParams,
     *,
     n_steps: int,
@@ -72,7 +72,7 @@ def make_plan(
     return Plan(text, seconds, n_weights)
 
 
-def measure(corpus: PreparedCorpus, model: AcousticModel, hparams: HParams, *, device: torch.device) -> Forecast:
+def measure(corpus: PreparedCorpus, model: TrainableModel, hparams: HParams, *, device: torch.device) -> Forecast:
     """Try batches forward and backward on a copy of the model; the run itself is not touched."""
     loader = BatchLoader(corpus.train, hparams, corpus.cache.mel)
     order = epoch_order(corpus.train, hparams, 0)
@@ -89,7 +89,7 @@ def measure(corpus: PreparedCorpus, model: AcousticModel, hparams: HParams, *, d
     return Forecast(seconds * max(1.0, sum(frames) / len(frames) / share), int(memory))
 
 
-def _timed(model: AcousticModel, batch: Batch, hparams: HParams) -> tuple[float, int, int]:
+def _timed(model: TrainableModel, batch: Batch, hparams: HParams) -> tuple[float, int, int]:
     """Seconds and bytes that a batch takes, and its padded frames; the first pass pays for one-time set-up."""
     _forward_backward(model, batch, hparams)  # which waits for the GPU, too
     started = time.perf_counter()
@@ -97,7 +97,7 @@ def _timed(model: AcousticModel, batch: Batch, hparams: HParams) -> tuple[float,
     return time.perf_counter() - started, kept_bytes, batch.mels.size(0) * batch.mels.size(2)
 
 
-def _forward_backward(model: AcousticModel, batch: Batch, hparams: HParams) -> int:
+def _forward_backward(model: TrainableModel, batch: Batch, hparams: HParams) -> int:
     """Returns the bytes that the backward pass needed kept."""
     kept: dict[int, int] = {}
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
-from corpus.batches import BatchLoader, Example, least_frames
+from corpus.batches import BatchLoader, Example, why_not_aligned
 from corpus.demo import make_demo_corpus
 from corpus.mel_cache import MelCache
 from corpus.text import TextFrontend, text_frontend, unknown_symbols
@@ -80,17 +80,13 @@ def prepare_corpus(options: argparse.Namespace, hparams: HParams, console: Conso
     encoded = [(u, tuple(frontend.encode(u.text))) for u in shown]
     speechless = [Skipped(u.id, "its transcript holds nothing that can be spoken") for u, ids in encoded if not ids]
     found = [Example(u, ids, cache.n_frames(u)) for u, ids in encoded if ids]
-    examples = [e for e in found if e.n_frames >= least_frames(len(e.symbol_ids), hparams)]
-    hurried = [_hurried(e) for e in found if e.n_frames < least_frames(len(e.symbol_ids), hparams)]
+    reasons = {e.utterance.id: why_not_aligned(len(e.symbol_ids), e.n_frames, hparams) for e in found}
+    examples = [e for e in found if reasons[e.utterance.id] is None]
+    hurried = [Skipped(id_, reason) for id_, reason in reasons.items() if reason is not None]
     skipped = (*corpus.skipped, *unreadable, *speechless, *hurried)
     report_skipped(skipped, console)
     train, held_out = split(examples, hparams.validation_percent, skipped)
     return PreparedCorpus(name, frontend, train, held_out, skipped, cache)
-
-
-def _hurried(example: Example) -> Skipped:
-    reason = f"{len(example.symbol_ids)} symbols in {example.n_frames} frames: this model needs a frame for each"
-    return Skipped(example.utterance.id, reason)
 
 
 def split(

@@ -17,15 +17,17 @@ OWN_OPTIONS = ("language", "model", "epochs", "batch_size", "learning_rate", "se
 
 
 def recipe(options: argparse.Namespace, settings: Settings) -> HParams:
-    return build_hparams(preset_values(options, settings), *_changes(options, settings))
+    changes = _changes(options, settings)
+    named = [layer["model"] for layer in changes if "model" in layer]
+    return build_hparams(preset_values(options, named[-1] if named else "tacotron2"), *changes)
 
 
-def preset_values(options: argparse.Namespace, settings: Settings) -> dict[str, Any]:
-    named = [layer["model"] for layer in _changes(options, settings) if "model" in layer]
-    presets = PRESETS.get(named[-1] if named else "tacotron2", PRESETS["tacotron2"])  # unknown models are told later
-    name = preset_name(options)
+def preset_values(options: argparse.Namespace, model: object) -> dict[str, Any]:
+    """Of an unknown model that of the usual one: the recipe will say what is wrong."""
+    known = {str(name): presets for name, presets in PRESETS.items()}
+    name, presets = preset_name(options), known.get(str(model), PRESETS["tacotron2"])
     if name not in presets:
-        raise UserError(f"--preset {name}: there is none of {named[-1]}, which has {', '.join(presets)}")
+        raise UserError(f"--preset {name}: there is none of {model}, which has {', '.join(presets)}")
     return presets[name]
 
 

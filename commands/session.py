@@ -138,7 +138,7 @@ def _supervise(job: Job, trainer: EnhancedTrainer, record: RunRecord, planned_st
     mode = job.options.supervise
     if mode == "off":
         return None
-    preset = build_hparams(preset_values(job.options, job.settings))
+    preset = build_hparams(preset_values(job.options, job.hparams.model))
     facts = facts_of(trainer, preset, pinned=pinned_knobs(job.options.pin), planned_steps=planned_steps)
     able = tuple(action for action in facts.actions if action not in job.left_alone)
     wanted = job.settings.supervision.forks

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +11,7 @@ import torch
 
 from corpus.batches import BatchLoader
 from hparams import HParams, UserError
-from models import AcousticModel, build_model
+from models import TrainableModel, build_model
 from training.checkpoint import list_checkpoints, load_checkpoint
 from training.compatibility import (
     RUN_PARTS,
@@ -70,7 +69,7 @@ class Start:
         in_last_epoch = epoch == hparams.epochs - 1
         return epoch >= hparams.epochs or (in_last_epoch and batch >= train.n_batches(epoch))
 
-    def load_weights(self, model: AcousticModel) -> list[str]:
+    def load_weights(self, model: TrainableModel) -> list[str]:
         """Says what does not fit before anything is written; returns the weights that a warm start leaves fresh."""
         if self.path is None:
             return []
@@ -122,11 +121,10 @@ def _fresh(options: argparse.Namespace, hparams: HParams) -> Start:
     return Start("warm_started", options.warm_start, state, ignore_layers=hparams.ignore_layers)
 
 
-def require_warm_start(path: Path, hparams: HParams, n_symbols: int) -> str:
-    """The checksum of a file that a training of this recipe can begin warm with."""
+def require_warm_start(path: Path, hparams: HParams, n_symbols: int) -> None:
+    """A training of this recipe can begin warm with it."""
     with torch.random.fork_rng():
         warm_start(build_model(hparams, n_symbols), path, load_checkpoint(path), hparams.ignore_layers)
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _resumed(path: Path, hparams: HParams, symbols: tuple[str, ...]) -> Start:

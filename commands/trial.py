@@ -94,9 +94,9 @@ def run_trial(bench: Bench, trial: Trial) -> tuple[Outcome, Path]:
 @contextlib.contextmanager
 def _own_folder(bench: Bench, trial: Trial) -> Iterator[Path]:
     """That of the trial it goes on with, unless its worker was taken for dead and still has it: then a new one."""
-    first = int(trial.user_attrs.get(CONTINUES, trial.number))
+    place = trial.user_attrs.get(PLACE, trial.user_attrs.get(CONTINUES, trial.number))
     with contextlib.ExitStack() as held:
-        folder = bench.folder_of(first)
+        folder = bench.folder_of(int(place))
         try:
             held.enter_context(locked(folder))
         except FolderInUse:

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from commands.console import open_console
 from commands.forwarded_signals import ForwardedSignals
+from commands.run_folder import FolderInUse, locked
 from commands.stop_signals import EXIT_CODES
 from commands.trial import tidy
 from commands.trial_record import artifact_folder, show_elsewhere
@@ -23,9 +24,9 @@ from commands.tune_plan import Search, keep_start, plan_search
 from commands.tune_results import earlier_bests, finish, last_failure, run_of, said_of
 from commands.tune_workers import STORAGE_VARIABLE, Workers
 from hparams import UserError
-from smart_tuner.search.storage import STORAGE_ERRORS, StudyStorage, explained, to_watch
+from smart_tuner.search.storage import STORAGE_ERRORS, StudyStorage, explained, session_of, to_watch
 from smart_tuner.search.study import open_study
-from smart_tuner.search.trials import best, done, place_of
+from smart_tuner.search.trials import best, done, first_number, place_of
 
 LOOK_EVERY_SECONDS = 1.0
 OUTAGE_SECONDS = 60.0
@@ -49,9 +50,8 @@ def search(options: argparse.Namespace) -> int:
     console, chatter = open_console(), open_console(quiet=options.quiet)
     deadline = None if options.max_minutes is None else time.time() + 60 * options.max_minutes
     search = plan_search(options, chatter, deadline=deadline)
-    kept = search.open_storage()
-    with kept.session():
-        return run_study(search, kept, deadline, console, chatter)
+    with session_of(options.storage):
+        return run_study(search, search.open_storage(), deadline, console, chatter)
 
 
 def run_study(search: Search, kept: StudyStorage, deadline: float | None, console: Console, chatter: Console) -> int:
@@ -144,4 +144,7 @@ def show_and_tidy(search: Search, study: Study, trial: FrozenTrial, *, with_mlfl
     """Whether all could be shown; once a server was out of reach it is told of the others in the next session."""
     folder, leader = search.bench.folder_of(place_of(trial)), best(study)
     tidy(folder, keep_voice=leader is not None and leader.number == trial.number)
+    if (left := search.bench.folder_of(first_number(trial))) != folder and left.exists():
+        with contextlib.suppress(FolderInUse), locked(left):  # by a worker that was taken for dead
+            tidy(left, keep_voice=False)
     return show_elsewhere(search.bench, folder, run_of(search, study), with_mlflow=with_mlflow)

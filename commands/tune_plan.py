@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import shutil
 import time
@@ -14,7 +15,7 @@ from rich.console import Console
 
 from commands.job import set_up_torch
 from commands.prepared_corpus import prepare_corpus
-from commands.recipe import given_options, recipe
+from commands.recipe import given_options, preset_values, recipe
 from commands.run_folder import make_writable, require_run_name
 from commands.start_point import newest_usable, require_warm_start
 from commands.trial import Bench
@@ -64,6 +65,7 @@ def plan_search(options: argparse.Namespace, console: Console, *, deadline: floa
     checkpoint = _checkpoint_of(options)
     options = options if checkpoint is None else _with_data(options, checkpoint)
     given = recipe(options, settings) if checkpoint is None else _recipe_of(checkpoint, options)
+    preset_values(options, given.model)  # else the best could not be said in the end
     space = space_of(settings.search.space, given, mid_run=checkpoint is not None)
     device = set_up_torch(options, given)
     make_writable(options.output)
@@ -75,8 +77,11 @@ def plan_search(options: argparse.Namespace, console: Console, *, deadline: floa
     from_step = None if progress is None else int(progress["step"])
     nonfinite = 0.0 if progress is None else float(progress["nonfinite_steps"])
     budget = plan_budget(tried, given, course_steps=course_steps, from_step=from_step)
-    warm = None if options.warm_start is None else require_warm_start(options.warm_start, given, len(symbols))
-    plan = StudyPlan(folder.name, given, space, budget, corpus.identity, tried.prune, tried.sampler, warm)
+    if options.warm_start is not None:
+        require_warm_start(options.warm_start, given, len(symbols))
+    begins_with = checkpoint or options.warm_start
+    weights = None if begins_with is None else hashlib.sha256(begins_with.read_bytes()).hexdigest()
+    plan = StudyPlan(folder.name, given, space, budget, corpus.identity, tried.prune, tried.sampler, weights)
     limits = Limits(deadline=None if deadline is None else time.monotonic() + deadline - time.time())
     source = None if checkpoint is None else folder / START / checkpoint.name
     bench = Bench(options, settings, given, space, budget, corpus, folder, device, limits, source, nonfinite)
@@ -88,8 +93,7 @@ def _checkpoint_of(options: argparse.Namespace) -> Path | None:
     is_given = options.resume not in ("auto", "none")
     given = Path(options.resume)
     if options.run_name is None and is_given:
-        run = given if given.is_dir() or given.parent.name != "checkpoints" else given.parent.parent
-        options.run_name = f"tune-{safe_name(run.resolve().stem)}"
+        options.run_name = f"tune-{safe_name(_name_of_start(given.resolve()))}"
     if options.run_name is not None and (kept := kept_start(options.output / options.run_name)) is not None:
         if is_given:
             _require_same_origin(kept, given)
@@ -102,14 +106,23 @@ def _checkpoint_of(options: argparse.Namespace) -> Path | None:
     return path
 
 
+def _name_of_start(given: Path) -> str:
+    """Of the run it is, or lies in; else of the file."""
+    if given.is_file():
+        return given.parent.parent.name if given.parent.name == "checkpoints" else given.stem
+    return given.name
+
+
 def kept_start(study: Path) -> Path | None:
     """The copy that a study has of the checkpoint it begins with."""
     return next((path for path in (study / START).glob("*.pt")), None)
 
 
 def _require_same_origin(kept: Path, given: Path) -> None:
-    origin = json.loads((kept.parent / DATA).read_text(encoding="utf-8"))["origin"]
-    if str(given.resolve()) not in (origin, str(kept.resolve())):
+    """Which may have gone on, or away, since; a file is the same when it holds the same."""
+    origin = Path(json.loads((kept.parent / DATA).read_text(encoding="utf-8")).get("origin", kept))
+    is_same = given.resolve() in (origin, origin.parent.parent, kept.resolve())
+    if not is_same and not (given.is_file() and given.read_bytes() == kept.read_bytes()):
         raise UserError(
             f"--resume {given}: study {kept.parent.parent} began with {origin}; give that, or another --run_name"
         )

@@ -38,7 +38,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         told = json.loads(path.read_text(encoding="utf-8"))
         own = {"params": dict(told["params"]), "score": float(told["score"])}
-        return {name: told[name] for name in IDENTITY} | own
+        return {name: told[name] for name in IDENTITY} | own | {"from_step": int(told["from_step"])}
     except (ValueError, LookupError, TypeError) as error:
         raise UserError(f"{path}: cannot be read ({type(error).__name__}); remove it") from error
 

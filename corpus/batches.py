@@ -26,10 +26,12 @@ class Example:
     n_frames: int
 
 
-def least_frames(n_symbols: int, hparams: HParams) -> int:
-    """How long a recording has to be for its text: a flow gives each symbol a frame at least."""
-    squeeze = hparams.num_squeeze
-    return -(-n_symbols // squeeze) * squeeze if hparams.model == "glow_tts" else 1
+def why_not_aligned(n_symbols: int, n_frames: int, hparams: HParams) -> str | None:
+    """What keeps a model from learning an utterance: a flow gives each symbol a frame at least, of whole squeezes."""
+    usable = n_frames // hparams.num_squeeze * hparams.num_squeeze
+    if hparams.model != "glow_tts" or usable >= n_symbols:
+        return None
+    return f"{n_symbols} symbols in {usable} frames: {hparams.model} needs a frame for each"
 
 
 @dataclass(frozen=True)

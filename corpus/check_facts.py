@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from corpus.audio import Recording, UnusableAudio, loud_span, read_recording
-from corpus.batches import least_frames
+from corpus.batches import why_not_aligned
 from corpus.mel_cache import MelCache, require_length
 from corpus.utterances import Utterance
 from hparams import HParams
@@ -89,9 +89,8 @@ def measure(utterance: Utterance, *, hparams: HParams, frontend: Frontend, cache
         return Facts(utterance, text, audio, "length", str(error))
     if text.n_symbols == 0:
         return Facts(utterance, text, audio, "transcript", "its transcript holds nothing that can be spoken")
-    n_frames = int(audio.seconds * hparams.sampling_rate / hparams.hop_length)
-    if n_frames < least_frames(text.n_symbols, hparams):
-        reason = f"{text.n_symbols} symbols in {n_frames} frames: {hparams.model} needs a frame for each"
+    n_frames = 1 + int(audio.seconds * hparams.sampling_rate / hparams.hop_length)
+    if reason := why_not_aligned(text.n_symbols, n_frames, hparams):
         return Facts(utterance, text, audio, "transcript", reason)
     return Facts(utterance, text, audio)
 

@@ -8,13 +8,13 @@ from hparams import HParams
 from models.glow_tts.model import GlowTTS
 from models.tacotron2 import Tacotron2
 
-AcousticModel = Tacotron2 | GlowTTS
-"""Each satisfies `models.interface.AcousticModel` and is an nn.Module, which no Protocol can say at once."""
+TrainableModel = Tacotron2 | GlowTTS
+"""Each satisfies the protocol AcousticModel and is an nn.Module, which no annotation can say at once."""
 
-ARCHITECTURES: dict[str, type[AcousticModel]] = {"tacotron2": Tacotron2, "glow_tts": GlowTTS}
+ARCHITECTURES: dict[str, type[TrainableModel]] = {"tacotron2": Tacotron2, "glow_tts": GlowTTS}
 
 
-def build_model(hparams: HParams, n_symbols: int) -> AcousticModel:
+def build_model(hparams: HParams, n_symbols: int) -> TrainableModel:
     """A freshly initialised model of the recipe's architecture."""
     return ARCHITECTURES[hparams.model](hparams, n_symbols)
 

@@ -20,6 +20,11 @@ def precise(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
+def without_autocast(x: Tensor) -> torch.autocast:
+    """For products in which half precision would lose what matters."""
+    return torch.autocast(x.device.type, enabled=False)
+
+
 def run_lstm(x: Tensor, weights: list[Tensor]) -> Tensor:
     """All steps of a one-way LSTM from zeros: [B, T, n_in] → [B, T, H]; weights as LSTMCell orders them."""
     zeros = x.new_zeros(1, x.size(0), weights[1].size(1))

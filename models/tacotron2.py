@@ -18,7 +18,7 @@ from corpus.batches import Batch
 from hparams import HParams
 from models.attention_scan import AttentionScan, ScanWeights, location_windows
 from models.interface import Decoded, Forced, Losses, LossKnobs, Output
-from models.layers import Conv, ConvNorm, Linear, length_mask, precise, run_lstm, run_lstm_both_ways
+from models.layers import Conv, ConvNorm, Linear, length_mask, precise, run_lstm, run_lstm_both_ways, without_autocast
 from models.tacotron2_loss import tacotron2_losses
 
 TYPICAL_LOG_MEL = -5.0  # of speech: the output starts there, or the first hundred steps would go into learning it
@@ -131,7 +131,7 @@ class AttentionLoop:
 
     def scan(self, prenet: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """All steps of teacher forcing, in float32: [B, S, prenet_dim] → hidden, context, attention [B, S, …]."""
-        with torch.autocast(prenet.device.type, enabled=False):
+        with without_autocast(prenet):
             inputs = self.project_inputs(precise(prenet)).transpose(0, 1)
             keep = F.dropout(inputs.new_ones(*inputs.shape[:2], self.weights.query.size(0)), self.p_dropout)
             found = AttentionScan.apply(
@@ -242,7 +242,7 @@ class Postnet(nn.Module):
 
 
 @dataclass(frozen=True)
-class Spoken(Decoded):
+class AttendedSpeech(Decoded):
     """With what only Tacotron 2 has."""
 
     mels_before_postnet: Tensor  # [B, n_mel, T]
@@ -252,7 +252,7 @@ class Spoken(Decoded):
 class Tacotron2(nn.Module):
     """Symbol ids → mel spectrogram."""
 
-    LOSS_PARTS = ("mel_loss", "gate_loss", "guide_loss")
+    LOSS_PARTS: tuple[str, ...] = ("mel_loss", "gate_loss", "guide_loss")
     MEASURES: tuple[str, ...] = ()
     HAS_ATTENTION = True
 
@@ -298,6 +298,13 @@ class Tacotron2(nn.Module):
     def losses(self, output: Output, batch: Batch, knobs: LossKnobs) -> Losses:
         return tacotron2_losses(output, batch, knobs, self.hparams)
 
+    def snapshot(self) -> list[Tensor]:
+        return [buffer.clone() for buffer in self.buffers()]
+
+    def restore(self, snapshot: list[Tensor]) -> None:
+        for buffer, before in zip(self.buffers(), snapshot, strict=True):
+            buffer.copy_(before)
+
     def measures(self) -> dict[str, float]:
         return {}
 
@@ -310,13 +317,13 @@ class Tacotron2(nn.Module):
         return Forced(output.mels_postnet, batch.mel_lengths, output.alignments, steps, gates)
 
     @torch.no_grad()
-    def synthesize(self, text: Tensor, text_lengths: Tensor, max_steps: int | None = None) -> Spoken:
+    def synthesize(self, text: Tensor, text_lengths: Tensor, max_steps: int | None = None) -> AttendedSpeech:
         limit = min(max_steps or self.hparams.max_decoder_steps, self.hparams.max_decoder_steps)
         memory, mask = self._remember(text, text_lengths)
         before, gates, alignments, steps, stopped = self.decoder.speak(memory, mask, limit)
         mel_lengths = steps * self.hparams.n_frames_per_step
         mels = before + self.postnet(before, mel_lengths)
-        return Spoken(mels, mel_lengths, alignments, steps, stopped, before, gates)
+        return AttendedSpeech(mels, mel_lengths, alignments, steps, stopped, before, gates)
 
     def _remember(self, text: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Memory [B, N, E] and the mask [B, N] of its real tokens."""

@@ -13,7 +13,7 @@ import torch
 from corpus.batches import BatchLoader, Example
 from corpus.utterances import Utterance
 from hparams import HParams
-from models import AcousticModel, build_model
+from models import TrainableModel, build_model
 from models.tacotron2 import Tacotron2
 from training.evaluation import Sentence
 from training.reports import ArmReport, EvaluationReport, RollbackReport, StepReport
@@ -66,7 +66,7 @@ def tiny_hparams(**changes: Any) -> HParams:
     return HParams(**{**RECIPE, **changes})
 
 
-def tiny_model(hparams: HParams, seed: int = 0) -> AcousticModel:
+def tiny_model(hparams: HParams, seed: int = 0) -> TrainableModel:
     torch.manual_seed(seed)
     return build_model(hparams, len(SYMBOLS))
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from corpus.batches import Batch, BatchLoader
 from hparams import HParams
-from models import AcousticModel
+from models import TrainableModel
 from models.interface import Decoded, Forced, LossKnobs
 from training.reports import DecodeReport, SentenceReport
 
@@ -29,7 +29,7 @@ class Sentence:
 
 
 @contextmanager
-def measuring(model: AcousticModel, seed: int) -> Iterator[None]:
+def measuring(model: TrainableModel, seed: int) -> Iterator[None]:
     """Evaluation mode, no gradients, and a random state of its own; all is put back afterwards."""
     was_training = model.training
     devices = [device_of(model)] if device_of(model).type == "cuda" else []
@@ -47,7 +47,7 @@ def device_of(model: nn.Module) -> torch.device:
 
 
 def evaluate_utterances(
-    model: AcousticModel, loader: BatchLoader, hparams: HParams, knobs: LossKnobs
+    model: TrainableModel, loader: BatchLoader, hparams: HParams, knobs: LossKnobs
 ) -> tuple[dict[str, float], list[DecodeReport]]:
     """Mean losses (`val_…`, weighted by utterance) and a decode of each utterance."""
     device = device_of(model)
@@ -78,7 +78,7 @@ def _by_length(loader: BatchLoader, hparams: HParams) -> list[list[int]]:
 
 
 def _decode_report(
-    i: int, batch: Batch, forced: Forced, decoded: Decoded, *, text: str, model: AcousticModel, gate_threshold: float
+    i: int, batch: Batch, forced: Forced, decoded: Decoded, *, text: str, model: TrainableModel, gate_threshold: float
 ) -> DecodeReport:
     n_tokens, n_frames, n_steps = int(batch.text_lengths[i]), int(batch.mel_lengths[i]), int(forced.steps[i])
     return DecodeReport(
@@ -97,7 +97,7 @@ def _decode_report(
     )
 
 
-def speak(model: AcousticModel, sentences: Sequence[Sentence], batch_size: int) -> list[SentenceReport]:
+def speak(model: TrainableModel, sentences: Sequence[Sentence], batch_size: int) -> list[SentenceReport]:
     """Free-running decodes of texts, in their order."""
     device = device_of(model)
     reports: dict[str, SentenceReport] = {}

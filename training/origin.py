@@ -10,13 +10,13 @@ from safetensors.torch import load_file
 from safetensors.torch import save as dump_tensors
 
 from hparams import UserError
-from models import AcousticModel
+from models import TrainableModel
 from training.checkpoint import write_atomically
 
 NAME = "origin.safetensors"
 
 
-def keep_origin(folder: Path, model: AcousticModel, *, fresh: Collection[str]) -> None:
+def keep_origin(folder: Path, model: TrainableModel, *, fresh: Collection[str]) -> None:
     """All weights but those that were drawn at random."""
     given = {name: value for name, value in model.state_dict().items() if name not in fresh}
     portable = {name: value.detach().cpu().contiguous() for name, value in given.items()}
@@ -28,7 +28,7 @@ def forget_origin(folder: Path) -> None:
     (folder / NAME).unlink(missing_ok=True)
 
 
-def load_origin(folder: Path, model: AcousticModel) -> None:
+def load_origin(folder: Path, model: TrainableModel) -> None:
     """What still fits of them; nothing in a run that began with random weights."""
     path = folder / NAME
     if not path.is_file():

@@ -14,7 +14,7 @@ import torch
 
 from corpus.batches import Batch, BatchLoader
 from hparams import HParams, build_hparams
-from models import AcousticModel
+from models import TrainableModel
 from models.interface import LossKnobs
 from training.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
 from training.compatibility import foreign_step, optimizer_fits
@@ -77,7 +77,7 @@ class EnhancedTrainer:
 
     def __init__(
         self,
-        model: AcousticModel,
+        model: TrainableModel,
         data: TrainingData,
         hparams: HParams,
         *,
@@ -99,7 +99,7 @@ class EnhancedTrainer:
         self._unsaved = True
 
     @property
-    def model(self) -> AcousticModel:
+    def model(self) -> TrainableModel:
         return self.learner.model
 
     @property

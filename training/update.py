@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from corpus.batches import Batch
 from hparams import HParams
-from models import AcousticModel
+from models import TrainableModel
 from models.interface import Losses, LossKnobs
 from training.precision import Precision
 
@@ -37,7 +37,7 @@ def build_optimizer(model: nn.Module, hparams: HParams) -> torch.optim.Optimizer
 class Learner:
     """A model with its optimizer."""
 
-    def __init__(self, model: AcousticModel, hparams: HParams, device: torch.device) -> None:
+    def __init__(self, model: TrainableModel, hparams: HParams, device: torch.device) -> None:
         self.model, self.device = model.to(device), device
         self.precision = Precision(hparams.precision, device)
         self.optimizer = build_optimizer(self.model, hparams)
@@ -46,13 +46,13 @@ class Learner:
         """Forward and backward over all chunks, each weighing as much as it has frames; then one step, if finite."""
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
-        statistics = [buffer.clone() for buffer in self.model.buffers()]
+        snapshot = self.model.snapshot()
         frames = [int(chunk.mel_lengths.sum()) for chunk in chunks]
         shares = [count / sum(frames) for count in frames]
         try:
             losses = [self._learn_from(chunk, knobs, share) for chunk, share in zip(chunks, shares, strict=True)]
         except RuntimeError:  # out of memory, mostly: the batch norms have seen a part of the batch by now
-            self._put_back(statistics)
+            self.model.restore(snapshot)
             raise
         norm = self._clipped_norm(clip) if all(math.isfinite(float(loss.total)) for loss in losses) else None
         parts = {
@@ -61,9 +61,9 @@ class Learner:
         }
         by_utterance = tuple(value for loss in losses for value in loss.by_utterance.tolist())
         if norm is None:
-            self._put_back(statistics)
+            self.model.restore(snapshot)
             return Updated(parts, by_utterance, None, None, {})
-        measures = self._measures(min(1.0, clip / norm)) if measure else {}
+        measures = self._measures(min(1.0, clip / (norm + 1e-6))) if measure else {}
         return Updated(parts, by_utterance, norm, self._step(measure), measures)
 
     def _measures(self, clipped_to: float) -> dict[str, float]:
@@ -72,12 +72,10 @@ class Learner:
             name: [parameter.grad for parameter in parameters if parameter.grad is not None]
             for name, parameters in self.model.gradient_parts().items()
         }
-        norms = {name: float(torch.nn.utils.get_total_norm(part)) / clipped_to for name, part in gradients.items()}
-        return self.model.measures() | norms
-
-    def _put_back(self, statistics: Sequence[Tensor]) -> None:
-        for buffer, before in zip(self.model.buffers(), statistics, strict=True):
-            buffer.copy_(before)
+        if not gradients:
+            return self.model.measures()
+        norms = torch.stack([torch.nn.utils.get_total_norm(part) for part in gradients.values()]) / clipped_to
+        return self.model.measures() | dict(zip(gradients, norms.tolist(), strict=True))
 
     def _learn_from(self, chunk: Batch, knobs: LossKnobs, share: float) -> Losses:
         """Adds the chunk's share to the gradient, unless its loss is not finite; the losses come back without graph."""

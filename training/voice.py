@@ -13,7 +13,7 @@ from safetensors.torch import save as dump_tensors
 from torch import Tensor
 
 from hparams import HParams, UserError, build_hparams
-from models import AcousticModel, build_model
+from models import TrainableModel, build_model
 from training.checkpoint import load_checkpoint, write_atomically
 from training.compatibility import VOICE_PARTS, Origin, load_all_weights, require_own, require_same_voice
 
@@ -22,7 +22,7 @@ from training.compatibility import VOICE_PARTS, Origin, load_all_weights, requir
 class Voice:
     """A trained model ready to speak; `step` is where it was taken from its run."""
 
-    model: AcousticModel
+    model: TrainableModel
     hparams: HParams
     origin: Origin
     step: int

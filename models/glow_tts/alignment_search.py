@@ -14,10 +14,11 @@ def monotonic_path(log_likelihood: Tensor, text_lengths: Tensor, mel_lengths: Te
     `log_likelihood` [B, T, N] says how well each frame fits each symbol; no item may have more symbols than frames.
     On a tie the path stays where it is, going backwards from the end.
     """
-    if bool((text_lengths > mel_lengths).any()):
-        raise ValueError("an utterance has more symbols than frames and cannot be aligned")
     if log_likelihood.is_cuda:
         return search_by_frame(log_likelihood, text_lengths, mel_lengths)
+    if bool((text_lengths > mel_lengths).any()):
+        raise ValueError("an utterance has more symbols than frames and cannot be aligned")
+    numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
     value = np.ascontiguousarray(log_likelihood.detach().float().numpy())
     return torch.from_numpy(_search(value, text_lengths.numpy(), mel_lengths.numpy()))
 
@@ -58,7 +59,7 @@ def _go_back(came_from_before: np.ndarray, n_symbols: int, n_frames: int, symbol
 
 
 def search_by_frame(value: Tensor, n_symbols: Tensor, n_frames: Tensor) -> Tensor:
-    """The same in tensor operations of a frame each, all items at once: on a GPU nothing waits for the processor."""
+    """The same in tensor operations of a frame each, all items at once: the GPU's stream goes on without a stall."""
     n_items, longest, widest = value.shape
     place = torch.arange(widest, device=value.device)
     best = value.new_full((n_items, widest), -torch.inf)

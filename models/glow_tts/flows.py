@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
 from hparams import HParams
-from models.layers import precise
+from models.layers import precise, without_autocast
 
 SMALLEST_VARIANCE = 1e-6
 
@@ -23,10 +23,11 @@ class ActNorm(nn.Module):
         super().__init__()
         self.logs = nn.Parameter(torch.zeros(1, n_channels, 1))
         self.bias = nn.Parameter(torch.zeros(1, n_channels, 1))
-        self._has_begun = False
+        self.has_begun = False
+        self.register_load_state_dict_post_hook(_look_again)
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        if self.training and not self._has_begun:
+        if self.training and not self.has_begun:
             self._begin(x.detach(), mask)
         return (self.bias + torch.exp(self.logs) * x) * mask, self.logs.sum() * mask.sum((1, 2))
 
@@ -36,7 +37,7 @@ class ActNorm(nn.Module):
     @torch.no_grad()
     def _begin(self, x: Tensor, mask: Tensor) -> None:
         if bool(self.logs.any()) or bool(self.bias.any()):  # its weights were loaded
-            self._has_begun = True
+            self.has_begun = True
             return
         count = mask.sum()
         mean = (x * mask).sum((0, 2), keepdim=True) / count
@@ -45,7 +46,12 @@ class ActNorm(nn.Module):
             return  # the batch is broken; the next one will do
         self.logs.copy_(-0.5 * torch.log(variance.clamp(min=SMALLEST_VARIANCE)))
         self.bias.copy_(-mean * torch.exp(self.logs))
-        self._has_begun = True
+        self.has_begun = True
+
+
+def _look_again(norm: ActNorm, _: object) -> None:
+    """Weights were loaded, which may be those of a model that had not begun."""
+    norm.has_begun = False
 
 
 class InvertibleConvolution(nn.Module):
@@ -78,7 +84,8 @@ class InvertibleConvolution(nn.Module):
     def _mix(self, x: Tensor, weight: Tensor) -> Tensor:
         groups, half = self.n_channels // self.n_splits, self.n_splits // 2
         parts = x.view(x.size(0), 2, groups, half, -1)
-        mixed = torch.einsum("ijkl,bkglt->bigjt", weight.view(2, half, 2, half), parts)
+        with without_autocast(x):
+            mixed = torch.einsum("ijkl,bkglt->bigjt", weight.view(2, half, 2, half), parts)
         return mixed.reshape(x.shape)
 
 
@@ -172,6 +179,15 @@ class FlowDecoder(nn.Module):
         for norm, convolution, coupling in reversed(self.blocks()):
             x = norm.inverse(convolution.inverse(coupling.inverse(x, mask, speaker), mask), mask)
         return self._unsqueeze(x)
+
+    @torch.no_grad()
+    def begin_anew(self, parameters: list[Tensor]) -> None:
+        """The norms, with the parameters they had before their first batch."""
+        before = iter(parameters)
+        for norm, _, _ in self.blocks():
+            for parameter in norm.parameters():
+                parameter.copy_(next(before))
+            norm.has_begun = False
 
     def blocks(self) -> list[tuple[ActNorm, InvertibleConvolution, Coupling]]:
         layers = iter(self.flows)

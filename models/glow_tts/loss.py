@@ -28,10 +28,10 @@ class FlowOutput:
 
 def glow_tts_losses(output: FlowOutput, batch: Batch) -> Losses:
     """Means over all real mel values and over all symbols; with what the flow makes of the recordings."""
-    likelihood = -output.logdet + _misfit(output).sum((1, 2))
-    misjudged = (output.log_durations - torch.log1p(output.durations)).square().sum(1)
     n_values = batch.mel_lengths * output.latents.size(1)
-    nll = 0.5 * math.log(2 * math.pi) + likelihood.sum() / n_values.sum()
+    likelihood = 0.5 * math.log(2 * math.pi) * n_values - output.logdet + _misfit(output).sum((1, 2))
+    misjudged = (output.log_durations - torch.log1p(output.durations)).square().sum(1)
+    nll = likelihood.sum() / n_values.sum()
     duration_loss = misjudged.sum() / batch.text_lengths.sum()
     by_utterance = likelihood / n_values + misjudged / batch.text_lengths
     parts = {"nll_loss": nll, "duration_loss": duration_loss, "total_loss": nll + duration_loss}

@@ -19,11 +19,11 @@ from models.glow_tts.flows import FlowDecoder
 from models.glow_tts.loss import FlowOutput, glow_tts_losses
 from models.glow_tts.text_encoder import TextEncoder
 from models.interface import Decoded, Forced, Losses, LossKnobs
-from models.layers import length_mask, precise
+from models.layers import length_mask, precise, without_autocast
 
 
 @dataclass(frozen=True)
-class Spoken(Decoded):
+class FlowSpeech(Decoded):
     """With what only GlowTTS has."""
 
     means: Tensor  # [B, n_mel, T'] before the last frames that do not fill a squeeze are cut off
@@ -34,8 +34,8 @@ class Spoken(Decoded):
 class GlowTTS(nn.Module):
     """Symbol ids → mel spectrogram."""
 
-    LOSS_PARTS = ("nll_loss", "duration_loss", "logdet", "latent_deviation", "prior_deviation")
-    MEASURES = ("actnorm_scale", "convolution_condition")
+    LOSS_PARTS: tuple[str, ...] = ("nll_loss", "duration_loss", "logdet", "latent_deviation", "prior_deviation")
+    MEASURES: tuple[str, ...] = ("actnorm_scale", "convolution_condition")
     HAS_ATTENTION = False
 
     def __init__(self, hparams: HParams, n_symbols: int) -> None:
@@ -76,9 +76,20 @@ class GlowTTS(nn.Module):
     def losses(self, output: FlowOutput, batch: Batch, knobs: LossKnobs) -> Losses:
         return glow_tts_losses(output, batch)
 
+    def snapshot(self) -> list[Tensor]:
+        """Norms begin with their first batch."""
+        norms = [norm for norm, _, _ in self.decoder.blocks()]
+        if all(norm.has_begun for norm in norms):
+            return []
+        return [parameter.detach().clone() for norm in norms for parameter in norm.parameters()]
+
+    def restore(self, snapshot: list[Tensor]) -> None:
+        if snapshot:
+            self.decoder.begin_anew(snapshot)
+
     @torch.no_grad()
     def measures(self) -> dict[str, float]:
-        """The largest factor of an ActNorm, and the worst condition number of an invertible convolution."""
+        """The largest factor by which an ActNorm stretches or shrinks, and the worst condition of a convolution."""
         scales = torch.stack([norm.logs.abs().max() for norm, _, _ in self.decoder.blocks()])
         weights = torch.stack([precise(convolution.weight) for _, convolution, _ in self.decoder.blocks()])
         numbers = torch.exp(scales.max()), torch.linalg.cond(weights).max()
@@ -111,7 +122,7 @@ class GlowTTS(nn.Module):
     @torch.no_grad()
     def synthesize(
         self, text: Tensor, text_lengths: Tensor, max_steps: int | None = None, speakers: Tensor | None = None
-    ) -> Spoken:
+    ) -> FlowSpeech:
         """Each symbol lasts a frame at least; padding lasts none."""
         text_mask, speaker = _mask(text_lengths, text.size(1)), self._speaker(speakers)
         means, log_scales, log_durations = self.encoder(text, text_mask, speaker)
@@ -126,14 +137,15 @@ class GlowTTS(nn.Module):
         latents = latents[:, :, :n_frames]
         mels = self.decoder.inverse(latents, _mask(lengths, n_frames), speaker)
         alignments = _likely_symbols(_log_likelihood(latents, means, log_scales), text_lengths)
-        return Spoken(mels, lengths, alignments, lengths, stopped, of_frames, durations, log_durations.squeeze(1))
+        return FlowSpeech(mels, lengths, alignments, lengths, stopped, of_frames, durations, log_durations.squeeze(1))
 
     def _durations(self, log_durations: Tensor, text_mask: Tensor, limit: int) -> tuple[Tensor, Tensor]:
         """Frames of each symbol [B, N], none beyond the limit, and whether an item stayed within it."""
         frames = torch.ceil((torch.exp(log_durations) - 1) * self.hparams.length_scale)
-        frames = frames.nan_to_num(nan=1.0).clamp(1, limit + 1) * text_mask
-        ends = frames.squeeze(1).cumsum(1)
+        frames = (frames.nan_to_num(nan=1.0).clamp(1, limit + 1) * text_mask).squeeze(1)
+        ends = frames.cumsum(1)
         within = ends.clamp(max=limit).diff(dim=1, prepend=ends.new_zeros(len(ends), 1))
+        within[:, 0] += (self.hparams.num_squeeze - within.sum(1)).clamp(min=0)  # of a single short symbol
         return within.long(), ends[:, -1] <= limit
 
     def _speaker(self, speakers: Tensor | None) -> Tensor | None:
@@ -152,7 +164,8 @@ def _log_likelihood(latents: Tensor, means: Tensor, log_scales: Tensor) -> Tenso
     precision = torch.exp(-2 * log_scales)
     constant = (-0.5 * math.log(2 * math.pi) - log_scales - 0.5 * means.square() * precision).sum(1, keepdim=True)
     latents = latents.transpose(1, 2)
-    return -0.5 * latents.square() @ precision + latents @ (means * precision) + constant
+    with without_autocast(latents):
+        return -0.5 * latents.square() @ precision + latents @ (means * precision) + constant
 
 
 def _likely_symbols(log_likelihood: Tensor, text_lengths: Tensor) -> Tensor:

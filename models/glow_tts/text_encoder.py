@@ -25,6 +25,7 @@ class ChannelNorm(nn.Module):
         self.beta = nn.Parameter(torch.zeros(1, n_channels, 1))
 
     def forward(self, x: Tensor) -> Tensor:
+        x = precise(x)
         centred = x - x.mean(1, keepdim=True)
         scale = torch.rsqrt(centred.square().mean(1, keepdim=True) + 1e-4)
         return centred * scale * self.gamma + self.beta

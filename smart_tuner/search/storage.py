@@ -43,8 +43,6 @@ class StudyStorage:
     beat: Callable[[int], None]  # says that a trial (by its id) is being run
     url: str  # as optuna-dashboard takes it
     knows_the_dead: bool  # by heartbeats; otherwise it has to be found out who is alive
-    session: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext
-    """Held by whoever starts workers; raises where only one may."""
 
 
 class PatientStorage(RDBStorage):
@@ -137,12 +135,10 @@ def _journal(path: Path) -> StudyStorage:
 
 
 def _sqlite(url: str, folder: Path) -> StudyStorage:
-    alone, whole = FileLock(folder / ".asking.lock"), FileLock(f"{_sqlite_file(url)}.lock")
+    alone = FileLock(folder / ".asking.lock")
     with explained(url):
         storage = RDBStorage(url)
-    return StudyStorage(
-        storage, lambda: _held(alone), _no_beat, url, knows_the_dead=False, session=lambda: _only(whole)
-    )
+    return StudyStorage(storage, lambda: _held(alone), _no_beat, url, knows_the_dead=False)
 
 
 def _sqlite_file(url: str) -> str:
@@ -152,7 +148,12 @@ def _sqlite_file(url: str) -> str:
 
 
 @contextlib.contextmanager
-def _only(lock: FileLock) -> Iterator[None]:
+def session_of(url: str | None) -> Iterator[None]:
+    """Held by whoever starts workers: one command at a time has a SQLite file."""
+    if url is None or not url.startswith("sqlite") or not _sqlite_file(url):
+        yield
+        return
+    lock = FileLock(f"{_sqlite_file(url)}.lock")
     try:
         lock.acquire(timeout=0)
     except Timeout as error:

@@ -10,7 +10,7 @@ from typing import Any
 import optuna
 from optuna import Study
 
-from hparams import HParams, UserError
+from hparams import HParams, UserError, build_hparams
 from smart_tuner.search.budget import Budget
 from smart_tuner.search.pruner import AfterAlignment
 from smart_tuner.search.space import Dimension
@@ -24,7 +24,7 @@ WHAT_IS_COMPARED = {
     "budget": "length of trials",
     "space": "search space",
     "recipe": "recipe",
-    "warm_start": "--warm_start",
+    "weights": "--warm_start or --resume",
 }
 """Parts of a plan, and what a person calls them."""
 
@@ -42,7 +42,7 @@ class StudyPlan:
     corpus: str  # fingerprint of its utterances
     prune: bool
     sampler: str = "tpe"
-    warm_start: str | None = None  # checksum of the weights that trials begin with
+    weights: str | None = None  # checksum of the file that trials begin with
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -50,7 +50,7 @@ class StudyPlan:
             "space": {dimension.name: dimension.as_json() for dimension in self.space},
             "budget": asdict(self.budget),
             "corpus": self.corpus,
-            "warm_start": self.warm_start,
+            "weights": self.weights,
         }
 
     @property
@@ -92,8 +92,9 @@ def reseed(study: Study, plan: StudyPlan) -> None:
 
 def _require_same(plan: StudyPlan, kept: Mapping[str, Any]) -> None:
     own = plan.as_json()
+    kept = {**kept, "recipe": build_hparams(kept["recipe"]).model_dump(mode="json")}  # settings may have come since
     for part, what in WHAT_IS_COMPARED.items():
-        if own[part] == kept.get(part):
+        if own[part] == kept.get(part, own[part]):
             continue
         named = ""
         if isinstance(own[part], dict):

@@ -30,7 +30,8 @@ def put_back(study: Study, trial: FrozenTrial, *, was_killed: bool = True) -> No
     if attempt > MOST_ATTEMPTS or trial.number in _followed(study):
         return
     params = trial.system_attrs.get("fixed_params", {}) | trial.params  # of one that was killed before it could choose
-    study.enqueue_trial(params, user_attrs={CONTINUES: first_number(trial), FOLLOWS: trial.number, ATTEMPT: attempt})
+    told = {CONTINUES: first_number(trial), PLACE: place_of(trial), FOLLOWS: trial.number, ATTEMPT: attempt}
+    study.enqueue_trial(params, user_attrs=told)
 
 
 def lost(study: Study) -> list[FrozenTrial]:

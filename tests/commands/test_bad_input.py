@@ -86,7 +86,7 @@ def test_what_a_flow_cannot_align_costs_only_itself(program: Program, folder: Pa
     outcome = program("--data", folder, "--run_name", "run", "--model", "glow_tts", "--max_steps", 1, *tiny(**glow))
     assert outcome.code == 0, outcome.err
     (told,) = journal(program.output / "run", "skipped")
-    assert told["utterance"] == "good0" and "this model needs a frame for each" in told["reason"]
+    assert told["utterance"] == "good0" and "glow_tts needs a frame for each" in told["reason"]
 
 
 def test_bad_clips_are_named_and_training_goes_on(program: Program, folder: Path) -> None:

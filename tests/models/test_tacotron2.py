@@ -10,7 +10,7 @@ from torch import Tensor
 from corpus.batches import Batch, collate
 from models.interface import LossKnobs, Output
 from models.layers import length_mask
-from models.tacotron2 import CLOSED_GATE_LOGIT, Spoken, Tacotron2
+from models.tacotron2 import CLOSED_GATE_LOGIT, AttendedSpeech, Tacotron2
 from tests.tiny import NO_DROPOUT, SYMBOLS, tiny_examples, tiny_hparams, tiny_mel, tiny_model
 
 KNOBS = LossKnobs(guide_weight=2.0, guide_sigma=0.3, gate_positive_weight=4.0)
@@ -60,7 +60,7 @@ def item(output: Output, batch: Batch, i: int, r: int) -> list[Tensor]:
     return [output.mels[i, :, :t], output.mels_postnet[i, :, :t], output.gates[i, :s], output.alignments[i, :s, :n]]
 
 
-def decoded_item(decoded: Spoken, i: int, n: int) -> list[Tensor]:
+def decoded_item(decoded: AttendedSpeech, i: int, n: int) -> list[Tensor]:
     t, s = int(decoded.mel_lengths[i]), int(decoded.steps[i])
     return [decoded.mels[i, :, :t], decoded.gates[i, :s], decoded.alignments[i, :s, :n], decoded.stopped[i]]
 

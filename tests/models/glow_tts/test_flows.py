@@ -39,6 +39,15 @@ def test_a_norm_that_was_loaded_does_not_begin_anew() -> None:
     assert torch.equal(loaded.logs, known.logs) and torch.equal(loaded.bias, known.bias)
 
 
+def test_a_norm_to_which_fresh_weights_are_loaded_begins_anew() -> None:
+    x, mask = masked_batch()
+    norm = ActNorm(8)
+    norm(x, mask)
+    norm.load_state_dict(ActNorm(8).state_dict())
+    norm(x, mask)
+    assert norm.logs.any()
+
+
 def test_a_norm_begins_when_it_is_trained_not_when_it_is_used() -> None:
     x, mask = masked_batch()
     norm = ActNorm(8).eval()

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from corpus.batches import Batch, collate, least_frames
+from corpus.batches import Batch, collate, why_not_aligned
 from models.glow_tts.model import GlowTTS
 from models.interface import LossKnobs
 from tests.tiny import GLOW, SYMBOLS, tiny_examples, tiny_hparams, tiny_mel
@@ -119,5 +119,31 @@ def test_a_single_short_utterance_can_be_learnt_from() -> None:
 
 @pytest.mark.parametrize(("n_symbols", "frames"), [(1, 2), (2, 2), (3, 4), (7, 8)])
 def test_a_flow_needs_a_frame_for_each_symbol_in_whole_squeezes(n_symbols: int, frames: int) -> None:
-    assert least_frames(n_symbols, tiny_hparams(**GLOW)) == frames
-    assert least_frames(n_symbols, tiny_hparams()) == 1
+    assert why_not_aligned(n_symbols, frames, tiny_hparams(**GLOW)) is None
+    assert why_not_aligned(n_symbols, frames - 1, tiny_hparams(**GLOW)) is not None
+    assert why_not_aligned(n_symbols, frames - 1, tiny_hparams()) is None
+
+
+def test_a_single_short_symbol_fills_a_squeeze() -> None:
+    model = glow().eval()
+    set_durations(model, 0.0)
+    decoded = model.synthesize(torch.tensor([[1, 0], [1, 2]]), torch.tensor([1, 2]), max_steps=1)
+    assert decoded.mel_lengths.tolist() == [2, 2] and decoded.stopped.tolist() == [True, False]
+    assert model.synthesize(torch.tensor([[1]]), torch.tensor([1])).mels.shape == (1, 6, 2)
+
+
+def test_half_precision_keeps_the_flow_invertible() -> None:
+    model = glow(num_flow_blocks_dec=6)
+    batch = batch_of([8, 12, 6])
+    model(batch)
+    with torch.no_grad():
+        for block in model.decoder.blocks():
+            block[2].end.weight.normal_(0, 0.1)
+    mask = torch.ones(3, 1, 12)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        plain = model.eval().decoder.blocks()[0][1]
+        latents, _ = plain(torch.randn(3, 12, 6), mask[:, :, ::2])
+        assert latents.dtype == torch.float32
+        mels = batch.mels[:, :, :12]
+        there, _ = model.decoder(mels, mask, None)
+        assert float((model.decoder.inverse(there, mask, None) - mels).abs().max()) < 1e-2

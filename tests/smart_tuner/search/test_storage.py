@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from hparams import UserError
-from smart_tuner.search.storage import JOURNAL, JournalLock, to_watch, without_password
+from smart_tuner.search.storage import JOURNAL, JournalLock, session_of, to_watch, without_password
 from tests.postgres_server import PostgresServer
 from tests.smart_tuner.search.some_study import storage, study
 
@@ -99,11 +99,10 @@ def test_sqlite_is_for_one_worker(tmp_path: Path) -> None:
 
 def test_two_commands_do_not_share_a_sqlite_file(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'study.db'}"
-    first, second = storage(tmp_path / "a", url), storage(tmp_path / "b", url)
     refused = pytest.raises(UserError, match="with several workers SQLite loses races")
-    with first.session(), refused, second.session():
+    with session_of(url), refused, session_of(url):
         pass
-    with second.session():
+    with session_of(url), session_of(None), session_of("postgresql://host/db"):
         pass
 
 

@@ -10,7 +10,18 @@ from optuna.trial import TrialState
 
 from hparams import HParams, UserError
 from smart_tuner.search.study import open_study
-from smart_tuner.search.trials import ATTEMPT, CONTINUES, FAILED, FOLLOWS, best, done, first_number, lost, put_back
+from smart_tuner.search.trials import (
+    ATTEMPT,
+    CONTINUES,
+    FAILED,
+    FOLLOWS,
+    PLACE,
+    best,
+    done,
+    first_number,
+    lost,
+    put_back,
+)
 from tests.smart_tuner.search.some_study import BATCH, BUDGET, RATE, SIGMA, plan, storage, study
 
 
@@ -59,7 +70,7 @@ def test_a_trial_is_put_back_once_and_not_for_ever(tmp_path: Path) -> None:
     for _ in range(2):
         put_back(opened, opened.trials[0])
     assert len(opened.trials) == 2
-    assert opened.trials[1].user_attrs == {CONTINUES: 0, FOLLOWS: 0, ATTEMPT: 2}
+    assert opened.trials[1].user_attrs == {CONTINUES: 0, PLACE: 0, FOLLOWS: 0, ATTEMPT: 2}
     put_back(opened, opened.trials[1])
     put_back(opened, opened.trials[2])
     assert [t.user_attrs.get(CONTINUES) for t in opened.trials] == [None, 0, 0]
