@@ -17,7 +17,7 @@ from models.glow_tts.alignment_search import monotonic_path
 
 BARS_MILLISECONDS = {(16, 128, 512): 6.3, (16, 256, 1024): 51.0}
 REPEATS = 30
-MOST_GROWTH = 1.25  # of the time a frame, from 512 frames to 4096
+MOST_GROWTH = 1.5  # of the time a frame, from 512 frames to 4096, which no longer fit into the cache
 
 Write = Callable[[str], object]
 

@@ -7,6 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+numba.config.THREADING_LAYER = "workqueue"  # type: ignore[attr-defined]
+"""Its OpenMP would change how many threads torch has, and with that every number that is trained."""
+
 
 def monotonic_path(log_likelihood: Tensor, text_lengths: Tensor, mel_lengths: Tensor) -> Tensor:
     """Which symbol each frame belongs to, [B, T] int64, 0 in the padding.

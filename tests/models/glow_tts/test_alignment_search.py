@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,6 +18,7 @@ from models.glow_tts.alignment_search import monotonic_path, search_by_frame
 from tests.models.reference import Reference, read_reference
 
 Search = Callable[[Tensor, Tensor, Tensor], Tensor]
+ROOT = Path(__file__).parents[3]
 both_searches = pytest.mark.parametrize("search", [monotonic_path, search_by_frame])
 
 
@@ -54,6 +58,21 @@ def test_what_is_no_number_still_gives_a_path_through_all_symbols(search: Search
     value = torch.full((1, 6, 4), torch.nan)
     found = search(value, torch.tensor([4]), torch.tensor([6]))[0].tolist()
     assert found == sorted(found) and set(found) == {0, 1, 2, 3}
+
+
+THREADS = """
+import torch
+torch.set_num_threads(1)
+from models.glow_tts.alignment_search import monotonic_path
+monotonic_path(torch.randn(4, 9, 5), torch.full((4,), 5), torch.full((4,), 9))
+print(torch.get_num_threads())
+"""
+
+
+def test_searching_leaves_torch_its_threads() -> None:
+    """In a process of its own: numba starts its threads once."""
+    done = subprocess.run([sys.executable, "-c", THREADS], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1"]
 
 
 def test_more_symbols_than_frames_are_refused() -> None:
