@@ -121,7 +121,8 @@ def kept_start(study: Path) -> Path | None:
 def _require_same_origin(kept: Path, given: Path) -> None:
     """Which may have gone on, or away, since; a file is the same when it holds the same."""
     origin = Path(json.loads((kept.parent / DATA).read_text(encoding="utf-8")).get("origin", kept))
-    is_same = given.resolve() in (origin, origin.parent.parent, kept.resolve())
+    run = origin.parent.parent if origin.suffix == kept.suffix else origin
+    is_same = given.resolve() in (origin, run, kept.resolve())
     if not is_same and not (given.is_file() and given.read_bytes() == kept.read_bytes()):
         raise UserError(
             f"--resume {given}: study {kept.parent.parent} began with {origin}; give that, or another --run_name"

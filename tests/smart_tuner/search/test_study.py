@@ -9,7 +9,7 @@ import pytest
 from optuna.trial import TrialState
 
 from hparams import HParams, UserError
-from smart_tuner.search.study import open_study
+from smart_tuner.search.study import PLAN, open_study
 from smart_tuner.search.trials import (
     ATTEMPT,
     CONTINUES,
@@ -38,6 +38,22 @@ def test_who_joins_enqueues_nothing(tmp_path: Path) -> None:
     study(tmp_path)
     opened, _ = study(tmp_path)
     assert len(opened.trials) == 1
+
+
+def test_a_study_of_a_version_with_fewer_settings_is_joined(tmp_path: Path) -> None:
+    opened, _ = study(tmp_path)
+    kept = dict(opened.user_attrs[PLAN])
+    kept["recipe"] = {name: value for name, value in kept["recipe"].items() if name != "optimizer"}
+    del kept["weights"]
+    opened.set_user_attr(PLAN, kept)
+    joined, _ = study(tmp_path, weights="c0ffee")
+    assert len(joined.trials) == 1
+
+
+def test_other_weights_to_begin_with_make_another_study(tmp_path: Path) -> None:
+    study(tmp_path, weights="c0ffee")
+    with pytest.raises(UserError, match="has another --warm_start or --resume"):
+        study(tmp_path, weights="bad")
 
 
 def test_one_who_died_while_it_began_the_study_is_succeeded(tmp_path: Path) -> None:
