@@ -1,8 +1,8 @@
 """How fast does full-size GlowTTS train and speak?
 
-`python -m benchmarks.flow_speed` takes two minutes on two quiet cores: a training step of 8 utterances of 100 symbols and
-500 frames (forward, backward, update) in float32 and bfloat16, and free-running synthesis without a vocoder. The public
-implementation does 3,060 frames/s and 24 to 28 times real time there; exits 1 when a bar is missed.
+`python -m benchmarks.flow_speed` takes two minutes on two quiet cores: a training step of 8 utterances of 100 symbols
+and 500 frames (forward, backward, update) in float32 and bfloat16, and free-running synthesis without a vocoder. The
+public implementation does 3,060 frames/s and 24 to 28 times real time there; exits 1 when a bar is missed.
 """
 
 from __future__ import annotations
