@@ -1,7 +1,7 @@
 """How fast is the monotonic alignment search, and is it linear in the frames?
 
 `python -m benchmarks.alignment_search` takes a few seconds. The bars are what the compiled search of the public
-GlowTTS took on two quiet cores of the machine that docs/decisions.md speaks of; exits 1 when one is missed.
+GlowTTS took on two quiet cores of such a machine; exits 1 when one is missed.
 """
 
 from __future__ import annotations

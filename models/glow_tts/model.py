@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,8 @@ from models.glow_tts.loss import FlowOutput, glow_tts_losses
 from models.glow_tts.text_encoder import TextEncoder
 from models.interface import Decoded, Forced, Losses, LossKnobs
 from models.layers import length_mask, precise, without_autocast
+
+Frames = TypeVar("Frames", int, Tensor)
 
 
 @dataclass(frozen=True)
@@ -53,9 +56,8 @@ class GlowTTS(nn.Module):
         return 1
 
     def forward(self, batch: Batch, speakers: Tensor | None = None) -> FlowOutput:
-        n = self.hparams.num_squeeze
-        mel_lengths = batch.mel_lengths // n * n
-        mels = batch.mels[:, :, : batch.mels.size(2) // n * n]
+        mel_lengths = self._whole(batch.mel_lengths)
+        mels = batch.mels[:, :, : self._whole(batch.mels.size(2))]
         text_mask, mel_mask = _mask(batch.text_lengths, batch.text.size(1)), _mask(mel_lengths, mels.size(2))
         speaker = self._speaker(speakers)
         means, log_scales, log_durations = self.encoder(batch.text, text_mask, speaker)
@@ -109,8 +111,7 @@ class GlowTTS(nn.Module):
 
     def forced(self, output: FlowOutput, batch: Batch, speakers: Tensor | None = None) -> Forced:
         """The mels that the symbols' means give with the durations of the recording."""
-        n = self.hparams.num_squeeze
-        mel_lengths = batch.mel_lengths // n * n
+        mel_lengths = self._whole(batch.mel_lengths)
         mask = _mask(mel_lengths, output.latents.size(2))
         mels = self.decoder.inverse(output.means, mask, self._speaker(speakers))
         alignments = _likely_symbols(output.log_likelihood, batch.text_lengths)
@@ -132,8 +133,7 @@ class GlowTTS(nn.Module):
         mel_mask = _mask(lengths, symbols.size(1))
         of_frames, scales = _of_frames(means, symbols) * mel_mask, torch.exp(_of_frames(log_scales, symbols))
         latents = (of_frames + scales * torch.randn_like(of_frames) * self.hparams.inference_noise_scale) * mel_mask
-        n = self.hparams.num_squeeze
-        lengths, n_frames = lengths // n * n, symbols.size(1) // n * n
+        lengths, n_frames = self._whole(lengths), self._whole(symbols.size(1))
         latents = latents[:, :, :n_frames]
         mels = self.decoder.inverse(latents, _mask(lengths, n_frames), speaker)
         alignments = _likely_symbols(_log_likelihood(latents, means, log_scales), text_lengths)
@@ -147,6 +147,10 @@ class GlowTTS(nn.Module):
         within = ends.clamp(max=limit).diff(dim=1, prepend=ends.new_zeros(len(ends), 1))
         within[:, 0] += (self.hparams.num_squeeze - within.sum(1)).clamp(min=0)  # of a single short symbol
         return within.long(), ends[:, -1] <= limit
+
+    def _whole(self, frames: Frames) -> Frames:
+        """Without the last ones that do not fill a squeeze."""
+        return frames // self.hparams.num_squeeze * self.hparams.num_squeeze
 
     def _speaker(self, speakers: Tensor | None) -> Tensor | None:
         """[B] → [B, C, 1], of length 1."""
