@@ -34,6 +34,8 @@ def facts_of(trainer: EnhancedTrainer, preset: HParams, *, pinned: tuple[str, ..
         alignment_patience_steps=hparams.alignment_patience_steps if trainer.model.HAS_ATTENTION else 0,
         peak_learning_rate=hparams.learning_rate,
         balanced_gate_weight=_balanced_gate_weight(trainer.data, hparams),
+        spectrum_loss=trainer.model.SPECTRUM_LOSS,
+        log_losses=trainer.model.LOG_LOSSES,
         n_frames_per_step=hparams.n_frames_per_step,
         utterances=len(trainer.data.train.examples),
         evaluated_utterances=len(trainer.data.held_out.examples),

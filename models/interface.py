@@ -16,7 +16,7 @@ class Losses:
 
     total: Tensor
     parts: dict[str, Tensor]
-    by_utterance: Tensor  # [B] how badly each utterance is spoken, to tell a bad clip from a bad model
+    by_utterance: Tensor  # [B] above zero: how badly each utterance is spoken, to tell a bad clip from a bad model
 
     def detached(self) -> Losses:
         """The same numbers without the graph that made them."""
@@ -73,6 +73,12 @@ class AcousticModel(Protocol):
 
     MEASURES: tuple[str, ...]
     """Names of what `measures` tells, as signals bear them."""
+
+    SPECTRUM_LOSS: str
+    """Which part says how well the recordings are predicted."""
+
+    LOG_LOSSES: tuple[str, ...]
+    """Those that are logarithms, like that of a likelihood, and may lie below zero."""
 
     HAS_ATTENTION: bool
     """Whether it has to learn which symbol is next; without, alignment is monotonic by construction."""

@@ -254,6 +254,8 @@ class Tacotron2(nn.Module):
 
     LOSS_PARTS: tuple[str, ...] = ("mel_loss", "gate_loss", "guide_loss")
     MEASURES: tuple[str, ...] = ()
+    SPECTRUM_LOSS = "mel_loss"
+    LOG_LOSSES: tuple[str, ...] = ()
     HAS_ATTENTION = True
 
     def __init__(self, hparams: HParams, n_symbols: int) -> None:

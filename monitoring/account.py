@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -178,9 +179,9 @@ def _of_the_voice(story: RunStory, words: Words) -> list[str]:
 
 
 def _of_the_trend(story: RunStory, words: Words) -> list[str]:
-    losses = _known(story, "val_mel_loss")
+    losses = _log_losses(story)
     lowest = min(losses, key=lambda point: point[1], default=None)
-    if lowest is not None and losses[-1][1] > RISEN * lowest[1] and len(losses) > EVALUATIONS_TO_JUDGE:
+    if lowest is not None and losses[-1][1] > lowest[1] + math.log(RISEN) and len(losses) > EVALUATIONS_TO_JUDGE:
         return [words.say("advise_overfitting", step=lowest[0])]
     scores = _known(story, "composite_tts_score")
     if len(scores) <= EVALUATIONS_TO_JUDGE:
@@ -191,6 +192,12 @@ def _of_the_trend(story: RunStory, words: Words) -> list[str]:
     recent = scores[-EVALUATIONS_TO_JUDGE:]
     spread = max(score for _, score in recent) - min(score for _, score in recent)
     return [words.say("advise_enough", step=recent[0][0])] if spread < LEAST_GAIN else []
+
+
+def _log_losses(story: RunStory) -> list[tuple[int, float]]:
+    """Of the held-out spectra; a likelihood is a logarithm already."""
+    mel = [(step, math.log(loss)) for step, loss in _known(story, "val_mel_loss") if loss > 0]
+    return mel or _known(story, "val_nll_loss")
 
 
 def _known(story: RunStory, name: str) -> list[tuple[int, float]]:

@@ -21,7 +21,7 @@ class Scale:
     """Values to places on an axis; a logarithmic one has no place for what is not positive."""
 
     def __init__(self, values: Sequence[float], *, is_logarithmic: bool) -> None:
-        self._is_logarithmic = is_logarithmic and any(value > 0 for value in values)
+        self._is_logarithmic = is_logarithmic and max(values, default=0) > 0 and min(values) >= 0
         known = [place for value in values if (place := self._position(value)) is not None]
         low, high = min(known, default=0.0), max(known, default=1.0)
         margin = 0.05 * (high - low) or 0.5 * (abs(high) or 1.0)

@@ -49,13 +49,13 @@ def curves_picture(story: RunStory, words: Words) -> Figure:
 
 def _draw_curves(axes: Axes, curves: Mapping[str, Points], *, is_logarithmic: bool) -> None:
     drawn = [(name, points) for name, points in curves.items() if points]
-    if is_logarithmic and any(value > 0 for _, points in drawn for _, value in points):
+    values = [value for _, points in drawn for _, value in points]
+    if is_logarithmic and max(values, default=0) > 0 and min(values) >= 0:
         axes.set_yscale("log", nonpositive="mask")
     elif not is_logarithmic:
         axes.set_ylim(-0.02, 1.02)
     for name, points in drawn:
-        steps, values = zip(*points, strict=True)
-        axes.plot(steps, values, label=name, linewidth=1.2, marker="." if len(points) < 40 else None)
+        axes.plot(*zip(*points, strict=True), label=name, linewidth=1.2, marker="." if len(points) < 40 else None)
     if drawn:
         axes.legend(fontsize=8, loc="best")
 

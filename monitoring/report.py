@@ -25,7 +25,7 @@ from monitoring.words import Language, Words, number, words_of
 NEWS = (*STARTS, "evaluation", "intervention", "follow_up", "rolled_back", "finished")
 MOST_EVALUATIONS = 8  # shown and heard of a sentence
 MOST_WORST = 5
-COMPARED = ("composite_tts_score", "free_diagonality", "mel_distance", "val_mel_loss")
+COMPARED = ("composite_tts_score", "free_diagonality", "mel_distance", "val_mel_loss", "val_nll_loss")
 
 
 class Report:
@@ -104,6 +104,7 @@ def comparison_page(stories: Sequence[RunStory], words: Words) -> str:
             is_logarithmic=name.endswith("loss"),
         )
         for name in COMPARED
+        if any(name in story.series for story in stories)
     ]
     verdicts = [f"{label}: {verdict(story, words)}" for label, story in labelled]
     body = [f"<h1>{escape(words.say('compare'))}</h1>", table([head, *rows]), items(verdicts), *charts]

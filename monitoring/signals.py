@@ -47,7 +47,7 @@ class StepReport(Protocol):
     def utterance_ids(self) -> Sequence[str]: ...
     @property
     def utterance_losses(self) -> Sequence[float]:
-        """How badly each utterance was spoken, NaN included; none after running out of memory."""
+        """How badly each utterance was spoken, above zero, NaN included; none after running out of memory."""
 
     @property
     def total_loss(self) -> float | None: ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -31,6 +32,8 @@ class Facts(BaseModel):
     alignment_patience_steps: int = Field(0, ge=0)  # how long attention may take to form; 0: the model has none
     peak_learning_rate: float = Field(gt=0)
     balanced_gate_weight: float | None = None  # at which gates learn to open, and not too early
+    spectrum_loss: str = "mel_loss"  # which signal says how well the recordings are predicted
+    log_losses: tuple[str, ...] = ()  # losses that are logarithms, and may lie below zero
     n_frames_per_step: int | None = None  # the reduction factor of a decoder, where the model has one
     utterances: int = Field(0, ge=0)  # to train on
     evaluated_utterances: int = Field(0, ge=0)  # 0: not known
@@ -45,6 +48,20 @@ class Facts(BaseModel):
         """What is known of a run that began anew with these changes of its settings."""
         told = {name: value for name, value in changes.items() if name in ("warmup_steps", "n_frames_per_step")}
         return self.model_copy(update={**told, "preset_settings": {}})
+
+    def named(self, signal: str) -> str:
+        """`…spectrum_loss` as the model calls it."""
+        return signal.replace("spectrum_loss", self.spectrum_loss)
+
+    def is_logarithm(self, signal: str) -> bool:
+        """Whether a signal is a logarithm itself, so that a change of it is what a factor is to others."""
+        return signal.removeprefix("val_") in self.log_losses
+
+    def as_told(self, signal: str, **logarithms: float) -> dict[str, float]:
+        """Values of a signal as it is measured, from their logarithms."""
+        if self.is_logarithm(signal):
+            return logarithms
+        return {name: math.exp(value) for name, value in logarithms.items()}
 
     @property
     def window_steps(self) -> int:

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from smart_tuner.detectors.series import roughness, slope
+from smart_tuner.facts import Facts
 from smart_tuner.interventions import Direction, Expectation
 from smart_tuner.view import View
 
 Verdict = Literal["helped", "no_effect", "harmful"]
 
 LEVEL_POINTS: Mapping[str, int] = {
-    **dict.fromkeys(("total_loss", "mel_loss", "gradient_norm", "data_wait_share"), 10),
+    **dict.fromkeys(("total_loss", "mel_loss", "nll_loss", "gradient_norm", "data_wait_share"), 10),
     **dict.fromkeys(("nonfinite_share", "outlier_share"), 10),
     "nonfinite_now": 1,
     "update_ratio": 3,
@@ -80,7 +81,7 @@ def expect(view: View, signal: str, direction: Direction, *, by_step: int, targe
     now = level(view, signal)
     if now is None:
         return Expectation(signal, direction, by_step, None, _least_noise(signal), target)
-    logarithmic = _is_logarithmic(signal) and now > 0
+    logarithmic = _is_logarithmic(signal) and not view.facts.is_logarithm(signal) and now > 0
     kept = LEVEL_POINTS.get(signal, 1)
     points = view.points(signal)[-(4 * kept if kept > 1 else TREND_POINTS) :]
     series = [
@@ -88,11 +89,15 @@ def expect(view: View, signal: str, direction: Direction, *, by_step: int, targe
     ]
     noise = max(_least_noise(signal), roughness([value for _, value in series]) / math.sqrt(kept))
     rise = (slope(series) or 0.0) * (by_step - view.step) * DAMPING
-    forecast = math.exp(math.log(now) + max(-1.0, min(1.0, rise))) if logarithmic else _clamped(signal, now + rise)
+    if _is_logarithmic(signal):
+        rise = max(-1.0, min(1.0, rise))
+        forecast = now * math.exp(rise) if logarithmic else now + rise
+    else:
+        forecast = max(0.0, min(1.0, now + rise))
     return Expectation(signal, direction, by_step, forecast, noise, target)
 
 
-def judge(expected: Expectation, value: float | None) -> Judgement:
+def judge(expected: Expectation, value: float | None, facts: Facts) -> Judgement:
     """The cheap check; a signal that has vanished is no help."""
     if value is None:
         return Judgement("no_effect", None, None, close=False)
@@ -100,7 +105,7 @@ def judge(expected: Expectation, value: float | None) -> Judgement:
     reached = expected.target is not None and sign * (value - expected.target) >= 0
     if expected.forecast is None:
         return Judgement("helped" if reached or expected.target is None else "no_effect", value, None, close=False)
-    gain = sign * _difference(expected.signal, value, expected.forecast)
+    gain = gain_over(expected, value, expected.forecast, facts)
     if reached or gain > expected.noise:
         return Judgement("helped", value, gain, close=False)
     if gain < -2 * expected.noise:
@@ -108,34 +113,28 @@ def judge(expected: Expectation, value: float | None) -> Judgement:
     return Judgement("no_effect", value, gain, close=abs(gain) <= expected.noise)
 
 
-def compare(expected: Expectation, control: float | None, treated: float | None) -> Judgement:
+def compare(expected: Expectation, control: float | None, treated: float | None, facts: Facts) -> Judgement:
     """The strong check: both arms came from the same checkpoint and saw the same data."""
     if control is None or treated is None:
         return Judgement("helped" if treated is not None else "no_effect", treated, None, close=False)
-    gain = gain_over(expected, treated, control)
+    gain = gain_over(expected, treated, control, facts)
     noise = _least_noise(expected.signal)
     verdict: Verdict = "helped" if gain > noise else "harmful" if gain < -noise else "no_effect"
     return Judgement(verdict, treated, gain, close=False)
 
 
-def gain_over(expected: Expectation, value: float, other: float) -> float:
+def gain_over(expected: Expectation, value: float, other: float, facts: Facts) -> float:
     """How much better one value is than the other, in the wanted direction."""
-    return (1 if expected.direction == "up" else -1) * _difference(expected.signal, value, other)
-
-
-def _difference(signal: str, value: float, other: float) -> float:
-    if _is_logarithmic(signal) and value > 0 and other > 0:
-        return math.log(value / other)
-    return value - other
+    sign, signal = 1 if expected.direction == "up" else -1, expected.signal
+    if _is_logarithmic(signal) and not facts.is_logarithm(signal) and value > 0 and other > 0:
+        return sign * math.log(value / other)
+    return sign * (value - other)
 
 
 def _is_logarithmic(signal: str) -> bool:
+    """Whether it is differences of its logarithm that count; of some signals that is what they are themselves."""
     return signal.endswith(IN_LOGARITHMS)
 
 
 def _least_noise(signal: str) -> float:
     return LEAST_NOISE_LOG if _is_logarithmic(signal) else LEAST_NOISE_SHARE
-
-
-def _clamped(signal: str, value: float) -> float:
-    return max(0.0, min(1.0, value)) if not _is_logarithmic(signal) else value

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from smart_tuner.facts import Facts
 from smart_tuner.follow_up import Judgement, gain_over
 from smart_tuner.interventions import Expectation, Order, Plan
 from smart_tuner.remedies import Case, promise
@@ -40,9 +41,9 @@ def fork_and_race(case: Case) -> Plan | None:
     n_steps = min(MOST_STEPS, case.facts.steps_per_evaluation)
     if len(arms) * n_steps + case.view.step - healthy[-1] > case.can_afford:
         return None
-    signal = "val_mel_loss" if case.view.values("val_mel_loss") else "val_total_loss"
+    signal = f"val_{case.facts.spectrum_loss}"
     order = Order("race", step=healthy[-1], arms=arms, n_steps=n_steps, reseeded_arm=CONTROLS - 1)
-    return Plan(promise(case, signal, "down"), (order,))
+    return Plan(promise(case, signal if case.view.values(signal) else "val_total_loss", "down"), (order,))
 
 
 def _forks(case: Case) -> list[dict[str, float]]:
@@ -59,15 +60,16 @@ def _forks(case: Case) -> list[dict[str, float]]:
     return found
 
 
-def judge_forks(expected: Expectation, values: Sequence[float | None]) -> ForkJudgement:
+def judge_forks(expected: Expectation, values: Sequence[float | None], facts: Facts) -> ForkJudgement:
     """The best fork helped if it beats the better control by more than the controls differ."""
     controls, forks = values[:CONTROLS], values[CONTROLS:]
     if None in controls:
         return ForkJudgement(Judgement("no_effect", None, None, close=False), 0, 0.0)
     first, second = (value for value in controls if value is not None)
-    noise = max(LEAST_NOISE, abs(gain_over(expected, first, second)))
-    better = first if gain_over(expected, first, second) >= 0 else second
-    gains = [(gain_over(expected, value, better), i) for i, value in enumerate(forks, CONTROLS) if value is not None]
+    ahead = gain_over(expected, first, second, facts)
+    noise, better = max(LEAST_NOISE, abs(ahead)), first if ahead >= 0 else second
+    known = [(value, i) for i, value in enumerate(forks, CONTROLS) if value is not None]
+    gains = [(gain_over(expected, value, better, facts), i) for value, i in known]
     gain, winner = max(gains, default=(0.0, 0))
     if gain > noise:
         return ForkJudgement(Judgement("helped", values[winner], gain, close=False), winner, noise)

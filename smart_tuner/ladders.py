@@ -97,7 +97,7 @@ LADDERS: dict[str, Mapping[str, Remedy]] = {
         "lower_learning_rate": turn_by("learning_rate_multiplier", 0.5, "val_total_loss", "down"),
     },
     "overfitting": {
-        "lower_learning_rate": turn_by("learning_rate_multiplier", 0.5, "val_mel_loss", "down"),
+        "lower_learning_rate": turn_by("learning_rate_multiplier", 0.5, "val_spectrum_loss", "down"),
         "finish_with_best": finish_with_best,
     },
     "learning_rate_too_high": {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from smart_tuner.view import View
 FIRST_PHASE = "pre_alignment"
 STABLE_EVALUATIONS = 2
 PLATEAU_EVALUATIONS = 3
-LEAST_GAIN = 0.01  # of the validation loss
+LEAST_GAIN = 0.01  # of the validation loss, in its logarithm
 
 
 @dataclass(frozen=True)
@@ -60,14 +61,14 @@ def _refined(view: View) -> Mapping[str, float] | None:
     """Stops where it should, gradients are calm, and the validation loss has reached its target and falls no more."""
     ending = "gate_accuracy" if view.values("gate_accuracy") else "length_accuracy"
     gates, norms = view.values(ending), view.values("gradient_norm", view.facts.window_steps)
-    losses = view.values("val_total_loss")
+    losses = [value for _, value in view.log_points("val_total_loss")]
     if not gates or not norms or len(losses) <= PLATEAU_EVALUATIONS:
         return None
-    before, since = min(losses[:-PLATEAU_EVALUATIONS]), min(losses[-PLATEAU_EVALUATIONS:])
-    norm, gain = statistics.median(norms), (before - since) / abs(before) if before else 0.0
+    norm, gain = statistics.median(norms), min(losses[:-PLATEAU_EVALUATIONS]) - min(losses[-PLATEAU_EVALUATIONS:])
     quality = view.quality
     if gates[-1] < quality.gate_accuracy_target or norm > quality.gradient_norm_target:
         return None
-    if losses[-1] > quality.loss_target or gain > LEAST_GAIN:
+    if losses[-1] > math.log(quality.loss_target) or gain > LEAST_GAIN:
         return None
-    return {ending: gates[-1], "gradient_norm": norm, "val_total_loss": losses[-1], "gain": gain}
+    told = view.facts.as_told("val_total_loss", val_total_loss=losses[-1])
+    return {ending: gates[-1], "gradient_norm": norm, **told, "gain": gain}

@@ -20,6 +20,7 @@ FAR_FROM_BALANCED = 4.0  # nearer to the balanced gate weight than this factor i
 SMALL_BATCH = 16
 REWARM_STEPS = 20
 FEW_STEPS = 10
+NEARLY = 0.15  # of a healthy level: so near to it all is well again
 EXTREME_GRADIENT = 10.0  # times the threshold
 
 
@@ -52,7 +53,8 @@ Remedy = Callable[[Case], Plan | None]
 def promise(
     case: Case, signal: str, direction: Direction, *, target: float | None = None, evaluations: float | None = None
 ) -> Expectation:
-    """Better than the signal would do by itself, by the time follow-ups are due."""
+    """Better than the signal would do by itself, by the time follow-ups are due; `…spectrum_loss` is the model's."""
+    signal = case.facts.named(signal)
     by_step = case.later(case.limits.follow_up_evaluations if evaluations is None else evaluations)
     return expect(case.view, signal, direction, by_step=by_step, target=target)
 
@@ -167,6 +169,11 @@ def _healthy_level(case: Case, signal: str) -> float | None:
     return sorted(values)[len(values) // 2] if values else None
 
 
+def _nearly(well: float, signal: str, direction: Direction, facts: Facts) -> float:
+    sign = 1 if direction == "down" else -1
+    return well + sign * NEARLY if facts.is_logarithm(signal) else well * (1 + sign * NEARLY)
+
+
 def roll_back(signal: str, direction: Direction, *, learning_rate_factor: float = 1.0) -> Remedy:
     """Back to the newest checkpoint from before the trouble, past the data that may have caused it."""
 
@@ -189,8 +196,7 @@ def roll_back(signal: str, direction: Direction, *, learning_rate_factor: float 
             slower = memory.knobs["learning_rate_multiplier"] * learning_rate_factor
             knobs = {"learning_rate_multiplier": max(knob.low, slower)}
         sick, well = level(case.view, signal), _healthy_level(case, signal)
-        margin = 1.15 if direction == "down" else 0.85
-        target = None if well is None else well * margin
+        target = None if well is None else _nearly(well, signal, direction, case.facts)
         by_step = healthy[-1] + case.later(case.limits.follow_up_evaluations) - case.view.step
         promise = Expectation(signal, direction, by_step, sick, 0.05, target)
         order = Order("roll_back", step=healthy[-1], skip_since=case.diagnosis.since, knobs=knobs)
@@ -223,7 +229,7 @@ def keep_fewer_checkpoints(case: Case) -> Plan | None:
 
 def finish_with_best(case: Case) -> Plan | None:
     """More training would only harm: the best voice so far is the result."""
-    promise = Expectation("val_mel_loss", "down", case.view.step, None, 0.0)
+    promise = Expectation(case.facts.named("val_spectrum_loss"), "down", case.view.step, None, 0.0)
     return Plan(promise, (Order("finish", reason="overfitting: the best checkpoint is the result"),))
 
 

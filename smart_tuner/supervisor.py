@@ -107,11 +107,12 @@ class Supervisor:
         assert pending is not None and pending.racing, "a race is run only when the supervisor asked for it"
         values = [self._run(arm, start, pending.expected.signal) for arm in arms]
         if len(arms) == 2:
-            judgement = compare(pending.expected, *values)
+            control, treated = values
+            judgement = compare(pending.expected, control, treated, self.facts)
             winner = 1 if judgement.verdict == "helped" else 0
-            evidence = {"control": values[0], "treated": values[1], "from_step": start}
+            evidence = {"control": control, "treated": treated, "from_step": start}
         else:
-            forked = judge_forks(pending.expected, values)
+            forked = judge_forks(pending.expected, values, self.facts)
             judgement, winner = forked.judgement, forked.winner
             evidence = {"control": values[0], "noise": forked.noise, "winner": winner, "from_step": start}
         self._run(arms[winner], start, pending.expected.signal)

@@ -182,7 +182,7 @@ class Treatment:
         return after_evaluation or not is_measured_at_evaluations(pending.expected.signal)
 
     def _follow_up(self, pending: Pending, view: View, memory: Memory) -> Decision:
-        judgement = judge(pending.expected, level(view, pending.expected.signal))
+        judgement = judge(pending.expected, level(view, pending.expected.signal), view.facts)
         race = self._race(pending, view, memory) if judgement.close else None
         return race or self.conclude(pending, judgement, view, memory)
 

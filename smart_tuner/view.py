@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -37,6 +38,15 @@ class View:
         """The known points of a signal, oldest first: of this attempt, or of its last steps."""
         first = self.begin + 1 if n_steps is None else max(self.begin + 1, self.step - n_steps + 1)
         return self.history.since(name, first)
+
+    def log_points(self, name: str, n_steps: int | None = None) -> Points:
+        """The logarithms of a signal, in which a factor is a difference; what goes below zero untold has none."""
+        points = self.points(name, n_steps)
+        if self.facts.is_logarithm(name):
+            return points
+        if any(value < 0 for _, value in points):
+            return []
+        return [(step, math.log(value)) for step, value in points if value > 0]
 
     def values(self, name: str, n_steps: int | None = None) -> list[float]:
         return [value for _, value in self.points(name, n_steps)]

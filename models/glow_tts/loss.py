@@ -11,6 +11,8 @@ from torch import Tensor
 from corpus.batches import Batch
 from models.interface import Losses
 
+MOST_SURPRISE = 50.0  # in nats: its exponential is far beyond any outlier
+
 
 @dataclass(frozen=True)
 class FlowOutput:
@@ -33,14 +35,19 @@ def glow_tts_losses(output: FlowOutput, batch: Batch) -> Losses:
     misjudged = (output.log_durations - torch.log1p(output.durations)).square().sum(1)
     nll = likelihood.sum() / n_values.sum()
     duration_loss = misjudged.sum() / batch.text_lengths.sum()
-    by_utterance = likelihood / n_values + misjudged / batch.text_lengths
+    surprise = likelihood / n_values + misjudged / batch.text_lengths
     parts = {"nll_loss": nll, "duration_loss": duration_loss, "total_loss": nll + duration_loss}
     parts |= {
         "logdet": output.logdet.sum() / n_values.sum(),
         "latent_deviation": (output.latents.square().sum() / n_values.sum()).sqrt(),
         "prior_deviation": (output.means.square().sum() / n_values.sum()).sqrt(),
     }
-    return Losses(parts["total_loss"], parts, by_utterance.detach())
+    return Losses(parts["total_loss"], parts, _perplexity(surprise.detach()))
+
+
+def _perplexity(surprise: Tensor) -> Tensor:
+    """What is below zero as a logarithm, above zero; large, but no larger than a number can be, unless it was none."""
+    return torch.where(surprise.isfinite(), torch.exp(surprise.clamp(max=MOST_SURPRISE)), surprise)
 
 
 def _misfit(output: FlowOutput) -> Tensor:

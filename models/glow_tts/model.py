@@ -39,6 +39,8 @@ class GlowTTS(nn.Module):
 
     LOSS_PARTS: tuple[str, ...] = ("nll_loss", "duration_loss", "logdet", "latent_deviation", "prior_deviation")
     MEASURES: tuple[str, ...] = ("actnorm_scale", "convolution_condition")
+    SPECTRUM_LOSS = "nll_loss"
+    LOG_LOSSES: tuple[str, ...] = ("nll_loss", "total_loss")
     HAS_ATTENTION = False
 
     def __init__(self, hparams: HParams, n_symbols: int) -> None:

@@ -139,6 +139,7 @@ ENGLISH = Words(
         "turns_share": "share of turns",
         "net_fall": "net fall",
         "mel_loss_then": "mel loss then",
+        "nll_loss_then": "negative log-likelihood then",
         "evaluations": "evaluations",
         "slope": "slope",
         "gain": "gain",

@@ -139,6 +139,7 @@ RUSSIAN = Words(
         "turns_share": "доля поворотов",
         "net_fall": "общее снижение",
         "mel_loss_then": "ошибка спектра тогда",
+        "nll_loss_then": "неправдоподобие записей тогда",
         "evaluations": "проверок",
         "slope": "наклон",
         "gain": "выигрыш",

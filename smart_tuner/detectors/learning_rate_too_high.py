@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from smart_tuner.detectors.learning_rate import first_of_typical, ratio_before, typical_ratio
-from smart_tuner.detectors.series import log_slope
+from smart_tuner.detectors.series import slope
 from smart_tuner.diagnosis import Diagnosis
 from smart_tuner.view import View
 
@@ -11,7 +11,7 @@ LARGE, HUGE = 0.02, 0.05  # healthy recipes lie between 0.0005 and 0.01
 
 
 def detect(view: View) -> Diagnosis | None:
-    ratio, trend = typical_ratio(view), log_slope(view.points("total_loss", view.facts.window_steps))
+    ratio, trend = typical_ratio(view), slope(view.log_points("total_loss", view.facts.window_steps))
     if ratio is None or trend is None:
         return None
     large, huge = (LARGE / 2, HUGE / 2) if "learning_rate_too_high" in view.active else (LARGE, HUGE)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 
 from smart_tuner.detectors.learning_rate import LOOK_BACK_STEPS, first_of_typical, typical_ratio
-from smart_tuner.detectors.series import log_slope
+from smart_tuner.detectors.series import slope
 from smart_tuner.diagnosis import Diagnosis
 from smart_tuner.view import View
 
@@ -35,13 +36,13 @@ def _collapse(view: View) -> Diagnosis | None:
 
 def _small_from_the_start(view: View) -> Diagnosis | None:
     ratio, rates = typical_ratio(view), view.values("learning_rate", 1)
-    losses = view.points("total_loss", view.facts.window_steps)
-    trend = log_slope(losses)
+    losses = view.log_points("total_loss", view.facts.window_steps)
+    trend = slope(losses)
     if ratio is None or trend is None or not rates or view.phase != "pre_alignment":
         return None
     if rates[-1] < NEAR_PEAK * view.facts.peak_learning_rate:
         return None  # small by schedule, or by a treatment
-    if statistics.median(value for _, value in losses) <= view.quality.loss_target:
+    if statistics.median(value for _, value in losses) <= math.log(view.quality.loss_target):
         return None  # fine-tuning what is good already
     if view.steps_done < view.facts.warmup_steps + view.facts.window_steps // 2:
         return None

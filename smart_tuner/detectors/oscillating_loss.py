@@ -18,10 +18,9 @@ NOISE_SWING = 2.5  # of the spread of the changes from step to step, for levels 
 
 def detect(view: View) -> Diagnosis | None:
     window = 2 * view.facts.window_steps
-    losses = view.points("total_loss", window)
-    if len(losses) < window * 3 // 4 or min(value for _, value in losses) <= 0:
+    points = view.log_points("total_loss", window)
+    if len(points) < window * 3 // 4:
         return None
-    points = [(step, math.log(value)) for step, value in losses]
     size = len(points) // TEETH
     levels = [statistics.median(v for _, v in points[i * size : (i + 1) * size]) for i in range(TEETH)]
     moves = [later - sooner for sooner, later in pairwise(levels)]

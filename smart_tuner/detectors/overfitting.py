@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 
@@ -9,30 +10,30 @@ from smart_tuner.diagnosis import Diagnosis
 from smart_tuner.view import Points, View
 
 ALL_OF, MOST_OF = 3, 5  # evaluations
-ENTER_RISE, LEAVE_RISE = 1.10, 1.03
-TRAINING_FALL = 0.95
+ENTER_RISE, LEAVE_RISE = math.log(1.10), math.log(1.03)
+TRAINING_FALL = math.log(0.95)
 
 
 def detect(view: View) -> Diagnosis | None:
-    losses = view.points("val_mel_loss")
+    spectrum = view.facts.spectrum_loss
+    losses = view.log_points(f"val_{spectrum}")
     if len(losses) <= ALL_OF:
         return None
     best_step, best = min(_smooth(losses), key=lambda point: point[1])
     later = [value for step, value in losses if step > best_step]
     rise = ENTER_RISE if "overfitting" not in view.active else LEAVE_RISE
-    if best <= 0 or not _has_risen(later, rise * best):
-        return None
-    training = view.points("mel_loss")
-    if not training:
+    training = view.points(spectrum)
+    if not training or not _has_risen(later, best + rise):
         return None
     known_since = max(best_step, training[0][0] + view.facts.window_steps - 1)  # no older ones are kept
     if known_since >= view.step:
         return None
     now, then = _training_loss(view, view.step), _training_loss(view, known_since)
     share_known = min(1.0, (view.step - known_since) / (view.step - best_step))
-    if now is None or then is None or then <= 0 or now > TRAINING_FALL**share_known * then:
+    if now is None or then is None or now > then + TRAINING_FALL * share_known:
         return None
-    evidence = {"val_mel_loss": later[-1], "best": best, "mel_loss": now, "mel_loss_then": then}
+    told = {f"val_{spectrum}": later[-1], "best": best, spectrum: now, f"{spectrum}_then": then}
+    evidence = view.facts.as_told(spectrum, **told)
     return Diagnosis("overfitting", "warning", view.step, best_step, evidence)
 
 
@@ -50,5 +51,5 @@ def _smooth(losses: Points) -> Points:
 
 def _training_loss(view: View, step: int) -> float | None:
     first = step - view.facts.window_steps
-    values = [value for at, value in view.points("mel_loss") if first < at <= step]
+    values = [value for at, value in view.log_points(view.facts.spectrum_loss) if first < at <= step]
     return statistics.median(values) if values else None

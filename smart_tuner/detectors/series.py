@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,31 +14,25 @@ NORMAL_SPREAD = 1.4826
 
 
 @dataclass(frozen=True)
-class Robust:
-    """Median and spread of the natural logarithm of some values."""
+class Habit:
+    """Median and spread of some values."""
 
     median: float
     spread: float
     count: int
 
     def deviations(self, value: float) -> float:
-        """How many spreads a value's logarithm lies above the median."""
-        return (math.log(value) - self.median) / self.spread
+        """How many spreads a value lies above the median."""
+        return (value - self.median) / self.spread
 
 
-def robust_log(values: Sequence[float], *, least_spread: float) -> Robust | None:
-    """None without a positive value; `least_spread` keeps a quiet series from making small changes look large."""
-    logs = [math.log(value) for value in values if value > 0]
-    if not logs:
+def habit_of(values: Sequence[float], *, least_spread: float) -> Habit | None:
+    """None without a value; `least_spread` keeps a quiet series from making small changes look large."""
+    if not values:
         return None
-    median = statistics.median(logs)
-    spread = NORMAL_SPREAD * statistics.median(abs(value - median) for value in logs)
-    return Robust(median, max(spread, least_spread), len(logs))
-
-
-def log_slope(points: Points) -> float | None:
-    """Relative change a step: the slope of the logarithm; None without three positive values."""
-    return slope([(step, math.log(value)) for step, value in points if value > 0])
+    median = statistics.median(values)
+    spread = NORMAL_SPREAD * statistics.median(abs(value - median) for value in values)
+    return Habit(median, max(spread, least_spread), len(values))
 
 
 def slope(points: Points) -> float | None:

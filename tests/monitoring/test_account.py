@@ -93,6 +93,11 @@ def scores(*values: float) -> list[dict[str, float | None]]:
         (scores(0.7, 0.8, 0.85, 0.849), "finished", "advise_listen"),
         (scores(0.7, 0.9, 0.6, 0.8), "finished", "advise_listen"),
         ([{"val_mel_loss": loss} for loss in (1.0, 0.8, 0.9, 1.0)], "finished", "advise_overfitting"),
+        (
+            [{"val_mel_loss": None, "val_nll_loss": loss} for loss in (0.2, -0.5, -0.45, -0.44)],
+            "finished",
+            "advise_overfitting",
+        ),
         (scores(0.8), "failed", "advise_failed"),
         (scores(0.8), "interrupted", "advise_resume"),
         (scores(0.8), "stopped", "advise_hopeless"),

@@ -203,7 +203,7 @@ def test_runs_stand_side_by_side(run: RunFolder, tmp_path: Path) -> None:
     page = comparison_page([RunStory.of(run.path), RunStory.of(other.path)], ENGLISH)
     elements = Elements(page)
     assert "run: Finished" in elements.text and "<b>other: Still training" in elements.text
-    assert len(elements.all("svg")) == 4 and not elements.all("b")
+    assert len(elements.all("svg")) == 3 and not elements.all("b")
 
 
 def test_runs_of_one_name_are_told_apart(run: RunFolder, tmp_path: Path) -> None:

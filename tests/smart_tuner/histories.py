@@ -29,6 +29,13 @@ KNOBS = {
     "gate_positive_weight": KnobFacts(start=8.0, low=0.1, high=1000.0),
 }
 
+FLOW: dict[str, Any] = {
+    "alignment_patience_steps": 0,
+    "spectrum_loss": "nll_loss",
+    "log_losses": ("nll_loss", "total_loss"),
+}
+"""What is known of a model whose loss is the logarithm of a likelihood."""
+
 
 def make_facts(**changes: Any) -> Facts:
     values: dict[str, Any] = {
@@ -104,18 +111,20 @@ class Healthy:
     forms_at_step: int = 150  # there attention is half of a diagonal
     diagonality_at_first: float = 0.05
     is_float16: bool = False
+    is_flow: bool = False
     examine_every: int = 1  # of the steps, for a quick test
 
     @property
     def facts(self) -> Facts:
-        return make_facts(
-            steps_per_evaluation=self.steps_per_evaluation,
-            steps_per_epoch=self.steps_per_epoch,
-            planned_steps=self.steps,
-            warmup_steps=self.warmup_steps,
-            alignment_patience_steps=3 * self.forms_at_step,
-            peak_learning_rate=self.peak,
-        )
+        told: dict[str, Any] = {
+            "steps_per_evaluation": self.steps_per_evaluation,
+            "steps_per_epoch": self.steps_per_epoch,
+            "planned_steps": self.steps,
+            "warmup_steps": self.warmup_steps,
+            "alignment_patience_steps": 3 * self.forms_at_step,
+            "peak_learning_rate": self.peak,
+        }
+        return make_facts(**told | (FLOW if self.is_flow else {}))
 
     def level(self, step: float) -> float:
         """Of the training loss: falling to the end, ever more slowly."""
@@ -146,16 +155,20 @@ HEALTHY = {
     "six_steps_an_epoch": Healthy(600, 20, 6, noise=0.3),
     "float16": Healthy(is_float16=True),
     "log_likelihood": Healthy(losses=(1.5, -1.4), examine_every=2),
+    "flow": Healthy(losses=(1.5, -1.4), noise=0.05, examine_every=2, is_flow=True),
 }  # fmt: skip
 
 
 def _step_signals(run: Healthy, step: int, rng: np.random.Generator, overflows: int) -> Signals:
     level = run.level(step)
-    loss = level * np.exp(rng.normal(0, run.noise)) if level > 0.3 else level + rng.normal(0, 0.3 * run.noise)
+    if run.is_flow:
+        loss = level + rng.normal(0, run.noise)
+    else:
+        loss = level * np.exp(rng.normal(0, run.noise)) if level > 0.3 else level + rng.normal(0, 0.3 * run.noise)
     norm = min(20.0, max(1.0, 4.0 * np.exp(rng.normal(0, 0.5)))) if rng.random() > 0.005 else rng.uniform(50, 200)
     signals: Signals = {
         "total_loss": loss,
-        "mel_loss": 0.8 * loss,
+        run.facts.spectrum_loss: 0.8 * loss,
         "gradient_norm": norm,
         "learning_rate": run.rate(step),
         "update_ratio": None if step % 10 else run.update_ratio * run.rate(step) / run.peak * rng.uniform(0.6, 1.6),
@@ -181,7 +194,7 @@ def _evaluation_signals(run: Healthy, step: int, rng: np.random.Generator) -> Si
         "gate_premature": 0.2 * (1 - accuracy),
         "stop_rate": accuracy,
         "val_total_loss": loss,
-        "val_mel_loss": 0.8 * loss,
+        f"val_{run.facts.spectrum_loss}": 0.8 * loss,
     }
 
 
@@ -193,7 +206,7 @@ def watch(run: Healthy, seed: int) -> Iterator[tuple[str, View]]:
         signals = _step_signals(run, step, rng, overflows)
         if run.is_float16 and (step <= 7 or rng.random() < 0.004):
             overflows += 1
-            signals |= {"nonfinite_steps": float(overflows), **dict.fromkeys(("total_loss", "mel_loss"))}
+            signals |= {"nonfinite_steps": float(overflows), **dict.fromkeys(("total_loss", run.facts.spectrum_loss))}
             signals |= dict.fromkeys(("gradient_norm", "update_ratio"))
         history.record(step, signals)
         view = View(step, 0, history, OutlierMemory(), facts, quality, phase)

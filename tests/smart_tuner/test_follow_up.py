@@ -6,7 +6,9 @@ import pytest
 
 from smart_tuner.follow_up import compare, expect, is_measured_at_evaluations, judge, level
 from smart_tuner.interventions import Direction, Expectation
-from tests.smart_tuner.histories import Values, every, make_view, noisy
+from tests.smart_tuner.histories import FLOW, Values, every, make_facts, make_view, noisy
+
+FACTS = make_facts()
 
 
 def promise(signal: str = "free_diagonality", direction: Direction = "up", **changes: float | None) -> Expectation:
@@ -76,11 +78,18 @@ def test_what_was_never_measured_has_no_forecast() -> None:
     assert expect(make_view({"total_loss": [None] * 9}), "total_loss", "down", by_step=20).forecast is None
 
 
-def test_a_log_likelihood_is_expected_as_it_is() -> None:
-    view = make_view({"total_loss": [-1.0 - 0.01 * step for step in range(50)]})
+def test_a_log_likelihood_is_expected_and_judged_as_it_is() -> None:
+    flow = make_facts(**FLOW)
+    view = make_view({"total_loss": [0.3 - 0.01 * step for step in range(50)]}, flow)
     expected = expect(view, "total_loss", "down", by_step=100)
-    assert expected.forecast == pytest.approx(-1.445 - 0.25)
-    assert judge(expected, -2.0).verdict == "helped"
+    assert expected.forecast == pytest.approx(-0.145 - 0.25)
+    assert judge(expected, -0.5, flow).gain == pytest.approx(0.105)
+    assert judge(expected, -0.41, flow).verdict == "no_effect"
+    assert judge(expected, -0.25, flow).verdict == "harmful"
+    small = promise("val_total_loss", "down", forecast=0.02)
+    assert judge(small, 0.01, flow).verdict == "no_effect"
+    assert judge(small, 0.01, FACTS).verdict == "helped"
+    assert compare(small, 0.02, 0.01, flow).verdict == "no_effect"
 
 
 @pytest.mark.parametrize(
@@ -94,32 +103,32 @@ def test_a_log_likelihood_is_expected_as_it_is() -> None:
     ],
 )
 def test_a_signal_is_judged_beside_its_forecast(value: float, verdict: str, close: bool) -> None:
-    judged = judge(promise(), value)
+    judged = judge(promise(), value, FACTS)
     assert (judged.verdict, judged.close, judged.value) == (verdict, close, value)
     assert judged.gain == pytest.approx(value - 0.5)
 
 
 def test_down_is_the_other_way_and_losses_are_ratios() -> None:
     expected = promise("total_loss", "down", forecast=2.0)
-    assert judge(expected, 1.8).verdict == "helped"
-    assert judge(expected, 1.8).gain == pytest.approx(math.log(2.0 / 1.8))
-    assert judge(expected, 2.3).verdict == "harmful"
+    assert judge(expected, 1.8, FACTS).verdict == "helped"
+    assert judge(expected, 1.8, FACTS).gain == pytest.approx(math.log(2.0 / 1.8))
+    assert judge(expected, 2.3, FACTS).verdict == "harmful"
 
 
 def test_who_reaches_the_target_was_helped_whatever_the_forecast() -> None:
-    assert judge(promise(forecast=0.9, target=0.7), 0.7).verdict == "helped"
-    assert judge(promise(forecast=0.9, target=0.7), 0.69).verdict == "harmful"
-    assert judge(promise("total_loss", "down", forecast=1.0, target=3.0), 2.9).verdict == "helped"
+    assert judge(promise(forecast=0.9, target=0.7), 0.7, FACTS).verdict == "helped"
+    assert judge(promise(forecast=0.9, target=0.7), 0.69, FACTS).verdict == "harmful"
+    assert judge(promise("total_loss", "down", forecast=1.0, target=3.0), 2.9, FACTS).verdict == "helped"
 
 
 def test_without_a_forecast_the_target_decides_and_without_either_that_there_is_a_value() -> None:
-    assert judge(promise(forecast=None, target=0.7), 0.7).verdict == "helped"
-    assert judge(promise(forecast=None, target=0.7), 0.6).verdict == "no_effect"
-    assert judge(promise(forecast=None), 0.6).verdict == "helped"
+    assert judge(promise(forecast=None, target=0.7), 0.7, FACTS).verdict == "helped"
+    assert judge(promise(forecast=None, target=0.7), 0.6, FACTS).verdict == "no_effect"
+    assert judge(promise(forecast=None), 0.6, FACTS).verdict == "helped"
 
 
 def test_a_signal_that_has_vanished_is_no_help() -> None:
-    judged = judge(promise(), None)
+    judged = judge(promise(), None, FACTS)
     assert (judged.verdict, judged.value, judged.close) == ("no_effect", None, False)
 
 
@@ -137,12 +146,12 @@ def test_a_signal_that_has_vanished_is_no_help() -> None:
 def test_a_treated_run_is_judged_beside_an_untreated_one(
     control: float | None, treated: float | None, verdict: str
 ) -> None:
-    judged = compare(promise(forecast=0.9), control, treated)
+    judged = compare(promise(forecast=0.9), control, treated, FACTS)
     assert (judged.verdict, judged.value, judged.close) == (verdict, treated, False)
 
 
 def test_races_of_losses_are_won_by_the_lower() -> None:
     expected = promise("val_total_loss", "down")
-    assert compare(expected, 2.0, 1.8).verdict == "helped"
-    assert compare(expected, 2.0, 2.2).verdict == "harmful"
-    assert compare(expected, 2.0, 2.05).verdict == compare(expected, 2.0, 1.95).verdict == "no_effect"
+    assert compare(expected, 2.0, 1.8, FACTS).verdict == "helped"
+    assert compare(expected, 2.0, 2.2, FACTS).verdict == "harmful"
+    assert compare(expected, 2.0, 2.05, FACTS).verdict == compare(expected, 2.0, 1.95, FACTS).verdict == "no_effect"

@@ -111,7 +111,7 @@ def test_it_may_cost_just_what_is_left() -> None:
 def test_the_best_fork_has_to_beat_both_controls_by_more_than_they_differ(
     values: tuple[float | None, ...], winner: int, verdict: Verdict
 ) -> None:
-    judged = judge_forks(DOWN, values)
+    judged = judge_forks(DOWN, values, make_facts())
     assert (judged.winner, judged.judgement.verdict) == (winner, verdict)
     assert judged.noise >= LEAST_NOISE or None in values[:2]
 

@@ -101,4 +101,4 @@ def test_phases_and_forecasts_are_sound(view: View) -> None:
         expected = expect(view, signal, "down", by_step=view.step + 100)
         assert (expected.forecast is None) == (value is None)
         assert math.isfinite(expected.noise)
-        judge(expected, value)
+        judge(expected, value, view.facts)

@@ -4,13 +4,13 @@ import math
 
 import pytest
 
-from smart_tuner.detectors.series import log_slope, robust_log, roughness, slope
+from smart_tuner.detectors.series import habit_of, roughness, slope
 from tests.smart_tuner.histories import noisy
 
 
 def test_one_outlier_moves_neither_median_nor_spread() -> None:
-    values = noisy(4.0, 99)
-    calm, disturbed = robust_log(values, least_spread=0.01), robust_log([*values, 1e9], least_spread=0.01)
+    values = [math.log(value) for value in noisy(4.0, 99)]
+    calm, disturbed = habit_of(values, least_spread=0.01), habit_of([*values, 1e9], least_spread=0.01)
     assert calm and disturbed
     assert disturbed.median == pytest.approx(calm.median, abs=0.02)
     assert disturbed.spread == pytest.approx(calm.spread, rel=0.1)
@@ -18,18 +18,12 @@ def test_one_outlier_moves_neither_median_nor_spread() -> None:
     assert (calm.count, disturbed.count) == (99, 100)
 
 
-def test_deviations_are_spreads_above_the_median_of_logarithms() -> None:
-    usual = robust_log([1.0, 1.0, 1.0], least_spread=0.5)
+def test_deviations_are_spreads_above_the_median() -> None:
+    usual = habit_of([-2.0, -2.0, -2.0], least_spread=0.5)
     assert usual is not None and usual.spread == 0.5
-    assert usual.deviations(math.e) == pytest.approx(2.0)
-    assert usual.deviations(1 / math.e) == pytest.approx(-2.0)
-
-
-def test_logarithms_are_of_positive_values_only() -> None:
-    usual = robust_log([0.0, -1.0, 2.0], least_spread=0.1)
-    assert usual is not None and usual.count == 1
-    assert robust_log([0.0, -1.0], least_spread=0.1) is None
-    assert robust_log([], least_spread=0.1) is None
+    assert usual.deviations(-1.0) == pytest.approx(2.0)
+    assert usual.deviations(-3.0) == pytest.approx(-2.0)
+    assert habit_of([], least_spread=0.1) is None
 
 
 def test_slope_is_the_rise_of_a_step_whatever_one_outlier_says() -> None:
@@ -42,12 +36,6 @@ def test_slope_is_the_rise_of_a_step_whatever_one_outlier_says() -> None:
 @pytest.mark.parametrize("points", [[], [(1, 1.0)], [(1, 1.0), (2, 2.0)], [(5, 1.0), (5, 2.0), (5, 3.0)]])
 def test_there_is_no_slope_of_too_few_points(points: list[tuple[int, float]]) -> None:
     assert slope(points) is None
-
-
-def test_the_slope_of_the_logarithm_is_a_relative_change() -> None:
-    points = [(step, 8.0 * 0.99**step) for step in range(50)]
-    assert log_slope(points) == pytest.approx(math.log(0.99))
-    assert log_slope([(1, -1.0), (2, 0.0), (3, 1.0), (4, 1.0)]) is None
 
 
 def test_roughness_is_of_the_changes_without_their_trend() -> None:

@@ -1,0 +1,68 @@
+"""A flow's loss is a logarithm and goes below zero: what is a factor to other losses is a difference to it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from smart_tuner.detectors import DETECTORS
+from smart_tuner.diagnosis import Diagnosis
+from tests.smart_tuner.histories import FLOW, Values, by_step, every, falling, make_facts, make_view, noisy
+
+FALLING = falling(5.0, 1.5, 120, 0.1)
+SAW = [level * factor for level in (2.0, 4.0) * 7 for factor in noisy(1.0, 16, 0.05)][:200]
+RATIO = {"update_ratio": every(10, [0.03] * 20)}
+OVERFITTING: dict[str, Values] = {
+    "val_mel_loss": every(100, [1.0, 0.8, 0.7, 0.7, 0.7, 0.9, 0.95, 1.0]),
+    "mel_loss": falling(1, 0.3, 800),
+}
+
+SICK: dict[str, dict[str, Values]] = {
+    "loss_spike": {"total_loss": [*FALLING, *noisy(6.0, 6, 0.1)]},
+    "oscillating_loss": {"total_loss": SAW},
+    "plateau": {"val_total_loss": every(100, [3.0, 2.0, *[1.9] * 7]), "learning_rate": [1e-3] * 900},
+    "overfitting": OVERFITTING,
+    "vanishing_gradient": {"total_loss": [3.0] * 200, "gradient_norm": [1e-7] * 200},
+    "learning_rate_too_high": {"total_loss": [3.0] * 200, **RATIO},
+}
+
+
+def in_logarithms(series: dict[str, Values]) -> dict[str, Values]:
+    """The same run as a flow would tell it."""
+    told: dict[str, Values] = {}
+    for name, values in series.items():
+        logs = {s: None if v is None else math.log(v) for s, v in by_step(values).items()}
+        told[name.replace("mel_loss", "nll_loss")] = logs if "loss" in name else values
+    return told
+
+
+def diagnosed(ailment: str, series: dict[str, Values], **facts: Any) -> Diagnosis | None:
+    return DETECTORS[ailment](make_view(series, make_facts(**facts), phase="quality"))
+
+
+@pytest.mark.parametrize("ailment", SICK)
+def test_it_has_the_same_ailments_and_tells_its_own_values(ailment: str) -> None:
+    usual, flow = diagnosed(ailment, SICK[ailment]), diagnosed(ailment, in_logarithms(SICK[ailment]), **FLOW)
+    assert usual is not None and flow is not None
+    assert (flow.severity, flow.step, flow.since) == (usual.severity, usual.step, usual.since)
+    for name in ("total_loss", "val_total_loss", "before", "best"):
+        if name in usual.evidence:
+            assert flow.evidence[name] == pytest.approx(math.log(usual.evidence[name]))
+
+
+@pytest.mark.parametrize("ailment", SICK)
+def test_a_healthy_flow_goes_below_zero_without_one(ailment: str) -> None:
+    course = [1.5 - 2.5 * (1 - math.exp(-step / 300)) for step in range(1000)]
+    losses: Sequence[float] = [loss + math.log(noise) for loss, noise in zip(course, noisy(1, 1000, 0.05), strict=True)]
+    series: dict[str, Values] = {
+        "total_loss": losses,
+        "nll_loss": losses,
+        "gradient_norm": noisy(1.0, 1000, 0.3),
+        "learning_rate": [1e-3] * 1000,
+        "val_total_loss": every(100, course[99::100]),
+        "val_nll_loss": every(100, course[99::100]),
+    }
+    assert diagnosed(ailment, series, **FLOW) is None
