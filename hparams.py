@@ -56,6 +56,7 @@ class HParams(BaseModel):
     alignment_patience_steps: int = Field(15_000, ge=1, description="by then attention has to be a diagonal")
     gate_loss_weight: float = Field(1.0, ge=0)
     gate_positive_weight: float = Field(8.0, gt=0, description="of the one frame in hundreds where speech ends")
+    duration_loss_weight: float = Field(1.0, ge=0, description="of GlowTTS: how long symbols last")
 
     # Audio
     sampling_rate: int = Field(22050, ge=4000, le=192_000, description="Hz; recordings are resampled to it")

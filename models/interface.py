@@ -31,6 +31,7 @@ class LossKnobs:
     guide_weight: float
     guide_sigma: float
     gate_positive_weight: float
+    duration_loss_weight: float
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class Forced:
     alignments: Tensor  # [B, S, N], rows sum to 1
     steps: Tensor  # [B]
     gates: Tensor | None  # [B, S] probability of the end; None of a model that knows durations
+    durations: Tensor | None  # [B, N] frames predicted for each symbol; None of a model that predicts none
 
 
 @dataclass(frozen=True)

@@ -316,7 +316,7 @@ class Tacotron2(nn.Module):
     def forced(self, output: Output, batch: Batch) -> Forced:
         steps = torch.ceil(batch.mel_lengths / self.frames_per_step).long()
         gates = torch.sigmoid(output.gates.float())
-        return Forced(output.mels_postnet, batch.mel_lengths, output.alignments, steps, gates)
+        return Forced(output.mels_postnet, batch.mel_lengths, output.alignments, steps, gates, None)
 
     @torch.no_grad()
     def synthesize(self, text: Tensor, text_lengths: Tensor, max_steps: int | None = None) -> AttendedSpeech:

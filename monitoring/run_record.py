@@ -12,12 +12,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from monitoring.atomic_file import write_atomically
+from monitoring.history import SignalHistory
 from monitoring.journal import Journal
 from monitoring.progress import ProgressDisplay
 from monitoring.signals import (
     DecodeReport,
     EvaluationReport,
-    SignalHistory,
     Signals,
     StepReport,
     UtteranceSignals,

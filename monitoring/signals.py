@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -22,6 +21,9 @@ GATE_TOLERANCE_FRAMES = 5
 LENGTH_TOLERANCE = 0.15
 """Without a gate speech ends where it should when it is as long as its recording, but for this share."""
 
+HUGE_DURATION = 10.0
+"""A symbol is given far too long with this many times the frames that its recording has for a symbol."""
+
 GATE_THRESHOLDS = tuple(round(0.05 * i, 2) for i in range(1, 20))
 
 CUT_OFF_SHARE = 0.8
@@ -29,9 +31,6 @@ CUT_OFF_SHARE = 0.8
 
 OUTLIER_RATIO = 5.0
 """An utterance stands out when its loss is this many times the median of its batch."""
-
-HISTORY_POINTS = 2_000
-"""Points kept of each signal: two usual intervals between evaluations, and little beside a checkpoint's weights."""
 
 Signals = dict[str, float | None]
 
@@ -106,6 +105,10 @@ class DecodeReport(Protocol):
     @property
     def gate_threshold(self) -> float: ...
     @property
+    def durations(self) -> np.ndarray | None:
+        """[tokens], frames predicted for each; None of a model that predicts none"""
+
+    @property
     def n_frames_per_step(self) -> int: ...
     @property
     def recorded_mel(self) -> np.ndarray:
@@ -139,15 +142,15 @@ class EvaluationReport(Protocol):
 
 def step_signals(report: StepReport) -> Signals:
     """Signals of one step; a non-finite step has no gradient_norm, so that no statistic can take it in."""
-    total_loss = _finite(report.total_loss)
+    total_loss = finite(report.total_loss)
     return {
-        **{name: _finite(part) for name, part in {**report.loss_parts, **report.measures}.items()},
+        **{name: finite(part) for name, part in {**report.loss_parts, **report.measures}.items()},
         "total_loss": total_loss,
-        "gradient_norm": None if total_loss is None else _finite(report.gradient_norm),
-        "learning_rate": _finite(report.learning_rate),
-        "update_ratio": _finite(report.update_ratio),
-        "frames_per_second": _finite(report.frames_per_second),
-        "data_wait_share": _finite(report.data_wait_share),
+        "gradient_norm": None if total_loss is None else finite(report.gradient_norm),
+        "learning_rate": finite(report.learning_rate),
+        "update_ratio": finite(report.update_ratio),
+        "frames_per_second": finite(report.frames_per_second),
+        "data_wait_share": finite(report.data_wait_share),
         "memory_bytes": float(report.memory_bytes),
         "nonfinite_steps": float(report.nonfinite_steps),
         "out_of_memory_steps": float(report.out_of_memory_steps),
@@ -221,10 +224,11 @@ def evaluation_signals(report: EvaluationReport, utterances: Sequence[UtteranceS
         **_alignment_signals([measure_alignment(decode.forced_attention) for decode in decodes]),
         "free_diagonality": _mean(utterance.free_diagonality for utterance in utterances),
         **_ending_signals(decodes, utterances),
+        **_duration_signals(decodes),
         "stop_rate": _mean(float(utterance.stopped) for utterance in utterances),
         "length_ratio": _mean(utterance.length_ratio for utterance in utterances),
         "mel_distance": _mean(utterance.mel_distance for utterance in utterances),
-        **{name: _finite(loss) for name, loss in report.losses.items()},
+        **{name: finite(loss) for name, loss in report.losses.items()},
     }
     signals["composite_tts_score"] = composite_tts_score(
         diagonality=signals["free_diagonality"],
@@ -268,6 +272,20 @@ def _ending_signals(decodes: Sequence[DecodeReport], utterances: Sequence[Uttera
     return shares | {"calibrated_gate_threshold": calibrated_gate_threshold(decodes)}
 
 
+def _duration_signals(decodes: Sequence[DecodeReport]) -> Signals:
+    """Shares of all symbols that are given nothing beyond the one frame each gets anyway, or far too much."""
+    told = [(decode.durations, decode.recorded_mel.shape[1]) for decode in decodes if decode.durations is not None]
+    if not told:
+        return {}
+    frames = np.concatenate([durations for durations, _ in told])
+    usual = np.concatenate([np.full(len(durations), n_recorded / len(durations)) for durations, n_recorded in told])
+    is_known = bool(np.isfinite(frames).all())
+    return {
+        "zero_duration_share": float((frames <= 1).mean()) if is_known else None,
+        "huge_duration_share": float((frames > HUGE_DURATION * usual).mean()) if is_known else None,
+    }
+
+
 def calibrated_gate_threshold(decodes: Sequence[DecodeReport]) -> float | None:
     """The threshold with which most gates would open at the true end; of several, the middle one."""
     counts = {
@@ -305,76 +323,6 @@ def _mean(values: Iterable[float | None]) -> float | None:
     return math.fsum(known) / len(known) if known else None
 
 
-def _finite(value: float | None) -> float | None:
+def finite(value: float | None) -> float | None:
+    """None for what is no number, or no finite one."""
     return float(value) if value is not None and math.isfinite(value) else None
-
-
-@dataclass(frozen=True)
-class LogStatistics:
-    """Mean and standard deviation of the natural logarithm of a signal over a window, and how many steps made them."""
-
-    mean: float
-    deviation: float
-    count: int
-
-
-class SignalHistory:
-    """The last points (step, value) of every signal; a None stays in the series as a gap and out of the statistics."""
-
-    def __init__(self, points_per_signal: int = HISTORY_POINTS) -> None:
-        self._points_per_signal = points_per_signal
-        self._series: dict[str, deque[tuple[int, float | None]]] = {}
-
-    def record(self, step: int, signals: Mapping[str, float | None]) -> None:
-        """Append one value a signal; a non-finite one is recorded as None."""
-        for name, value in signals.items():
-            series = self._series.setdefault(name, deque(maxlen=self._points_per_signal))
-            if series and step < series[-1][0]:
-                raise ValueError(
-                    f"{name}: expected a step from {series[-1][0]} on, got {step}: after a rollback load its history"
-                )
-            series.append((step, _finite(value)))
-
-    def latest(self) -> Signals:
-        """Return the newest value of each signal, by name."""
-        return {name: series[-1][1] for name, series in self._series.items()}
-
-    def series(self, name: str) -> list[tuple[int, float | None]]:
-        """Return the kept points of one signal, oldest first; none for a signal never recorded."""
-        return list(self._series.get(name, ()))
-
-    def since(self, name: str, first_step: int) -> list[tuple[int, float]]:
-        """Return the known values of one signal from a step on, oldest first."""
-        series = self._series.get(name, ())
-        window = takewhile(lambda point: point[0] >= first_step, reversed(series))
-        return [(step, value) for step, value in window if value is not None][::-1]
-
-    def forget_after(self, step: int) -> None:
-        """Drop all points after a step: training went back to it."""
-        for series in self._series.values():
-            while series and series[-1][0] > step:
-                series.pop()
-        self._series = {name: series for name, series in self._series.items() if series}
-
-    def log_statistics(self, name: str, window_steps: int) -> LogStatistics | None:
-        """Summarise the logarithm of a signal over its last `window_steps` steps; None without a positive value."""
-        series = self._series.get(name)
-        if not series:
-            return None
-        first_step = series[-1][0] - window_steps + 1
-        window = takewhile(lambda point: point[0] >= first_step, reversed(series))
-        logs = [math.log(value) for _, value in window if value is not None and value > 0]
-        if not logs:
-            return None
-        return LogStatistics(mean=statistics.fmean(logs), deviation=statistics.pstdev(logs), count=len(logs))
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return plain dictionaries, lists and numbers, as `torch.load(weights_only=True)` takes them."""
-        return {name: [list(point) for point in series] for name, series in self._series.items()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Replace everything recorded by what `state_dict` returned."""
-        self._series = {
-            name: deque(((int(step), _finite(value)) for step, value in points), maxlen=self._points_per_signal)
-            for name, points in state.items()
-        }

@@ -28,9 +28,10 @@ GROUPS = {
     "attention": ("diagonality", "free_diagonality", "focus", "path_ratio", "coverage"),
     "gate": ("gate_accuracy", "gate_premature", "gate_overrun", "calibrated_gate_threshold", "stop_rate"),
     "gradients": ("gradient_norm", "update_ratio", "nonfinite_steps"),
+    "durations": ("zero_duration_share", "huge_duration_share", "length_ratio", "length_accuracy"),
     "flow": ("logdet", "latent_deviation", "prior_deviation", "actnorm_scale", "convolution_condition"),
     "supervisor": ("learning_rate",),
-    "score": ("composite_tts_score", "mel_distance", "length_ratio", "length_accuracy"),
+    "score": ("composite_tts_score", "mel_distance"),
     "data": ("outlier_utterances", "data_wait_share", "frames_per_second"),
     "memory": ("memory_bytes", "out_of_memory_steps", "disk_free_bytes", "checkpoint_bytes"),
 }

@@ -66,6 +66,29 @@ LADDERS: dict[str, Mapping[str, Remedy]] = {
         "larger_effective_batch": turn_to("batches_per_update", more_batches_an_update, "total_loss", "down"),
         "tighter_clipping": turn_by("grad_clip_thresh", 0.5, "total_loss", "down"),
     },
+    "exploding_flow": {
+        "tighter_clipping": turn_to("grad_clip_thresh", typical_gradient, "nll_loss", "down"),
+        "roll_back": roll_back("nll_loss", "down"),
+        "roll_back_slower": roll_back("nll_loss", "down", learning_rate_factor=0.5),
+        "restart": restart("nll_loss", "down"),
+        "restart_slower": restart("nll_loss", "down", learning_rate_factor=0.1),
+    },
+    "sawtooth_loss": {
+        "tighter_clipping": turn_to("grad_clip_thresh", typical_gradient, "nll_loss", "down"),
+        "lower_learning_rate": turn_by("learning_rate_multiplier", 0.5, "nll_loss", "down"),
+        "larger_effective_batch": turn_to("batches_per_update", more_batches_an_update, "nll_loss", "down"),
+        "restart_slower": restart("nll_loss", "down", learning_rate_factor=0.1),
+    },
+    "collapsed_durations": {
+        "restart_with_preset": restart_with_preset("length_accuracy", "up"),
+        "roll_back": roll_back("length_accuracy", "up"),
+        "lower_learning_rate": turn_by("learning_rate_multiplier", 0.5, "length_accuracy", "up"),
+        "restart": restart("length_accuracy", "up"),
+    },
+    "overfit_durations": {
+        "freeze_durations": turn_to("duration_loss_weight", lambda case: 0.0, "val_duration_loss", "down"),
+        "lower_learning_rate": turn_by("learning_rate_multiplier", 0.5, "val_duration_loss", "down"),
+    },
     "attention_not_forming": {
         "restart_with_preset": restart_with_preset("free_diagonality", "up"),
         "more_guidance": turn_to("guide_weight_multiplier", guide_weight, "free_diagonality", "up"),

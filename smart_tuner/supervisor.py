@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from monitoring.signals import SignalHistory, Signals
+from monitoring.history import SignalHistory
+from monitoring.signals import Signals
 from smart_tuner.decisions import Decision, decide
 from smart_tuner.detectors import EVERY_CHECKPOINT, EVERY_EVALUATION, EVERY_STEP, EVERY_TENTH_STEP, Detector
 from smart_tuner.diagnosis import Diagnosis

@@ -25,7 +25,10 @@ FREE_REMEDIES = (
 CAUSE = "bad_utterance"
 """It explains what else is seen at the same time, and goes first."""
 AS_OFTEN_AS_NEEDED = ("quarantine", "split_batches")
-DIVERGENCE = ("nonfinite_step", "exploding_gradient", "loss_spike", "oscillating_loss", "learning_rate_too_high")
+DIVERGENCE = (
+    *("nonfinite_step", "exploding_gradient", "loss_spike", "oscillating_loss", "learning_rate_too_high"),
+    *("exploding_flow", "sawtooth_loss"),
+)
 """Faces of one illness: that another shows itself is no harm done by a treatment, which just did not help."""
 
 

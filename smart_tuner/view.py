@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from monitoring.signals import SignalHistory
+from monitoring.history import SignalHistory
 from smart_tuner.facts import Facts
 from smart_tuner.outliers import OutlierMemory
 from smart_tuner.settings import QualityControl

@@ -89,6 +89,7 @@ def _decode_report(
         free_attention=decoded.alignments[i, : int(decoded.steps[i]), :n_tokens].float().cpu().numpy(),
         forced_gate=None if forced.gates is None else forced.gates[i, :n_steps].cpu().numpy(),
         gate_threshold=gate_threshold,
+        durations=None if forced.durations is None else forced.durations[i, :n_tokens].float().cpu().numpy(),
         n_frames_per_step=model.frames_per_step,
         recorded_mel=batch.mels[i, :, :n_frames].float().cpu().numpy(),
         forced_mel=forced.mels[i, :, : int(forced.mel_lengths[i])].float().cpu().numpy(),

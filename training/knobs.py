@@ -19,6 +19,7 @@ class Knobs:
     gate_positive_weight: float
     gate_threshold: float
     grad_clip_thresh: float
+    duration_loss_weight: float
     micro_batches: float = 1.0  # parts a batch is computed in, when it does not fit into memory
     batches_per_update: float = 1.0
 
@@ -31,12 +32,14 @@ class Knobs:
             gate_positive_weight=hparams.gate_positive_weight,
             gate_threshold=hparams.gate_threshold,
             grad_clip_thresh=hparams.grad_clip_thresh,
+            duration_loss_weight=hparams.duration_loss_weight,
         )
 
     def for_losses(self, schedule_step: int, hparams: HParams, plan: PhasePlan = RECIPE_PLAN) -> LossKnobs:
         """What the losses need of the knobs at this step of the schedules."""
         weight = planned_guide_weight(schedule_step, hparams) * self.guide_weight_multiplier * plan.guide_weight_share
-        return LossKnobs(weight, self.guide_sigma * plan.guide_sigma_share, self.gate_positive_weight)
+        sigma = self.guide_sigma * plan.guide_sigma_share
+        return LossKnobs(weight, sigma, self.gate_positive_weight, self.duration_loss_weight)
 
 
 KNOB_NAMES = tuple(field.name for field in fields(Knobs))
@@ -60,6 +63,7 @@ KNOB_BOUNDS = {
     "gate_positive_weight": Bounds(0.1, 1000),
     "gate_threshold": Bounds(0.05, 0.95),
     "grad_clip_thresh": Bounds(0.01, 1000),
+    "duration_loss_weight": Bounds(0, 4, first=0.25),
     "micro_batches": Bounds(1, 64),
     "batches_per_update": Bounds(1, 16),
 }

@@ -42,6 +42,7 @@ class DecodeReport:
     free_attention: np.ndarray  # [S', N]
     forced_gate: np.ndarray | None  # [S] probabilities; None of a model without a gate
     gate_threshold: float
+    durations: np.ndarray | None  # [N] frames predicted for each symbol; None of a model that predicts none
     n_frames_per_step: int
     recorded_mel: np.ndarray  # [n_mel, T]
     forced_mel: np.ndarray  # [n_mel, T]

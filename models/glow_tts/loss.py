@@ -28,7 +28,7 @@ class FlowOutput:
     log_durations: Tensor  # [B, N] predicted: log(1 + frames)
 
 
-def glow_tts_losses(output: FlowOutput, batch: Batch) -> Losses:
+def glow_tts_losses(output: FlowOutput, batch: Batch, duration_weight: float) -> Losses:
     """Means over all real mel values and over all symbols; with what the flow makes of the recordings."""
     n_values = batch.mel_lengths * output.latents.size(1)
     likelihood = 0.5 * math.log(2 * math.pi) * n_values - output.logdet + _misfit(output).sum((1, 2))
@@ -36,7 +36,7 @@ def glow_tts_losses(output: FlowOutput, batch: Batch) -> Losses:
     nll = likelihood.sum() / n_values.sum()
     duration_loss = misjudged.sum() / batch.text_lengths.sum()
     surprise = likelihood / n_values + misjudged / batch.text_lengths
-    parts = {"nll_loss": nll, "duration_loss": duration_loss, "total_loss": nll + duration_loss}
+    parts = {"nll_loss": nll, "duration_loss": duration_loss, "total_loss": nll + duration_weight * duration_loss}
     parts |= {
         "logdet": output.logdet.sum() / n_values.sum(),
         "latent_deviation": (output.latents.square().sum() / n_values.sum()).sqrt(),

@@ -78,7 +78,7 @@ class GlowTTS(nn.Module):
         )
 
     def losses(self, output: FlowOutput, batch: Batch, knobs: LossKnobs) -> Losses:
-        return glow_tts_losses(output, batch)
+        return glow_tts_losses(output, batch, knobs.duration_loss_weight)
 
     def snapshot(self) -> list[Tensor]:
         """Norms begin with their first batch."""
@@ -117,7 +117,7 @@ class GlowTTS(nn.Module):
         mask = _mask(mel_lengths, output.latents.size(2))
         mels = self.decoder.inverse(output.means, mask, self._speaker(speakers))
         alignments = _likely_symbols(output.log_likelihood, batch.text_lengths)
-        return Forced(mels, mel_lengths, alignments, mel_lengths, None)
+        return Forced(mels, mel_lengths, alignments, mel_lengths, None, torch.expm1(output.log_durations))
 
     def open_gate_at(self, threshold: float) -> None:
         """It has no gate: durations say when speech ends."""
@@ -143,7 +143,7 @@ class GlowTTS(nn.Module):
 
     def _durations(self, log_durations: Tensor, text_mask: Tensor, limit: int) -> tuple[Tensor, Tensor]:
         """Frames of each symbol [B, N], none beyond the limit, and whether an item stayed within it."""
-        frames = torch.ceil((torch.exp(log_durations) - 1) * self.hparams.length_scale)
+        frames = torch.ceil(torch.expm1(log_durations) * self.hparams.length_scale)
         frames = (frames.nan_to_num(nan=1.0).clamp(1, limit + 1) * text_mask).squeeze(1)
         ends = frames.cumsum(1)
         within = ends.clamp(max=limit).diff(dim=1, prepend=ends.new_zeros(len(ends), 1))

@@ -8,8 +8,10 @@ from smart_tuner.detectors import (
     attention_lost,
     attention_not_forming,
     bad_utterance,
+    collapsed_durations,
     data_starvation,
     disk_running_full,
+    exploding_flow,
     exploding_gradient,
     gate_never_fires,
     hopeless_run,
@@ -19,9 +21,11 @@ from smart_tuner.detectors import (
     nonfinite_step,
     oscillating_loss,
     out_of_memory,
+    overfit_durations,
     overfitting,
     plateau,
     premature_stop,
+    sawtooth_loss,
     vanishing_gradient,
 )
 from smart_tuner.diagnosis import Diagnosis
@@ -38,10 +42,12 @@ EVERY_STEP: dict[str, Detector] = {
 }
 EVERY_TENTH_STEP: dict[str, Detector] = {
     "hopeless_run": hopeless_run.detect,
+    "exploding_flow": exploding_flow.detect,
     "learning_rate_too_high": learning_rate_too_high.detect,
     "learning_rate_too_low": learning_rate_too_low.detect,
     "vanishing_gradient": vanishing_gradient.detect,
     "oscillating_loss": oscillating_loss.detect,
+    "sawtooth_loss": sawtooth_loss.detect,
     "data_starvation": data_starvation.detect,
 }
 EVERY_EVALUATION: dict[str, Detector] = {
@@ -49,7 +55,9 @@ EVERY_EVALUATION: dict[str, Detector] = {
     "attention_not_forming": attention_not_forming.detect,
     "gate_never_fires": gate_never_fires.detect,
     "premature_stop": premature_stop.detect,
+    "collapsed_durations": collapsed_durations.detect,
     "overfitting": overfitting.detect,
+    "overfit_durations": overfit_durations.detect,
     "plateau": plateau.detect,
 }
 EVERY_CHECKPOINT: dict[str, Detector] = {"disk_running_full": disk_running_full.detect}

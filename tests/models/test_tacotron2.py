@@ -13,7 +13,7 @@ from models.layers import length_mask
 from models.tacotron2 import CLOSED_GATE_LOGIT, AttendedSpeech, Tacotron2
 from tests.tiny import NO_DROPOUT, SYMBOLS, tiny_examples, tiny_hparams, tiny_mel, tiny_model
 
-KNOBS = LossKnobs(guide_weight=2.0, guide_sigma=0.3, gate_positive_weight=4.0)
+KNOBS = LossKnobs(guide_weight=2.0, guide_sigma=0.3, gate_positive_weight=4.0, duration_loss_weight=1.0)
 FRAMES = [7, 4, 11]  # none but the 4 fits reduction factors of 2 and 3 evenly
 every_r = pytest.mark.parametrize("r", [1, 3])
 

@@ -1,19 +1,16 @@
 """Signals keep to their definitions, and what cannot be said is None."""
 
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
-import torch
 
 from monitoring.score import composite_tts_score
 from monitoring.signals import (
     DecodeReport,
     EvaluationReport,
-    SignalHistory,
     StepReport,
     evaluation_signals,
     gate_verdict,
@@ -63,6 +60,7 @@ class Decode:
     free_attention: np.ndarray = field(default_factory=diagonal)
     forced_gate: np.ndarray | None = field(default_factory=lambda: gate(FRAMES // R - 1))
     gate_threshold: float = 0.5
+    durations: np.ndarray | None = None
     n_frames_per_step: int = R
     recorded_mel: np.ndarray = field(default_factory=lambda: np.zeros((CHANNELS, FRAMES)))
     forced_mel: np.ndarray = field(default_factory=lambda: np.zeros((CHANNELS, FRAMES)))
@@ -160,6 +158,17 @@ def spoken_for(n_frames: int) -> Decode:
     return Decode(forced_gate=None, free_mel=np.zeros((CHANNELS, n_frames)))
 
 
+def test_durations_are_counted_over_all_symbols_as_shares_of_what_a_recording_has_for_one() -> None:
+    usual = FRAMES / TOKENS
+    spoken = Decode(durations=np.array([0.2, 1.0, 1.01, usual, 10 * usual]))
+    hasty = Decode(durations=np.array([usual, 10.1 * usual, 11 * usual, usual, usual]))
+    signals = signals_of(spoken, hasty)
+    assert (signals["zero_duration_share"], signals["huge_duration_share"]) == (0.2, 0.2)
+    broken = signals_of(spoken, Decode(durations=np.full(TOKENS, np.nan)))
+    assert (broken["zero_duration_share"], broken["huge_duration_share"]) == (None, None)
+    assert "zero_duration_share" not in signals_of(Decode())
+
+
 def test_without_a_gate_speech_ends_right_when_it_is_as_long_as_its_recording() -> None:
     signals = signals_of(spoken_for(FRAMES), spoken_for(round(1.14 * FRAMES)), spoken_for(round(0.8 * FRAMES)))
     assert signals["length_accuracy"] == pytest.approx(2 / 3)
@@ -215,85 +224,6 @@ def test_the_score_is_made_of_the_free_running_signals() -> None:
     assert signals["composite_tts_score"] == composite_tts_score(
         diagonality=1.0, ending_accuracy=2 / 3, stop_rate=2 / 3, mel_distance=signals["mel_distance"]
     )
-
-
-def test_history_keeps_gaps_and_the_latest_value() -> None:
-    history = SignalHistory()
-    history.record(1, {"mel_loss": 2.0, "gate_loss": 1.0})
-    history.record(2, {"mel_loss": None})
-    history.record(3, {"mel_loss": math.inf})
-    assert history.series("mel_loss") == [(1, 2.0), (2, None), (3, None)]
-    assert history.latest() == {"mel_loss": None, "gate_loss": 1.0}
-    assert history.series("never_measured") == []
-
-
-def test_history_is_bounded_per_signal() -> None:
-    history = SignalHistory(points_per_signal=3)
-    for step in range(10):
-        history.record(step, {"mel_loss": float(step)})
-    assert history.series("mel_loss") == [(7, 7.0), (8, 8.0), (9, 9.0)]
-
-
-def test_history_refuses_to_go_back() -> None:
-    history = SignalHistory()
-    history.record(5, {"mel_loss": 1.0})
-    history.record(5, {"mel_loss": 2.0})  # the last evaluation may repeat one
-    with pytest.raises(ValueError, match="after a rollback"):
-        history.record(4, {"mel_loss": 1.0})
-
-
-def test_statistics_are_of_logarithms_and_never_of_a_nonfinite_step() -> None:
-    history = SignalHistory()
-    for step, norm in enumerate([1e6, 1.0, None, 100.0, math.inf, 0.0, math.nan]):
-        history.record(step, {"gradient_norm": norm})
-    statistics = history.log_statistics("gradient_norm", window_steps=6)
-    assert statistics is not None
-    assert statistics.count == 2
-    assert statistics.mean == pytest.approx(math.log(10))
-    assert statistics.deviation == pytest.approx(math.log(10))
-
-
-def test_the_window_counts_steps_not_points() -> None:
-    history = SignalHistory()
-    for step in (100, 200, 300):
-        history.record(step, {"gradient_norm": float(step)})
-    statistics = history.log_statistics("gradient_norm", window_steps=101)
-    assert statistics is not None
-    assert statistics.count == 2
-    statistics = history.log_statistics("gradient_norm", window_steps=100)
-    assert statistics is not None
-    assert statistics.count == 1
-
-
-def test_no_statistics_without_a_value() -> None:
-    history = SignalHistory()
-    assert history.log_statistics("gradient_norm", window_steps=10) is None
-    history.record(1, {"gradient_norm": None})
-    assert history.log_statistics("gradient_norm", window_steps=10) is None
-
-
-def test_history_survives_a_checkpoint_that_holds_only_plain_data() -> None:
-    history = SignalHistory()
-    history.record(1, {"mel_loss": np.float64(2.0), "gate_loss": None})
-    history.record(2, {"mel_loss": 1.5})
-    file = io.BytesIO()
-    torch.save(history.state_dict(), file)
-    file.seek(0)
-    restored = SignalHistory()
-    restored.record(9, {"stale": 1.0})
-    restored.load_state_dict(torch.load(file, weights_only=True))
-    assert restored.latest() == {"mel_loss": 1.5, "gate_loss": None}
-    assert restored.series("mel_loss") == history.series("mel_loss")
-    restored.record(3, {"mel_loss": 1.0})
-
-
-def test_a_loaded_history_is_bounded_too() -> None:
-    long = SignalHistory()
-    for step in range(5):
-        long.record(step, {"mel_loss": 1.0})
-    short = SignalHistory(points_per_signal=2)
-    short.load_state_dict(long.state_dict())
-    assert [step for step, _ in short.series("mel_loss")] == [3, 4]
 
 
 def test_a_decode_too_short_for_its_text_counts_as_not_diagonal() -> None:

@@ -11,7 +11,6 @@ import pytest
 from monitoring.signals import (
     GATE_THRESHOLDS,
     OUTLIER_RATIO,
-    SignalHistory,
     calibrated_gate_threshold,
     gate_verdict,
     outlier_utterances,
@@ -94,46 +93,3 @@ def test_without_a_gate_that_opens_at_the_end_there_is_no_threshold() -> None:
 def test_of_thresholds_that_serve_as_well_it_is_the_middle_one() -> None:
     assert calibrated_gate_threshold([Decode(forced_gate=gate(FRAMES // R - 1))]) == 0.5
     assert GATE_THRESHOLDS[0] == 0.05 and GATE_THRESHOLDS[-1] == 0.95
-
-
-def history() -> SignalHistory:
-    history = SignalHistory()
-    for step, loss in enumerate([5.0, 4.0, None, 3.0, math.nan, 2.0], start=1):
-        history.record(step, {"mel_loss": loss})
-    history.record(6, {"val_mel_loss": 7.0})
-    return history
-
-
-def test_values_since_a_step_are_the_known_ones_oldest_first() -> None:
-    assert history().since("mel_loss", 2) == [(2, 4.0), (4, 3.0), (6, 2.0)]
-    assert history().since("mel_loss", 0) == [(1, 5.0), (2, 4.0), (4, 3.0), (6, 2.0)]
-    assert history().since("mel_loss", 7) == [] == history().since("never_measured", 0)
-
-
-def test_a_repeated_step_is_not_cut_in_half() -> None:
-    twice = history()
-    twice.record(6, {"mel_loss": 1.5})
-    assert twice.since("mel_loss", 6) == [(6, 2.0), (6, 1.5)]
-
-
-def test_going_back_forgets_what_came_after_the_step() -> None:
-    cut = history()
-    cut.forget_after(4)
-    assert cut.series("mel_loss") == [(1, 5.0), (2, 4.0), (3, None), (4, 3.0)]
-    assert cut.series("val_mel_loss") == [] and cut.since("val_mel_loss", 0) == []
-    cut.record(5, {"mel_loss": 9.0})
-    assert cut.since("mel_loss", 4) == [(4, 3.0), (5, 9.0)]
-
-
-def test_what_was_all_forgotten_has_no_latest_value() -> None:
-    cut = history()
-    cut.forget_after(4)
-    assert cut.latest() == {"mel_loss": 3.0}
-    cut.forget_after(0)
-    assert cut.latest() == {} and cut.log_statistics("mel_loss", 10) is None
-
-
-def test_going_back_to_the_present_forgets_nothing() -> None:
-    cut = history()
-    cut.forget_after(6)
-    assert cut.state_dict() == history().state_dict()

@@ -7,6 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from string import Formatter
 
+import numpy as np
 import pytest
 
 from hparams import HParams
@@ -17,7 +18,7 @@ from smart_tuner.interventions import Action
 from smart_tuner.ladders import LADDERS
 from smart_tuner.phases import FIRST_PHASE
 from smart_tuner.settings import Phases
-from tests.monitoring.test_signals import Decode, Evaluation
+from tests.monitoring.test_signals import TOKENS, Decode, Evaluation
 from training.knobs import KNOB_NAMES
 
 ROOT = Path(__file__).parents[2]
@@ -58,7 +59,7 @@ def test_every_signal_and_piece_of_evidence_has_a_name(words: Words) -> None:
     parts = {part for model in ARCHITECTURES.values() for part in ("total_loss", *model.LOSS_PARTS)}
     measures = {name for model in ARCHITECTURES.values() for name in model.MEASURES}
     losses = {f"val_{part}": 1.0 for part in parts}
-    without_gate = Evaluation([Decode(forced_gate=None)], losses)
+    without_gate = Evaluation([Decode(forced_gate=None, durations=np.ones(TOKENS))], losses)
     signals = {*parts, *measures, *evaluation_signals(Evaluation(losses=losses)), *evaluation_signals(without_gate)}
     assert len(evidence_names()) > 20
     assert (signals | evidence_names()) - set(words.signals) == set()

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from monitoring.signals import SignalHistory, Signals
+from monitoring.history import SignalHistory
+from monitoring.signals import Signals
 from smart_tuner.detectors import EVERY_CHECKPOINT, EVERY_EVALUATION, EVERY_STEP, EVERY_TENTH_STEP, Detector
 from smart_tuner.diagnosis import Diagnosis
 from smart_tuner.facts import Facts, KnobFacts
@@ -35,6 +36,13 @@ FLOW: dict[str, Any] = {
     "log_losses": ("nll_loss", "total_loss"),
 }
 """What is known of a model whose loss is the logarithm of a likelihood."""
+PARTS = ("encoder", "durations", "flow_1", "flow_2")
+FLOW_DURATIONS = {
+    "zero_duration_share": (0.05, 0.4),
+    "huge_duration_share": (0.0, 0.01),
+    "length_ratio": (0.8, 1.2),
+    "val_duration_loss": (0.09, 0.11),
+}
 
 
 def make_facts(**changes: Any) -> Facts:
@@ -178,6 +186,16 @@ def _step_signals(run: Healthy, step: int, rng: np.random.Generator, overflows: 
         "out_of_memory_steps": 0.0,
         "outlier_utterances": 0.0,
     }
+    if run.is_flow:
+        measured = step % 10 == 0
+        signals |= {
+            "logdet": 1.5 - level + rng.normal(0, 0.05),
+            "duration_loss": 0.1 * np.exp(level / 3 + rng.normal(0, 0.1)),
+            "latent_deviation": float(rng.uniform(0.8, 1.3)),
+            "actnorm_scale": 5.0 if measured else None,
+            "convolution_condition": float(rng.uniform(1.5, 6)) if measured else None,
+            **{f"gradient_norm_{part}": norm * rng.uniform(0.1, 0.7) if measured else None for part in PARTS},
+        }
     return signals
 
 
@@ -193,6 +211,7 @@ def _evaluation_signals(run: Healthy, step: int, rng: np.random.Generator) -> Si
         "gate_overrun": 0.8 * (1 - accuracy),
         "gate_premature": 0.2 * (1 - accuracy),
         "stop_rate": accuracy,
+        **({name: float(rng.uniform(*span)) for name, span in FLOW_DURATIONS.items()} if run.is_flow else {}),
         "val_total_loss": loss,
         f"val_{run.facts.spectrum_loss}": 0.8 * loss,
     }

@@ -11,7 +11,7 @@ from models.interface import LossKnobs
 from tests.tiny import NO_DROPOUT, tiny_examples, tiny_hparams, tiny_mel, tiny_model, tiny_trainer
 from training.evaluation import Sentence, evaluate_utterances, measuring, speak
 
-KNOBS = LossKnobs(1.0, 0.4, 8.0)
+KNOBS = LossKnobs(1.0, 0.4, 8.0, 1.0)
 
 
 @pytest.mark.parametrize("training", [True, False])

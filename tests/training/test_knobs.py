@@ -25,6 +25,7 @@ def test_knobs_start_where_the_person_set_them() -> None:
         "gate_positive_weight": 5.0,
         "gate_threshold": 0.5,
         "grad_clip_thresh": 0.7,
+        "duration_loss_weight": 1.0,
         "micro_batches": 1.0,
         "batches_per_update": 1.0,
     }
@@ -34,8 +35,8 @@ def test_knobs_start_where_the_person_set_them() -> None:
 def test_the_losses_get_the_planned_guide_weight_times_its_multiplier() -> None:
     knobs = Knobs.from_hparams(RECIPE)
     knobs.guide_weight_multiplier, knobs.guide_sigma, knobs.gate_positive_weight = 1.5, 0.2, 6.0
-    assert knobs.for_losses(1, RECIPE) == LossKnobs(3.0, 0.2, 6.0)
-    assert knobs.for_losses(15, RECIPE) == LossKnobs(1.5, 0.2, 6.0)
+    assert knobs.for_losses(1, RECIPE) == LossKnobs(3.0, 0.2, 6.0, 1.0)
+    assert knobs.for_losses(15, RECIPE) == LossKnobs(1.5, 0.2, 6.0, 1.0)
 
 
 def test_a_recipe_without_guidance_starts_with_it_turned_off() -> None:
@@ -49,7 +50,7 @@ def test_a_recipe_without_guidance_starts_with_it_turned_off() -> None:
 def test_a_phase_multiplies_the_guide_and_its_width() -> None:
     knobs = Knobs.from_hparams(RECIPE)
     plan = PhasePlan(guide_weight_share=3.0, guide_sigma_share=0.5)
-    assert knobs.for_losses(1, RECIPE, plan) == LossKnobs(6.0, 0.15, 5.0)
+    assert knobs.for_losses(1, RECIPE, plan) == LossKnobs(6.0, 0.15, 5.0, 1.0)
 
 
 def test_every_knob_has_bounds_and_starts_within_them() -> None:

@@ -19,7 +19,7 @@ from models.layers import ConvNorm, MaskedBatchNorm
 from tests.tiny import NO_DROPOUT, tacotron, tiny_data, tiny_hparams, tiny_model, tiny_trainer
 from training.update import Learner, Updated, is_out_of_memory, split_batch
 
-KNOBS = LossKnobs(guide_weight=1.0, guide_sigma=0.4, gate_positive_weight=2.0)
+KNOBS = LossKnobs(guide_weight=1.0, guide_sigma=0.4, gate_positive_weight=2.0, duration_loss_weight=1.0)
 CPU = torch.device("cpu")
 
 

@@ -12,7 +12,7 @@ from models.glow_tts.model import GlowTTS
 from models.interface import LossKnobs
 from tests.tiny import GLOW, SYMBOLS, tiny_examples, tiny_hparams, tiny_mel
 
-KNOBS = LossKnobs(guide_weight=0.0, guide_sigma=0.4, gate_positive_weight=1.0)
+KNOBS = LossKnobs(guide_weight=0.0, guide_sigma=0.4, gate_positive_weight=1.0, duration_loss_weight=1.0)
 
 
 def glow(**changes: object) -> GlowTTS:

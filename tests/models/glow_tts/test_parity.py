@@ -91,7 +91,7 @@ def test_parity_of_the_alignment(reference: GlowReference) -> None:
 
 def test_loss_and_gradient_parity(reference: GlowReference) -> None:
     model, batch = reference.model(), reference.batch()
-    losses = glow_tts_losses(model(batch, reference.speakers()), batch)
+    losses = glow_tts_losses(model(batch, reference.speakers()), batch, 1.0)
     names = {"nll_loss": "log_mle", "duration_loss": "loss_dur", "total_loss": "loss"}
     for own, name in names.items():
         torch.testing.assert_close(losses.parts[own].detach(), reference.expected(name), rtol=1e-5, atol=0)

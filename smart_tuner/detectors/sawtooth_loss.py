@@ -1,0 +1,46 @@
+"""A flow whose loss leaps up, crawls back and leaps again: each time it unlearns what it had learnt since the last."""
+
+from __future__ import annotations
+
+import statistics
+
+from smart_tuner.detectors.series import Points, roughness
+from smart_tuner.diagnosis import Diagnosis
+from smart_tuner.view import View
+
+NEAR_STEPS = 5
+LEAST_HEIGHT = 0.3  # nats a mel value
+ROUGH = 6.0  # times the spread of the changes from step to step
+ENTER_TEETH, LEAVE_TEETH = 4, 1
+LEAST_FALL = 0.2  # nats, of the loss between the leaps: what falls by more gets somewhere
+
+
+def detect(view: View) -> Diagnosis | None:
+    window = 2 * view.facts.window_steps
+    points = view.points("nll_loss", window)
+    if len(points) < window * 3 // 4:
+        return None
+    teeth = leaps(points)
+    enough = LEAVE_TEETH if "sawtooth_loss" in view.active else ENTER_TEETH
+    fall = _floor(points[: len(points) // 3]) - _floor(points[-len(points) // 3 :])
+    if len(teeth) < enough or fall > LEAST_FALL:
+        return None
+    height = statistics.median(height for _, height in teeth)
+    evidence = {"teeth": float(len(teeth)), "height": height, "net_fall": fall}
+    return Diagnosis("sawtooth_loss", "critical", view.step, view.active.get("sawtooth_loss", teeth[0][0]), evidence)
+
+
+def leaps(points: Points) -> list[tuple[int, float]]:
+    """Steps at which the loss rose far above the steps before, and by how much; a leap of several steps counts once."""
+    values = [value for _, value in points]
+    least = max(LEAST_HEIGHT, ROUGH * roughness(values))
+    found: list[tuple[int, float]] = []
+    for i in range(NEAR_STEPS, len(points)):
+        step, height = points[i][0], values[i] - statistics.median(values[i - NEAR_STEPS : i])
+        if height >= least and (not found or step > found[-1][0] + NEAR_STEPS):
+            found.append((step, height))
+    return found
+
+
+def _floor(points: Points) -> float:
+    return statistics.quantiles([value for _, value in points], n=4)[0]
