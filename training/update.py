@@ -14,6 +14,7 @@ from hparams import HParams
 from models import TrainableModel
 from models.interface import Losses, LossKnobs
 from training.precision import Precision
+from training.rectified_adam import RectifiedAdam
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Updated:
 def build_optimizer(model: nn.Module, hparams: HParams) -> torch.optim.Optimizer:
     betas, decay = (0.9, hparams.adam_beta2), hparams.weight_decay
     if hparams.optimizer == "radam":
-        return torch.optim.RAdam(model.parameters(), lr=hparams.learning_rate, betas=betas, weight_decay=decay)
+        return RectifiedAdam(model.parameters(), hparams.learning_rate, betas, weight_decay=decay)
     return torch.optim.Adam(model.parameters(), hparams.learning_rate, betas, weight_decay=decay, fused=True)
 
 
