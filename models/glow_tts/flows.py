@@ -7,11 +7,11 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
 from hparams import HParams
-from models.layers import precise, without_autocast
+from models.layers import dropout, precise, without_autocast
+from models.time_convolution import convolve
 
 SMALLEST_VARIANCE = 1e-6
 
@@ -90,7 +90,7 @@ class InvertibleConvolution(nn.Module):
 
 
 class WaveNet(nn.Module):
-    """Gated dilated convolutions with a skip from each layer: [B, hidden, T] → [B, hidden, T]."""
+    """Gated dilated convolutions with a skip from each layer: [B, T, hidden] → [B, T, hidden]."""
 
     def __init__(self, hparams: HParams, n_speaker_channels: int) -> None:
         super().__init__()
@@ -98,9 +98,7 @@ class WaveNet(nn.Module):
         self.width, self.p_dropout = width, hparams.dropout_p_dec
         self.in_layers, self.res_skip_layers = nn.ModuleList(), nn.ModuleList()
         for i in range(self.n_layers):
-            dilation = hparams.dilation_rate**i
-            inner = nn.Conv1d(width, 2 * width, kernel, dilation=dilation, padding=dilation * (kernel - 1) // 2)
-            self.in_layers.append(weight_norm(inner))
+            self.in_layers.append(weight_norm(nn.Conv1d(width, 2 * width, kernel, dilation=hparams.dilation_rate**i)))
             is_last = i == self.n_layers - 1
             self.res_skip_layers.append(weight_norm(nn.Conv1d(width, width if is_last else 2 * width, 1)))
         if n_speaker_channels:
@@ -109,17 +107,18 @@ class WaveNet(nn.Module):
     def forward(self, x: Tensor, mask: Tensor, speaker: Tensor | None) -> Tensor:
         conditions = self._conditions(speaker)
         skipped = torch.zeros_like(x)
-        for inner, outer, condition in zip(self.in_layers, self.res_skip_layers, conditions, strict=True):
-            hidden = F.dropout(inner(x), self.p_dropout, self.training)
-            signal, gate = (hidden if condition is None else hidden + condition).chunk(2, dim=1)
-            found = outer(torch.tanh(signal) * torch.sigmoid(gate))
-            if found.size(1) == 2 * self.width:
-                x = (x + found[:, : self.width]) * mask
-            skipped = skipped + found[:, -self.width :]
+        for i, (inner, outer) in enumerate(zip(self.in_layers, self.res_skip_layers, strict=True)):
+            hidden = dropout(convolve(x, inner), self.p_dropout, training=self.training)
+            signal, gate = (hidden if conditions is None else hidden + conditions[i]).chunk(2, dim=2)
+            found = convolve(torch.tanh(signal) * torch.sigmoid(gate), outer)
+            if found.size(2) == 2 * self.width:
+                x = (x + found[:, :, : self.width]) * mask
+            skipped = skipped + found[:, :, -self.width :]
         return skipped * mask
 
-    def _conditions(self, speaker: Tensor | None) -> tuple[Tensor, ...] | tuple[None, ...]:
-        return (None,) * self.n_layers if speaker is None else self.cond_layer(speaker).chunk(self.n_layers, dim=1)
+    def _conditions(self, speaker: Tensor | None) -> tuple[Tensor, ...] | None:
+        """[B, C, 1] → what each layer adds, [B, 1, 2 · hidden]."""
+        return None if speaker is None else self.cond_layer(speaker).transpose(1, 2).chunk(self.n_layers, dim=2)
 
 
 class Coupling(nn.Module):
@@ -147,7 +146,9 @@ class Coupling(nn.Module):
         return torch.cat([kept, (changed - shift) * torch.exp(-logs) * mask], dim=1)
 
     def _predict(self, kept: Tensor, mask: Tensor, speaker: Tensor | None) -> tuple[Tensor, Tensor]:
-        shift, logs = precise(self.end(self.wn(self.start(kept) * mask, mask, speaker))).chunk(2, dim=1)
+        x, mask = kept.transpose(1, 2), mask.transpose(1, 2)
+        x = self.wn(convolve(x, self.start) * mask, mask, speaker)
+        shift, logs = precise(convolve(x, self.end)).transpose(1, 2).chunk(2, dim=1)
         return shift, torch.log(1e-6 + torch.sigmoid(logs + 2)) if self.sigmoid_scale else logs
 
 

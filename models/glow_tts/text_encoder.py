@@ -9,11 +9,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hparams import HParams
-from models.layers import precise
+from models.layers import dropout, precise
+from models.time_convolution import convolve
 
 PRENET_LAYERS, PRENET_KERNEL_SIZE, P_PRENET_DROPOUT = 3, 5, 0.5
 DURATION_KERNEL_SIZE = 3
 NEVER = -1e4  # as a score before the softmax
+
+
+def _convolved(x: Tensor, layer: nn.Module) -> Tensor:
+    """[B, C, N] → [B, C', N]"""
+    return convolve(x.transpose(1, 2), layer).transpose(1, 2)
 
 
 class ChannelNorm(nn.Module):
@@ -36,10 +42,7 @@ class Prenet(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        padding = PRENET_KERNEL_SIZE // 2
-        self.conv_layers = nn.ModuleList(
-            nn.Conv1d(width, width, PRENET_KERNEL_SIZE, padding=padding) for _ in range(PRENET_LAYERS)
-        )
+        self.conv_layers = nn.ModuleList(nn.Conv1d(width, width, PRENET_KERNEL_SIZE) for _ in range(PRENET_LAYERS))
         self.norm_layers = nn.ModuleList(ChannelNorm(width) for _ in range(PRENET_LAYERS))
         self.proj = nn.Conv1d(width, width, 1)
         nn.init.zeros_(self.proj.weight)
@@ -48,8 +51,9 @@ class Prenet(nn.Module):
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         found = x
         for convolution, norm in zip(self.conv_layers, self.norm_layers, strict=True):
-            found = F.dropout(F.relu(norm(convolution(found * mask) * mask)), P_PRENET_DROPOUT, self.training)
-        return (x + self.proj(found)) * mask
+            found = F.relu(norm(_convolved(found * mask, convolution) * mask))
+            found = dropout(found, P_PRENET_DROPOUT, training=self.training)
+        return (x + _convolved(found, self.proj)) * mask
 
 
 class RelativeAttention(nn.Module):
@@ -71,18 +75,18 @@ class RelativeAttention(nn.Module):
 
     def forward(self, x: Tensor, allowed: Tensor) -> Tensor:
         """[B, C, N], with which symbols may see each other [B, 1, N, N] → [B, C, N]."""
-        query, key, value = (self._heads(layer(x)) for layer in (self.conv_q, self.conv_k, self.conv_v))
+        query, key, value = (self._heads(_convolved(x, layer)) for layer in (self.conv_q, self.conv_k, self.conv_v))
         query = query / math.sqrt(query.size(3))
         scores = query @ key.transpose(2, 3)
         near = None if self.window is None else self._near(x.size(2), x.device)
         if near is not None:
             scores = scores + self._scores_of_distance(query, near)
         attention = torch.softmax(scores.masked_fill(~allowed, NEVER), dim=3)
-        attention = F.dropout(attention, self.p_dropout, self.training)
+        attention = dropout(attention, self.p_dropout, training=self.training)
         found = attention @ value
         if near is not None:
             found = found + self._values_of_distance(attention, near)
-        return self.conv_o(found.transpose(2, 3).reshape(x.shape))
+        return _convolved(found.transpose(2, 3).reshape(x.shape), self.conv_o)
 
     def _heads(self, x: Tensor) -> Tensor:
         """[B, C, N] → [B, heads, N, C / heads]."""
@@ -121,12 +125,11 @@ class FeedForward(nn.Module):
         self.p_dropout = hparams.encoder_dropout_p
         self.conv_1 = nn.Conv1d(width, inner, kernel)
         self.conv_2 = nn.Conv1d(inner, width, kernel)
-        self.padding = (kernel - 1) // 2, kernel // 2
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        x = F.relu(self.conv_1(F.pad(x * mask, self.padding)))
-        x = F.dropout(x, self.p_dropout, self.training)
-        return self.conv_2(F.pad(x * mask, self.padding)) * mask
+        x, real = (x * mask).transpose(1, 2), mask.transpose(1, 2)
+        x = dropout(F.relu(convolve(x, self.conv_1)), self.p_dropout, training=self.training)
+        return (convolve(x * real, self.conv_2) * real).transpose(1, 2)
 
 
 class Transformer(nn.Module):
@@ -150,7 +153,7 @@ class Transformer(nn.Module):
         return x * mask
 
     def _drop(self, x: Tensor) -> Tensor:
-        return F.dropout(x, self.p_dropout, self.training)
+        return dropout(x, self.p_dropout, training=self.training)
 
 
 def _who_sees_whom(mask: Tensor, reach: int | None) -> Tensor:
@@ -167,18 +170,17 @@ class DurationPredictor(nn.Module):
 
     def __init__(self, n_in: int, hparams: HParams) -> None:
         super().__init__()
-        width, padding = hparams.hidden_channels_dp, DURATION_KERNEL_SIZE // 2
-        self.p_dropout = hparams.dropout_p_dp
-        self.conv_1 = nn.Conv1d(n_in, width, DURATION_KERNEL_SIZE, padding=padding)
+        width, self.p_dropout = hparams.hidden_channels_dp, hparams.dropout_p_dp
+        self.conv_1 = nn.Conv1d(n_in, width, DURATION_KERNEL_SIZE)
         self.norm_1 = ChannelNorm(width)
-        self.conv_2 = nn.Conv1d(width, width, DURATION_KERNEL_SIZE, padding=padding)
+        self.conv_2 = nn.Conv1d(width, width, DURATION_KERNEL_SIZE)
         self.norm_2 = ChannelNorm(width)
         self.proj = nn.Conv1d(width, 1, 1)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         for convolution, norm in ((self.conv_1, self.norm_1), (self.conv_2, self.norm_2)):
-            x = F.dropout(norm(F.relu(convolution(x * mask))), self.p_dropout, self.training)
-        return self.proj(x * mask) * mask
+            x = dropout(norm(F.relu(_convolved(x * mask, convolution))), self.p_dropout, training=self.training)
+        return _convolved(x * mask, self.proj) * mask
 
 
 class TextEncoder(nn.Module):
@@ -203,8 +205,8 @@ class TextEncoder(nn.Module):
         if hasattr(self, "prenet"):
             x = self.prenet(x, mask)
         x = self.encoder(x, mask)
-        means = precise(self.proj_m(x)) * mask
-        log_scales = torch.zeros_like(means) if self.mean_only else precise(self.proj_s(x)) * mask
+        means = precise(_convolved(x, self.proj_m)) * mask
+        log_scales = torch.zeros_like(means) if self.mean_only else precise(_convolved(x, self.proj_s)) * mask
         known = x.detach()
         if speaker is not None:
             known = torch.cat([known, speaker.expand(-1, -1, known.size(2))], dim=1)

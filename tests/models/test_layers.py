@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.layers import ConvNorm, MaskedBatchNorm, length_mask, reverse_each, run_lstm_both_ways
+from models.layers import ConvNorm, MaskedBatchNorm, dropout, length_mask, reverse_each, run_lstm_both_ways
 
 LENGTHS = torch.tensor([5, 2, 7])
 
@@ -100,3 +100,31 @@ def test_an_lstm_both_ways_is_that_of_a_packed_sequence(x: Tensor) -> None:
     weights, weight = list(lstm.parameters()), torch.randn_like(found)
     for ours, theirs in zip(*(torch.autograd.grad((y * weight).sum(), weights) for y in (found, wanted)), strict=True):
         torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("p", [0.05, 0.5, 0.9])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_dropout_loses_its_share_and_keeps_the_mean(p: float, dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    dropped = dropout(torch.ones(3, 7, 10_001, dtype=dtype), p, training=True)
+    assert dropped.dtype == dtype
+    assert float((dropped == 0).float().mean()) == pytest.approx(p, abs=0.005)
+    assert float(dropped.float().mean()) == pytest.approx(1.0, rel=0.03)
+    assert dropped.unique().tolist() == [0.0, pytest.approx(1 / (1 - p), rel=0.005)]
+
+
+def test_dropout_is_a_function_of_the_seed_and_none_in_evaluation() -> None:
+    x = torch.randn(5, 3)
+    torch.manual_seed(1)
+    first, second = dropout(x, 0.5, training=True), dropout(x, 0.5, training=True)
+    torch.manual_seed(1)
+    assert torch.equal(dropout(x, 0.5, training=True), first) and not torch.equal(first, second)
+    assert dropout(x, 0.5, training=False) is x and dropout(x, 0.0, training=True) is x
+
+
+def test_a_gradient_flows_through_what_was_kept() -> None:
+    x = torch.randn(4, 100, requires_grad=True)
+    dropped = dropout(x, 0.25, training=True)
+    dropped.sum().backward()
+    assert x.grad is not None
+    torch.testing.assert_close(x.grad * x.detach(), dropped.detach())

@@ -1,0 +1,81 @@
+"""Convolutions as matrix products give what torch's own give, in both directions."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from models import time_convolution
+from models.time_convolution import PolynomialConvolution, convolve
+
+
+def layer_of(n_in: int, n_out: int, n_taps: int, *, dilation: int = 1, bias: bool = True) -> nn.Conv1d:
+    torch.manual_seed(0)
+    return nn.Conv1d(n_in, n_out, n_taps, dilation=dilation, padding=dilation * (n_taps - 1) // 2, bias=bias)
+
+
+def usual(x: Tensor, layer: nn.Conv1d) -> Tensor:
+    found: Tensor = layer(x.transpose(1, 2)).transpose(1, 2)
+    return found
+
+
+@pytest.mark.parametrize("n_taps", [1, 3, 5, 7])
+@pytest.mark.parametrize("dilation", [1, 2])
+@pytest.mark.parametrize("bias", [True, False])
+def test_it_is_the_usual_convolution(n_taps: int, dilation: int, bias: bool) -> None:
+    layer = layer_of(64, 70, n_taps, dilation=dilation, bias=bias)
+    x = torch.randn(2, 50, 64, requires_grad=True)
+    torch.testing.assert_close(convolve(x, layer), usual(x, layer), rtol=1e-4, atol=1e-5)
+    own, other = (
+        torch.autograd.grad(function(x, layer).square().sum(), [x, layer.weight]) for function in (convolve, usual)
+    )
+    for mine, theirs in zip(own, other, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-3)
+
+
+def test_an_even_kernel_sees_one_more_of_what_comes() -> None:
+    layer = layer_of(3, 4, 4)
+    x = torch.randn(2, 9, 3)
+    padded = nn.functional.pad(x.transpose(1, 2), (1, 2))
+    expected = nn.functional.conv1d(padded, layer.weight, layer.bias).transpose(1, 2)
+    torch.testing.assert_close(convolve(x, layer), expected)
+
+
+@pytest.mark.parametrize("n_taps", [3, 5])
+@pytest.mark.parametrize("length", [1, 4, 6, 7, 12, 13])
+def test_tiles_of_every_length_are_exact_but_for_rounding(n_taps: int, length: int) -> None:
+    x = torch.randn(2, length, 3, dtype=torch.float64, requires_grad=True)
+    layer = layer_of(3, 4, n_taps, bias=False).double()
+    torch.testing.assert_close(PolynomialConvolution.apply(x, layer.weight), usual(x, layer), rtol=1e-10, atol=1e-10)
+    assert torch.autograd.gradcheck(PolynomialConvolution.apply, (x, layer.weight))
+
+
+@pytest.mark.parametrize(
+    ("is_taken", "n_channels", "dilation", "dtype"),
+    [
+        (True, 64, 1, torch.float32),
+        (False, 63, 1, torch.float32),
+        (False, 64, 2, torch.float32),
+        (False, 64, 1, torch.float64),
+    ],
+)
+def test_where_it_would_not_help_torch_convolves(
+    monkeypatch: pytest.MonkeyPatch, is_taken: bool, n_channels: int, dilation: int, dtype: torch.dtype
+) -> None:
+    taken = []
+
+    class Watched(PolynomialConvolution):
+        @staticmethod
+        def forward(ctx: object, x: Tensor, weight: Tensor) -> Tensor:
+            taken.append(True)
+            return PolynomialConvolution.forward(ctx, x, weight)
+
+    monkeypatch.setattr(time_convolution, "PolynomialConvolution", Watched)
+    layer = layer_of(n_channels, 64, 5, dilation=dilation).to(dtype)
+    convolve(torch.randn(1, 20, n_channels, dtype=dtype), layer)
+    assert bool(taken) is is_taken
+    taken.clear()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert convolve(torch.randn(1, 20, n_channels), layer.float()).dtype == torch.bfloat16
+    assert not taken
