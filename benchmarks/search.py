@@ -42,7 +42,7 @@ SPACE = {
     "guide_sigma": {"low": 0.1, "high": 0.8},
     "gate_loss_weight": {"low": 0.05, "high": 5, "log": True},
     "gate_positive_weight": {"low": 0.5, "high": 100, "log": True},
-    "batch_size": {"choices": [4, 8, 16]},
+    "batch_size": {"low": 4, "high": 16, "log": True},
     "p_prenet_dropout": {"low": 0.1, "high": 0.7},
     "p_decoder_dropout": {"low": 0.0, "high": 0.5},
 }

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import optuna
 from optuna import Study
 
@@ -85,7 +86,8 @@ def open_study(
 
 def reseed(study: Study, plan: StudyPlan) -> None:
     """What is tried next is a function of the recipe's seed and the trials so far, whoever asks."""
-    seed = (plan.recipe.seed + len(study.get_trials(deepcopy=False))) % 2**32
+    mixed = np.random.SeedSequence([plan.recipe.seed, len(study.get_trials(deepcopy=False))])
+    seed = int(mixed.generate_state(1)[0])  # a sum would give the next seed the same trials, one place further on
     samplers = {"tpe": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler}
     study.sampler = samplers[plan.sampler](seed=seed)
 

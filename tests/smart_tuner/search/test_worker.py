@@ -19,11 +19,12 @@ import pytest
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import Trial, TrialState
 
-from hparams import UserError
+from hparams import HParams, UserError
+from smart_tuner.search.study import open_study
 from smart_tuner.search.trials import ATTEMPT, CONTINUES, FAILED, MOST_ATTEMPTS, best, done, put_back, running
 from smart_tuner.search.worker import MOST_FAILURES, Interrupted, Worker
 from tests.postgres_server import PostgresServer
-from tests.smart_tuner.search.some_study import plan, study
+from tests.smart_tuner.search.some_study import plan, storage, study
 
 ROOT = Path(__file__).parents[3]
 N_TRIALS, SECONDS = 10, 0.3
@@ -132,6 +133,17 @@ def test_what_is_tried_is_a_function_of_the_seed_and_the_trials_before(tmp_path:
         tried.append([trial.params for trial in opened.trials])
     assert tried[0] == tried[1]
     assert len({trial["learning_rate"] for trial in tried[0]}) == 14
+
+
+def test_studies_of_neighbouring_seeds_have_no_trial_in_common(tmp_path: Path) -> None:
+    tried = []
+    for seed in (1, 2):
+        seeded = plan(recipe=HParams(seed=seed), sampler="random")
+        kept = storage(tmp_path / str(seed))
+        opened = open_study(seeded, kept)
+        Worker(opened, seeded, kept, tmp_path / str(seed), n_trials=8).work(score, lambda: False)
+        tried.append({trial.params["learning_rate"] for trial in opened.trials[1:]})
+    assert len(tried[0]) == len(tried[1]) == 7 and not tried[0] & tried[1]
 
 
 def test_an_interrupted_trial_waits_to_be_gone_on_with(tmp_path: Path) -> None:
