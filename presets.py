@@ -152,8 +152,30 @@ GLOW_TTS_DEMO: dict[str, Any] = GLOW_TTS_FULL | {
     "iters_per_checkpoint": 240,
     "iters_per_evaluation": 240,
 }
+GLOW_TTS_TINY: dict[str, Any] = GLOW_TTS_DEMO | {
+    "max_utterance_seconds": 1.5,
+    "n_mel_channels": 40,
+    "mel_floor": 1e-3,
+    "hidden_channels_enc": 64,
+    "encoder_num_layers": 2,
+    "encoder_hidden_channels_ffn": 128,
+    "hidden_channels_dp": 64,
+    "num_flow_blocks_dec": 4,
+    "num_block_layers": 2,
+    "hidden_channels_dec": 64,
+    "max_decoder_steps": 600,
+    "epochs": 8,
+    "learning_rate": 3e-3,
+    "warmup_steps": 20,
+    "decay_start_step": 240,
+    "decay_half_life_steps": 50,
+    "evaluation_utterances": 12,
+    "evaluation_samples": 0,
+    "iters_per_checkpoint": 30,
+    "iters_per_evaluation": 30,
+}
 
 PRESETS: dict[ModelName, dict[str, dict[str, Any]]] = {
     "tacotron2": {"full": {}, "small": TACOTRON2_SMALL, "demo": TACOTRON2_DEMO, "tiny": TACOTRON2_TINY},
-    "glow_tts": {"full": GLOW_TTS_FULL, "small": GLOW_TTS_SMALL, "demo": GLOW_TTS_DEMO},
+    "glow_tts": {"full": GLOW_TTS_FULL, "small": GLOW_TTS_SMALL, "demo": GLOW_TTS_DEMO, "tiny": GLOW_TTS_TINY},
 }

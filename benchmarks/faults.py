@@ -17,6 +17,8 @@ import soundfile
 import torch
 
 from corpus.batches import Batch
+from hparams import ModelName
+from models.glow_tts.model import GlowTTS
 from models.tacotron2 import Tacotron2
 from training import checkpoint
 from training.trainer import EnhancedTrainer
@@ -168,6 +170,15 @@ def spike(trainer: EnhancedTrainer, batch: Batch) -> Batch:
     return Batch(batch.ids, batch.text, batch.text_lengths, batch.mels * 200, batch.mel_lengths, batch.number)
 
 
+@torch.no_grad()
+def overflow(trainer: EnhancedTrainer, batch: Batch) -> Batch:
+    """What an update that overflowed in half precision leaves behind: from here on nothing is finite."""
+    assert isinstance(trainer.model, GlowTTS)
+    _, _, coupling = trainer.model.decoder.blocks()[-1]
+    coupling.end.weight.mul_(1e5)
+    return batch
+
+
 def kill(trainer: EnhancedTrainer, batch: Batch) -> Batch:
     os.kill(os.getpid(), signal.SIGKILL)
     return batch
@@ -250,4 +261,25 @@ UNFORESEEN: dict[str, Fault] = {
     "batch_of_one": Fault({"batch_size": 1, "epochs": 1}),
 }
 """Tried last: nothing was changed for their sake."""
-ALL_FAULTS = FAULTS | LEARNT_FROM | UNFORESEEN
+FLOW_FAULTS: dict[str, Fault] = {
+    "exploding": Fault({"learning_rate": 3e-3 * 130, "warmup_steps": 0, "grad_clip_thresh": 1e9}),
+    "amp_overflow": Fault(happen=overflow, from_step=STEP),
+    "huge_clip": Fault({"grad_clip_thresh": 1e9}, prepare=huge_clip),
+    "nan_clips": Fault(prepare=nan_clips),
+    "plateau": Fault({"decay_start_step": 100_000, "learning_rate": 3e-3 * 8}),
+    "weights_perturbed": Fault(happen=perturb_weights, from_step=STEP),
+    "moments_corrupted": Fault(happen=corrupt_moments, from_step=STEP),
+    "no_clipping_and_spike": Fault({"grad_clip_thresh": 1e9}, happen=spike, from_step=STEP),
+    "out_of_memory": Fault(prepare=little_memory),
+    "process_killed": Fault(happen=kill, from_step=STEP),
+}
+"""Of GlowTTS."""
+
+GROUPS: dict[ModelName, tuple[dict[str, Fault], ...]] = {
+    "tacotron2": (FAULTS, LEARNT_FROM, UNFORESEEN),
+    "glow_tts": (FLOW_FAULTS,),
+}
+
+
+def faults_of(model: ModelName) -> dict[str, Fault]:
+    return {name: fault for group in GROUPS[model] for name, fault in group.items()}

@@ -1,6 +1,6 @@
 """One training of benchmarks/rescue.py: the program as it is, with a fault put into its parts from outside.
 
-`python -m benchmarks.faulty_run FAULT POLICY arguments of train_enhanced.py …`
+`python -m benchmarks.faulty_run MODEL FAULT POLICY arguments of train_enhanced.py …`
 """
 
 from __future__ import annotations
@@ -8,14 +8,15 @@ from __future__ import annotations
 import random
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import commands.session
 import smart_tuner.treatment
 import train_enhanced
-from benchmarks.faults import ALL_FAULTS, Fault
+from benchmarks.faults import Fault, faults_of
 from commands import watchdog
 from corpus.batches import Batch
+from hparams import ModelName
 from smart_tuner.ladders import LADDERS
 from smart_tuner.remedies import Remedy
 from smart_tuner.settings import load_settings
@@ -58,22 +59,22 @@ def random_ladders(seed: int) -> dict[str, Mapping[str, Remedy]]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    fault, policy, *rest = arguments
-    options = [*rest, *POLICIES[policy], "--companion=off"]
+    model, fault, policy, *rest = arguments
+    options = [f"--model={model}", *rest, *POLICIES[policy], "--companion=off"]
     if policy == "supervised":
         parsed = train_enhanced.build_parser().parse_args(options)
         parsed.arguments = options
-        return watchdog.watch(parsed, load_settings(parsed.config).watchdog, lambda more: _child(fault, more))
-    return train(fault, policy, options)
+        return watchdog.watch(parsed, load_settings(parsed.config).watchdog, lambda more: _child(model, fault, more))
+    return train(model, fault, policy, options)
 
 
-def _child(fault: str, options: Sequence[str]) -> list[str]:
-    return [sys.executable, "-m", "benchmarks.faulty_run", fault, "child", *options, "--watchdog=off"]
+def _child(model: str, fault: str, options: Sequence[str]) -> list[str]:
+    return [sys.executable, "-m", "benchmarks.faulty_run", model, fault, "child", *options, "--watchdog=off"]
 
 
-def train(fault: str, policy: str, options: Sequence[str]) -> int:
+def train(model: str, fault: str, policy: str, options: Sequence[str]) -> int:
     if fault != "none":
-        vars(commands.session)["EnhancedTrainer"] = faulty_trainer(ALL_FAULTS[fault])
+        vars(commands.session)["EnhancedTrainer"] = faulty_trainer(faults_of(cast("ModelName", model))[fault])
     if policy == "random":
         seed = int(next(option for option in options if option.startswith("--seed=")).partition("=")[2])
         vars(smart_tuner.treatment)["LADDERS"] = random_ladders(seed)
@@ -81,6 +82,6 @@ def train(fault: str, policy: str, options: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    if sys.argv[2] == "child":
-        sys.exit(train(sys.argv[1], "child", sys.argv[3:]))
+    if sys.argv[3] == "child":
+        sys.exit(train(sys.argv[1], sys.argv[2], "child", sys.argv[4:]))
     sys.exit(main(sys.argv[1:]))

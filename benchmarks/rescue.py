@@ -27,11 +27,13 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from benchmarks.faults import ALL_FAULTS
+from benchmarks.faults import GROUPS, Fault, faults_of
 from benchmarks.scorecard import POLICIES, Record, print_scorecard
 from corpus.demo import make_demo_corpus
 from corpus.utterances import read_corpus
+from hparams import ModelName
 from monitoring.journal import read as read_journal
+from presets import PRESETS
 from smart_tuner.replay import first_difference, replay
 
 ROOT = Path(__file__).parents[1]
@@ -52,6 +54,7 @@ watchdog: {least_patience_seconds: 15}
 class Job:
     """One run."""
 
+    model: ModelName
     fault: str
     seed: int
     policy: str
@@ -60,20 +63,25 @@ class Job:
     def name(self) -> str:
         return f"{self.fault.replace('/', 'by')}-{self.seed}-{self.policy}"
 
+    @property
+    def what(self) -> Fault | None:
+        """None of a run without a fault."""
+        return faults_of(self.model).get(self.fault)
 
-def jobs(faults: Sequence[str], seeds: Sequence[int], policies: Sequence[str]) -> Iterator[Job]:
+
+def jobs(model: ModelName, faults: Sequence[str], seeds: Sequence[int], policies: Sequence[str]) -> Iterator[Job]:
     """The clean runs first, since all others are compared with them; then healthy ones of many kinds."""
     for seed in seeds:
         for policy in ("nothing", "supervised"):
-            yield Job("none", seed, policy)
+            yield Job(model, "none", seed, policy)
     for fault in faults:
         for seed in seeds:
             if fault == "healthy":
                 continue
-            yield from (Job(fault, seed, policy) for policy in policies)
+            yield from (Job(model, fault, seed, policy) for policy in policies)
     if "healthy" in faults:
         for number in range(20):
-            yield from (Job("healthy", 420 + number, policy) for policy in ("nothing", "supervised"))
+            yield from (Job(model, "healthy", 420 + number, policy) for policy in ("nothing", "supervised"))
 
 
 def healthy_kind(job: Job) -> tuple[str, int]:
@@ -86,7 +94,7 @@ def corpus_of(job: Job, output: Path) -> str:
     """Training and held-out recordings; what a fault spoils is a copy of them."""
     language, size = healthy_kind(job) if job.fault == "healthy" else ("en-us", UTTERANCES)
     clean = clean_corpus(output, language, size)
-    fault = ALL_FAULTS.get(job.fault)
+    fault = job.what
     if fault is None or fault.spoil is None:
         return f"{clean}/train.txt,{clean}/validation.txt"
     spoiled = output / "corpora" / job.name.rsplit("-", 1)[0]
@@ -121,10 +129,9 @@ def settings_of(job: Job) -> dict[str, Any]:
     if job.fault == "healthy":
         changes |= {} if healthy_kind(job)[0].startswith("en") else LONGER_WORDS
         rng = np.random.default_rng(1000 + job.seed)
-        changes |= {"learning_rate": 5e-3 * float(rng.uniform(0.85, 1.3)), "batch_size": int(rng.choice([6, 8]))}
-    if job.fault in ALL_FAULTS:
-        changes |= ALL_FAULTS[job.fault].hparams
-    return changes
+        rate = PRESETS[job.model]["tiny"]["learning_rate"]
+        changes |= {"learning_rate": rate * float(rng.uniform(0.85, 1.3)), "batch_size": int(rng.choice([6, 8]))}
+    return changes if job.what is None else changes | dict(job.what.hparams)
 
 
 def run(job: Job, output: Path, commit: str) -> Record:
@@ -135,8 +142,8 @@ def run(job: Job, output: Path, commit: str) -> Record:
     options = [f"--seed={job.seed}", "--preset=tiny", f"--output={folder.parent}", f"--run_name={folder.name}"]
     options += [f"--data={corpus_of(job, output)}", "--data_format=filelist", f"--config={config}", "--device=cpu"]
     options += ["--hparams=" + ",".join(f"{name}={value}" for name, value in settings_of(job).items())]
-    fault = job.fault if job.fault in ALL_FAULTS else "none"
-    command = [sys.executable, "-m", "benchmarks.faulty_run", fault, job.policy, *options]
+    fault = "none" if job.what is None else job.fault
+    command = [sys.executable, "-m", "benchmarks.faulty_run", job.model, fault, job.policy, *options]
     began = time.monotonic()
     with (output / "runs" / f"{job.name}.log").open("wb") as log:
         process = subprocess.Popen(
@@ -161,8 +168,7 @@ def measured(folder: Path, job: Job) -> Record:
     ]
     work = sum(len(r["steps"]) for r in records if r["kind"] == "steps")
     work += sum(len(arm["steps"]) for r in records if r["kind"] == "race" for arm in r["arms"])
-    fault = ALL_FAULTS.get(job.fault)
-    begin = fault.from_step if fault is not None else 0
+    begin = 0 if job.what is None else job.what.from_step
     found = [r for r in records if r["kind"] == "diagnosis" and r["severity"] != "notice"]
     return {
         "score": scores[-1] if scores else None,
@@ -198,19 +204,27 @@ def _seconds_between(before: Record, after: Record) -> float:
 
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.rescue", description=__doc__)
-    parser.add_argument("--output", type=Path, default=ROOT / "logs" / "rescue")
-    parser.add_argument("--faults", nargs="*", default=[*ALL_FAULTS, "healthy"], choices=[*ALL_FAULTS, "healthy"])
+    parser.add_argument("--model", default="tacotron2", choices=GROUPS)
+    parser.add_argument("--output", type=Path, help="logs/rescue/<model>, where it goes on")
+    parser.add_argument("--faults", nargs="*", help="all, and healthy runs")
     parser.add_argument("--seeds", nargs="*", type=int, default=[10, 11, 12])
     parser.add_argument("--policies", nargs="*", default=list(POLICIES), choices=POLICIES)
     parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args(arguments)
+    options.output = options.output or ROOT / "logs" / "rescue" / options.model
+    known = [*faults_of(options.model), "healthy"]
+    options.faults = known if options.faults is None else options.faults
+    if unknown := set(options.faults) - set(known):
+        parser.error(f"{', '.join(sorted(unknown))}: known are {', '.join(known)}")
     (options.output / "runs").mkdir(parents=True, exist_ok=True)
     (options.output / "config.yaml").write_text(CONFIG, encoding="utf-8")
     path = options.output / "rescue.jsonl"
     results = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     done = {(r["fault"], r["seed"], r["policy"]) for r in results}
     wanted = [
-        j for j in jobs(options.faults, options.seeds, options.policies) if (j.fault, j.seed, j.policy) not in done
+        job
+        for job in jobs(options.model, options.faults, options.seeds, options.policies)
+        if (job.fault, job.seed, job.policy) not in done
     ]
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout
     for job in wanted:

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from benchmarks.faults import ALL_FAULTS, FAULTS, LEARNT_FROM, UNFORESEEN
+from benchmarks.faults import GROUPS, faults_of
 
 POLICIES = ("nothing", "random", "supervised")
 ENOUGH, WORK_LIMIT = 0.9, 2.0
@@ -18,7 +18,7 @@ Write = Callable[[str], object]
 
 def is_rescued(result: Record, clean: Record) -> bool:
     """Near the clean run's score, an overfitting one near its own best, with at most twice a clean run's steps."""
-    fault, score = ALL_FAULTS.get(result["fault"]), result["score"]
+    fault, score = faults_of(result["model"]).get(result["fault"]), result["score"]
     of_own_best = fault is not None and fault.of_own_best
     if result["exit"] != 0 or score is None or (result["work"] > WORK_LIMIT * clean["work"] and not of_own_best):
         return False
@@ -34,7 +34,7 @@ def clean_run(results: Sequence[Record]) -> Record:
 def print_scorecard(results: Sequence[Record], write: Write) -> None:
     clean = clean_run(results)
     write(f"\nclean: score {clean['score']:.3f} in {clean['work']:.0f} steps (median)\n\n")
-    for faults in (FAULTS, LEARNT_FROM, UNFORESEEN):
+    for faults in GROUPS[results[0]["model"]]:
         if faulty := [r for r in results if r["fault"] in faults]:
             _print_table(faulty, clean, write)
     _print_healthy(results, write)
@@ -99,7 +99,7 @@ def _print_healthy(results: Sequence[Record], write: Write) -> None:
 
 def _print_verdicts(results: Sequence[Record], write: Write) -> None:
     for policy in ("random", "supervised"):
-        mine = [r for r in results if r["policy"] == policy and r["fault"] in ALL_FAULTS]
+        mine = [r for r in results if r["policy"] == policy and r["fault"] in faults_of(r["model"])]
         verdicts = [verdict for r in mine for verdict in r["verdicts"]]
         counts = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in sorted(set(verdicts)))
         if mine:

@@ -11,7 +11,8 @@ from torch import Tensor
 from corpus.batches import Batch
 from models.interface import Losses
 
-MOST_SURPRISE = 50.0  # in nats: its exponential is far beyond any outlier
+BROKEN = 3.0
+"""Nats a value: a flow that learns is less surprised by any recording, a broken one by all of them."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,9 @@ def glow_tts_losses(output: FlowOutput, batch: Batch, duration_weight: float) ->
 
 
 def _perplexity(surprise: Tensor) -> Tensor:
-    """What is below zero as a logarithm, above zero; large, but no larger than a number can be, unless it was none."""
-    return torch.where(surprise.isfinite(), torch.exp(surprise.clamp(max=MOST_SURPRISE)), surprise)
+    """Above zero, where surprise as a logarithm is not; in a broken flow it grows only as surprise itself does."""
+    perplexity = torch.exp(surprise.clamp(max=BROKEN)) * (1 + (surprise - BROKEN).clamp(min=0))
+    return torch.where(surprise.isfinite(), perplexity, surprise)
 
 
 def _misfit(output: FlowOutput) -> Tensor:

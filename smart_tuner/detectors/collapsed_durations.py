@@ -9,6 +9,7 @@ TIMES = 3  # evaluations in a row
 ENTER_ZERO, LEAVE_ZERO = 0.6, 0.5  # share of symbols; a space between two words has no time of its own
 ENTER_HUGE, LEAVE_HUGE = 0.05, 0.02
 SHORT, LONG = 0.5, 2.0  # of the recordings' length
+LEARNING = -0.1  # change of the held-out duration loss meanwhile, in its logarithm: at first all are short
 
 
 def detect(view: View) -> Diagnosis | None:
@@ -19,8 +20,13 @@ def detect(view: View) -> Diagnosis | None:
     most_zero, most_huge = (LEAVE_ZERO, LEAVE_HUGE) if is_active else (ENTER_ZERO, ENTER_HUGE)
     evaluations = list(zip(zero, huge, ratio, strict=False))[-1 if is_active else -TIMES :]
     sick = [z >= most_zero or h >= most_huge or not SHORT <= r <= LONG for (_, z), (_, h), (_, r) in evaluations]
-    if not all(sick):
+    if not all(sick) or _still_learning(view):
         return None
     evidence = {"zero_duration_share": zero[-1][1], "huge_duration_share": huge[-1][1], "length_ratio": ratio[-1][1]}
     since = view.active.get("collapsed_durations", evaluations[0][0][0])
     return Diagnosis("collapsed_durations", "warning", view.step, since, evidence)
+
+
+def _still_learning(view: View) -> bool:
+    losses = [value for _, value in view.log_points("val_duration_loss")][-TIMES:]
+    return len(losses) == TIMES and losses[-1] - losses[0] < LEARNING

@@ -8,18 +8,27 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.faults import FAULTS, few, wrong_transcripts
+from benchmarks.faults import GROUPS, faults_of, few, wrong_transcripts
 from benchmarks.faulty_run import random_ladders
 from benchmarks.rescue import jobs, settings_of
 from benchmarks.scorecard import POLICIES, clean_run, is_rescued, print_scorecard
-from hparams import build_hparams
+from hparams import ModelName, build_hparams
 from presets import PRESETS
 from smart_tuner.ladders import LADDERS
 
 
 def result(fault: str = "weights_perturbed", policy: str = "supervised", **changes: Any) -> dict[str, Any]:
     record: dict[str, Any] = {
-        **{"fault": fault, "policy": policy, "seed": 1, "exit": 0, "score": 0.8, "scores": [0.1, 0.8], "work": 220},
+        **{
+            "model": "tacotron2",
+            "fault": fault,
+            "policy": policy,
+            "seed": 1,
+            "exit": 0,
+            "score": 0.8,
+            "scores": [0.1, 0.8],
+            "work": 220,
+        },
         **{"diagnosis": None, "steps_to_diagnosis": None, "interventions": [], "verdicts": [], "aligned_step": 60},
     }
     return record | changes
@@ -82,16 +91,18 @@ def test_the_scorecard_counts_rescues_and_false_interventions() -> None:
     assert "the same in 1 of 1 supervised runs" in table
 
 
-def test_every_fault_meets_every_policy_and_the_clean_runs_come_first() -> None:
-    wanted = list(jobs([*FAULTS, "healthy"], [1, 2], POLICIES))
+@pytest.mark.parametrize("model", GROUPS)
+def test_every_fault_meets_every_policy_and_the_clean_runs_come_first(model: ModelName) -> None:
+    faults = faults_of(model)
+    wanted = list(jobs(model, [*faults, "healthy"], [1, 2], POLICIES))
     assert [job.fault for job in wanted[:4]] == ["none"] * 4
-    assert {(job.fault, job.policy) for job in wanted if job.fault in FAULTS} == {
-        (fault, policy) for fault in FAULTS for policy in POLICIES
+    assert {(job.fault, job.policy) for job in wanted if job.fault in faults} == {
+        (fault, policy) for fault in faults for policy in POLICIES
     }
     assert sum(job.fault == "healthy" for job in wanted) == 40
     assert len({job.name for job in wanted}) == len(wanted)
     for job in wanted:
-        build_hparams(PRESETS["tacotron2"]["tiny"], settings_of(job))
+        build_hparams(PRESETS[model]["tiny"], settings_of(job))
 
 
 def test_a_tenth_of_the_transcripts_are_swapped_and_none_is_lost() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from smart_tuner.detectors.collapsed_durations import detect
 from smart_tuner.diagnosis import Diagnosis
-from tests.smart_tuner.histories import FLOW, every, false_alarms, make_facts, make_view
+from tests.smart_tuner.histories import FLOW, Values, every, false_alarms, make_facts, make_view
 
 HEALTHY = (0.2, 0.0, 1.0)
 ACTIVE = {"collapsed_durations": 200}
@@ -44,6 +44,17 @@ def test_what_is_short_or_long_but_can_be_followed_is_none(nearly: tuple[float, 
 def test_it_leaves_at_less(latest: tuple[float, float, float], stays: bool) -> None:
     sick = (0.8, 0.0, 0.3)
     assert (diagnosed(sick, sick, sick, latest, active=ACTIVE) is not None) is stays
+
+
+def test_durations_that_are_being_learnt_are_given_time() -> None:
+    sick: dict[str, Values] = {
+        "zero_duration_share": every(100, [1.0] * 3),
+        "huge_duration_share": every(100, [0.0] * 3),
+        "length_ratio": every(100, [0.2, 0.3, 0.4]),
+    }
+    for losses, is_sick in (([1.3, 0.8, 0.5], False), ([1.3, 1.25, 1.25], True), ([0.5, 0.8, 1.3], True)):
+        told = sick | {"val_duration_loss": every(100, losses)}
+        assert (detect(make_view(told, make_facts(**FLOW))) is not None) is is_sick
 
 
 def test_what_is_not_known_is_no_collapse() -> None:

@@ -1,0 +1,70 @@
+"""The loss is a logarithm; how badly each utterance is spoken is told above zero, as whoever compares them wants it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from corpus.batches import Batch
+from models.glow_tts.loss import FlowOutput, glow_tts_losses
+
+N_MEL, FRAMES, SYMBOLS = 4, 10, 3
+
+
+def batch_of(n_items: int) -> Batch:
+    lengths = torch.full((n_items,), SYMBOLS), torch.full((n_items,), FRAMES)
+    text, mels = torch.ones(n_items, SYMBOLS, dtype=torch.long), torch.zeros(n_items, N_MEL, FRAMES)
+    return Batch(tuple(map(str, range(n_items))), text, lengths[0], mels, lengths[1])
+
+
+def output_of(surprise: list[float]) -> FlowOutput:
+    """Latents and durations as predicted; only what the flow makes of the volume differs."""
+    n_items = len(surprise)
+    nothing = torch.zeros(n_items, N_MEL, FRAMES)
+    logdet = N_MEL * FRAMES * (0.5 * math.log(2 * math.pi) - torch.tensor(surprise))
+    durations = torch.full((n_items, SYMBOLS), 4.0)
+    return FlowOutput(
+        nothing,
+        nothing,
+        nothing,
+        logdet,
+        log_likelihood=torch.zeros(n_items, FRAMES, SYMBOLS),
+        symbol_of_frame=torch.zeros(n_items, FRAMES, dtype=torch.long),
+        durations=durations,
+        log_durations=torch.log1p(durations),
+    )
+
+
+def perplexities(surprise: list[float]) -> list[float]:
+    losses = glow_tts_losses(output_of(surprise), batch_of(len(surprise)), 1.0)
+    assert float(losses.total) == pytest.approx(sum(surprise) / len(surprise), rel=1e-5, nan_ok=True)
+    found: list[float] = losses.by_utterance.tolist()
+    return found
+
+
+def test_utterances_are_told_apart_by_factors_while_the_flow_learns() -> None:
+    assert perplexities([-1.0, 0.0, 2.0]) == [pytest.approx(math.exp(value), rel=1e-4) for value in (-1.0, 0.0, 2.0)]
+
+
+def test_when_all_are_broken_none_stands_out_but_one_among_good_ones_does() -> None:
+    first, second = perplexities([1e6, 3e6])
+    assert second / first == pytest.approx(3.0, rel=1e-3)
+    good, broken = perplexities([0.0, 1e6])
+    assert broken / good > 1e6
+
+
+def test_what_is_not_finite_stays_so() -> None:
+    good, nan, inf = perplexities([0.0, math.nan, math.inf])
+    assert math.isfinite(good) and math.isnan(nan) and math.isinf(inf)
+
+
+def test_durations_weigh_as_much_as_they_are_told_to() -> None:
+    output = output_of([0.0])
+    wrong = replace(output, log_durations=output.log_durations + 0.5)
+    for weight in (0.0, 1.0, 3.0):
+        losses = glow_tts_losses(wrong, batch_of(1), weight)
+        assert float(losses.parts["duration_loss"]) == pytest.approx(0.25)
+        assert float(losses.total) == pytest.approx(0.25 * weight, abs=1e-5)
