@@ -20,6 +20,7 @@ from training.compatibility import (
     is_foreign,
     load_all_weights,
     other_differences,
+    require_numbers,
     require_own,
     require_same_voice,
     warm_start,
@@ -73,6 +74,8 @@ class Start:
         """Says what does not fit before anything is written; returns the weights that a warm start leaves fresh."""
         if self.path is None:
             return []
+        if self.kind == "warm_started" or is_foreign(self.state):  # in a run of our own it is known what to do about it
+            require_numbers(self.path, self.state)
         if self.kind == "warm_started":
             return warm_start(model, self.path, self.state, self.ignore_layers)
         load_all_weights(model, self.path, self.state)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from hparams import ARCHITECTURE_FIELDS, AUDIO_FIELDS, HParams, UserError
@@ -83,6 +84,14 @@ def weights_of(path: Path, state: dict[str, Any]) -> dict[str, Tensor]:
     if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
         raise UserError(f"checkpoint {path}: no weights found under 'model' or 'state_dict'")
     return {name.removeprefix("module."): value for name, value in weights.items()}
+
+
+def require_numbers(path: Path, state: dict[str, Any]) -> None:
+    """A voice of weights that are no numbers is silent for ever; training on from them leads nowhere."""
+    lost = [name for name, weight in weights_of(path, state).items() if not bool(torch.isfinite(weight).all())]
+    if lost:
+        named = ", ".join(lost[:3]) + (f" and {len(lost) - 3} more" if len(lost) > 3 else "")
+        raise UserError(f"checkpoint {path}: not all weights are numbers ({named}); use one from before that")
 
 
 def load_all_weights(model: nn.Module, path: Path, state: dict[str, Any]) -> None:

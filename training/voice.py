@@ -15,7 +15,14 @@ from torch import Tensor
 from hparams import HParams, UserError, build_hparams
 from models import TrainableModel, build_model
 from training.checkpoint import load_checkpoint, write_atomically
-from training.compatibility import VOICE_PARTS, Origin, load_all_weights, require_own, require_same_voice
+from training.compatibility import (
+    VOICE_PARTS,
+    Origin,
+    load_all_weights,
+    require_numbers,
+    require_own,
+    require_same_voice,
+)
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,7 @@ def _from_checkpoint(path: Path, overrides: tuple[dict[str, Any], ...]) -> Voice
 def _build(origin: Origin, state: dict[str, Any], overrides: tuple[dict[str, Any], ...], *, step: int) -> Voice:
     hparams = build_hparams(origin.hparams, *overrides)
     require_same_voice(origin, hparams, origin.symbols)
+    require_numbers(origin.path, state)
     model = build_model(hparams, len(origin.symbols))
     load_all_weights(model, origin.path, state)
     return Voice(model.eval(), hparams, origin, step)

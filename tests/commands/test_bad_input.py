@@ -268,6 +268,10 @@ def _write_checkpoint(kind: str, good: Path, path: Path) -> None:
             torch.save([torch.zeros(3)], path)
         case "foreign_of_another_model":
             torch.save({"state_dict": {"encoder.weight": torch.zeros(3)}, "iteration": 3}, path)
+        case "not_a_number":
+            weights = load_checkpoint(good)["model"]
+            weights["embedding.weight"][0, 0] = float("nan")
+            torch.save({"state_dict": weights, "iteration": 3}, path)
         case "lost_weight":
             state = load_checkpoint(good)
             state["model"].pop("embedding.weight")
@@ -283,6 +287,7 @@ BAD_CHECKPOINTS = {
     "other_dictionary": "holds no",
     "list": "expected a dictionary",
     "foreign_of_another_model": "another model",
+    "not_a_number": r"not all weights are numbers \(embedding.weight\)",
     "lost_weight": "another model",
 }
 

@@ -68,6 +68,15 @@ def test_a_voice_whose_weights_do_not_fit_its_recipe_is_refused(saved: Path) -> 
         load_voice(saved)
 
 
+def test_a_voice_of_weights_that_are_no_numbers_is_refused(saved: Path) -> None:
+    weights = tiny_model(HPARAMS).state_dict()
+    name = next(iter(weights))
+    weights[name].view(-1)[0] = float("nan")
+    save_voice(saved, weights, HPARAMS, symbols=SYMBOLS, step=1)
+    with pytest.raises(UserError, match=f"not all weights are numbers \\({name}\\)"):
+        load_voice(saved)
+
+
 def test_an_absent_voice_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be read"):
         load_voice(tmp_path / "absent.safetensors")
