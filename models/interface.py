@@ -114,6 +114,10 @@ class AcousticModel(Protocol):
 
     def forced(self, output: Any, batch: Batch) -> Forced: ...
 
+    def fold(self) -> None:
+        """Multiply out what is kept in factors for learning: it will only speak from now on."""
+        ...
+
     def open_gate_at(self, threshold: float) -> None:
         """The probability of the end that stops synthesis, where the model has such a gate."""
         ...

@@ -294,6 +294,9 @@ class Tacotron2(nn.Module):
     def frames_per_step(self) -> int:
         return self.hparams.n_frames_per_step
 
+    def fold(self) -> None:
+        """Its weights are no products."""
+
     def open_gate_at(self, threshold: float) -> None:
         self.decoder.gate_threshold = threshold
 

@@ -28,7 +28,7 @@ def convolve(x: Tensor, layer: nn.Module) -> Tensor:
     if n_taps == 1:
         return F.linear(x, weight.squeeze(2), bias)
     if dilation == 1 and n_taps in (3, 5) and _suits(x, weight):
-        found: Tensor = PolynomialConvolution.apply(x, weight)
+        found: Tensor = PolynomialConvolution.apply(x, weight, _transformed_once(layer, weight))
         return found if bias is None else found + bias
     beyond = dilation * (n_taps - 1)
     padded = F.pad(x.transpose(1, 2), (beyond // 2, beyond - beyond // 2))
@@ -41,26 +41,44 @@ def _suits(x: Tensor, weight: Tensor) -> bool:
     return x.device.type == "cpu" and is_wide and min(weight.size(0), weight.size(1)) >= FEWEST_CHANNELS
 
 
+def _transformed_once(layer: nn.Conv1d, weight: Tensor) -> Tensor | None:
+    """Who only speaks does not change its weights; None: they are of one pass."""
+    if torch.is_grad_enabled() or weight is not layer._parameters.get("weight"):
+        return None
+    state = (weight._version, weight.data_ptr())
+    kept: tuple[object, Tensor] | None = layer.__dict__.get("transformed")
+    if kept is None or kept[0] != state:
+        kept = layer.__dict__["transformed"] = state, _of_points(weight)
+    return kept[1]
+
+
+def _of_points(weight: Tensor) -> Tensor:
+    """[n_out, n_in, taps] → [8, n_in, n_out]"""
+    n_out, n_in, n_taps = weight.shape
+    _, of_weight, _ = _transforms(n_taps, weight.dtype)
+    return (of_weight @ weight.permute(2, 1, 0).reshape(n_taps, -1)).view(N_POINTS, n_in, n_out)
+
+
 class PolynomialConvolution(torch.autograd.Function):
     """[B, T, n_in], [n_out, n_in, taps] → [B, T, n_out]: by tiles of 8 inputs, each of which gives 9 - taps outputs."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, transformed: Tensor | None = None) -> Tensor:
         n_out, n_in, n_taps = weight.shape
         step = N_POINTS + 1 - n_taps
-        of_input, of_weight, of_output = _transforms(n_taps, x.dtype)
+        of_input, _, of_output = _transforms(n_taps, x.dtype)
         (batch, length, _), n_tiles = x.shape, -(-x.size(1) // step)
         padded = F.pad(x, (0, 0, n_taps // 2, n_tiles * step - length + n_taps // 2))
         tiles = padded.unfold(1, N_POINTS, step).permute(3, 0, 1, 2)
         inputs = (of_input @ tiles.reshape(N_POINTS, -1)).view(N_POINTS, batch * n_tiles, n_in)
-        weights = (of_weight @ weight.permute(2, 1, 0).reshape(n_taps, -1)).view(N_POINTS, n_in, n_out)
+        weights = _of_points(weight) if transformed is None else transformed
         ctx.save_for_backward(inputs, weights)
         ctx.length, ctx.n_taps = length, n_taps
         outputs = of_output @ torch.bmm(inputs, weights).view(N_POINTS, -1)
         return outputs.view(step, batch, n_tiles, n_out).permute(1, 2, 0, 3).reshape(batch, -1, n_out)[:, :length]
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
         """The same steps, transposed and in reverse."""
         inputs, weights = ctx.saved_tensors
         (gradient,), n_taps = gradients, ctx.n_taps
@@ -75,7 +93,7 @@ class PolynomialConvolution(torch.autograd.Function):
         weight = (of_weight.T @ of_weights).view(n_taps, n_in, n_out).permute(2, 1, 0)
         of_tiles = of_input.T @ torch.bmm(outputs, weights.transpose(1, 2)).view(N_POINTS, -1)
         x = _add_up(of_tiles.view(N_POINTS, batch, n_tiles, n_in), step)
-        return x[:, n_taps // 2 : n_taps // 2 + ctx.length], weight
+        return x[:, n_taps // 2 : n_taps // 2 + ctx.length], weight, None
 
 
 def _add_up(tiles: Tensor, step: int) -> Tensor:

@@ -81,4 +81,5 @@ def _build(origin: Origin, state: dict[str, Any], overrides: tuple[dict[str, Any
     require_numbers(origin.path, state)
     model = build_model(hparams, len(origin.symbols))
     load_all_weights(model, origin.path, state)
+    model.fold()
     return Voice(model.eval(), hparams, origin, step)

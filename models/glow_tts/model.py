@@ -12,6 +12,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 
 from corpus.batches import Batch
 from hparams import HParams
@@ -118,6 +119,11 @@ class GlowTTS(nn.Module):
         mels = self.decoder.inverse(output.means, mask, self._speaker(speakers))
         alignments = _likely_symbols(output.log_likelihood, batch.text_lengths)
         return Forced(mels, mel_lengths, alignments, mel_lengths, None, torch.expm1(output.log_durations))
+
+    def fold(self) -> None:
+        for layer in self.modules():
+            if is_parametrized(layer):
+                remove_parametrizations(layer, "weight")
 
     def open_gate_at(self, threshold: float) -> None:
         """It has no gate: durations say when speech ends."""

@@ -51,6 +51,19 @@ def test_tiles_of_every_length_are_exact_but_for_rounding(n_taps: int, length: i
     assert torch.autograd.gradcheck(PolynomialConvolution.apply, (x, layer.weight))
 
 
+def test_weights_that_are_not_learnt_are_transformed_once() -> None:
+    layer, x = layer_of(64, 64, 5), torch.randn(1, 30, 64)
+    with torch.no_grad():
+        convolve(x, layer)
+        first = layer.__dict__["transformed"][1]
+        torch.testing.assert_close(convolve(x, layer), usual(x, layer), rtol=1e-4, atol=1e-5)
+        assert layer.__dict__["transformed"][1] is first
+        layer.weight.mul_(2)
+        torch.testing.assert_close(convolve(x, layer), usual(x, layer), rtol=1e-4, atol=1e-5)
+        assert layer.__dict__["transformed"][1] is not first
+    assert "transformed" not in layer.state_dict()
+
+
 @pytest.mark.parametrize(
     ("is_taken", "n_channels", "dilation", "dtype"),
     [
@@ -67,9 +80,9 @@ def test_where_it_would_not_help_torch_convolves(
 
     class Watched(PolynomialConvolution):
         @staticmethod
-        def forward(ctx: object, x: Tensor, weight: Tensor) -> Tensor:
+        def forward(ctx: object, x: Tensor, weight: Tensor, transformed: Tensor | None = None) -> Tensor:
             taken.append(True)
-            return PolynomialConvolution.forward(ctx, x, weight)
+            return PolynomialConvolution.forward(ctx, x, weight, transformed)
 
     monkeypatch.setattr(time_convolution, "PolynomialConvolution", Watched)
     layer = layer_of(n_channels, 64, 5, dilation=dilation).to(dtype)

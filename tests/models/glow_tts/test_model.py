@@ -100,6 +100,20 @@ def test_broken_durations_give_each_symbol_a_frame_or_all_there_is(bias: float) 
     assert decoded.mel_lengths.tolist() == ([40] if bias == math.inf else [4])
 
 
+def test_folded_it_says_the_same() -> None:
+    model = GlowTTS(tiny_hparams(**GLOW), 12).eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    text, lengths = torch.tensor([[1, 2, 3, 4]]), torch.tensor([4])
+    said = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        said.append(model.synthesize(text, lengths).mels)
+        model.fold()
+    assert not any("parametrizations" in name for name in model.state_dict())
+    torch.testing.assert_close(said[0], said[1])
+
+
 def test_it_speaks_slower_with_a_greater_length_scale() -> None:
     text, lengths = torch.tensor([[1, 2, 3, 4]]), torch.tensor([4])
     durations = []
