@@ -17,7 +17,7 @@ from training.trainer import EnhancedTrainer, TrainingData
 FAR, FAR_SHARE = 3.0, 0.25
 SETTINGS_WITHOUT_KNOB = (
     *("warmup_steps", "adam_beta2", "weight_decay", "gate_loss_weight"),
-    *(name for name in HParams.model_fields if name.startswith("p_")),
+    *(name for name in HParams.model_fields if "dropout" in name),
 )
 """They decide how well is learnt, not what: on a new start they may be other ones."""
 
@@ -64,7 +64,7 @@ def are_far(name: str, preset: float, value: float) -> bool:
     """Whether a setting is another one, and not the preset's adapted to a corpus."""
     if name == "weight_decay" and value < preset:
         return False  # decay keeps weights small, and too little of it keeps nothing from being learnt
-    if name.startswith("p_"):
+    if "dropout" in name:
         return abs(preset - value) >= FAR_SHARE
     return preset != value and max(preset, value) >= FAR * min(preset, value)
 

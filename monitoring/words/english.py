@@ -188,6 +188,9 @@ ENGLISH = Words(
         "p_attention_dropout": "dropout of the attention",
         "p_decoder_dropout": "dropout of the decoder",
         "p_postnet_dropout": "dropout of the postnet",
+        "encoder_dropout_p": "dropout of the text encoder",
+        "dropout_p_dp": "dropout of the durations",
+        "dropout_p_dec": "dropout of the flow",
     },
     phases={
         "pre_alignment": "pre-alignment",

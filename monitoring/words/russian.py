@@ -188,6 +188,9 @@ RUSSIAN = Words(
         "p_attention_dropout": "дропаут внимания",
         "p_decoder_dropout": "дропаут декодера",
         "p_postnet_dropout": "дропаут постсети",
+        "encoder_dropout_p": "дропаут кодировщика текста",
+        "dropout_p_dp": "дропаут длительностей",
+        "dropout_p_dec": "дропаут потока",
     },
     phases={
         "pre_alignment": "до выравнивания",
