@@ -204,7 +204,9 @@ class Supervisor:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.history.load_state_dict(state["history"])
         self.outliers.load_state_dict(state["outliers"])
+        starts = self.memory.knobs  # there may be knobs by now that it did not know
         self.memory = Memory.model_validate(state["memory"])
+        self.memory.knobs = starts | self.memory.knobs
         self.memory.ended = False  # who goes on with a run that was ended wants it looked after again
 
 

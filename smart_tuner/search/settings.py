@@ -19,7 +19,7 @@ from hparams import ARCHITECTURE_FIELDS, ModelName
 
 MID_RUN_FIELDS = (
     *("learning_rate", "weight_decay", "grad_clip_thresh", "guide_loss_weight", "guide_sigma"),
-    *("gate_loss_weight", "gate_positive_weight", "gate_threshold"),
+    *("gate_loss_weight", "gate_positive_weight", "gate_threshold", "duration_loss_weight"),
     *("p_encoder_dropout", "p_prenet_dropout", "p_attention_dropout", "p_decoder_dropout", "p_postnet_dropout"),
     *("encoder_dropout_p", "dropout_p_dp", "dropout_p_dec"),
 )

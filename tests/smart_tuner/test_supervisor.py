@@ -11,6 +11,7 @@ import pytest
 from monitoring.signals import Signals
 from smart_tuner.facts import Facts, KnobFacts
 from smart_tuner.settings import Settings
+from smart_tuner.supervisor import Supervisor
 from tests.smart_tuner.simulated_loop import SimulatedLoop, Trace
 from tests.smart_tuner.test_properties import EVERY, FACTS
 
@@ -375,3 +376,13 @@ def test_memory_that_runs_out_at_the_last_step_is_answered_all_the_same() -> Non
     full: Change = lambda step, work: ({"out_of_memory_steps": float(work >= 50), "total_loss": None}, {}, {})  # noqa: E731
     loop = loop_with(full, facts=FACTS.model_copy(update={"planned_steps": 51}), n_steps=51)
     assert "split_batches" in remedies(loop)
+
+
+def test_a_knob_that_a_checkpoint_does_not_know_yet_stands_where_it_starts() -> None:
+    before = Supervisor(FACTS, Settings())
+    state = before.state_dict()
+    state["memory"]["knobs"] = {"learning_rate_multiplier": 0.5}
+    after = Supervisor(FACTS, Settings())
+    after.load_state_dict(state)
+    starts = {name: knob.start for name, knob in FACTS.knobs.items()}
+    assert after.memory.knobs == starts | {"learning_rate_multiplier": 0.5}
