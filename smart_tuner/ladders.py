@@ -67,9 +67,10 @@ LADDERS: dict[str, Mapping[str, Remedy]] = {
         "tighter_clipping": turn_by("grad_clip_thresh", 0.5, "total_loss", "down"),
     },
     "exploding_flow": {
-        "tighter_clipping": turn_to("grad_clip_thresh", typical_gradient, "nll_loss", "down"),
         "roll_back": roll_back("nll_loss", "down"),
         "roll_back_slower": roll_back("nll_loss", "down", learning_rate_factor=0.5),
+        "tighter_clipping": turn_to("grad_clip_thresh", typical_gradient, "nll_loss", "down"),
+        "lower_learning_rate": turn_by("learning_rate_multiplier", 0.5, "nll_loss", "down"),
         "restart": restart("nll_loss", "down"),
         "restart_slower": restart("nll_loss", "down", learning_rate_factor=0.1),
     },

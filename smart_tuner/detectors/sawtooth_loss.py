@@ -8,6 +8,7 @@ from smart_tuner.detectors.series import Points, roughness
 from smart_tuner.diagnosis import Diagnosis
 from smart_tuner.view import View
 
+LOOK_BACK_STEPS, ENOUGH_STEPS = 200, 60
 NEAR_STEPS = 5
 LEAST_HEIGHT = 0.3  # nats a mel value
 ROUGH = 6.0  # times the spread of the changes from step to step
@@ -16,9 +17,8 @@ LEAST_FALL = 0.2  # nats, of the loss between the leaps: what falls by more gets
 
 
 def detect(view: View) -> Diagnosis | None:
-    window = 2 * view.facts.window_steps
-    points = view.points("nll_loss", window)
-    if len(points) < window * 3 // 4:
+    points = view.points("nll_loss", LOOK_BACK_STEPS)
+    if len(points) < ENOUGH_STEPS:
         return None
     teeth = leaps(points)
     enough = LEAVE_TEETH if "sawtooth_loss" in view.active else ENTER_TEETH

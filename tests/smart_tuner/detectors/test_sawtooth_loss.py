@@ -57,7 +57,8 @@ def test_huge_and_missing_values_are_borne() -> None:
     gaps[20:30] = [None] * 10
     assert diagnosed(gaps) is not None
     assert diagnosed([None] * 200) is None
-    assert diagnosed(saw(5, 2.0)[:140]) is None
+    assert diagnosed(saw(5, 2.0, n=59)) is None
+    assert diagnosed(saw(5, 2.0, n=60)) is not None
 
 
 def test_other_models_have_another_word_for_it() -> None:
