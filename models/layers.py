@@ -32,7 +32,7 @@ def dropout(x: Tensor, p: float, *, training: bool) -> Tensor:
         return x
     if x.device.type != "cpu":
         return F.dropout(x, p)
-    n_lost = round(p * 2**16)
+    n_lost = min(round(p * 2**16), 2**16 - 1)
     words = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
     kept = words.view(torch.int16)[: x.numel()].view(x.shape) >= n_lost - 2**15
     return x * kept.to(x.dtype).mul_(2**16 / (2**16 - n_lost))

@@ -20,6 +20,8 @@ LEVEL_POINTS: Mapping[str, int] = {
     **dict.fromkeys(("nonfinite_share", "outlier_share"), 10),
     "nonfinite_now": 1,
     "update_ratio": 3,
+    **dict.fromkeys(("convolution_condition", "actnorm_scale"), 2),
+    "latent_deviation": 10,
     "out_of_memory_share": 5,
 }
 """How many last points of a signal make its level; one for those measured at evaluations."""
@@ -27,7 +29,7 @@ LEAST_NOISE_SHARE = 0.05  # of signals between 0 and 1
 LEAST_NOISE_LOG = 0.05  # of all others, in their logarithm
 TREND_POINTS = 4
 DAMPING = 0.5  # no trend goes on as it was
-IN_LOGARITHMS = ("loss", "norm", "ratio", "bytes")
+IN_LOGARITHMS = ("loss", "norm", "ratio", "bytes", "condition", "scale", "deviation")
 
 
 @dataclass(frozen=True)

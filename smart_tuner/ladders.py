@@ -16,6 +16,7 @@ from smart_tuner.remedies import (
     guide_weight,
     keep_fewer_checkpoints,
     more_batches_an_update,
+    of_what_exploded,
     quarantine,
     rate_for_healthy_updates,
     rerun_step,
@@ -67,12 +68,16 @@ LADDERS: dict[str, Mapping[str, Remedy]] = {
         "tighter_clipping": turn_by("grad_clip_thresh", 0.5, "total_loss", "down"),
     },
     "exploding_flow": {
-        "roll_back": roll_back("nll_loss", "down"),
-        "roll_back_slower": roll_back("nll_loss", "down", learning_rate_factor=0.5),
-        "tighter_clipping": turn_to("grad_clip_thresh", typical_gradient, "nll_loss", "down"),
-        "lower_learning_rate": turn_by("learning_rate_multiplier", 0.5, "nll_loss", "down"),
-        "restart": restart("nll_loss", "down"),
-        "restart_slower": restart("nll_loss", "down", learning_rate_factor=0.1),
+        "roll_back": of_what_exploded(lambda signal: roll_back(signal, "down")),
+        "roll_back_slower": of_what_exploded(lambda signal: roll_back(signal, "down", learning_rate_factor=0.5)),
+        "tighter_clipping": of_what_exploded(
+            lambda signal: turn_to("grad_clip_thresh", typical_gradient, signal, "down")
+        ),
+        "lower_learning_rate": of_what_exploded(
+            lambda signal: turn_by("learning_rate_multiplier", 0.5, signal, "down")
+        ),
+        "restart": of_what_exploded(lambda signal: restart(signal, "down")),
+        "restart_slower": of_what_exploded(lambda signal: restart(signal, "down", learning_rate_factor=0.1)),
     },
     "sawtooth_loss": {
         "tighter_clipping": turn_to("grad_clip_thresh", typical_gradient, "nll_loss", "down"),

@@ -13,7 +13,7 @@ from smart_tuner.view import View
 FIRST_PHASE = "pre_alignment"
 STABLE_EVALUATIONS = 2
 PLATEAU_EVALUATIONS = 3
-LEAST_GAIN = 0.01  # of the validation loss, in its logarithm
+LEAST_GAIN = 0.01  # of the validation loss
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,8 @@ def _refined(view: View) -> Mapping[str, float] | None:
     losses = [value for _, value in view.log_points("val_total_loss")]
     if not gates or not norms or len(losses) <= PLATEAU_EVALUATIONS:
         return None
-    norm, gain = statistics.median(norms), min(losses[:-PLATEAU_EVALUATIONS]) - min(losses[-PLATEAU_EVALUATIONS:])
+    before, since = min(losses[:-PLATEAU_EVALUATIONS]), min(losses[-PLATEAU_EVALUATIONS:])
+    norm, gain = statistics.median(norms), -math.expm1(since - before)
     quality = view.quality
     if gates[-1] < quality.gate_accuracy_target or norm > quality.gradient_norm_target:
         return None

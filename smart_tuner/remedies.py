@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from smart_tuner.detectors.exploding_flow import BOUNDS
 from smart_tuner.detectors.learning_rate import typical_ratio
 from smart_tuner.diagnosis import Diagnosis
 from smart_tuner.facts import Facts
@@ -95,6 +96,16 @@ def rate_for_healthy_updates(case: Case) -> float | None:
 def from_the_start(remedy: Remedy) -> Remedy:
     """For a run that never was healthy: the settings of one that was are not what is wrong."""
     return lambda case: None if "before" in case.diagnosis.evidence else remedy(case)
+
+
+def of_what_exploded(remedy_for: Callable[[str], Remedy]) -> Remedy:
+    """What is to come down is what shows it: a layer that cannot be inverted says nothing in the loss."""
+
+    def plan(case: Case) -> Plan | None:
+        measured = [name for name in case.diagnosis.evidence if name in BOUNDS]
+        return remedy_for(measured[0] if measured else "nll_loss")(case)
+
+    return plan
 
 
 def guide_weight(case: Case) -> float | None:

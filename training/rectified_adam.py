@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from typing import Any
 
 import torch
+from torch import nn
 
 TRUSTED = 5.0
 """From here on there are enough second moments to divide by; before, the step goes along the first ones alone."""
@@ -14,19 +15,21 @@ TRUSTED = 5.0
 class RectifiedAdam(torch.optim.Adam):
     """Its state is that of torch.optim.RAdam, so that either goes on from the other's."""
 
-    def __init__(self, parameters: Any, lr: float, betas: tuple[float, float], *, weight_decay: float) -> None:
+    def __init__(
+        self, parameters: Iterable[nn.Parameter], *, lr: float, betas: tuple[float, float], weight_decay: float
+    ) -> None:
         super().__init__(parameters, lr, betas, weight_decay=weight_decay, fused=True)
 
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        (group,) = self.param_groups
-        rate, step = group["lr"], 1 + max((int(state["step"]) for state in self.state.values()), default=0)
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        (group,), known = self.param_groups, next(iter(self.state.values()), None)
+        rate, step = group["lr"], 1 if known is None else 1 + int(known["step"])
         factor = rectification(step, group["betas"][1])
         if factor is None:
             self._along_first_moments(group, rate)
             return
         group["lr"] = rate * factor
         try:
-            super().step(closure)
+            super().step()
         finally:
             group["lr"] = rate
 

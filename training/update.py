@@ -31,7 +31,7 @@ class Updated:
 def build_optimizer(model: nn.Module, hparams: HParams) -> torch.optim.Optimizer:
     betas, decay = (0.9, hparams.adam_beta2), hparams.weight_decay
     if hparams.optimizer == "radam":
-        return RectifiedAdam(model.parameters(), hparams.learning_rate, betas, weight_decay=decay)
+        return RectifiedAdam(model.parameters(), lr=hparams.learning_rate, betas=betas, weight_decay=decay)
     return torch.optim.Adam(model.parameters(), hparams.learning_rate, betas, weight_decay=decay, fused=True)
 
 
@@ -69,10 +69,11 @@ class Learner:
 
     def _measures(self, clipped_to: float) -> dict[str, float]:
         """With the gradients as they were before they were clipped."""
-        gradients = {
+        parts = {
             name: [parameter.grad for parameter in parameters if parameter.grad is not None]
             for name, parameters in self.model.gradient_parts().items()
         }
+        gradients = {name: part for name, part in parts.items() if part}
         if not gradients:
             return self.model.measures()
         norms = torch.stack([torch.nn.utils.get_total_norm(part) for part in gradients.values()]) / clipped_to
@@ -99,6 +100,7 @@ class Learner:
         parameters = list(self.model.parameters())
         before = [p.detach().clone() for p in parameters] if measure else []
         self.precision.step(self.optimizer)
+        torch.autograd.graph.increment_version(parameters)  # a fused step does not, and what is cached would go stale
         return _change(parameters, before) if measure else None
 
 

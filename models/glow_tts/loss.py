@@ -37,7 +37,8 @@ def glow_tts_losses(output: FlowOutput, batch: Batch, duration_weight: float) ->
     nll = likelihood.sum() / n_values.sum()
     duration_loss = misjudged.sum() / batch.text_lengths.sum()
     surprise = likelihood / n_values + misjudged / batch.text_lengths
-    parts = {"nll_loss": nll, "duration_loss": duration_loss, "total_loss": nll + duration_weight * duration_loss}
+    weighted = nll + duration_weight * duration_loss if duration_weight else nll  # without any gradient they are frozen
+    parts = {"nll_loss": nll, "duration_loss": duration_loss, "total_loss": weighted}
     parts |= {
         "logdet": output.logdet.sum() / n_values.sum(),
         "latent_deviation": (output.latents.square().sum() / n_values.sum()).sqrt(),

@@ -11,7 +11,7 @@ from smart_tuner.view import View
 
 BOUNDS = {
     "convolution_condition": 1e3,  # with several such layers float32 loses the mel
-    "actnorm_scale": 1e3,
+    "actnorm_scale": 1e4,  # that of a channel which never changes begins at 1e3
     "latent_deviation": 10.0,  # of latents that are to be spread by 1
 }
 LEAVE_SHARE = 0.5
@@ -34,8 +34,9 @@ def detect(view: View) -> Diagnosis | None:
 
 def _beyond_bounds(view: View) -> dict[str, float]:
     share = LEAVE_SHARE if "exploding_flow" in view.active else 1.0
-    latest = {name: view.values(name)[-1:] for name in BOUNDS}
-    return {name: values[0] for name, values in latest.items() if values and values[0] > share * BOUNDS[name]}
+    recent = {name: view.values(name, RECENT_STEPS) for name in BOUNDS}
+    levels = {name: statistics.median(values) for name, values in recent.items() if values}
+    return {name: level for name, level in levels.items() if level > share * BOUNDS[name]}
 
 
 def _run_away(view: View) -> dict[str, float]:

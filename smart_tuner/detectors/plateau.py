@@ -8,7 +8,7 @@ from smart_tuner.diagnosis import Diagnosis
 from smart_tuner.view import View
 
 EVALUATIONS = 5
-LEAST_GAIN, LEAVE_GAIN = 0.01, 0.02  # of the loss, in its logarithm
+LEAST_GAIN, LEAVE_GAIN = 0.01, 0.02  # of the loss
 NEAR_PEAK = 0.5
 
 
@@ -22,7 +22,7 @@ def detect(view: View) -> Diagnosis | None:
     if before <= math.log(view.quality.loss_target) or rates[-1] < NEAR_PEAK * view.facts.peak_learning_rate:
         return None
     gain = LEAVE_GAIN if "plateau" in view.active else LEAST_GAIN
-    if since < before - gain or since > before + EVALUATIONS * LEAST_GAIN:
+    if since < before + math.log(1 - gain) or since > before + math.log(1 + EVALUATIONS * LEAST_GAIN):
         return None  # still falling; or rising, which has another name
     evidence = view.facts.as_told("val_total_loss", val_total_loss=since, before=before)
     evidence |= {"evaluations": float(EVALUATIONS)}

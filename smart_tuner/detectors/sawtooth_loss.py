@@ -17,13 +17,15 @@ LEAST_FALL = 0.2  # nats, of the loss between the leaps: what falls by more gets
 
 
 def detect(view: View) -> Diagnosis | None:
-    points = view.points("nll_loss", LOOK_BACK_STEPS)
-    if len(points) < ENOUGH_STEPS:
+    is_active = "sawtooth_loss" in view.active  # then only what came after a remedy counts
+    points = view.points("nll_loss", 2 * view.facts.window_steps if is_active else LOOK_BACK_STEPS)
+    if not is_active and len(points) < ENOUGH_STEPS:
         return None
-    teeth = leaps(points)
-    enough = LEAVE_TEETH if "sawtooth_loss" in view.active else ENTER_TEETH
+    teeth, enough = leaps(points), LEAVE_TEETH if is_active else ENTER_TEETH
+    if len(teeth) < enough:
+        return None
     fall = _floor(points[: len(points) // 3]) - _floor(points[-len(points) // 3 :])
-    if len(teeth) < enough or fall > LEAST_FALL:
+    if fall > LEAST_FALL:
         return None
     height = statistics.median(height for _, height in teeth)
     evidence = {"teeth": float(len(teeth)), "height": height, "net_fall": fall}

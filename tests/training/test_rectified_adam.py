@@ -22,7 +22,7 @@ def learn(model: nn.Module, optimizer: torch.optim.Optimizer, n_steps: int, seed
 
 
 def rectified(model: nn.Module) -> RectifiedAdam:
-    return RectifiedAdam(model.parameters(), RATE, BETAS, weight_decay=DECAY)
+    return RectifiedAdam(model.parameters(), lr=RATE, betas=BETAS, weight_decay=DECAY)
 
 
 def radam(model: nn.Module) -> torch.optim.RAdam:

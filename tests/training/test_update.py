@@ -14,9 +14,11 @@ from torch import Tensor
 
 from corpus.batches import Batch
 from hparams import HParams
+from models.glow_tts.model import GlowTTS
 from models.interface import LossKnobs
 from models.layers import ConvNorm, MaskedBatchNorm
-from tests.tiny import NO_DROPOUT, tacotron, tiny_data, tiny_hparams, tiny_model, tiny_trainer
+from tests.models.glow_tts.test_model import batch_of
+from tests.tiny import GLOW, NO_DROPOUT, SYMBOLS, tacotron, tiny_data, tiny_hparams, tiny_model, tiny_trainer
 from training.update import Learner, Updated, is_out_of_memory, split_batch
 
 KNOBS = LossKnobs(guide_weight=1.0, guide_sigma=0.4, gate_positive_weight=2.0, duration_loss_weight=1.0)
@@ -177,3 +179,25 @@ def test_the_broken_utterance_of_a_batch_is_named_by_a_step(tmp_path: Path) -> N
         id_ for id_, loss in zip(report.utterance_ids, report.utterance_losses, strict=True) if not math.isfinite(loss)
     ]
     assert broken == [second.ids[1]] and report.total_loss is None
+
+
+def test_what_is_kept_of_the_weights_does_not_outlast_a_step() -> None:
+    """Fused optimizers change weights without saying so; inverses and transforms are kept until they change."""
+    hparams = tiny_hparams(**GLOW)
+    learner = Learner(GlowTTS(hparams, len(SYMBOLS)), hparams, CPU)
+    for _ in range(8):
+        before = [parameter._version for parameter in learner.model.parameters()]
+        learner.update([batch_of([9, 14])], KNOBS, clip=1.0, measure=False)
+    assert all(p._version > version for p, version in zip(learner.model.parameters(), before, strict=True))
+
+
+def test_frozen_durations_are_not_even_decayed() -> None:
+    hparams = tiny_hparams(**GLOW, weight_decay=0.1)
+    learner = Learner(GlowTTS(hparams, len(SYMBOLS)), hparams, CPU)
+    assert isinstance(learner.model, GlowTTS)
+    predictor = learner.model.encoder.duration_predictor
+    before = [parameter.detach().clone() for parameter in predictor.parameters()]
+    frozen = replace(KNOBS, duration_loss_weight=0.0)
+    updated = learner.update([batch_of([9, 14])], frozen, clip=1.0, measure=True)
+    assert "gradient_norm_durations" not in updated.measures and updated.losses["duration_loss"] > 0
+    assert all(torch.equal(p, b) for p, b in zip(predictor.parameters(), before, strict=True))

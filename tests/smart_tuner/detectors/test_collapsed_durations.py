@@ -57,6 +57,14 @@ def test_durations_that_are_being_learnt_are_given_time() -> None:
         assert (detect(make_view(told, make_facts(**FLOW))) is not None) is is_sick
 
 
+def test_an_evaluation_without_an_answer_moves_no_other() -> None:
+    sick, gap = (0.8, 0.0, 1.0), (None, None, 1.0)
+    found = diagnosed(sick, sick, gap, sick)
+    assert found is not None and found.since == 100 and found.evidence["zero_duration_share"] == 0.8
+    short = (None, None, 0.3)
+    assert diagnosed(short, short, short, HEALTHY, HEALTHY, HEALTHY) is None
+
+
 def test_what_is_not_known_is_no_collapse() -> None:
     assert diagnosed((None, None, 1.0), (None, None, 1.0), (None, None, 1.0)) is None
     assert detect(make_view({"length_ratio": every(100, [0.1] * 9)})) is None

@@ -35,6 +35,13 @@ def test_leaps_that_get_nowhere_are_a_saw() -> None:
     assert found.evidence["teeth"] == 5 and found.evidence["height"] == pytest.approx(2.0, abs=0.3)
 
 
+def test_what_came_before_a_remedy_is_forgotten_soon() -> None:
+    facts = make_facts(**FLOW, steps_per_evaluation=20)
+    cured = {"nll_loss": [*saw(5, 2.0), *saw(0, 0.0, n=40)]}
+    assert detect(make_view(cured, facts)) is not None
+    assert detect(make_view(cured, facts, active=ACTIVE)) is None
+
+
 @pytest.mark.parametrize(("n_teeth", "is_sick", "stays_sick"), [(0, False, False), (3, False, True), (4, True, True)])
 def test_it_takes_four_leaps_to_enter_and_none_to_leave(n_teeth: int, is_sick: bool, stays_sick: bool) -> None:
     assert (diagnosed(saw(n_teeth, 2.0)) is not None) is is_sick
