@@ -165,7 +165,7 @@ GLOW_TTS_TINY: dict[str, Any] = GLOW_TTS_DEMO | {
     "hidden_channels_dec": 64,
     "max_decoder_steps": 600,
     "epochs": 8,
-    "learning_rate": 3e-3,
+    "learning_rate": 1e-2,
     "warmup_steps": 20,
     "decay_start_step": 240,
     "decay_half_life_steps": 50,

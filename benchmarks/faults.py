@@ -262,11 +262,11 @@ UNFORESEEN: dict[str, Fault] = {
 }
 """Tried last: nothing was changed for their sake."""
 FLOW_FAULTS: dict[str, Fault] = {
-    "exploding": Fault({"learning_rate": 3e-3 * 130, "warmup_steps": 0, "grad_clip_thresh": 1e9}),
+    "exploding": Fault({"learning_rate": 1e-2 * 40, "warmup_steps": 0, "grad_clip_thresh": 1e9}),
     "amp_overflow": Fault(happen=overflow, from_step=STEP),
     "huge_clip": Fault({"grad_clip_thresh": 1e9}, prepare=huge_clip),
     "nan_clips": Fault(prepare=nan_clips),
-    "plateau": Fault({"decay_start_step": 100_000, "learning_rate": 3e-3 * 8}),
+    "plateau": Fault({"decay_start_step": 100_000, "learning_rate": 1e-2 * 4}),
     "weights_perturbed": Fault(happen=perturb_weights, from_step=STEP),
     "moments_corrupted": Fault(happen=corrupt_moments, from_step=STEP),
     "no_clipping_and_spike": Fault({"grad_clip_thresh": 1e9}, happen=spike, from_step=STEP),
