@@ -112,6 +112,7 @@ GLOW_TTS_FULL: dict[str, Any] = {
     "max_decoder_steps": 2000,
 }
 GLOW_TTS_SMALL: dict[str, Any] = GLOW_TTS_FULL | {
+    "alignment_prior": 30.0,
     "hidden_channels_enc": 128,
     "encoder_num_layers": 4,
     "encoder_hidden_channels_ffn": 512,
@@ -126,6 +127,7 @@ GLOW_TTS_SMALL: dict[str, Any] = GLOW_TTS_FULL | {
     "iters_per_evaluation": 250,
 }
 GLOW_TTS_DEMO: dict[str, Any] = GLOW_TTS_FULL | {
+    "alignment_prior": 30.0,
     "text_frontend": "phonemes",
     "mel_floor": 3e-4,  # espeak-ng is digitally silent between sounds: no need to learn how silent
     "hidden_channels_enc": 96,
@@ -140,13 +142,13 @@ GLOW_TTS_DEMO: dict[str, Any] = GLOW_TTS_FULL | {
     "encoder_dropout_p": 0.0,
     "dropout_p_dp": 0.0,
     "dropout_p_dec": 0.0,
-    "learning_rate": 2e-3,
+    "learning_rate": 8e-3,
     "learning_rate_schedule": "halving",
-    "warmup_steps": 100,
-    "decay_start_step": 900,
-    "decay_half_life_steps": 200,
+    "warmup_steps": 50,
+    "decay_start_step": 1400,
+    "decay_half_life_steps": 300,
     "alignment_patience_steps": 480,
-    "epochs": 5,
+    "epochs": 9,
     "evaluation_samples": 2,
     "griffin_lim_iterations": 30,
     "iters_per_checkpoint": 240,

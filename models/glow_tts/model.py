@@ -66,7 +66,10 @@ class GlowTTS(nn.Module):
         means, log_scales, log_durations = self.encoder(batch.text, text_mask, speaker)
         latents, logdet = self.decoder(mels, mel_mask, speaker)
         likelihood = _log_likelihood(latents, means, log_scales)
-        symbols = monotonic_path(likelihood, batch.text_lengths, mel_lengths)
+        searched = likelihood
+        if self.training and self.hparams.alignment_prior:
+            searched = likelihood - self.hparams.alignment_prior * _off_diagonal(likelihood, batch, mel_lengths)
+        symbols = monotonic_path(searched, batch.text_lengths, mel_lengths)
         return FlowOutput(
             latents,
             _of_frames(means, symbols) * mel_mask,
@@ -178,6 +181,16 @@ def _log_likelihood(latents: Tensor, means: Tensor, log_scales: Tensor) -> Tenso
     latents = latents.transpose(1, 2)
     with without_autocast(latents):
         return -0.5 * latents.square() @ precision + latents @ (means * precision) + constant
+
+
+def _off_diagonal(likelihood: Tensor, batch: Batch, mel_lengths: Tensor) -> Tensor:
+    """How far each frame is from where a symbol would be if all lasted as long, [B, T, N]; 1 in the far corners.
+
+    As long as all symbols are about as likely, any path is as good as another, and what is learnt first may be wrong.
+    """
+    frames = (torch.arange(likelihood.size(1), device=likelihood.device) + 0.5) / mel_lengths.unsqueeze(1)
+    symbols = (torch.arange(likelihood.size(2), device=likelihood.device) + 0.5) / batch.text_lengths.unsqueeze(1)
+    return (frames.unsqueeze(2) - symbols.unsqueeze(1)).square()
 
 
 def _likely_symbols(log_likelihood: Tensor, text_lengths: Tensor) -> Tensor:
