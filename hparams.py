@@ -129,7 +129,9 @@ class HParams(BaseModel):
     num_squeeze: int = Field(2, ge=1, description="frames that the flow takes as one")
     sigmoid_scale: bool = Field(False, description="scales of the couplings are kept below 1")
     alignment_prior: float = Field(
-        0.0, ge=0, description="nats a frame by which a diagonal is preferred to its corners in training; 0: as published"
+        0.0,
+        ge=0,
+        description="nats a frame by which a diagonal is preferred to its corners in training; 0: as published",
     )
     inference_noise_scale: float = Field(0.33, ge=0, description="of the latents when it speaks freely")
     length_scale: float = Field(1.0, gt=0, description="above 1 it speaks slower")

@@ -161,3 +161,18 @@ def test_half_precision_keeps_the_flow_invertible() -> None:
         mels = batch.mels[:, :, :12]
         there, _ = model.decoder(mels, mask, None)
         assert float((model.decoder.inverse(there, mask, None) - mels).abs().max()) < 1e-2
+
+
+def test_the_diagonal_is_preferred_while_it_learns_and_all_symbols_are_as_likely() -> None:
+    model, batch = glow(alignment_prior=30.0), batch_of([24])
+    torch.nn.init.zeros_(model.encoder.proj_m.weight)
+    assert model.encoder.proj_m.bias is not None
+    torch.nn.init.zeros_(model.encoder.proj_m.bias)
+    spans = model.train()(batch).durations[0, : int(batch.text_lengths[0])]
+    assert float(spans.max() - spans.min()) <= 1
+    assert float(spans.sum()) == 24
+    evaluated = model.eval()(batch).durations[0, : int(batch.text_lengths[0])]
+    assert float(evaluated.max()) > 2 * float(evaluated.min())
+    published = glow(alignment_prior=0.0)
+    published.load_state_dict(model.state_dict())
+    assert torch.equal(published.train()(batch).durations[0, : len(evaluated)], evaluated)
