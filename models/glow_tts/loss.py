@@ -48,9 +48,9 @@ def glow_tts_losses(output: FlowOutput, batch: Batch, duration_weight: float) ->
 
 
 def _perplexity(surprise: Tensor) -> Tensor:
-    """Above zero, where surprise as a logarithm is not; in a broken flow it grows only as surprise itself does."""
-    perplexity = torch.exp(surprise.clamp(max=BROKEN)) * (1 + (surprise - BROKEN).clamp(min=0))
-    return torch.where(surprise.isfinite(), perplexity, surprise)
+    """Above zero, where surprise as a logarithm is not; when most recordings surprise a flow, none of them is to blame."""
+    beyond = (surprise - BROKEN).clamp(min=0) * (surprise.nanmedian() < BROKEN)
+    return torch.where(surprise.isfinite(), torch.exp(surprise.clamp(max=BROKEN)) * (1 + beyond), surprise)
 
 
 def _misfit(output: FlowOutput) -> Tensor:

@@ -50,10 +50,10 @@ def test_utterances_are_told_apart_by_factors_while_the_flow_learns() -> None:
 
 
 def test_when_all_are_broken_none_stands_out_but_one_among_good_ones_does() -> None:
-    first, second = perplexities([1e6, 3e6])
-    assert second / first == pytest.approx(3.0, rel=1e-3)
-    good, broken = perplexities([0.0, 1e6])
-    assert broken / good > 1e6
+    first, second, third = perplexities([1e3, 1e6, 1e9])
+    assert first == second == third
+    good, other, broken = perplexities([0.0, 0.1, 1e6])
+    assert broken / good > 1e6 and other / good == pytest.approx(math.exp(0.1), rel=1e-4)
 
 
 def test_what_is_not_finite_stays_so() -> None:
