@@ -48,7 +48,7 @@ def glow_tts_losses(output: FlowOutput, batch: Batch, duration_weight: float) ->
 
 
 def _perplexity(surprise: Tensor) -> Tensor:
-    """Above zero, where surprise as a logarithm is not; when most recordings surprise a flow, none of them is to blame."""
+    """Above zero, where surprise as a logarithm is not; when most surprise a flow, none is to blame."""
     beyond = (surprise - BROKEN).clamp(min=0) * (surprise.nanmedian() < BROKEN)
     return torch.where(surprise.isfinite(), torch.exp(surprise.clamp(max=BROKEN)) * (1 + beyond), surprise)
 
