@@ -22,6 +22,7 @@ PAID_BACK = 0.5  # as much of that in the likelihood, and the flow just learns
 PARTS = "gradient_norm_"
 EXTREME_DEVIATIONS, LEAST_SPREAD = 6.0, 0.3
 OFTEN = 3  # measurements of a part's gradient, all far above its habit
+LOOK_BACK_STEPS = 260  # for those and for the habit, when one step of ten is measured
 
 
 def detect(view: View) -> Diagnosis | None:
@@ -65,13 +66,14 @@ def _then_and_now(view: View, name: str) -> tuple[float | None, float | None]:
 
 def _exploding_parts(view: View) -> dict[str, float]:
     """Parts whose gradient is far above its habit, and above what is healthy for all of them together."""
-    found = {name: view.log_points(name) for name in view.history.names if name.startswith(PARTS)}
+    names = [name for name in view.history.names if name.startswith(PARTS)]
+    found = {name: view.log_points(name, LOOK_BACK_STEPS) for name in names}
     threshold = math.log(view.quality.gradient_norm_threshold)
     exploding = {}
     for name, points in found.items():
         recent, before = points[-OFTEN:], points[: -2 * OFTEN][-2 * ENOUGH :]
         usual = habit_of([value for _, value in before], least_spread=LEAST_SPREAD)
-        if usual is None or usual.count < ENOUGH or recent[-1][0] <= view.step - 2 * RECENT_STEPS:
+        if usual is None or usual.count < ENOUGH:
             continue
         least = min(value for _, value in recent)
         if least > threshold and usual.deviations(least) > EXTREME_DEVIATIONS:

@@ -67,7 +67,7 @@ def loop_with(change: Change, *, n_steps: int = 300, seed: int = 0) -> Simulated
     return loop
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(4))
 def test_a_healthy_flow_is_left_alone(seed: int) -> None:
     loop = loop_with(lambda step, work: ({}, {}, {}), seed=seed)
     assert loop.decisions("diagnosis", "intervention", "follow_up") == []
