@@ -145,10 +145,10 @@ GLOW_TTS_DEMO: dict[str, Any] = GLOW_TTS_FULL | {
     "learning_rate": 8e-3,
     "learning_rate_schedule": "halving",
     "warmup_steps": 50,
-    "decay_start_step": 1100,
-    "decay_half_life_steps": 250,
+    "decay_start_step": 950,
+    "decay_half_life_steps": 215,
     "alignment_patience_steps": 480,
-    "epochs": 7,
+    "epochs": 6,
     "length_scale": 0.93,  # each symbol's time is rounded up
     "evaluation_samples": 2,
     "griffin_lim_iterations": 30,
