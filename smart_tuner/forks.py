@@ -41,7 +41,7 @@ def fork_and_race(case: Case) -> Plan | None:
     n_steps = min(MOST_STEPS, case.facts.steps_per_evaluation)
     if len(arms) * n_steps + case.view.step - healthy[-1] > case.can_afford:
         return None
-    signal = f"val_{case.facts.spectrum_loss}"
+    signal = case.facts.named("val_spectrum_loss")
     order = Order("race", step=healthy[-1], arms=arms, n_steps=n_steps, reseeded_arm=CONTROLS - 1)
     return Plan(promise(case, signal if case.view.values(signal) else "val_total_loss", "down"), (order,))
 

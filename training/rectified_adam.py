@@ -39,7 +39,8 @@ class RectifiedAdam(torch.optim.Adam):
         group["lr"] = 0.0
         super().step()
         group["lr"] = rate
-        for parameter, state in self.state.items():
+        learning = ((parameter, state) for parameter, state in self.state.items() if parameter.grad is not None)
+        for parameter, state in learning:
             bias = 1 - group["betas"][0] ** float(state["step"])
             parameter.add_(state["exp_avg"], alpha=-rate / bias)
 

@@ -71,3 +71,13 @@ def test_steps_grow_from_nothing_to_those_of_adam() -> None:
     assert factors[:2] == [None, None]
     known = [factor for factor in factors if factor is not None]
     assert len(known) == 4 and known == sorted(known) and known[-1] == pytest.approx(1.0, abs=1e-3)
+
+
+def test_what_has_no_gradient_stays_where_it_is_from_the_first_step_on() -> None:
+    model, _ = twins()
+    optimizer, frozen = rectified(model), next(model.parameters())
+    learn(model, optimizer, 1)
+    before = frozen.detach().clone()
+    frozen.requires_grad_(False)
+    learn(model, optimizer, 8)
+    assert torch.equal(frozen, before)
