@@ -17,7 +17,7 @@ POINTS = (0.0, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5)
 """Where polynomials are evaluated, and at infinity."""
 N_POINTS = len(POINTS) + 1
 FEWEST_CHANNELS = 64
-"""With fewer, transforming costs more than it saves."""
+"""With fewer little is saved."""
 
 
 def convolve(x: Tensor, layer: nn.Module) -> Tensor:

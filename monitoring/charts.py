@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from monitoring.account import judged
-from monitoring.curves import PHASE_COLOURS, Points, phase_ends
+from monitoring.curves import PHASE_COLOURS, Points, have_logarithms, phase_ends
 from monitoring.story import RunStory
 from monitoring.words import Words
 
@@ -21,7 +21,7 @@ class Scale:
     """Values to places on an axis; a logarithmic one has no place for what is not positive."""
 
     def __init__(self, values: Sequence[float], *, is_logarithmic: bool) -> None:
-        self._is_logarithmic = is_logarithmic and max(values, default=0) > 0 and min(values) >= 0
+        self._is_logarithmic = is_logarithmic and have_logarithms(values)
         known = [place for value in values if (place := self._position(value)) is not None]
         low, high = min(known, default=0.0), max(known, default=1.0)
         margin = 0.05 * (high - low) or 0.5 * (abs(high) or 1.0)

@@ -47,10 +47,15 @@ def curves_picture(story: RunStory, words: Words) -> Figure:
     return figure
 
 
+def have_logarithms(values: Sequence[float]) -> bool:
+    """A likelihood's loss, which goes below zero, has none."""
+    return max(values, default=0) > 0 and min(values) >= 0
+
+
 def _draw_curves(axes: Axes, curves: Mapping[str, Points], *, is_logarithmic: bool) -> None:
     drawn = [(name, points) for name, points in curves.items() if points]
     values = [value for _, points in drawn for _, value in points]
-    if is_logarithmic and max(values, default=0) > 0 and min(values) >= 0:
+    if is_logarithmic and have_logarithms(values):
         axes.set_yscale("log", nonpositive="mask")
     elif not is_logarithmic:
         axes.set_ylim(-0.02, 1.02)
