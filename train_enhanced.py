@@ -118,6 +118,8 @@ def main(arguments: list[str]) -> int:
         options = build_parser().parse_args(arguments, argparse.Namespace(arguments=arguments))
         command = importlib.import_module(f"commands.{module_of(options)}")
         return int(command.run(options))
+    except KeyboardInterrupt:  # before there was anything to save
+        return 128 + signal.SIGINT
     except UserError as error:
         sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
         return EXIT_USER_ERROR

@@ -15,7 +15,7 @@ EXIT_CODES: dict[int, int] = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SI
 class StopSignals:
     """While entered, signals are ours; from `training_starts` on they only set `limits.stop` to their name.
 
-    From `training_ends` on they say nothing: its last word is written.
+    From `training_ends` on they say nothing, nor does Ctrl-C when this is left: its last word is written.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -26,12 +26,9 @@ class StopSignals:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.release()
-
-    def release(self) -> None:
-        """Signals mean again what they meant before."""
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            ignored = self._is_over and number == signal.SIGINT
+            signal.signal(number, signal.SIG_IGN if ignored else handler)
 
     def training_starts(self) -> None:
         self._training = True

@@ -60,6 +60,4 @@ def accompanied(
         yield
     finally:
         signals.training_ends()
-        if companion.pid is not None:
-            signals.release()
         companion.finish()

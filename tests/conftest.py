@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,14 @@ hypothesis.settings.register_profile(
     "repository", database=None, deadline=None, derandomize=True, max_examples=80, print_blob=False
 )
 hypothesis.settings.load_profile("repository")
+
+
+@pytest.fixture(autouse=True)
+def ctrl_c() -> Iterator[None]:
+    """Means here what it did before, whatever a command at its end has made of it."""
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

@@ -1,0 +1,64 @@
+"""Signals to a training: before it, during it, after its last word."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+
+import pytest
+
+from commands.companion_process import interruptible
+from commands.stop_signals import EXIT_CODES, StopSignals
+from commands.watchdog import PROGRAM
+from training.trainer import Limits
+
+
+@pytest.mark.parametrize("number", EXIT_CODES)
+def test_before_a_training_it_ends_and_what_signals_mean_comes_back(number: int) -> None:
+    before = signal.getsignal(number)
+    with pytest.raises(SystemExit) as end, StopSignals(Limits()):
+        signal.raise_signal(number)
+    assert end.value.code == EXIT_CODES[number] and signal.getsignal(number) == before
+
+
+def test_during_it_it_is_asked_to_stop_and_the_second_ctrl_c_does_not_wait() -> None:
+    limits = Limits()
+    with pytest.raises(SystemExit) as end, StopSignals(limits) as signals:
+        signals.training_starts()
+        signal.raise_signal(signal.SIGINT)
+        assert limits.stop == "SIGINT"
+        signal.raise_signal(signal.SIGINT)
+    assert end.value.code == 130
+
+
+def test_after_its_last_word_ctrl_c_changes_nothing_any_more() -> None:
+    limits, before = Limits(), signal.getsignal(signal.SIGTERM)
+    with StopSignals(limits) as signals:
+        signals.training_starts()
+        signals.training_ends()
+        signal.raise_signal(signal.SIGINT)
+    signal.raise_signal(signal.SIGINT)
+    assert limits.stop is None and signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.parametrize("number", EXIT_CODES)
+def test_waiting_for_the_last_messages_can_be_interrupted_although_signals_meant_nothing(number: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = {each: signal.getsignal(each) for each in EXIT_CODES}
+    with pytest.raises(KeyboardInterrupt), interruptible():
+        signal.raise_signal(number)
+    assert {each: signal.getsignal(each) for each in EXIT_CODES} == before
+
+
+def test_a_watchdog_at_its_end_is_not_interrupted() -> None:
+    """Whatever the moment: between the exit of the training and its own it ignores Ctrl-C."""
+    program = (
+        "import signal, sys\n"
+        "from commands import watchdog\n"
+        "import train_enhanced\n"
+        "watchdog.watch = lambda *_, **__: 0\n"
+        "options = train_enhanced.build_parser().parse_args(['--companion', 'off'])\n"
+        "assert watchdog.run(options) == 0\n"
+        "signal.raise_signal(signal.SIGINT)\n"
+    )
+    subprocess.run(["python", "-c", program], cwd=PROGRAM.parent, check=True)
