@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.tiles import gather, spread
+
 POINTS = (0.0, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5)
 """Where polynomials are evaluated, and at infinity."""
 N_POINTS = len(POINTS) + 1
@@ -28,11 +30,12 @@ def convolve(x: Tensor, layer: nn.Module) -> Tensor:
     if n_taps == 1:
         return F.linear(x, weight.squeeze(2), bias)
     if dilation == 1 and n_taps in (3, 5) and _suits(x, weight):
-        found: Tensor = PolynomialConvolution.apply(x, weight, _transformed_once(layer, weight))
-        return found if bias is None else found + bias
+        found: Tensor = PolynomialConvolution.apply(x, weight, bias, _transformed_once(layer, weight))
+        return found
     beyond = dilation * (n_taps - 1)
-    padded = F.pad(x.transpose(1, 2), (beyond // 2, beyond - beyond // 2))
-    return F.conv1d(padded, weight, bias, dilation=dilation).transpose(1, 2)
+    padded = F.pad(x, (0, 0, beyond // 2, beyond - beyond // 2))
+    image = padded.transpose(1, 2).unsqueeze(2)  # one line high, its channels last: torch copies less than for a line
+    return F.conv2d(image, weight.unsqueeze(2), bias, dilation=(1, dilation)).squeeze(2).transpose(1, 2)
 
 
 def _suits(x: Tensor, weight: Tensor) -> bool:
@@ -60,56 +63,39 @@ def _of_points(weight: Tensor) -> Tensor:
 
 
 class PolynomialConvolution(torch.autograd.Function):
-    """[B, T, n_in], [n_out, n_in, taps] → [B, T, n_out]: by tiles of 8 inputs, each of which gives 9 - taps outputs."""
+    """[B, T, n_in], [n_out, n_in, taps], [n_out] → [B, T, n_out]: by tiles of 8 inputs that give 9 - taps outputs."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, transformed: Tensor | None = None) -> Tensor:
-        n_out, n_in, n_taps = weight.shape
-        step = N_POINTS + 1 - n_taps
-        of_input, _, of_output = _transforms(n_taps, x.dtype)
-        (batch, length, _), n_tiles = x.shape, -(-x.size(1) // step)
-        padded = F.pad(x, (0, 0, n_taps // 2, n_tiles * step - length + n_taps // 2))
-        tiles = padded.unfold(1, N_POINTS, step).permute(3, 0, 1, 2)
-        inputs = (of_input @ tiles.reshape(N_POINTS, -1)).view(N_POINTS, batch * n_tiles, n_in)
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None = None, transformed: Tensor | None = None
+    ) -> Tensor:
+        n_taps, length = weight.size(2), x.size(1)
+        step, (of_input, _, of_output) = N_POINTS + 1 - n_taps, _transforms(n_taps, x.dtype)
+        inputs = spread(x, of_input, step=step, before=n_taps // 2, n_tiles=-(-length // step))
         weights = _of_points(weight) if transformed is None else transformed
         ctx.save_for_backward(inputs, weights)
-        ctx.length, ctx.n_taps = length, n_taps
-        outputs = of_output @ torch.bmm(inputs, weights).view(N_POINTS, -1)
-        return outputs.view(step, batch, n_tiles, n_out).permute(1, 2, 0, 3).reshape(batch, -1, n_out)[:, :length]
+        ctx.length, ctx.n_taps, ctx.has_bias = length, n_taps, bias is not None
+        outputs = torch.bmm(inputs.flatten(1, 2), weights).view(*inputs.shape[:3], -1)
+        found = gather(outputs, of_output, step=step, before=0, length=length)
+        return found if bias is None else found.add_(bias)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor | None, None]:
         """The same steps, transposed and in reverse."""
-        inputs, weights = ctx.saved_tensors
-        (gradient,), n_taps = gradients, ctx.n_taps
-        _, n_in, n_out = weights.shape
-        step = N_POINTS + 1 - n_taps
-        of_input, of_weight, of_output = _transforms(n_taps, gradient.dtype)
-        batch, n_tiles = gradient.size(0), inputs.size(1) // gradient.size(0)
-        padded = F.pad(gradient, (0, 0, 0, n_tiles * step - ctx.length))
-        tiles = padded.view(batch, n_tiles, step, n_out).permute(2, 0, 1, 3).reshape(step, -1)
-        outputs = (of_output.T @ tiles).view(N_POINTS, batch * n_tiles, n_out)
-        of_weights = torch.bmm(inputs.transpose(1, 2), outputs).view(N_POINTS, -1)
-        weight = (of_weight.T @ of_weights).view(n_taps, n_in, n_out).permute(2, 1, 0)
-        of_tiles = of_input.T @ torch.bmm(outputs, weights.transpose(1, 2)).view(N_POINTS, -1)
-        x = _add_up(of_tiles.view(N_POINTS, batch, n_tiles, n_in), step)
-        return x[:, n_taps // 2 : n_taps // 2 + ctx.length], weight, None
-
-
-def _add_up(tiles: Tensor, step: int) -> Tensor:
-    """Overlapping tiles [8, B, n, C] → what they are tiles of, [B, (n + more) · step, C]."""
-    _, batch, n_tiles, n_channels = tiles.shape
-    n_more = -(-N_POINTS // step) - 1
-    whole = tiles.new_zeros(batch, n_tiles + n_more, step, n_channels)
-    for first in range(0, N_POINTS, step):
-        part = tiles[first : first + step].permute(1, 2, 0, 3)
-        whole[:, first // step : first // step + n_tiles, : part.size(2)] += part
-    return whole.view(batch, -1, n_channels)
+        (inputs, weights), n_taps = ctx.saved_tensors, ctx.n_taps
+        step, (of_input, of_weight, of_output) = N_POINTS + 1 - n_taps, _transforms(n_taps, gradient.dtype)
+        outputs = spread(gradient, of_output, step=step, before=0, n_tiles=inputs.size(2)).flatten(1, 2)
+        of_weights = torch.bmm(inputs.flatten(1, 2).transpose(1, 2), outputs)
+        weight = (of_weight.T @ of_weights.flatten(1)).view(n_taps, *of_weights.shape[1:]).permute(2, 1, 0)
+        tiles = torch.bmm(outputs, weights.transpose(1, 2)).view(inputs.shape)
+        x = gather(tiles, of_input, step=step, before=n_taps // 2, length=ctx.length)
+        return x, weight, gradient.sum((0, 1)) if ctx.has_bias else None, None
 
 
 @cache
 def _transforms(n_taps: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-    """Of inputs [8, 8], weights [8, taps] and, back, outputs [9 - taps, 8]."""
+    """Of inputs [8, 8], weights [8, taps] and outputs [8, 9 - taps]."""
 
     def powers(n: int) -> Tensor:
         at_points = torch.tensor([[point**i for i in range(n)] for point in POINTS], dtype=torch.float64)
@@ -119,5 +105,5 @@ def _transforms(n_taps: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor
 
     of_input, of_weight = torch.linalg.inv(powers(N_POINTS)).T, powers(n_taps)
     balance = (of_weight.abs().sum(1) / of_input.abs().sum(1)).sqrt().unsqueeze(1)  # so that rounding errors stay small
-    of_output = powers(N_POINTS + 1 - n_taps).T
+    of_output = powers(N_POINTS + 1 - n_taps)
     return (of_input * balance).to(dtype), (of_weight / balance).to(dtype), of_output.to(dtype)

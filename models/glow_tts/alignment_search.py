@@ -7,8 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-numba.config.THREADING_LAYER = "workqueue"  # type: ignore[attr-defined]
-"""Its OpenMP would change how many threads torch has, and with that every number that is trained."""
+from models.numba_threads import take_torchs_threads
 
 
 def monotonic_path(log_likelihood: Tensor, text_lengths: Tensor, mel_lengths: Tensor) -> Tensor:
@@ -21,7 +20,7 @@ def monotonic_path(log_likelihood: Tensor, text_lengths: Tensor, mel_lengths: Te
         return search_by_frame(log_likelihood, text_lengths, mel_lengths)
     if bool((text_lengths > mel_lengths).any()):
         raise ValueError("an utterance has more symbols than frames and cannot be aligned")
-    numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
+    take_torchs_threads()
     value = np.ascontiguousarray(log_likelihood.detach().float().numpy())
     return torch.from_numpy(_search(value, text_lengths.numpy(), mel_lengths.numpy()))
 

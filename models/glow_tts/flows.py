@@ -110,10 +110,10 @@ class WaveNet(nn.Module):
         for i, (inner, outer) in enumerate(zip(self.in_layers, self.res_skip_layers, strict=True)):
             hidden = dropout(convolve(x, inner), self.p_dropout, training=self.training)
             signal, gate = (hidden if conditions is None else hidden + conditions[i]).chunk(2, dim=2)
-            found = convolve(torch.tanh(signal) * torch.sigmoid(gate), outer)
-            if found.size(2) == 2 * self.width:
-                x = (x + found[:, :, : self.width]) * mask
-            skipped = skipped + found[:, :, -self.width :]
+            *residual, skip = convolve(torch.tanh(signal) * torch.sigmoid(gate), outer).split(self.width, dim=2)
+            if residual:  # the last layer has none
+                x = (x + residual[0]) * mask
+            skipped = skipped + skip
         return skipped * mask
 
     def _conditions(self, speaker: Tensor | None) -> tuple[Tensor, ...] | None:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from models import time_convolution
+from models.tiles import gather, spread
 from models.time_convolution import PolynomialConvolution, convolve
 
 
@@ -46,9 +47,22 @@ def test_an_even_kernel_sees_one_more_of_what_comes() -> None:
 @pytest.mark.parametrize("length", [1, 4, 6, 7, 12, 13])
 def test_tiles_of_every_length_are_exact_but_for_rounding(n_taps: int, length: int) -> None:
     x = torch.randn(2, length, 3, dtype=torch.float64, requires_grad=True)
-    layer = layer_of(3, 4, n_taps, bias=False).double()
-    torch.testing.assert_close(PolynomialConvolution.apply(x, layer.weight), usual(x, layer), rtol=1e-10, atol=1e-10)
-    assert torch.autograd.gradcheck(PolynomialConvolution.apply, (x, layer.weight))
+    layer = layer_of(3, 4, n_taps).double()
+    assert layer.bias is not None
+    values = x, layer.weight, layer.bias
+    torch.testing.assert_close(PolynomialConvolution.apply(*values), usual(x, layer), rtol=1e-10, atol=1e-10)
+    assert torch.autograd.gradcheck(PolynomialConvolution.apply, values)
+
+
+def test_how_many_threads_share_the_tiles_changes_no_bit() -> None:
+    layer, x = layer_of(64, 64, 5), torch.randn(3, 50, 64)
+    before, found = torch.get_num_threads(), []
+    for n_threads in (1, 2):
+        torch.set_num_threads(n_threads)
+        values = spread(x, torch.randn(8, 8, generator=torch.Generator().manual_seed(1)), step=4, before=2, n_tiles=13)
+        found.append((values, gather(values, layer.weight[:8, :8, 0].detach(), step=4, before=2, length=50)))
+    torch.set_num_threads(before)
+    assert all(torch.equal(one, two) for one, two in zip(*found, strict=True))
 
 
 def test_weights_that_are_not_learnt_are_transformed_once() -> None:
@@ -80,9 +94,9 @@ def test_where_it_would_not_help_torch_convolves(
 
     class Watched(PolynomialConvolution):
         @staticmethod
-        def forward(ctx: object, x: Tensor, weight: Tensor, transformed: Tensor | None = None) -> Tensor:
+        def forward(ctx: object, *tensors: Tensor) -> Tensor:  # type: ignore[override]
             taken.append(True)
-            return PolynomialConvolution.forward(ctx, x, weight, transformed)
+            return PolynomialConvolution.forward(ctx, *tensors)
 
     monkeypatch.setattr(time_convolution, "PolynomialConvolution", Watched)
     layer = layer_of(n_channels, 64, 5, dilation=dilation).to(dtype)
