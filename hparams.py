@@ -106,7 +106,8 @@ class HParams(BaseModel):
     leaky_padding: bool = Field(False, description="let padding leak into the last frames, as old checkpoints expect")
 
     # GlowTTS, under Coqui's names
-    num_speakers: int = Field(0, ge=0, description="0: one voice, without an embedding of its own")
+    num_speakers: int = Field(0, ge=0, description="0: one voice, a blend of all; else an embedding for each")
+    speakers: tuple[str, ...] = Field((), description="a;b: their names in the embedding's order; (): of the corpus")
     hidden_channels_enc: int = Field(192, ge=2)
     use_encoder_prenet: bool = Field(True, description="convolutions before the transformer")
     encoder_num_layers: int = Field(6, ge=1)
@@ -136,9 +137,9 @@ class HParams(BaseModel):
     inference_noise_scale: float = Field(0.33, ge=0, description="of the latents when it speaks freely")
     length_scale: float = Field(1.0, gt=0, description="above 1 it speaks slower")
 
-    @field_validator("ignore_layers", mode="before")
+    @field_validator("ignore_layers", "speakers", mode="before")
     @classmethod
-    def _split_layers(cls, value: object) -> object:
+    def _split_names(cls, value: object) -> object:
         return tuple(filter(None, value.split(";"))) if isinstance(value, str) else value
 
     @field_validator(
@@ -169,8 +170,12 @@ class HParams(BaseModel):
     @model_validator(mode="after")
     def _check_flow(self) -> HParams:
         if self.model != "glow_tts":
+            if self.num_speakers:
+                raise ValueError(f"num_speakers: {self.model} has one voice; glow_tts can have several")
             return self
         problems, channels = [], self.n_mel_channels * self.num_squeeze
+        if len(set(self.speakers)) < len(self.speakers) or len(self.speakers) > self.num_speakers:
+            problems.append(f"speakers: num_speakers={self.num_speakers} different names at most")
         if self.hidden_channels_enc % self.encoder_num_heads:
             problems.append(f"hidden_channels_enc {self.hidden_channels_enc} is no multiple of encoder_num_heads")
         if self.num_splits % 2 or channels % self.num_splits:
@@ -200,7 +205,14 @@ ARCHITECTURE_FIELDS: dict[ModelName, tuple[str, ...]] = {
         *("postnet_embedding_dim", "postnet_kernel_size", "postnet_n_convolutions"),
     ),
     "glow_tts": (
-        *("num_speakers", "hidden_channels_enc", "use_encoder_prenet", "encoder_num_layers", "encoder_num_heads"),
+        *(
+            "num_speakers",
+            "speakers",
+            "hidden_channels_enc",
+            "use_encoder_prenet",
+            "encoder_num_layers",
+            "encoder_num_heads",
+        ),
         *("encoder_hidden_channels_ffn", "encoder_kernel_size_ffn", "encoder_rel_attn_window_size"),
         *("encoder_input_length", "mean_only", "hidden_channels_dp", "num_flow_blocks_dec", "num_block_layers"),
         *("hidden_channels_dec", "kernel_size_dec", "dilation_rate", "num_splits", "num_squeeze", "sigmoid_scale"),

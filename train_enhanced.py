@@ -101,6 +101,7 @@ def _add_speech(speech: argparse._ArgumentGroup) -> None:
     add("--run", type=Path, metavar="FOLDER", help="the run to speak with or report on; default: the latest")
     add("--text", help="what to say")
     add("--text_file", type=Path, metavar="FILE", help="what to say, a sentence a line")
+    add("--speaker", metavar="NAME", help="who of several; default: the first")
     add("--out", type=Path, help="the .wav to write; a folder for --text_file")
     add("--json", action="store_true", help="validate and check print one JSON object")
 

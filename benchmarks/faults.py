@@ -8,7 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -167,7 +167,7 @@ def raise_learning_rate_a_little(trainer: EnhancedTrainer, batch: Batch) -> Batc
 
 
 def spike(trainer: EnhancedTrainer, batch: Batch) -> Batch:
-    return Batch(batch.ids, batch.text, batch.text_lengths, batch.mels * 200, batch.mel_lengths, batch.number)
+    return replace(batch, mels=batch.mels * 200)
 
 
 @torch.no_grad()

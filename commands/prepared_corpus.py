@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
+from commands.speakers import place_of, strangers, with_speakers
 from corpus.batches import BatchLoader, Example, why_not_aligned
 from corpus.demo import make_demo_corpus
 from corpus.mel_cache import MelCache
@@ -33,6 +34,7 @@ class PreparedCorpus:
     held_out: tuple[Example, ...]
     skipped: tuple[Skipped, ...]
     cache: MelCache
+    hparams: HParams  # with the names of its speakers
 
     def training_data(self, hparams: HParams, sentences: tuple[Sentence, ...]) -> TrainingData:
         few = sorted(self.held_out, key=lambda e: e.utterance.id)[: hparams.evaluation_utterances]
@@ -47,9 +49,7 @@ class PreparedCorpus:
     @property
     def identity(self) -> str:
         """The same for the same utterances, transcripts and split."""
-        return _digest(
-            repr([[(e.utterance.id, e.symbol_ids, e.n_frames) for e in part] for part in (self.train, self.held_out)])
-        )
+        return _digest(repr([[_facts(e) for e in part] for part in (self.train, self.held_out)]))
 
 
 def find_corpus(options: argparse.Namespace, hparams: HParams) -> tuple[str, Corpus]:
@@ -64,29 +64,34 @@ def find_corpus(options: argparse.Namespace, hparams: HParams) -> tuple[str, Cor
 
 def prepare_corpus(options: argparse.Namespace, hparams: HParams, console: Console) -> PreparedCorpus:
     """Find the corpus and make it ready; whatever is wrong with a single clip only costs that clip."""
-    if hparams.num_speakers:
-        raise UserError("num_speakers: several speakers can be loaded, but not trained yet; leave it at 0")
     frontend = text_frontend(hparams)
     name, corpus = find_corpus(options, hparams)
     require_usable(corpus)
+    hparams = with_speakers(hparams, corpus.utterances)
     cache = MelCache(options.output / ".cache" / "mels", hparams)
     unreadable = cache.fill(corpus.utterances, os.cpu_count() or 1)
     lost = {skip.where for skip in unreadable}
     readable = [u for u in corpus.utterances if u.id not in lost]
     _report_unknown_symbols(frontend, readable, console)
-    if (n_speakers := len({u.speaker for u in readable if u.speaker})) > 1:
-        console.print(f"{n_speakers} speakers: one voice is trained on all of them, a blend; give one speaker's rows")
+    if (n_speakers := len({u.speaker for u in readable if u.speaker})) > 1 and not hparams.num_speakers:
+        console.print(
+            f"{n_speakers} speakers: one voice is trained on all of them, a blend; give one speaker's rows, "
+            f"or a voice to each: --model glow_tts --hparams num_speakers={n_speakers}"
+        )
     shown = track(readable, "reading transcripts", console=console, transient=True) if console.is_terminal else readable
     encoded = [(u, tuple(frontend.encode(u.text))) for u in shown]
     speechless = [Skipped(u.id, "its transcript holds nothing that can be spoken") for u, ids in encoded if not ids]
-    found = [Example(u, ids, cache.n_frames(u)) for u, ids in encoded if ids]
+    spoken = [Example(u, ids, cache.n_frames(u), place_of(u.speaker, hparams)) for u, ids in encoded if ids]
+    strange = strangers(spoken, hparams)
+    unwanted = {skip.where for skip in strange}
+    found = [e for e in spoken if e.utterance.id not in unwanted]
     reasons = {e.utterance.id: why_not_aligned(len(e.symbol_ids), e.n_frames, hparams) for e in found}
     examples = [e for e in found if reasons[e.utterance.id] is None]
     hurried = [Skipped(id_, reason) for id_, reason in reasons.items() if reason is not None]
-    skipped = (*corpus.skipped, *unreadable, *speechless, *hurried)
+    skipped = (*corpus.skipped, *unreadable, *speechless, *strange, *hurried)
     report_skipped(skipped, console)
     train, held_out = split(examples, hparams.validation_percent, skipped)
-    return PreparedCorpus(name, frontend, train, held_out, skipped, cache)
+    return PreparedCorpus(name, frontend, train, held_out, skipped, cache, hparams)
 
 
 def split(
@@ -107,12 +112,16 @@ def split(
     return tuple(e for e in examples if e.utterance.id not in kept), tuple(held_out)
 
 
-def read_sentences(path: Path | None, frontend: TextFrontend) -> tuple[Sentence, ...]:
-    """The person's own sentences, one a line."""
+def read_sentences(path: Path | None, frontend: TextFrontend, hparams: HParams) -> tuple[Sentence, ...]:
+    """The person's own sentences, one a line; several speakers take turns."""
     if path is None:
         return ()
     lines = read_lines(path, "--eval_sentences")
-    return tuple(encode_sentence(f"own-{i:03d}", text, frontend) for i, text in enumerate(lines))
+    turns = [i % len(hparams.speakers) if hparams.speakers else None for i in range(len(lines))]
+    return tuple(
+        encode_sentence(f"own-{i:03d}", text, frontend, speaker)
+        for i, (text, speaker) in enumerate(zip(lines, turns, strict=True))
+    )
 
 
 def read_lines(path: Path, option: str) -> list[str]:
@@ -128,11 +137,11 @@ def read_lines(path: Path, option: str) -> list[str]:
     return [line for line in lines if line]
 
 
-def encode_sentence(id_: str, text: str, frontend: TextFrontend) -> Sentence:
+def encode_sentence(id_: str, text: str, frontend: TextFrontend, speaker: int | None = None) -> Sentence:
     ids = tuple(frontend.encode(text))
     if not ids:
         raise UserError(f"{text[:60]!r} holds nothing that can be spoken with the symbols of this voice")
-    return Sentence(id_, text, ids)
+    return Sentence(id_, text, ids, speaker)
 
 
 def report_skipped(skipped: tuple[Skipped, ...], console: Console) -> None:
@@ -150,8 +159,13 @@ def _report_unknown_symbols(frontend: TextFrontend, utterances: list[Utterance],
 
 def _fingerprint(examples: tuple[Example, ...], hparams: HParams) -> str:
     """Of all that decides the order and content of the batches."""
-    order = [(e.utterance.id, e.symbol_ids, e.n_frames) for e in examples]
+    order = [_facts(e) for e in examples]
     return _digest(repr((order, hparams.seed, hparams.batch_size, hparams.max_frames_per_batch)))
+
+
+def _facts(example: Example) -> tuple[object, ...]:
+    facts = example.utterance.id, example.symbol_ids, example.n_frames
+    return facts if example.speaker is None else (*facts, example.speaker)
 
 
 def _digest(text: str) -> str:

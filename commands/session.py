@@ -50,7 +50,7 @@ def train(
 ) -> int | None:
     """Returns the exit code, or None when the run is finished already; `beside` goes on while it trains."""
     hparams = job.hparams
-    sentences = read_sentences(job.options.eval_sentences, corpus.frontend)
+    sentences = read_sentences(job.options.eval_sentences, corpus.frontend, hparams)
     data = corpus.training_data(hparams, sentences)
     keep_out_quarantined(data.train, folder)
     start = find_start(job.options, hparams, folder, symbols=data.symbols)

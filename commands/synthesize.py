@@ -15,6 +15,7 @@ from commands.job import set_up_processor
 from commands.prepared_corpus import encode_sentence, read_lines
 from commands.recipe import choose_device, given_options
 from commands.run_folder import make_writable
+from commands.speakers import chosen_speaker
 from commands.validate import voice_file
 from commands.voicing import vocode
 from corpus.audio import write_wave
@@ -35,11 +36,12 @@ def run(options: argparse.Namespace) -> int:
     voice = load_voice(voice_file(options), parse_overrides(options.hparams), given_options(options))
     frontend = text_frontend(voice.hparams)
     require_same_voice(voice.origin, voice.hparams, frontend.symbols)
+    speaker = chosen_speaker(options.speaker, voice.hparams)
     texts = [options.text] if options.text_file is None else read_lines(options.text_file, "--text_file")
     paths = output_paths(options, len(texts))
     device = choose_device(options.device)
     set_up_processor(voice.hparams)
-    waves = speak_texts(voice, frontend, texts, device=device, console=console)
+    waves = speak_texts(voice, frontend, texts, speaker=speaker, device=device, console=console)
     for path, wave in zip(paths, waves, strict=True):
         write_wave(path, wave, voice.hparams.sampling_rate)
         console.print(f"{path}: {len(wave) / voice.hparams.sampling_rate:.2f} s")
@@ -58,7 +60,13 @@ def output_paths(options: argparse.Namespace, n_texts: int) -> list[Path]:
 
 
 def speak_texts(
-    voice: Voice, frontend: TextFrontend, texts: list[str], *, device: torch.device, console: Console
+    voice: Voice,
+    frontend: TextFrontend,
+    texts: list[str],
+    *,
+    speaker: int | None,
+    device: torch.device,
+    console: Console,
 ) -> list[np.ndarray]:
     """One wave [samples] a text; long texts are spoken sentence by sentence."""
     sentences: list[list[Sentence]] = []
@@ -66,7 +74,7 @@ def speak_texts(
         for symbol in frontend.unknown(text):
             console.print(f"text {i}: symbol {symbol!r} is not in the voice's symbol set; it is left out")
         parts = [part for part in SENTENCE_END.split(text.strip()) if frontend.encode(part)] or [text]
-        sentences.append([encode_sentence(f"{i}-{j}", part, frontend) for j, part in enumerate(parts)])
+        sentences.append([encode_sentence(f"{i}-{j}", part, frontend, speaker) for j, part in enumerate(parts)])
     with measuring(voice.model.to(device), voice.hparams.seed):
         flat = [sentence for row in sentences for sentence in row]
         spoken = {report.id: report for report in speak(voice.model, flat, voice.hparams.batch_size)}

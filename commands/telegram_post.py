@@ -9,6 +9,7 @@ from rich.console import Console
 
 from commands.post import Post, Say
 from commands.run_folder import best_voice_file
+from commands.speakers import chosen_speaker
 from commands.synthesize import speak_texts
 from corpus.audio import write_wave
 from corpus.text import text_frontend
@@ -47,7 +48,8 @@ def speak(run: Path, text: str, path: Path) -> None:
         frontend = text_frontend(voice.hparams)
         if not frontend.encode(text):
             raise ValueError(text)
-        (wave,) = speak_texts(voice, frontend, [text], device=torch.device("cpu"), console=Console(quiet=True))
+        speaker, device = chosen_speaker(None, voice.hparams), torch.device("cpu")
+        (wave,) = speak_texts(voice, frontend, [text], speaker=speaker, device=device, console=Console(quiet=True))
         write_wave(path, wave, voice.hparams.sampling_rate)
     except UserError as error:
         raise ValueError(str(error)) from error

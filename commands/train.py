@@ -25,10 +25,10 @@ def run(options: argparse.Namespace) -> int:
         with StopSignals(job.limits) as signals:
             make_writable(options.output)
             corpus = prepare_corpus(options, job.hparams, job.chatter)
-            folder = choose_run_folder(options, job.hparams, corpus.name)
+            folder = choose_run_folder(options, corpus.hparams, corpus.name)
             with locked(folder):
                 heartbeat.started(folder)
-                job = replace(job, hparams=amended(folder, job.hparams))
+                job = replace(job, hparams=amended(folder, corpus.hparams))
                 beside = functools.partial(accompanied, options, folder, heartbeat, signals)
                 code = train(job, corpus, folder=folder, heartbeat=heartbeat, beside=beside)
                 if code is None:

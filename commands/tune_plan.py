@@ -70,6 +70,7 @@ def plan_search(options: argparse.Namespace, console: Console, *, deadline: floa
     device = set_up_torch(options, given)
     make_writable(options.output)
     corpus = prepare_corpus(options, given, console)
+    given = corpus.hparams
     folder = _study_folder(options, f"tune-{corpus.name}-{given.language}-{given.model}")
     symbols, tried = corpus.frontend.symbols, settings.search
     course_steps = given.epochs * corpus.training_data(given, ()).train.n_batches(0)

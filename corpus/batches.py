@@ -24,6 +24,7 @@ class Example:
     utterance: Utterance
     symbol_ids: tuple[int, ...]
     n_frames: int
+    speaker: int | None = None  # of several
 
 
 def why_not_aligned(n_symbols: int, n_frames: int, hparams: HParams) -> str | None:
@@ -44,12 +45,14 @@ class Batch:
     mels: Tensor  # [B, n_mel, T], 0 in the padding
     mel_lengths: Tensor  # [B] int64
     number: int = 0  # its place in the epoch
+    speakers: Tensor | None = None  # [B] int64, where there are several
 
     def to(self, device: torch.device) -> Batch:
         text, text_lengths, mels, mel_lengths = (
             x.to(device, non_blocking=True) for x in (self.text, self.text_lengths, self.mels, self.mel_lengths)
         )
-        return Batch(self.ids, text, text_lengths, mels, mel_lengths, self.number)
+        speakers = None if self.speakers is None else self.speakers.to(device, non_blocking=True)
+        return Batch(self.ids, text, text_lengths, mels, mel_lengths, self.number, speakers)
 
 
 def collate(examples: Sequence[Example], mels: Sequence[np.ndarray], number: int = 0) -> Batch:
@@ -68,7 +71,9 @@ def collate(examples: Sequence[Example], mels: Sequence[np.ndarray], number: int
         padded[row, :, : mel_lengths[row]] = mels[i]
     ids = tuple(examples[i].utterance.id for i in order)
     tensors = tuple(torch.from_numpy(array) for array in (text, text_lengths, padded, mel_lengths))
-    return Batch(ids, tensors[0], tensors[1], tensors[2], tensors[3], number)
+    who = [examples[i].speaker for i in order]
+    speakers = None if None in who else torch.from_numpy(np.array(who, dtype=np.int64))
+    return Batch(ids, tensors[0], tensors[1], tensors[2], tensors[3], number, speakers)
 
 
 def epoch_order(examples: Sequence[Example], hparams: HParams, epoch: int) -> list[list[int]]:

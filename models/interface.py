@@ -122,6 +122,11 @@ class AcousticModel(Protocol):
         """The probability of the end that stops synthesis, where the model has such a gate."""
         ...
 
-    def synthesize(self, text: Tensor, text_lengths: Tensor, max_steps: int | None = None) -> Decoded:
-        """Free-running decode of symbol ids [B, N] with lengths [B], cut at `max_steps` (the recipe's, if smaller)."""
+    def synthesize(
+        self, text: Tensor, text_lengths: Tensor, max_steps: int | None = None, speakers: Tensor | None = None
+    ) -> Decoded:
+        """Free-running decode of symbol ids [B, N] with lengths [B], cut at `max_steps` (the recipe's, if smaller).
+
+        `speakers` [B] of a model that has several.
+        """
         ...

@@ -322,7 +322,9 @@ class Tacotron2(nn.Module):
         return Forced(output.mels_postnet, batch.mel_lengths, output.alignments, steps, gates, None)
 
     @torch.no_grad()
-    def synthesize(self, text: Tensor, text_lengths: Tensor, max_steps: int | None = None) -> AttendedSpeech:
+    def synthesize(
+        self, text: Tensor, text_lengths: Tensor, max_steps: int | None = None, speakers: Tensor | None = None
+    ) -> AttendedSpeech:
         limit = min(max_steps or self.hparams.max_decoder_steps, self.hparams.max_decoder_steps)
         memory, mask = self._remember(text, text_lengths)
         before, gates, alignments, steps, stopped = self.decoder.speak(memory, mask, limit)

@@ -57,7 +57,8 @@ class Origin:
 
 def require_same_voice(origin: Origin, hparams: HParams, symbols: tuple[str, ...]) -> None:
     """Architecture, audio and symbols must match."""
-    saved, wanted = origin.hparams, hparams.model_dump(mode="json")
+    before_it_was_a_setting = HParams().model_dump(mode="json")
+    saved, wanted = before_it_was_a_setting | origin.hparams, hparams.model_dump(mode="json")
     fields = ("model", *ARCHITECTURE_FIELDS[hparams.model], *AUDIO_FIELDS)
     differing = [name for name in fields if saved.get(name) != wanted[name]]
     if differing:

@@ -26,6 +26,7 @@ class Sentence:
     id: str
     text: str
     symbol_ids: tuple[int, ...]
+    speaker: int | None = None  # of several
 
 
 @contextmanager
@@ -61,7 +62,7 @@ def evaluate_utterances(
             sums[f"val_{name}"] = sums.get(f"val_{name}", 0.0) + float(value) * len(batch.ids)
         forced = model.forced(output, batch)
         patience = PATIENCE * -(-batch.mels.size(2) // model.frames_per_step)
-        decoded = model.synthesize(batch.text, batch.text_lengths, patience)
+        decoded = model.synthesize(batch.text, batch.text_lengths, patience, batch.speakers)
         texts = [examples[id_].utterance.text for id_ in batch.ids]
         decodes += [
             _decode_report(i, batch, forced, decoded, text=texts[i], model=model, gate_threshold=hparams.gate_threshold)
@@ -106,7 +107,10 @@ def speak(model: TrainableModel, sentences: Sequence[Sentence], batch_size: int)
     for chunk in (by_length[i : i + batch_size] for i in range(0, len(by_length), batch_size)):
         lengths = torch.tensor([len(s.symbol_ids) for s in chunk], device=device)
         rows = [torch.tensor(s.symbol_ids, device=device) for s in chunk]
-        decoded = model.synthesize(torch.nn.utils.rnn.pad_sequence(rows, batch_first=True), lengths)
+        who = [s.speaker for s in chunk]
+        speakers = None if None in who else torch.tensor(who, device=device)
+        text = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+        decoded = model.synthesize(text, lengths, speakers=speakers)
         for i, sentence in enumerate(chunk):
             reports[sentence.id] = SentenceReport(
                 sentence.id,

@@ -121,7 +121,8 @@ def _rows_of(batch: Batch, rows: list[int]) -> Batch:
     n_tokens, n_frames = int(text_lengths.max()), int(mel_lengths.max())
     ids = tuple(batch.ids[row] for row in rows)
     text, mels = batch.text[rows, :n_tokens], batch.mels[rows, :, :n_frames]
-    return Batch(ids, text, text_lengths, mels, mel_lengths, batch.number)
+    speakers = None if batch.speakers is None else batch.speakers[rows]
+    return Batch(ids, text, text_lengths, mels, mel_lengths, batch.number, speakers)
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:

@@ -58,11 +58,11 @@ class GlowTTS(nn.Module):
     def frames_per_step(self) -> int:
         return 1
 
-    def forward(self, batch: Batch, speakers: Tensor | None = None) -> FlowOutput:
+    def forward(self, batch: Batch) -> FlowOutput:
         mel_lengths = self._whole(batch.mel_lengths)
         mels = batch.mels[:, :, : self._whole(batch.mels.size(2))]
         text_mask, mel_mask = _mask(batch.text_lengths, batch.text.size(1)), _mask(mel_lengths, mels.size(2))
-        speaker = self._speaker(speakers)
+        speaker = self._speaker(batch.speakers)
         means, log_scales, log_durations = self.encoder(batch.text, text_mask, speaker)
         latents, logdet = self.decoder(mels, mel_mask, speaker)
         likelihood = _log_likelihood(latents, means, log_scales)
@@ -115,11 +115,11 @@ class GlowTTS(nn.Module):
             },
         }
 
-    def forced(self, output: FlowOutput, batch: Batch, speakers: Tensor | None = None) -> Forced:
+    def forced(self, output: FlowOutput, batch: Batch) -> Forced:
         """The mels that the symbols' means give with the durations of the recording."""
         mel_lengths = self._whole(batch.mel_lengths)
         mask = _mask(mel_lengths, output.latents.size(2))
-        mels = self.decoder.inverse(output.means, mask, self._speaker(speakers))
+        mels = self.decoder.inverse(output.means, mask, self._speaker(batch.speakers))
         alignments = _likely_symbols(output.log_likelihood, batch.text_lengths)
         return Forced(mels, mel_lengths, alignments, mel_lengths, None, torch.expm1(output.log_durations))
 
@@ -165,7 +165,11 @@ class GlowTTS(nn.Module):
 
     def _speaker(self, speakers: Tensor | None) -> Tensor | None:
         """[B] → [B, C, 1], of length 1."""
-        return None if speakers is None else F.normalize(self.emb_g(speakers)).unsqueeze(2)
+        if not self.hparams.num_speakers:
+            return None
+        if speakers is None:
+            raise ValueError("a model of several speakers has to know who speaks")
+        return F.normalize(self.emb_g(speakers)).unsqueeze(2)
 
 
 def _mask(lengths: Tensor, size: int) -> Tensor:

@@ -40,7 +40,7 @@ class GlowReference:
         del config["num_chars"]  # an argument of the model
         assert config.pop("use_speaker_embedding") == (config["num_speakers"] > 0)
         config["n_mel_channels"] = config.pop("out_channels")
-        return HParams(**{**config, **encoder, **changes})
+        return HParams(model="glow_tts", **{**config, **encoder, **changes})
 
     def model(self, **changes: Any) -> GlowTTS:
         model = GlowTTS(self.hparams(**changes), self.numbers.config["num_chars"])
@@ -50,7 +50,8 @@ class GlowReference:
     def batch(self) -> Batch:
         given = self.numbers.part("input/")
         ids = tuple(str(i) for i in range(len(given["text"])))
-        return Batch(ids, given["text"], given["text_lengths"], given["mels"].transpose(1, 2), given["mel_lengths"])
+        mels, speakers = given["mels"].transpose(1, 2), self.speakers()
+        return Batch(ids, given["text"], given["text_lengths"], mels, given["mel_lengths"], speakers=speakers)
 
     def speakers(self, items: slice = slice(None)) -> Tensor | None:
         speakers = self.numbers.tensors.get("input/speaker_ids")
@@ -72,7 +73,7 @@ def test_state_dict_parity_of_names_and_shapes(reference: GlowReference) -> None
 
 
 def test_parity_of_a_pass_over_recordings(reference: GlowReference) -> None:
-    output = reference.model()(reference.batch(), reference.speakers())
+    output = reference.model()(reference.batch())
     assert_equal(output.latents.transpose(1, 2), reference.expected("z"))
     assert_equal(output.means.transpose(1, 2), reference.expected("y_mean"))
     assert_equal(output.log_scales.transpose(1, 2), reference.expected("y_log_scale"))
@@ -82,7 +83,7 @@ def test_parity_of_a_pass_over_recordings(reference: GlowReference) -> None:
 
 def test_parity_of_the_alignment(reference: GlowReference) -> None:
     batch = reference.batch()
-    output = reference.model()(batch, reference.speakers())
+    output = reference.model()(batch)
     expected = reference.expected("alignments")  # [B, T, N], nowhere in the padding
     found = torch.nn.functional.one_hot(output.symbol_of_frame, expected.size(2))
     assert torch.equal(found * expected.sum(2, keepdim=True), expected)
@@ -91,7 +92,7 @@ def test_parity_of_the_alignment(reference: GlowReference) -> None:
 
 def test_loss_and_gradient_parity(reference: GlowReference) -> None:
     model, batch = reference.model(), reference.batch()
-    losses = glow_tts_losses(model(batch, reference.speakers()), batch, 1.0)
+    losses = glow_tts_losses(model(batch), batch, 1.0)
     names = {"nll_loss": "log_mle", "duration_loss": "loss_dur", "total_loss": "loss"}
     for own, name in names.items():
         torch.testing.assert_close(losses.parts[own].detach(), reference.expected(name), rtol=1e-5, atol=0)

@@ -1,0 +1,121 @@
+"""Several speakers: a voice for each, by name, in training, evaluation and synthesis."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from commands.prepared_corpus import read_sentences
+from commands.speakers import chosen_speaker
+from corpus.batches import Example, collate
+from corpus.text import text_frontend
+from corpus.utterances import Utterance
+from hparams import HParams, UserError
+from tests.commands.program import RATE, Program, journal, newest, tiny, tone
+from tests.tiny import GLOW, tiny_hparams, tiny_model
+from training.checkpoint import load_checkpoint
+from training.evaluation import Sentence, speak
+from training.update import split_batch
+
+SEVERAL = {name: value for name, value in GLOW.items() if name != "model"} | {
+    "num_speakers": 3,
+    "learning_rate": 0.05,
+    "warmup_steps": 0,
+}
+
+
+@pytest.fixture
+def speakers(tmp_path: Path) -> Path:
+    """Bert speaks low, Anna high, one clip is nobody's."""
+    rows = []
+    for i in range(12):
+        name = ("bert", "anna")[i % 2]
+        soundfile.write(tmp_path / f"{i}.wav", tone(0.6 + 0.1 * i, seed=i % 2), RATE)
+        rows.append(f"{tmp_path / f'{i}.wav'}|good words {'abcdefghijkl'[i]}|{name}")
+    soundfile.write(tmp_path / "12.wav", tone(0.7), RATE)
+    (tmp_path / "list.txt").write_text("\n".join([*rows, f"{tmp_path / '12.wav'}|no name|"]) + "\n", encoding="utf-8")
+    return tmp_path / "list.txt"
+
+
+def train(program: Program, data: Path, *arguments: object, **changes: object) -> Path:
+    options = ("--data", data, "--run_name", "run", "--model", "glow_tts", "--max_steps", 4, *arguments)
+    outcome = program(*options, *tiny(**SEVERAL | changes))
+    assert outcome.code == 0, outcome.err
+    return program.output / "run"
+
+
+def test_each_has_a_voice_and_is_called_by_name(program: Program, speakers: Path, tmp_path: Path) -> None:
+    run = train(program, speakers)
+    assert [r["reason"] for r in journal(run, "skipped")] == ["its speaker, unnamed, is none of those to learn"]
+    assert load_checkpoint(newest(run))["hparams"]["speakers"] == ["anna", "bert"]
+    waves = {}
+    for name, given in {"first": (), "anna": ("--speaker", "anna"), "bert": ("--speaker", "bert")}.items():
+        out = tmp_path / f"{name}.wav"
+        outcome = program("--mode", "synthesize", "--run", run, "--text", "good words", "--out", out, *given)
+        assert outcome.code == 0, outcome.err
+        waves[name] = out.read_bytes()
+    assert waves["first"] == waves["anna"] != waves["bert"]
+    unknown = ("--run", run, "--text", "good", "--out", tmp_path / "x.wav", "--speaker", "carl")
+    program("--mode", "synthesize", *unknown).refused("--speaker carl: is none of this voice's: anna, bert")
+    assert program("--mode", "validate", "--run", run).code == 0
+
+
+def test_they_keep_their_places_when_training_goes_on(program: Program, speakers: Path) -> None:
+    run = train(program, speakers)
+    speakers.write_text(speakers.read_text(encoding="utf-8").replace("|anna", "|zoe"), encoding="utf-8")
+    options = ("--data", speakers, "--run_name", "run", "--model", "glow_tts", "--max_steps", 6)
+    program(*options, *tiny(**SEVERAL)).refused(r"speakers is \['anna', 'bert'\] there, \['bert', 'zoe'\] here")
+    assert newest(run).name.startswith("step-00000004-")
+
+
+def test_only_those_that_are_named_are_learnt_in_their_order(program: Program, speakers: Path) -> None:
+    run = train(program, speakers, speakers="bert")
+    assert load_checkpoint(newest(run))["hparams"]["speakers"] == ["bert"]
+    assert len(journal(run, "skipped")) == 7
+
+
+def test_more_than_there_is_room_for_are_refused(program: Program, speakers: Path) -> None:
+    options = ("--data", speakers, "--model", "glow_tts")
+    program(*options, *tiny(**SEVERAL | {"num_speakers": 1})).refused("the corpus has 2 speakers, anna, bert; set it")
+
+
+def test_own_sentences_are_spoken_in_turns(tmp_path: Path) -> None:
+    (tmp_path / "own.txt").write_text("one\ntwo\nthree\n", encoding="utf-8")
+    hparams = HParams(model="glow_tts", num_speakers=2, speakers=("anna", "bert"))
+    sentences = read_sentences(tmp_path / "own.txt", text_frontend(hparams), hparams)
+    assert [s.speaker for s in sentences] == [0, 1, 0]
+
+
+def test_a_sentence_is_spoken_by_whom_it_was_given_to() -> None:
+    hparams = tiny_hparams(**GLOW, num_speakers=2, inference_noise_scale=0.0)
+    model = tiny_model(hparams).eval()
+    for weight in model.parameters():
+        torch.nn.init.normal_(weight, std=0.2)
+    sentences = [Sentence(str(i), "abc", (1, 2, 3), speaker) for i, speaker in enumerate((0, 1, 0))]
+    first, second, third = (report.free_mel for report in speak(model, sentences, batch_size=2))
+    assert np.allclose(first, third, atol=1e-4)
+    assert first.shape != second.shape or not np.allclose(first, second, atol=1e-2)
+
+
+def test_a_batch_knows_who_speaks_whole_and_in_parts() -> None:
+    texts = ((1, 2), (1, 2, 3), (1,))
+    examples = [Example(Utterance(str(i), Path(), "x"), ids, 5, speaker=i) for i, ids in enumerate(texts)]
+    batch = collate(examples, [torch.zeros(4, 5).numpy()] * 3)
+    assert batch.speakers is not None and batch.speakers.tolist() == [1, 0, 2]
+    parts = [part.speakers for part in split_batch(batch, 2)]
+    assert [None if part is None else part.tolist() for part in parts] == [[1, 0], [2]]
+
+
+def test_speakers_of_another_program_are_called_by_number() -> None:
+    nameless = HParams(model="glow_tts", num_speakers=2)
+    assert chosen_speaker("1", nameless) == 1 and chosen_speaker(None, nameless) == 0
+    assert chosen_speaker(None, HParams()) is None
+    for name in ("2", "-1", "anna"):
+        with pytest.raises(UserError, match="2 without names, from 0 on"):
+            chosen_speaker(name, nameless)
+    with pytest.raises(UserError, match="--speaker anna: is none of this voice's$"):
+        chosen_speaker("anna", HParams())
