@@ -28,6 +28,7 @@ from smart_tuner.remedies import (
     turn_by,
     turn_to,
     typical_gradient,
+    where_it_was_healthy,
 )
 
 EARLY_SHARE = 0.3  # of the plan: until then a new start costs little
@@ -132,7 +133,7 @@ LADDERS: dict[str, Mapping[str, Remedy]] = {
     "learning_rate_too_high": {
         "restart": from_the_start(restart("update_ratio", "down", until_share=EARLY_SHARE)),
         "restart_with_preset": from_the_start(restart_with_preset("update_ratio", "down")),
-        "roll_back": roll_back("total_loss", "down"),
+        "roll_back": where_it_was_healthy(roll_back("total_loss", "down")),
         "healthy_learning_rate": healthy_rate,
         "restart_late": restart("update_ratio", "down"),
     },

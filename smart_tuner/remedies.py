@@ -98,6 +98,11 @@ def from_the_start(remedy: Remedy) -> Remedy:
     return lambda case: None if "before" in case.diagnosis.evidence else remedy(case)
 
 
+def where_it_was_healthy(remedy: Remedy) -> Remedy:
+    """For a run that was: what never was is not found by going back."""
+    return lambda case: remedy(case) if "before" in case.diagnosis.evidence else None
+
+
 def of_what_exploded(remedy_for: Callable[[str], Remedy]) -> Remedy:
     """What is to come down is what shows it: a layer that cannot be inverted says nothing in the loss."""
 

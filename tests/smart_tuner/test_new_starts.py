@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -118,6 +119,15 @@ def test_what_was_healthy_before_is_not_begun_anew_at_once(ailment: str) -> None
     assert ladder["restart"](case_of(ailment, rate(0.1), evidence={"before": 0.004})) is None
     with_preset = LADDERS["learning_rate_too_high"]["restart_with_preset"]
     assert with_preset(case_of("learning_rate_too_high", rate(0.1), evidence={"before": 0.004})) is None
+
+
+def test_what_never_had_a_healthy_rate_does_not_find_it_by_going_back() -> None:
+    go_back = LADDERS["learning_rate_too_high"]["roll_back"]
+    for evidence, is_possible in (({}, False), ({"before": 0.004}, True)):
+        case = case_of("learning_rate_too_high", rate(None), evidence=evidence)
+        case.memory.checkpoints = [20]
+        sick_since = replace(case.diagnosis, since=25)
+        assert (go_back(replace(case, diagnosis=sick_since)) is not None) is is_possible
 
 
 def test_a_new_start_of_what_was_healthy_before_does_not_believe_the_present_updates() -> None:
