@@ -81,7 +81,7 @@ def jobs(model: ModelName, faults: Sequence[str], seeds: Sequence[int], policies
             yield from (Job(model, fault, seed, policy) for policy in policies)
     if "healthy" in faults:
         for number in range(20):
-            yield from (Job(model, "healthy", 420 + number, policy) for policy in ("nothing", "supervised"))
+            yield from (Job(model, "healthy", 420 + number, policy) for policy in policies if policy != "random")
 
 
 def healthy_kind(job: Job) -> tuple[str, int]:

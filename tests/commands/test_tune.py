@@ -152,16 +152,16 @@ def test_a_finished_study_goes_on_when_more_trials_are_wanted(finished: Path, da
 
 def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(data: Path, tmp_path: Path, launch: Launch) -> None:
     output = tmp_path / "logs"
-    process = launch(output, data, trial_steps=160, evaluations=16)
+    process = launch(output, data, trial_steps=80, evaluations=4)
     first = output / NAME / "trials" / "trial-00000"
-    wait_for(lambda: (first / "checkpoints").is_dir() and newest_step(first) >= 20, process)
+    wait_for(lambda: (first / "checkpoints").is_dir() and newest_step(first) >= 12, process)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, (out, err)
     assert "the same command goes on" in out and err == ""
     waiting = study_in(output).get_trials(states=(TrialState.WAITING,))
     assert [trial.user_attrs[CONTINUES] for trial in waiting] == [0]
-    process = launch(output, data, trial_steps=160, evaluations=16, n_trials=1)
+    process = launch(output, data, trial_steps=80, evaluations=4, n_trials=1)
     out, err = process.communicate(timeout=200)
     assert process.returncode == 0, (out, err)
     assert kinds(first).count("started") == 1 and kinds(first).count("resumed") == 1
@@ -180,27 +180,27 @@ def test_a_killed_worker_is_replaced_and_its_trial_goes_on_from_its_checkpoint(
     data: Path, tmp_path: Path, launch: Launch
 ) -> None:
     output = tmp_path / "logs"
-    process = launch(output, data, trial_steps=160, evaluations=16, n_trials=1)
+    process = launch(output, data, trial_steps=80, evaluations=4, n_trials=1)
     first = output / NAME / "trials" / "trial-00000"
-    wait_for(lambda: (first / "checkpoints").is_dir() and newest_step(first) >= 20, process)
+    wait_for(lambda: (first / "checkpoints").is_dir() and newest_step(first) >= 12, process)
     (worker,) = children_of(process)
     os.kill(worker, signal.SIGKILL)
     out, err = process.communicate(timeout=200)
     assert process.returncode == 0, (out, err)
     resumed = journal(first, "resumed")
-    assert len(resumed) == 1 and resumed[0]["step"] >= 20
+    assert len(resumed) == 1 and resumed[0]["step"] >= 12
     trials = study_in(output).trials
     assert [trial.state.name for trial in trials] == ["FAIL", "COMPLETE"]
-    assert len(trials[1].intermediate_values) == 16  # those from before it was killed, too
+    assert len(trials[1].intermediate_values) == 4  # those from before it was killed, too
 
 
 def test_when_the_one_who_started_it_is_killed_the_workers_save_and_end(
     data: Path, tmp_path: Path, launch: Launch
 ) -> None:
     output = tmp_path / "logs"
-    process = launch(output, data, trial_steps=160, evaluations=16)
+    process = launch(output, data, trial_steps=80, evaluations=4)
     first = output / NAME / "trials" / "trial-00000"
-    wait_for(lambda: (first / "checkpoints").is_dir() and newest_step(first) >= 20, process)
+    wait_for(lambda: (first / "checkpoints").is_dir() and newest_step(first) >= 12, process)
     (worker,) = children_of(process)
     process.kill()
     process.communicate()
