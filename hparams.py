@@ -140,7 +140,7 @@ class HParams(BaseModel):
     @field_validator("ignore_layers", "speakers", mode="before")
     @classmethod
     def _split_names(cls, value: object) -> object:
-        return tuple(filter(None, value.split(";"))) if isinstance(value, str) else value
+        return tuple(filter(None, map(str.strip, value.split(";")))) if isinstance(value, str) else value
 
     @field_validator(
         "encoder_kernel_size", "attention_location_kernel_size", "postnet_kernel_size", "encoder_embedding_dim"
@@ -170,12 +170,12 @@ class HParams(BaseModel):
     @model_validator(mode="after")
     def _check_flow(self) -> HParams:
         if self.model != "glow_tts":
-            if self.num_speakers:
-                raise ValueError(f"num_speakers: {self.model} has one voice; glow_tts can have several")
+            if self.num_speakers or self.speakers:
+                raise ValueError(f"num_speakers, speakers: {self.model} has one voice; glow_tts can have several")
             return self
         problems, channels = [], self.n_mel_channels * self.num_squeeze
         if len(set(self.speakers)) < len(self.speakers) or len(self.speakers) > self.num_speakers:
-            problems.append(f"speakers: num_speakers={self.num_speakers} different names at most")
+            problems.append(f"speakers: expected different names, num_speakers={self.num_speakers} at most")
         if self.hidden_channels_enc % self.encoder_num_heads:
             problems.append(f"hidden_channels_enc {self.hidden_channels_enc} is no multiple of encoder_num_heads")
         if self.num_splits % 2 or channels % self.num_splits:

@@ -119,7 +119,7 @@ def main(arguments: list[str]) -> int:
         options = build_parser().parse_args(arguments, argparse.Namespace(arguments=arguments))
         command = importlib.import_module(f"commands.{module_of(options)}")
         return int(command.run(options))
-    except KeyboardInterrupt:  # before there was anything to save
+    except KeyboardInterrupt:  # outside a training, which saves first
         return 128 + signal.SIGINT
     except UserError as error:
         sys.stderr.write(f"error: {' '.join(str(error).split())}\n")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import itertools
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -67,7 +68,6 @@ def prepare_corpus(options: argparse.Namespace, hparams: HParams, console: Conso
     frontend = text_frontend(hparams)
     name, corpus = find_corpus(options, hparams)
     require_usable(corpus)
-    hparams = with_speakers(hparams, corpus.utterances)
     cache = MelCache(options.output / ".cache" / "mels", hparams)
     unreadable = cache.fill(corpus.utterances, os.cpu_count() or 1)
     lost = {skip.where for skip in unreadable}
@@ -81,17 +81,24 @@ def prepare_corpus(options: argparse.Namespace, hparams: HParams, console: Conso
     shown = track(readable, "reading transcripts", console=console, transient=True) if console.is_terminal else readable
     encoded = [(u, tuple(frontend.encode(u.text))) for u in shown]
     speechless = [Skipped(u.id, "its transcript holds nothing that can be spoken") for u, ids in encoded if not ids]
-    spoken = [Example(u, ids, cache.n_frames(u), place_of(u.speaker, hparams)) for u, ids in encoded if ids]
-    strange = strangers(spoken, hparams)
-    unwanted = {skip.where for skip in strange}
-    found = [e for e in spoken if e.utterance.id not in unwanted]
+    found = [Example(u, ids, cache.n_frames(u)) for u, ids in encoded if ids]
     reasons = {e.utterance.id: why_not_aligned(len(e.symbol_ids), e.n_frames, hparams) for e in found}
-    examples = [e for e in found if reasons[e.utterance.id] is None]
+    aligned = [e for e in found if reasons[e.utterance.id] is None]
+    hparams = with_speakers(hparams, to_learn_from(aligned, hparams.validation_percent))
+    strange = strangers(aligned, hparams)
+    unwanted = {skip.where for skip in strange}
+    known = [e for e in aligned if e.utterance.id not in unwanted]
+    examples = [replace(e, speaker=place_of(e.utterance.speaker, hparams)) for e in known]
     hurried = [Skipped(id_, reason) for id_, reason in reasons.items() if reason is not None]
-    skipped = (*corpus.skipped, *unreadable, *speechless, *strange, *hurried)
+    skipped = (*corpus.skipped, *unreadable, *speechless, *hurried, *strange)
     report_skipped(skipped, console)
     train, held_out = split(examples, hparams.validation_percent, skipped)
     return PreparedCorpus(name, frontend, train, held_out, skipped, cache, hparams)
+
+
+def to_learn_from(examples: list[Example], percent: float) -> list[Example]:
+    """All but what the split will hold out."""
+    return [e for e in examples if percent == 0 or not is_held_out(e.utterance, percent)]
 
 
 def split(
@@ -103,13 +110,14 @@ def split(
         raise UserError(f"the corpus has {len(examples)} usable utterances, at least 2 are needed{why}")
     if percent == 0:
         return tuple(examples), tuple(examples)
-    held_out = [e for e in examples if is_held_out(e.utterance, percent)]
+    kept = {e.utterance.id for e in to_learn_from(examples, percent)}
+    held_out = [e for e in examples if e.utterance.id not in kept]
     if not held_out:
         held_out = [min(examples, key=lambda e: _digest(e.utterance.id))]
     if len(held_out) == len(examples):
         held_out = held_out[:1]
-    kept = {e.utterance.id for e in held_out}
-    return tuple(e for e in examples if e.utterance.id not in kept), tuple(held_out)
+    away = {e.utterance.id for e in held_out}
+    return tuple(e for e in examples if e.utterance.id not in away), tuple(held_out)
 
 
 def read_sentences(path: Path | None, frontend: TextFrontend, hparams: HParams) -> tuple[Sentence, ...]:
@@ -117,10 +125,11 @@ def read_sentences(path: Path | None, frontend: TextFrontend, hparams: HParams) 
     if path is None:
         return ()
     lines = read_lines(path, "--eval_sentences")
-    turns = [i % len(hparams.speakers) if hparams.speakers else None for i in range(len(lines))]
+    if not hparams.speakers:
+        return tuple(encode_sentence(f"own-{i:03d}", text, frontend) for i, text in enumerate(lines))
+    turns = zip(lines, itertools.cycle(enumerate(hparams.speakers)), strict=False)
     return tuple(
-        encode_sentence(f"own-{i:03d}", text, frontend, speaker)
-        for i, (text, speaker) in enumerate(zip(lines, turns, strict=True))
+        encode_sentence(f"own-{i:03d}-{name}", text, frontend, place) for i, (text, (place, name)) in enumerate(turns)
     )
 
 

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from corpus.batches import Example
-from corpus.utterances import Skipped, Utterance
+from corpus.utterances import Skipped
 from hparams import HParams, UserError
 
 SHOWN_NAMES = 10
 
 
-def with_speakers(hparams: HParams, utterances: Iterable[Utterance]) -> HParams:
-    """Names those of the corpus, unless they are named already, as in a voice."""
+def with_speakers(hparams: HParams, learnt_from: Iterable[Example]) -> HParams:
+    """Names those there is something to learn from, unless they are named already, as in a voice."""
     if not hparams.num_speakers or hparams.speakers:
         return hparams
-    names = tuple(sorted({u.speaker for u in utterances if u.speaker}))
+    names = tuple(sorted({e.utterance.speaker for e in learnt_from if e.utterance.speaker}))
     if not names:
         raise UserError(f"num_speakers={hparams.num_speakers}: the corpus names no speakers; leave it at 0")
     if len(names) > hparams.num_speakers:
         raise UserError(
             f"num_speakers={hparams.num_speakers}: the corpus has {len(names)} speakers, {listed(names)}; "
-            "set it to that, or name those to learn, speakers=a;b"
+            'set it to that, or say whom to learn: --hparams "speakers=a;b"'
         )
     return hparams.model_copy(update={"speakers": names})
+
+
+def require_all_heard(hparams: HParams, learnt_from: Iterable[Example]) -> None:
+    """A voice of whom nothing was heard would be noise."""
+    heard = {e.utterance.speaker for e in learnt_from}
+    if missing := tuple(name for name in hparams.speakers if name not in heard):
+        raise UserError(f"speakers: there is nothing to learn {listed(missing)} from; name others, or add recordings")
 
 
 def place_of(name: str | None, hparams: HParams) -> int | None:
@@ -36,24 +43,23 @@ def strangers(examples: Iterable[Example], hparams: HParams) -> list[Skipped]:
     if not hparams.num_speakers:
         return []
     return [
-        Skipped(e.utterance.id, f"its speaker, {e.utterance.speaker or 'unnamed'}, is none of those to learn")
+        Skipped(e.utterance.id, f"its speaker, {e.utterance.speaker or 'unnamed'}, is none of the model's")
         for e in examples
-        if e.speaker is None
+        if e.utterance.speaker not in hparams.speakers
     ]
 
 
 def chosen_speaker(name: str | None, hparams: HParams) -> int | None:
     """Who shall speak; the first one where nobody is named."""
     if name is None:
-        return 0 if hparams.num_speakers else None
-    if (place := place_of(name, hparams)) is not None:
-        return place
-    if name.isdecimal() and not hparams.speakers and int(name) < hparams.num_speakers:  # weights of another program
-        return int(name)
-    known = listed(hparams.speakers) if hparams.speakers else f"{hparams.num_speakers} without names, from 0 on"
-    raise UserError(f"--speaker {name}: is none of this voice's" + (f": {known}" if hparams.num_speakers else ""))
+        return 0 if hparams.speakers else None
+    if not hparams.speakers:
+        raise UserError(f"--speaker {name}: this voice has one speaker only; leave it out")
+    if name not in hparams.speakers:
+        raise UserError(f"--speaker {name}: there is nobody of that name; expected one of {listed(hparams.speakers)}")
+    return place_of(name, hparams)
 
 
-def listed(names: tuple[str, ...]) -> str:
-    more = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
+def listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN_NAMES} more (hparams.json has all)" if len(names) > SHOWN_NAMES else ""
     return ", ".join(names[:SHOWN_NAMES]) + more

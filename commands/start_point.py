@@ -27,6 +27,7 @@ from training.compatibility import (
 )
 from training.trainer import EnhancedTrainer, Limits
 
+SPEAKERS = "emb_g.weight"
 Kind = Literal["started", "resumed", "warm_started"]
 
 
@@ -121,13 +122,20 @@ def _fresh(options: argparse.Namespace, hparams: HParams) -> Start:
     if options.warm_start is None:
         return Start("started")
     state = load_checkpoint(options.warm_start)
-    return Start("warm_started", options.warm_start, state, ignore_layers=hparams.ignore_layers)
+    return Start("warm_started", options.warm_start, state, ignore_layers=not_taken_over(state, hparams))
+
+
+def not_taken_over(state: dict[str, Any], hparams: HParams) -> tuple[str, ...]:
+    """What was asked for, and the voices of other speakers."""
+    is_same = state.get("hparams", {}).get("speakers") == list(hparams.speakers)
+    return (*hparams.ignore_layers, *(() if is_same else (SPEAKERS,)))
 
 
 def require_warm_start(path: Path, hparams: HParams, n_symbols: int) -> None:
     """A training of this recipe can begin warm with it."""
+    state = load_checkpoint(path)
     with torch.random.fork_rng():
-        warm_start(build_model(hparams, n_symbols), path, load_checkpoint(path), hparams.ignore_layers)
+        warm_start(build_model(hparams, n_symbols), path, state, not_taken_over(state, hparams))
 
 
 def _resumed(path: Path, hparams: HParams, symbols: tuple[str, ...]) -> Start:

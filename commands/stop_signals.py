@@ -15,7 +15,7 @@ EXIT_CODES: dict[int, int] = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SI
 class StopSignals:
     """While entered, signals are ours; from `training_starts` on they only set `limits.stop` to their name.
 
-    From `training_ends` on they say nothing, nor does Ctrl-C when this is left: its last word is written.
+    From `training_ends` on they say nothing, since its last word is written; Ctrl-C for the rest of the process.
     """
 
     def __init__(self, limits: Limits) -> None:

@@ -15,6 +15,7 @@ from commands.job import Job, plan_job
 from commands.prepared_corpus import prepare_corpus
 from commands.run_folder import choose_run_folder, locked, make_writable
 from commands.session import EXIT_FAILED, train
+from commands.speakers import require_all_heard
 from commands.stop_signals import StopSignals
 from training.amendments import amended
 
@@ -25,6 +26,7 @@ def run(options: argparse.Namespace) -> int:
         with StopSignals(job.limits) as signals:
             make_writable(options.output)
             corpus = prepare_corpus(options, job.hparams, job.chatter)
+            require_all_heard(corpus.hparams, corpus.train)
             folder = choose_run_folder(options, corpus.hparams, corpus.name)
             with locked(folder):
                 heartbeat.started(folder)

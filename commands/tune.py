@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import os
 import shlex
-import signal
 import time
 from collections.abc import Callable, Sequence
 
@@ -39,11 +38,8 @@ Say = Callable[[str], None]
 def run(options: argparse.Namespace) -> int:
     require_sensible(options)
     options.storage = options.storage or os.environ.get(STORAGE_VARIABLE)
-    try:
-        with contextlib.nullcontext() if options.storage is None else explained(options.storage):
-            return search(options)
-    except KeyboardInterrupt:  # while no trial was running
-        return EXIT_CODES[signal.SIGINT]
+    with contextlib.nullcontext() if options.storage is None else explained(options.storage):
+        return search(options)
 
 
 def search(options: argparse.Namespace) -> int:

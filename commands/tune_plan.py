@@ -17,6 +17,7 @@ from commands.job import set_up_torch
 from commands.prepared_corpus import prepare_corpus
 from commands.recipe import given_options, preset_values, recipe
 from commands.run_folder import make_writable, require_run_name
+from commands.speakers import require_all_heard
 from commands.start_point import newest_usable, require_warm_start
 from commands.trial import Bench
 from commands.validate import with_data_of_run
@@ -71,6 +72,7 @@ def plan_search(options: argparse.Namespace, console: Console, *, deadline: floa
     make_writable(options.output)
     corpus = prepare_corpus(options, given, console)
     given = corpus.hparams
+    require_all_heard(given, corpus.train)
     folder = _study_folder(options, f"tune-{corpus.name}-{given.language}-{given.model}")
     symbols, tried = corpus.frontend.symbols, settings.search
     course_steps = given.epochs * corpus.training_data(given, ()).train.n_batches(0)

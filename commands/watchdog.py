@@ -30,7 +30,7 @@ Command = Callable[[Sequence[str]], list[str]]
 
 def run(options: argparse.Namespace) -> int:
     settings, companion = load_settings(options.config).watchdog, CompanionProcess(options)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # but while the training can be asked to end
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # but within watch(), which passes it on
     try:
         return watch(options, settings, on_training=companion.start if options.companion == "on" else lambda _run: None)
     finally:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.tiles import gather, spread
+from models.tiles import at_points, summed_up
 
 POINTS = (0.0, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5)
 """Where polynomials are evaluated, and at infinity."""
@@ -33,8 +33,10 @@ def convolve(x: Tensor, layer: nn.Module) -> Tensor:
         found: Tensor = PolynomialConvolution.apply(x, weight, bias, _transformed_once(layer, weight))
         return found
     beyond = dilation * (n_taps - 1)
-    padded = F.pad(x, (0, 0, beyond // 2, beyond - beyond // 2))
-    image = padded.transpose(1, 2).unsqueeze(2)  # one line high, its channels last: torch copies less than for a line
+    line = F.pad(x, (0, 0, beyond // 2, beyond - beyond // 2)).transpose(1, 2)
+    if x.device.type != "cpu":
+        return F.conv1d(line, weight, bias, dilation=dilation).transpose(1, 2)
+    image = line.unsqueeze(2)  # with its channels last, which a CPU convolves without copying
     return F.conv2d(image, weight.unsqueeze(2), bias, dilation=(1, dilation)).squeeze(2).transpose(1, 2)
 
 
@@ -71,12 +73,12 @@ class PolynomialConvolution(torch.autograd.Function):
     ) -> Tensor:
         n_taps, length = weight.size(2), x.size(1)
         step, (of_input, _, of_output) = N_POINTS + 1 - n_taps, _transforms(n_taps, x.dtype)
-        inputs = spread(x, of_input, step=step, before=n_taps // 2, n_tiles=-(-length // step))
+        inputs = at_points(x, of_input, step=step, before=n_taps // 2, n_tiles=-(-length // step))
         weights = _of_points(weight) if transformed is None else transformed
         ctx.save_for_backward(inputs, weights)
         ctx.length, ctx.n_taps, ctx.has_bias = length, n_taps, bias is not None
         outputs = torch.bmm(inputs.flatten(1, 2), weights).view(*inputs.shape[:3], -1)
-        found = gather(outputs, of_output, step=step, before=0, length=length)
+        found = summed_up(outputs, of_output, step=step, before=0, length=length)
         return found if bias is None else found.add_(bias)
 
     @staticmethod
@@ -85,11 +87,11 @@ class PolynomialConvolution(torch.autograd.Function):
         """The same steps, transposed and in reverse."""
         (inputs, weights), n_taps = ctx.saved_tensors, ctx.n_taps
         step, (of_input, of_weight, of_output) = N_POINTS + 1 - n_taps, _transforms(n_taps, gradient.dtype)
-        outputs = spread(gradient, of_output, step=step, before=0, n_tiles=inputs.size(2)).flatten(1, 2)
+        outputs = at_points(gradient, of_output, step=step, before=0, n_tiles=inputs.size(2)).flatten(1, 2)
         of_weights = torch.bmm(inputs.flatten(1, 2).transpose(1, 2), outputs)
         weight = (of_weight.T @ of_weights.flatten(1)).view(n_taps, *of_weights.shape[1:]).permute(2, 1, 0)
         tiles = torch.bmm(outputs, weights.transpose(1, 2)).view(inputs.shape)
-        x = gather(tiles, of_input, step=step, before=n_taps // 2, length=ctx.length)
+        x = summed_up(tiles, of_input, step=step, before=n_taps // 2, length=ctx.length)
         return x, weight, gradient.sum((0, 1)) if ctx.has_bias else None, None
 
 

@@ -26,10 +26,10 @@ hypothesis.settings.load_profile("repository")
 
 @pytest.fixture(autouse=True)
 def ctrl_c() -> Iterator[None]:
-    """Means here what it did before, whatever a command at its end has made of it."""
-    before = signal.getsignal(signal.SIGINT)
+    """Interrupts, whatever a command has made of it at its end."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
-    signal.signal(signal.SIGINT, before)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

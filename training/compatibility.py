@@ -57,12 +57,11 @@ class Origin:
 
 def require_same_voice(origin: Origin, hparams: HParams, symbols: tuple[str, ...]) -> None:
     """Architecture, audio and symbols must match."""
-    before_it_was_a_setting = HParams().model_dump(mode="json")
-    saved, wanted = before_it_was_a_setting | origin.hparams, hparams.model_dump(mode="json")
+    saved, wanted = with_defaults(origin.hparams), hparams.model_dump(mode="json")
     fields = ("model", *ARCHITECTURE_FIELDS[hparams.model], *AUDIO_FIELDS)
-    differing = [name for name in fields if saved.get(name) != wanted[name]]
+    differing = [name for name in fields if saved[name] != wanted[name]]
     if differing:
-        listed = ", ".join(f"{name} is {saved.get(name)!r} there, {wanted[name]!r} here" for name in differing)
+        listed = ", ".join(f"{name} is {saved[name]!r} there, {wanted[name]!r} here" for name in differing)
         raise UserError(
             f"checkpoint {origin.path} does not fit: {listed}; use its settings, --warm_start or --resume none"
         )
@@ -76,8 +75,13 @@ def require_same_voice(origin: Origin, hparams: HParams, symbols: tuple[str, ...
 
 def other_differences(state: dict[str, Any], hparams: HParams) -> dict[str, list[Any]]:
     """Settings that may change over a resume: name → [before, now]."""
-    saved, wanted = state["hparams"], hparams.model_dump(mode="json")
-    return {name: [saved.get(name), value] for name, value in wanted.items() if saved.get(name) != value}
+    saved, wanted = with_defaults(state["hparams"]), hparams.model_dump(mode="json")
+    return {name: [saved[name], value] for name, value in wanted.items() if saved[name] != value}
+
+
+def with_defaults(saved: dict[str, Any]) -> dict[str, Any]:
+    """What was not a setting yet when a checkpoint was written was as it is by default."""
+    return HParams().model_dump(mode="json") | saved
 
 
 def weights_of(path: Path, state: dict[str, Any]) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.numba_threads import take_torchs_threads
+from models.numba_threads import torchs_threads
 
 
 def monotonic_path(log_likelihood: Tensor, text_lengths: Tensor, mel_lengths: Tensor) -> Tensor:
@@ -20,9 +20,9 @@ def monotonic_path(log_likelihood: Tensor, text_lengths: Tensor, mel_lengths: Te
         return search_by_frame(log_likelihood, text_lengths, mel_lengths)
     if bool((text_lengths > mel_lengths).any()):
         raise ValueError("an utterance has more symbols than frames and cannot be aligned")
-    take_torchs_threads()
     value = np.ascontiguousarray(log_likelihood.detach().float().numpy())
-    return torch.from_numpy(_search(value, text_lengths.numpy(), mel_lengths.numpy()))
+    with torchs_threads():
+        return torch.from_numpy(_search(value, text_lengths.numpy(), mel_lengths.numpy()))
 
 
 @numba.njit(parallel=True, cache=True, nogil=True)

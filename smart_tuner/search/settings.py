@@ -24,11 +24,12 @@ MID_RUN_FIELDS = (
     *("encoder_dropout_p", "dropout_p_dp", "dropout_p_dec"),
 )
 """They may change while training runs."""
+SPEAKERS = ("num_speakers", "speakers")
 SEARCHABLE = (
     *MID_RUN_FIELDS,
     *("warmup_steps", "adam_beta2", "guide_anneal_start_step", "guide_anneal_steps"),
     *("batch_size", "max_frames_per_batch"),
-    *(name for fields in ARCHITECTURE_FIELDS.values() for name in fields),
+    *(name for fields in ARCHITECTURE_FIELDS.values() for name in fields if name not in SPEAKERS),
 )
 """All else decides what is measured, not how well it is learnt."""
 

@@ -78,7 +78,9 @@ def test_speakers_that_cannot_be_told_apart_are_refused(program: Program, folder
     program("--data", folder, "--hparams", "num_speakers=2").refused("tacotron2 has one voice")
     several = ("--model", "glow_tts", "--hparams")
     program("--data", folder, *several, "num_speakers=2").refused("names no speakers; leave it at 0")
-    program("--data", folder, *several, "num_speakers=1,speakers=a;b").refused("num_speakers=1 different names at most")
+    program("--data", folder, *several, "num_speakers=1,speakers=a;b").refused(
+        "different names, num_speakers=1 at most"
+    )
 
 
 def test_what_a_flow_cannot_align_costs_only_itself(program: Program, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +12,17 @@ import torch
 
 from commands.prepared_corpus import read_sentences
 from commands.speakers import chosen_speaker
-from corpus.batches import Example, collate
+from corpus.batches import BatchLoader, Example, collate
 from corpus.text import text_frontend
 from corpus.utterances import Utterance
 from hparams import HParams, UserError
+from models import TrainableModel
 from tests.commands.program import RATE, Program, journal, newest, tiny, tone
-from tests.tiny import GLOW, tiny_hparams, tiny_model
+from tests.commands.studies import settings
+from tests.tiny import GLOW, tiny_examples, tiny_hparams, tiny_mel, tiny_model
 from training.checkpoint import load_checkpoint
-from training.evaluation import Sentence, speak
+from training.evaluation import Sentence, evaluate_utterances, measuring, speak
+from training.knobs import Knobs
 from training.update import split_batch
 
 SEVERAL = {name: value for name, value in GLOW.items() if name != "model"} | {
@@ -50,7 +54,7 @@ def train(program: Program, data: Path, *arguments: object, **changes: object) -
 
 def test_each_has_a_voice_and_is_called_by_name(program: Program, speakers: Path, tmp_path: Path) -> None:
     run = train(program, speakers)
-    assert [r["reason"] for r in journal(run, "skipped")] == ["its speaker, unnamed, is none of those to learn"]
+    assert [r["reason"] for r in journal(run, "skipped")] == ["its speaker, unnamed, is none of the model's"]
     assert load_checkpoint(newest(run))["hparams"]["speakers"] == ["anna", "bert"]
     waves = {}
     for name, given in {"first": (), "anna": ("--speaker", "anna"), "bert": ("--speaker", "bert")}.items():
@@ -60,7 +64,7 @@ def test_each_has_a_voice_and_is_called_by_name(program: Program, speakers: Path
         waves[name] = out.read_bytes()
     assert waves["first"] == waves["anna"] != waves["bert"]
     unknown = ("--run", run, "--text", "good", "--out", tmp_path / "x.wav", "--speaker", "carl")
-    program("--mode", "synthesize", *unknown).refused("--speaker carl: is none of this voice's: anna, bert")
+    program("--mode", "synthesize", *unknown).refused("nobody of that name; expected one of anna, bert")
     assert program("--mode", "validate", "--run", run).code == 0
 
 
@@ -76,6 +80,49 @@ def test_only_those_that_are_named_are_learnt_in_their_order(program: Program, s
     run = train(program, speakers, speakers="bert")
     assert load_checkpoint(newest(run))["hparams"]["speakers"] == ["bert"]
     assert len(journal(run, "skipped")) == 7
+    train(program, speakers, "--run_name", "other", speakers="bert; anna")
+    other = newest(program.output / "other")
+    assert load_checkpoint(other)["hparams"]["speakers"] == ["bert", "anna"]
+    options = ("--data", speakers, "--model", "glow_tts", *tiny(**SEVERAL | {"speakers": "bert;ann"}))
+    program(*options).refused("nothing to learn ann from")
+
+
+def test_a_recording_is_said_again_by_its_own_speaker() -> None:
+    hparams = tiny_hparams(**GLOW, num_speakers=2, inference_noise_scale=0.0)
+    model, knobs = wild_model(hparams), Knobs.from_hparams(hparams).for_losses(1, hparams)
+    for speaker in (0, 1):
+        (example,) = (replace(example, speaker=speaker) for example in tiny_examples([9]))
+        with measuring(model, 1):
+            _, (decode,) = evaluate_utterances(model, BatchLoader([example], hparams, tiny_mel), hparams, knobs)
+            (said,) = speak(model, [Sentence("x", "", example.symbol_ids, speaker)], 1)
+        n = min(decode.free_mel.shape[1], said.free_mel.shape[1])  # there who does not stop is cut sooner
+        assert np.allclose(decode.free_mel[:, :n], said.free_mel[:, :n], atol=1e-3)
+
+
+def test_who_joins_a_warm_start_does_not_get_the_voice_of_another(
+    program: Program, speakers: Path, tmp_path: Path
+) -> None:
+    first = newest(train(program, speakers))
+    assert "emb_g.weight" not in warm(program, speakers, first, "same")
+    text = speakers.read_text(encoding="utf-8").replace("|anna", "|zoe")
+    (tmp_path / "others.txt").write_text(text, encoding="utf-8")
+    assert "emb_g.weight" in warm(program, tmp_path / "others.txt", first, "others")
+
+
+def warm(program: Program, data: Path, checkpoint: Path, name: str) -> str:
+    options = ("--data", data, "--run_name", name, "--model", "glow_tts", "--max_steps", 1)
+    outcome = program(*options, "--warm_start", checkpoint, *tiny(**SEVERAL))
+    assert outcome.code == 0, outcome.err
+    return outcome.flat
+
+
+def test_a_study_finds_settings_for_several_speakers(program: Program, speakers: Path, tmp_path: Path) -> None:
+    space = {"learning_rate": {"times": [0.5, 2]}}
+    options = ("--data", speakers, "--run_name", "study", "--n_trials", 1, *settings(tmp_path / "x", space=space))
+    outcome = program("--mode", "tune", "--model", "glow_tts", *options, *tiny(**SEVERAL, epochs=400, cpu_threads=1))
+    assert outcome.code == 0, (outcome.out, outcome.err)
+    trial = program.output / "study" / "trials" / "trial-00000"
+    assert journal(trial, "started")[0]["hparams"]["speakers"] == ["anna", "bert"]
 
 
 def test_more_than_there_is_room_for_are_refused(program: Program, speakers: Path) -> None:
@@ -87,14 +134,20 @@ def test_own_sentences_are_spoken_in_turns(tmp_path: Path) -> None:
     (tmp_path / "own.txt").write_text("one\ntwo\nthree\n", encoding="utf-8")
     hparams = HParams(model="glow_tts", num_speakers=2, speakers=("anna", "bert"))
     sentences = read_sentences(tmp_path / "own.txt", text_frontend(hparams), hparams)
-    assert [s.speaker for s in sentences] == [0, 1, 0]
+    assert [(s.id, s.speaker) for s in sentences] == [("own-000-anna", 0), ("own-001-bert", 1), ("own-002-anna", 0)]
+
+
+def wild_model(hparams: HParams) -> TrainableModel:
+    """One in which everything matters."""
+    model = tiny_model(hparams).eval()
+    for weight in model.parameters():
+        torch.nn.init.normal_(weight, std=0.2)
+    return model
 
 
 def test_a_sentence_is_spoken_by_whom_it_was_given_to() -> None:
     hparams = tiny_hparams(**GLOW, num_speakers=2, inference_noise_scale=0.0)
-    model = tiny_model(hparams).eval()
-    for weight in model.parameters():
-        torch.nn.init.normal_(weight, std=0.2)
+    model = wild_model(hparams)
     sentences = [Sentence(str(i), "abc", (1, 2, 3), speaker) for i, speaker in enumerate((0, 1, 0))]
     first, second, third = (report.free_mel for report in speak(model, sentences, batch_size=2))
     assert np.allclose(first, third, atol=1e-4)
@@ -110,12 +163,13 @@ def test_a_batch_knows_who_speaks_whole_and_in_parts() -> None:
     assert [None if part is None else part.tolist() for part in parts] == [[1, 0], [2]]
 
 
-def test_speakers_of_another_program_are_called_by_number() -> None:
-    nameless = HParams(model="glow_tts", num_speakers=2)
-    assert chosen_speaker("1", nameless) == 1 and chosen_speaker(None, nameless) == 0
+def test_a_voice_of_one_speaker_is_not_called_by_name() -> None:
     assert chosen_speaker(None, HParams()) is None
-    for name in ("2", "-1", "anna"):
-        with pytest.raises(UserError, match="2 without names, from 0 on"):
-            chosen_speaker(name, nameless)
-    with pytest.raises(UserError, match="--speaker anna: is none of this voice's$"):
+    with pytest.raises(UserError, match="this voice has one speaker only"):
         chosen_speaker("anna", HParams())
+
+
+def test_of_many_names_ten_are_shown() -> None:
+    names = tuple(f"s{i:02d}" for i in range(40))
+    with pytest.raises(UserError, match=r"s08, s09 and 30 more"):
+        chosen_speaker("nobody", HParams(model="glow_tts", num_speakers=40, speakers=names))

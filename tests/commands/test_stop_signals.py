@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import sys
 
 import pytest
 
@@ -56,9 +57,10 @@ def test_a_watchdog_at_its_end_is_not_interrupted() -> None:
         "import signal, sys\n"
         "from commands import watchdog\n"
         "import train_enhanced\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "watchdog.watch = lambda *_, **__: 0\n"
         "options = train_enhanced.build_parser().parse_args(['--companion', 'off'])\n"
         "assert watchdog.run(options) == 0\n"
         "signal.raise_signal(signal.SIGINT)\n"
     )
-    subprocess.run(["python", "-c", program], cwd=PROGRAM.parent, check=True)
+    subprocess.run([sys.executable, "-c", program], cwd=PROGRAM.parent, check=True)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from models import time_convolution
-from models.tiles import gather, spread
+from models.tiles import at_points, summed_up
 from models.time_convolution import PolynomialConvolution, convolve
 
 
@@ -54,15 +59,27 @@ def test_tiles_of_every_length_are_exact_but_for_rounding(n_taps: int, length: i
     assert torch.autograd.gradcheck(PolynomialConvolution.apply, values)
 
 
-def test_how_many_threads_share_the_tiles_changes_no_bit() -> None:
-    layer, x = layer_of(64, 64, 5), torch.randn(3, 50, 64)
-    before, found = torch.get_num_threads(), []
+def test_how_many_threads_share_the_tiles_changes_no_bit(request: pytest.FixtureRequest) -> None:
+    x, points, found = torch.randn(3, 50, 64), torch.randn(8, 8), []
+    request.addfinalizer(partial(torch.set_num_threads, torch.get_num_threads()))
     for n_threads in (1, 2):
         torch.set_num_threads(n_threads)
-        values = spread(x, torch.randn(8, 8, generator=torch.Generator().manual_seed(1)), step=4, before=2, n_tiles=13)
-        found.append((values, gather(values, layer.weight[:8, :8, 0].detach(), step=4, before=2, length=50)))
-    torch.set_num_threads(before)
+        values = at_points(x, points, step=4, before=2, n_tiles=13)
+        found.append((values, summed_up(values, points, step=4, before=2, length=50)))
     assert all(torch.equal(one, two) for one, two in zip(*found, strict=True))
+
+
+def test_two_threads_may_convolve_at_once() -> None:
+    """In a process of its own, since that is what it would end."""
+    program = (
+        "import threading, torch\n"
+        "from models.time_convolution import convolve\n"
+        "layer, x = torch.nn.Conv1d(64, 64, 5), torch.randn(4, 200, 64)\n"
+        "threads = [threading.Thread(target=lambda: [convolve(x, layer) for _ in range(50)]) for _ in range(3)]\n"
+        "[thread.start() for thread in threads]\n"
+        "[thread.join() for thread in threads]\n"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=Path(time_convolution.__file__).parents[1], check=True)
 
 
 def test_weights_that_are_not_learnt_are_transformed_once() -> None:

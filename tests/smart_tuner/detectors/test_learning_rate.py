@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from smart_tuner.detectors.learning_rate import first_of_typical, peak_update_ratios, ratio_before, typical_ratio
+from smart_tuner.detectors.learning_rate_too_high import AILMENT
 from tests.smart_tuner.histories import every, make_facts, make_view
 
 WARMUP = make_facts(warmup_steps=100)
@@ -37,7 +38,7 @@ def test_too_few_or_too_old_measurements_say_nothing() -> None:
 
 def test_what_is_typical_now_is_told_from_what_was_before() -> None:
     view = make_view({"update_ratio": every(10, [0.003, 0.005, 0.004, 0.1, 0.2, 0.3])})
-    assert (typical_ratio(view), first_of_typical(view), ratio_before(view)) == (0.2, 40, 0.004)
-    assert ratio_before(make_view({"update_ratio": every(10, [0.1, 0.1, 0.1])})) is None
+    assert (typical_ratio(view), first_of_typical(view), ratio_before(view, AILMENT)) == (0.2, 40, 0.004)
+    assert ratio_before(make_view({"update_ratio": every(10, [0.1, 0.1, 0.1])}), AILMENT) is None
     warming_up = make_view({"update_ratio": every(10, [0.001, 0.002, 0.003, 0.004])}, WARMUP)
-    assert ratio_before(warming_up) == pytest.approx(0.01)
+    assert ratio_before(warming_up, AILMENT) == pytest.approx(0.01)

@@ -54,6 +54,13 @@ def test_it_says_whether_updates_were_healthy_before(before: float, was_healthy:
     assert found.evidence.get("before") == (before if was_healthy else None)
 
 
+def test_it_knows_that_long_after_it_was_seen() -> None:
+    ratios, losses = [*[0.004] * 50, *[0.03] * 20], noisy(5.0, 700, 0.03)
+    view = make_view({"update_ratio": every(10, ratios), "total_loss": losses}, active={"learning_rate_too_high": 530})
+    found = detect(view)
+    assert found is not None and found.evidence["before"] == 0.004
+
+
 def test_gaps_say_nothing() -> None:
     assert detect(make_view({})) is None
     assert detect(make_view({"update_ratio": every(10, [0.5] * 10)})) is None
