@@ -270,9 +270,7 @@ FLOW_FAULTS: dict[str, Fault] = {
     "weights_perturbed": Fault(happen=perturb_weights, from_step=STEP),
     "moments_corrupted": Fault(happen=corrupt_moments, from_step=STEP),
     "no_clipping_and_spike": Fault({"grad_clip_thresh": 1e9}, happen=spike, from_step=STEP),
-    "durations_by_heart": Fault(
-        {"epochs": 120, "batch_size": 4, "decay_start_step": 100_000}, spoil=few, of_own_best=True
-    ),
+    "overfitting": Fault({"epochs": 120, "batch_size": 4, "decay_start_step": 100_000}, spoil=few, of_own_best=True),
     "out_of_memory": Fault(prepare=little_memory),
     "process_killed": Fault(happen=kill, from_step=STEP),
 }
