@@ -2,8 +2,9 @@
 
 `python -m benchmarks.flow_speed` takes two minutes on two quiet cores: a training step of 8 utterances of 100 symbols
 and 500 frames (forward, backward, update) in float32 and bfloat16, and free-running synthesis without a vocoder; beside
-them the same model computed plainly, with torch's convolutions, dropout and RAdam, since machines are not alike. The
-public implementation did 3,060 frames/s and 24 to 28 times real time on two quiet cores; exits 1 when a bar is missed.
+them the same model computed plainly, with torch's convolutions, dropout and RAdam, since machines and hours are not alike:
+that one is to be beaten by half. A public implementation did 3,060 frames/s and 24 to 28 times real time on two quiet
+cores of another hour. Exits 1 when a bar is missed.
 """
 
 from __future__ import annotations
@@ -106,7 +107,7 @@ def main(write: Write) -> int:
         ratios = f"{own / plain:.2f} × plainly, {own / PUBLIC_FRAMES_PER_SECOND:.2f} × the public figure"
         write(f"a training step {name}: {own:,.0f} frames/s, {ratios}\n")
     write(f"synthesis: {spoken:.0f} × real time, plainly {plainly_spoken:.0f} (wanted: {WANTED_REAL_TIME:.0f})\n")
-    is_reached = float32 >= WANTED_RATIO * PUBLIC_FRAMES_PER_SECOND and spoken >= WANTED_REAL_TIME
+    is_reached = float32 >= WANTED_RATIO * plain and spoken >= WANTED_REAL_TIME
     write(f"{'ok' if is_reached else 'MISSED'}\n")
     return 0 if is_reached else 1
 
