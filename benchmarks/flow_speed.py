@@ -2,9 +2,9 @@
 
 `python -m benchmarks.flow_speed` takes two minutes on two quiet cores: a training step of 8 utterances of 100 symbols
 and 500 frames (forward, backward, update) in float32 and bfloat16, and free-running synthesis without a vocoder; beside
-them the same model computed plainly, with torch's convolutions, dropout and RAdam, since machines and hours are not alike:
-that one is to be beaten by half. A public implementation did 3,060 frames/s and 24 to 28 times real time on two quiet
-cores of another hour. Exits 1 when a bar is missed.
+them the same model computed plainly, with torch's convolutions, dropout and RAdam, since machines and hours are not
+alike: that one is to be beaten by half. A public implementation did 3,060 frames/s and 24 to 28 times real time on two
+quiet cores of another hour. Exits 1 when a bar is missed.
 """
 
 from __future__ import annotations
