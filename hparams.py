@@ -106,7 +106,9 @@ class HParams(BaseModel):
     leaky_padding: bool = Field(False, description="let padding leak into the last frames, as old checkpoints expect")
 
     # GlowTTS, under Coqui's names
-    num_speakers: int = Field(0, ge=0, description="0: one voice, a blend of all; else an embedding for each")
+    num_speakers: int = Field(
+        0, ge=0, le=100_000, description="0: one voice, a blend of all; else an embedding for each"
+    )
     speakers: tuple[str, ...] = Field((), description="a;b: their names in the embedding's order; (): of the corpus")
     hidden_channels_enc: int = Field(192, ge=2)
     use_encoder_prenet: bool = Field(True, description="convolutions before the transformer")
@@ -134,13 +136,16 @@ class HParams(BaseModel):
         ge=0,
         description="nats a frame by which a diagonal is preferred to its corners in training; 0: as published",
     )
-    inference_noise_scale: float = Field(0.33, ge=0, description="of the latents when it speaks freely")
+    inference_noise_scale: float = Field(0.33, ge=0, le=100, description="of the latents when it speaks freely")
     length_scale: float = Field(1.0, gt=0, description="above 1 it speaks slower")
 
     @field_validator("ignore_layers", "speakers", mode="before")
     @classmethod
     def _split_names(cls, value: object) -> object:
-        return tuple(filter(None, map(str.strip, value.split(";")))) if isinstance(value, str) else value
+        if value is None:
+            return value
+        names = value if isinstance(value, list | tuple) else str(value).split(";")
+        return tuple(filter(None, (str(name).strip() for name in names)))
 
     @field_validator(
         "encoder_kernel_size", "attention_location_kernel_size", "postnet_kernel_size", "encoder_embedding_dim"
@@ -241,9 +246,10 @@ def _describe(detail: Any) -> str:
 
 
 def parse_overrides(text: str) -> dict[str, Any]:
-    """`a=1,b=2` → {"a": "1", "b": "2"}; pydantic turns the strings into the fields' types."""
+    """`a=1,b=null` → {"a": "1", "b": None}; pydantic turns the strings into the fields' types."""
     pairs = [part.strip() for part in text.split(",") if part.strip()]
     broken = [pair for pair in pairs if "=" not in pair]
     if broken:
         raise UserError(f"--hparams: expected NAME=VALUE,NAME=VALUE; {broken[0]!r} has no '='")
-    return {name.strip(): value.strip() for name, value in (pair.split("=", 1) for pair in pairs)}
+    values = {name.strip(): value.strip() for name, value in (pair.split("=", 1) for pair in pairs)}
+    return {name: None if value == "null" else value for name, value in values.items()}

@@ -11,7 +11,12 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from hparams import UserError
+EXIT_FAILED, EXIT_USER_ERROR, EXIT_INTERRUPTED = 1, 2, 130
+
+if __name__ == "__main__":  # from here on Ctrl-C ends it without a traceback; a training saves first
+    signal.signal(signal.SIGINT, lambda *_: sys.exit(EXIT_INTERRUPTED))
+
+from hparams import UserError  # noqa: E402
 
 MODES = {
     "train": "train a voice on --data, or on a demo corpus made on the spot",
@@ -25,7 +30,6 @@ MODES = {
 FORMATS = ("auto", "ljspeech", "ruslan", "filelist", "csv", "paired")
 SUPERVISE = ("on", "advise", "off")
 TORCHRUN = ("TORCHELASTIC_RUN_ID", "LOCAL_RANK")
-EXIT_FAILED, EXIT_USER_ERROR = 1, 2
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -119,8 +123,6 @@ def main(arguments: list[str]) -> int:
         options = build_parser().parse_args(arguments, argparse.Namespace(arguments=arguments))
         command = importlib.import_module(f"commands.{module_of(options)}")
         return int(command.run(options))
-    except KeyboardInterrupt:  # outside a training, which saves first
-        return 128 + signal.SIGINT
     except UserError as error:
         sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
         return EXIT_USER_ERROR
@@ -132,6 +134,8 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    exit_code = main(sys.argv[1:])
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done: clearing away half a second of libraries is not to fail
+    try:
+        exit_code = main(sys.argv[1:])
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # clearing away half a second of libraries is not to fail
     sys.exit(exit_code)

@@ -6,6 +6,7 @@ import argparse
 import hashlib
 import itertools
 import os
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -97,8 +98,17 @@ def prepare_corpus(options: argparse.Namespace, hparams: HParams, console: Conso
 
 
 def to_learn_from(examples: list[Example], percent: float) -> list[Example]:
-    """All but what the split will hold out."""
-    return [e for e in examples if percent == 0 or not is_held_out(e.utterance, percent)]
+    """All but what is held out: by hash, or at least one, best of a speaker of whom there are others."""
+    if percent == 0 or len(examples) < 2:
+        return examples
+    held_out = [e for e in examples if is_held_out(e.utterance, percent)]
+    if len(held_out) == len(examples):
+        held_out = held_out[:1]
+    if not held_out:
+        count = Counter(e.utterance.speaker for e in examples)
+        held_out = [min(examples, key=lambda e: (-count[e.utterance.speaker], _digest(e.utterance.id)))]
+    away = {e.utterance.id for e in held_out}
+    return [e for e in examples if e.utterance.id not in away]
 
 
 def split(
@@ -110,14 +120,9 @@ def split(
         raise UserError(f"the corpus has {len(examples)} usable utterances, at least 2 are needed{why}")
     if percent == 0:
         return tuple(examples), tuple(examples)
-    kept = {e.utterance.id for e in to_learn_from(examples, percent)}
-    held_out = [e for e in examples if e.utterance.id not in kept]
-    if not held_out:
-        held_out = [min(examples, key=lambda e: _digest(e.utterance.id))]
-    if len(held_out) == len(examples):
-        held_out = held_out[:1]
-    away = {e.utterance.id for e in held_out}
-    return tuple(e for e in examples if e.utterance.id not in away), tuple(held_out)
+    train = tuple(to_learn_from(examples, percent))
+    kept = {e.utterance.id for e in train}
+    return train, tuple(e for e in examples if e.utterance.id not in kept)
 
 
 def read_sentences(path: Path | None, frontend: TextFrontend, hparams: HParams) -> tuple[Sentence, ...]:

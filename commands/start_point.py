@@ -75,8 +75,6 @@ class Start:
         """Says what does not fit before anything is written; returns the weights that a warm start leaves fresh."""
         if self.path is None:
             return []
-        if self.kind == "warm_started" or is_foreign(self.state):  # in a run of our own it is known what to do about it
-            require_numbers(self.path, self.state)
         if self.kind == "warm_started":
             return warm_start(model, self.path, self.state, self.ignore_layers)
         load_all_weights(model, self.path, self.state)
@@ -104,6 +102,7 @@ def find_start(options: argparse.Namespace, hparams: HParams, folder: Path, *, s
         raise UserError(f"--resume {given}: the folder holds no usable checkpoint; expected a run folder or a .pt file")
     start = _resumed(path, hparams, symbols)
     if given.resolve() != folder.resolve():
+        require_numbers(path, start.state)  # in a run of our own it is known what to do about others
         _require_no_other_future(folder, start)
     return start
 
@@ -122,18 +121,21 @@ def _fresh(options: argparse.Namespace, hparams: HParams) -> Start:
     if options.warm_start is None:
         return Start("started")
     state = load_checkpoint(options.warm_start)
+    require_numbers(options.warm_start, state)
     return Start("warm_started", options.warm_start, state, ignore_layers=not_taken_over(state, hparams))
 
 
 def not_taken_over(state: dict[str, Any], hparams: HParams) -> tuple[str, ...]:
     """What was asked for, and the voices of other speakers."""
-    is_same = state.get("hparams", {}).get("speakers") == list(hparams.speakers)
+    saved = state.get("hparams")  # of another program it may be anything
+    is_same = isinstance(saved, dict) and saved.get("speakers") == list(hparams.speakers)
     return (*hparams.ignore_layers, *(() if is_same else (SPEAKERS,)))
 
 
 def require_warm_start(path: Path, hparams: HParams, n_symbols: int) -> None:
     """A training of this recipe can begin warm with it."""
     state = load_checkpoint(path)
+    require_numbers(path, state)
     with torch.random.fork_rng():
         warm_start(build_model(hparams, n_symbols), path, state, not_taken_over(state, hparams))
 

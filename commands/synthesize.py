@@ -81,6 +81,10 @@ def speak_texts(
     for report in spoken.values():
         if not report.stopped:
             console.print(f"{report.text[:60]!r}: the voice did not end by itself and was cut")
+    if any(not np.isfinite(report.free_mel).all() for report in spoken.values()):
+        raise UserError(
+            f"{voice.origin.path}: what this voice says are no numbers; use an earlier checkpoint, --resume"
+        )
     pause = np.zeros(round(PAUSE_SECONDS * voice.hparams.sampling_rate), dtype=np.float32)
     waves = []
     for row in sentences:

@@ -163,9 +163,10 @@ def test_a_flow_that_cannot_be_is_refused(values: dict[str, Any], message: str) 
         ("a=b=c", {"a": "b=c"}),
         ("a=", {"a": ""}),
         ("a=1,a=2", {"a": "2"}),
+        ("a=null", {"a": None}),
     ],
 )
-def test_overrides_are_split_at_commas_and_first_equals_signs(text: str, expected: dict[str, str]) -> None:
+def test_overrides_are_split_at_commas_and_first_equals_signs(text: str, expected: dict[str, str | None]) -> None:
     assert parse_overrides(text) == expected
 
 

@@ -79,6 +79,10 @@ def _build(origin: Origin, state: dict[str, Any], overrides: tuple[dict[str, Any
     hparams = build_hparams(origin.hparams, *overrides)
     require_same_voice(origin, hparams, origin.symbols)
     require_numbers(origin.path, state)
+    if hparams.num_speakers and not hparams.speakers:
+        raise UserError(
+            f"voice {origin.path}: does not say who its {hparams.num_speakers} speakers are; use another one"
+        )
     model = build_model(hparams, len(origin.symbols))
     load_all_weights(model, origin.path, state)
     model.fold()

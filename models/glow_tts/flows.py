@@ -75,10 +75,11 @@ class InvertibleConvolution(nn.Module):
         return self._mix(z, self._inverse_weight()) * mask
 
     def _inverse_weight(self) -> Tensor:
-        """Computed once for a state of the weight."""
+        """Computed once for a state of the weight; a singular one has none, which is not worth a crash."""
         state = (self.weight._version, self.weight.data_ptr())
         if self._inverse is None or self._inverse[0] != state:
-            self._inverse = state, torch.linalg.inv(self.weight.detach().double()).to(self.weight.dtype)
+            inverse, is_singular = torch.linalg.inv_ex(self.weight.detach().double())
+            self._inverse = state, inverse.masked_fill(is_singular != 0, torch.nan).to(self.weight.dtype)
         return self._inverse[1]
 
     def _mix(self, x: Tensor, weight: Tensor) -> Tensor:

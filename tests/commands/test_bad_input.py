@@ -277,6 +277,10 @@ def _write_checkpoint(kind: str, good: Path, path: Path) -> None:
             weights = load_checkpoint(good)["model"]
             weights["embedding.weight"][0, 0] = float("nan")
             torch.save({"state_dict": weights, "iteration": 3}, path)
+        case "own_not_a_number":
+            state = load_checkpoint(good)
+            state["model"]["embedding.weight"][0, 0] = float("nan")
+            torch.save(state, path)
         case "lost_weight":
             state = load_checkpoint(good)
             state["model"].pop("embedding.weight")
@@ -293,6 +297,7 @@ BAD_CHECKPOINTS = {
     "list": "expected a dictionary",
     "foreign_of_another_model": "another model",
     "not_a_number": r"not all weights are numbers \(embedding.weight\)",
+    "own_not_a_number": r"not all weights are numbers \(embedding.weight\)",
     "lost_weight": "another model",
 }
 
@@ -308,6 +313,15 @@ def test_a_useless_checkpoint_is_refused(
     voice = program("--mode", "validate", "--resume", tmp_path / "given.pt", "--data", data)
     assert voice.code == 2 and len(voice.err.splitlines()) == 1
     assert not (tmp_path / "code-has-run").exists()
+
+
+@pytest.mark.parametrize("hparams", [None, [1], "x"])
+def test_a_warm_start_takes_weights_whatever_lies_beside_them(
+    program: Program, data: Path, run: Path, tmp_path: Path, hparams: object
+) -> None:
+    torch.save({"state_dict": load_checkpoint(newest(run))["model"], "hparams": hparams}, tmp_path / "given.pt")
+    outcome = program.train(data, "--warm_start", tmp_path / "given.pt", "--max_steps", 1, run="other")
+    assert outcome.code == 0, outcome.err
 
 
 @pytest.mark.parametrize("part", ["optimizer", "random", "knobs", "data_fingerprint"])

@@ -99,6 +99,34 @@ def test_a_recording_is_said_again_by_its_own_speaker() -> None:
         assert np.allclose(decode.free_mel[:, :n], said.free_mel[:, :n], atol=1e-3)
 
 
+def test_names_are_neither_paths_nor_html(program: Program, speakers: Path, tmp_path: Path) -> None:
+    odd = ("../../x", "<script>alert(1)</script>")
+    text = speakers.read_text(encoding="utf-8").replace("|anna", f"|{odd[0]}").replace("|bert", f"|{odd[1]}")
+    speakers.write_text(text, encoding="utf-8")
+    (tmp_path / "own.txt").write_text("good words\ngood words\n", encoding="utf-8")
+    run = train(program, speakers, "--eval_sentences", tmp_path / "own.txt", iters_per_evaluation=4)
+    program.shown(run)
+    assert len(list((run / "samples").glob("*own-00*.wav"))) == 2
+    assert not list(tmp_path.parent.glob("x*")) and not list(program.output.glob("x*"))
+    assert "<script>alert" not in (run / "report.html").read_text(encoding="utf-8")
+    said = ("--run", run, "--text", "good", "--out", tmp_path / "x.wav", "--speaker", odd[0])
+    assert program("--mode", "synthesize", *said).code == 0
+
+
+def test_a_speaker_with_a_single_recording_is_not_the_one_that_is_held_out(
+    program: Program, speakers: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the hash says: here it holds out nothing, and would begin with the first row."""
+    monkeypatch.setattr("commands.prepared_corpus.is_held_out", lambda utterance, percent: False)
+    monkeypatch.setattr("commands.prepared_corpus._digest", lambda text: text)
+    rows = speakers.read_text(encoding="utf-8").splitlines()[:8]
+    first = min(rows, key=lambda row: Path(row.split("|")[0]).stem)
+    rows[rows.index(first)] = first.rsplit("|", 1)[0] + "|carl"
+    speakers.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    run = train(program, speakers)
+    assert load_checkpoint(newest(run))["hparams"]["speakers"] == ["anna", "bert", "carl"]
+
+
 def test_who_joins_a_warm_start_does_not_get_the_voice_of_another(
     program: Program, speakers: Path, tmp_path: Path
 ) -> None:
@@ -167,6 +195,23 @@ def test_a_voice_of_one_speaker_is_not_called_by_name() -> None:
     assert chosen_speaker(None, HParams()) is None
     with pytest.raises(UserError, match="this voice has one speaker only"):
         chosen_speaker("anna", HParams())
+
+
+def test_a_voice_that_has_lost_its_names_or_its_numbers_is_refused(
+    program: Program, speakers: Path, tmp_path: Path
+) -> None:
+    state = load_checkpoint(newest(train(program, speakers)))
+    said = ("--mode", "synthesize", "--resume", tmp_path / "x.pt", "--text", "good", "--out", tmp_path / "x.wav")
+    torch.save(state | {"hparams": state["hparams"] | {"speakers": []}}, tmp_path / "x.pt")
+    program(*said).refused("does not say who its 3 speakers are")
+    state["model"]["decoder.flows.1.weight"].zero_()
+    torch.save(state, tmp_path / "x.pt")
+    program(*said).refused("what this voice says are no numbers")
+
+
+def test_names_may_be_numbers() -> None:
+    assert HParams(model="glow_tts", num_speakers=2, speakers=[7, " anna "]).speakers == ("7", "anna")
+    assert HParams(model="glow_tts", num_speakers=2, speakers=7).speakers == ("7",)
 
 
 def test_of_many_names_ten_are_shown() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -49,6 +50,13 @@ def test_waiting_for_the_last_messages_can_be_interrupted_although_signals_meant
     with pytest.raises(KeyboardInterrupt), interruptible():
         signal.raise_signal(number)
     assert {each: signal.getsignal(each) for each in EXIT_CODES} == before
+
+
+def test_while_it_is_still_starting_it_ends_without_a_traceback(tmp_path: Path) -> None:
+    (tmp_path / "hparams.py").write_text("import signal\nsignal.raise_signal(signal.SIGINT)\n", encoding="utf-8")
+    program = f"import runpy; runpy.run_path({str(PROGRAM)!r}, run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "")
 
 
 def test_a_watchdog_at_its_end_is_not_interrupted() -> None:

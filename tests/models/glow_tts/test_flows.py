@@ -79,6 +79,13 @@ def test_the_cached_inverse_follows_the_weight() -> None:
     torch.testing.assert_close(convolution.inverse(z, mask), x, atol=1e-4, rtol=0)
 
 
+def test_what_has_no_inverse_gives_no_numbers_instead_of_a_crash() -> None:
+    convolution = InvertibleConvolution(8, 4)
+    with torch.no_grad():
+        convolution.weight.zero_()
+        assert torch.isnan(convolution.inverse(torch.ones(1, 8, 3), torch.ones(1, 1, 3))).all()
+
+
 def test_a_fresh_convolution_stretches_nothing() -> None:
     x, mask = masked_batch()
     logdet = InvertibleConvolution(8, 4)(x, mask)[1]
