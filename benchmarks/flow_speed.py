@@ -86,7 +86,7 @@ def speaking(*, plain: bool = False) -> tuple[Callable[[], object], float]:
     torch.nn.init.constant_(bias, 1.6)
     text, lengths = random_batch(hparams).text[:1], torch.tensor([SYMBOLS])
     spoken = int(model.synthesize(text, lengths).mel_lengths) * hparams.hop_length / hparams.sampling_rate
-    return lambda: model.synthesize(text, lengths), spoken
+    return torch.inference_mode()(lambda: model.synthesize(text, lengths)), spoken  # as the program does
 
 
 def in_turns(works: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
