@@ -210,14 +210,8 @@ ARCHITECTURE_FIELDS: dict[ModelName, tuple[str, ...]] = {
         *("postnet_embedding_dim", "postnet_kernel_size", "postnet_n_convolutions"),
     ),
     "glow_tts": (
-        *(
-            "num_speakers",
-            "speakers",
-            "hidden_channels_enc",
-            "use_encoder_prenet",
-            "encoder_num_layers",
-            "encoder_num_heads",
-        ),
+        *("num_speakers", "speakers", "hidden_channels_enc"),
+        *("use_encoder_prenet", "encoder_num_layers", "encoder_num_heads"),
         *("encoder_hidden_channels_ffn", "encoder_kernel_size_ffn", "encoder_rel_attn_window_size"),
         *("encoder_input_length", "mean_only", "hidden_channels_dp", "num_flow_blocks_dec", "num_block_layers"),
         *("hidden_channels_dec", "kernel_size_dec", "dilation_rate", "num_splits", "num_squeeze", "sigmoid_scale"),

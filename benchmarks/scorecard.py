@@ -82,8 +82,9 @@ def _print_healthy(results: Sequence[Record], write: Write) -> None:
     done = sum(len(r["interventions"]) for r in healthy)
     write(f"false interventions: {done} in {len(healthy)} healthy runs\n")
     for run in healthy:
-        other = alone.get((run["fault"], run["seed"]))
-        if run["interventions"] or other not in (None, run["score"]):
+        same = run["fault"], run["seed"]
+        other = alone.get(same)
+        if run["interventions"] or (same in alone and other != run["score"]):
             with_and_without = " and ".join("–" if s is None else f"{s:.3f}" for s in (run["score"], other))
             write(
                 f"  {run['fault']} {run['seed']}: {run['interventions']}, score with and without: {with_and_without}\n"

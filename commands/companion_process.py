@@ -5,14 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from commands.stop_signals import EXIT_CODES
+from commands.stop_signals import interruptible
 from monitoring.mlflow_settings import memory_of
 from smart_tuner.settings import Settings
 
@@ -72,17 +69,6 @@ class CompanionProcess:
                 sys.stderr.write("not all could be shown or sent; the same command tries it again\n")
         except (subprocess.TimeoutExpired, KeyboardInterrupt):
             sys.stderr.write("what is left to be shown and sent goes on in the background\n")
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """While entered, whoever asks for an end raises KeyboardInterrupt, whatever it did before."""
-    before = {number: signal.signal(number, signal.default_int_handler) for number in EXIT_CODES}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def is_anything_left(run: Path, settings: Settings, output: Path | None = None) -> bool:

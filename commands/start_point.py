@@ -27,7 +27,7 @@ from training.compatibility import (
 )
 from training.trainer import EnhancedTrainer, Limits
 
-SPEAKERS = "emb_g.weight"
+SPEAKER_WEIGHTS = "emb_g.weight"
 Kind = Literal["started", "resumed", "warm_started"]
 
 
@@ -129,7 +129,7 @@ def not_taken_over(state: dict[str, Any], hparams: HParams) -> tuple[str, ...]:
     """What was asked for, and the voices of other speakers."""
     saved = state.get("hparams")  # of another program it may be anything
     is_same = isinstance(saved, dict) and saved.get("speakers") == list(hparams.speakers)
-    return (*hparams.ignore_layers, *(() if is_same else (SPEAKERS,)))
+    return (*hparams.ignore_layers, *(() if is_same else (SPEAKER_WEIGHTS,)))
 
 
 def require_warm_start(path: Path, hparams: HParams, n_symbols: int) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Self
 
@@ -43,6 +45,17 @@ class StopSignals:
         if not self._training or asked_twice:
             raise SystemExit(EXIT_CODES[number])
         self._limits.stop = signal.Signals(number).name
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """While entered, whoever asks for an end raises KeyboardInterrupt, whatever it did before."""
+    before = {number: signal.signal(number, signal.default_int_handler) for number in EXIT_CODES}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def exit_code(stop: str) -> int:

@@ -122,3 +122,11 @@ def test_random_repair_draws_from_all_remedies_and_is_the_same_for_a_seed() -> N
     assert len(set(ladders["plateau"].values())) == n_remedies
     assert list(random_ladders(3)["plateau"]) == list(ladders["plateau"]) != list(random_ladders(4)["plateau"])
     assert ladders["hopeless_run"] == LADDERS["hopeless_run"]
+
+
+def test_a_healthy_run_is_shown_when_it_went_otherwise_alone_not_when_nobody_tried() -> None:
+    said: list[str] = []
+    results = [result("none", "nothing"), result("healthy", seed=2), result("healthy", seed=3)]
+    print_scorecard([*results, result("healthy", "nothing", seed=3, score=None)], said.append)
+    shown = [line for line in said if line.startswith("  healthy")]
+    assert shown == ["  healthy 3: [], score with and without: 0.800 and –\n"]

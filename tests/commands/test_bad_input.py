@@ -312,6 +312,8 @@ def test_a_useless_checkpoint_is_refused(
     assert not (program.output / "other").exists()
     voice = program("--mode", "validate", "--resume", tmp_path / "given.pt", "--data", data)
     assert voice.code == 2 and len(voice.err.splitlines()) == 1
+    if "not_a_number" in kind:
+        program.train(data, "--warm_start", tmp_path / "given.pt", run="other").refused(BAD_CHECKPOINTS[kind])
     assert not (tmp_path / "code-has-run").exists()
 
 

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from commands.companion_process import interruptible
-from commands.stop_signals import EXIT_CODES, StopSignals
+from commands.stop_signals import EXIT_CODES, StopSignals, interruptible
 from commands.watchdog import PROGRAM
 from training.trainer import Limits
 

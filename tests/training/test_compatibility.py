@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hparams import UserError
+from hparams import HParams, UserError
 from tests.tiny import GLOW, SYMBOLS, tiny_hparams, tiny_model, tiny_trainer
 from training.checkpoint import load_checkpoint
 from training.compatibility import (
@@ -149,6 +149,17 @@ def test_other_symbols_are_refused_even_when_there_are_as_many() -> None:
 def test_settings_that_changed_are_told_before_and_now() -> None:
     state = {"hparams": tiny_hparams(learning_rate=0.5).model_dump(mode="json")}
     assert other_differences(state, HPARAMS) == {"learning_rate": [0.5, 0.01]}
+
+
+def test_what_was_not_a_setting_yet_was_as_it_is_by_default() -> None:
+    hparams = HParams(model="glow_tts")
+    saved = hparams.model_dump(mode="json")
+    del saved["speakers"], saved["alignment_prior"]
+    require_same_voice(Origin(PATH, saved, SYMBOLS), hparams, SYMBOLS)
+    assert other_differences({"hparams": saved}, hparams) == {}
+    with pytest.raises(UserError, match=r"speakers is \[\] there, \['anna'\] here"):
+        several = HParams(model="glow_tts", num_speakers=1, speakers=("anna",))
+        require_same_voice(Origin(PATH, saved | {"num_speakers": 1}, SYMBOLS), several, SYMBOLS)
 
 
 def test_a_warm_start_takes_what_fits_but_not_what_is_ignored() -> None:
