@@ -14,6 +14,7 @@ from commands.console import open_console
 from commands.recipe import choose_device, recipe
 from hparams import HParams, UserError
 from smart_tuner.settings import Settings, load_settings
+from training.freed_memory import keep_freed_memory
 from training.knobs import KNOB_NAMES
 from training.precision import choose_precision
 from training.trainer import EnhancedTrainer, Limits
@@ -59,6 +60,7 @@ def set_up_torch(options: argparse.Namespace, hparams: HParams) -> torch.device:
 def set_up_processor(hparams: HParams) -> None:
     """As the recipe has it: two programs with more threads than cores wait for each other, 25 times as long."""
     torch.set_num_threads(hparams.cpu_threads or torch.get_num_threads())
+    keep_freed_memory()
     torch.set_flush_denormal(True)  # numbers next to zero would make a tenth of the time of a CPU's step
 
 

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-_SOFTMAX_BACKWARD = torch.ops.aten._softmax_backward_data.default
-_TANH_BACKWARD = torch.ops.aten.tanh_backward.grad_input
+from models.attention_steps import attend, attend_back, cut_windows, fold_windows, step_lstm, step_lstm_back
+from models.repeated_product import RepeatedProduct
 
 
 class ScanWeights(NamedTuple):
@@ -31,105 +31,143 @@ def location_windows(weights: Tensor, cumulative: Tensor, kernel_size: int) -> T
     return padded.unfold(2, kernel_size, 1).permute(0, 2, 1, 3).flatten(2)
 
 
+class Tape(NamedTuple):
+    """What the steps leave, for those after them and for the way back."""
+
+    states: Tensor  # [S + 1, B, E + H] context and hidden state before each step, and after the last
+    cells: Tensor  # [S + 1, B, H]
+    looked: Tensor  # [S + 1, B, 2, N + K - 1] the last attention and the sum of all, with zeros on both sides
+    gates: Tensor  # [S, B, 4H] activated
+    features: Tensor  # [S, B, N, A] tanh of what the energies are made of
+
+    @classmethod
+    def blank(cls, inputs: Tensor, projected: Tensor, *, width: int, kernel_size: int) -> Tape:
+        (n_steps, batch, n_gates), (_, n_tokens, _) = inputs.shape, projected.shape
+        zeros = inputs.new_zeros
+        return cls(
+            states=zeros(n_steps + 1, batch, width + n_gates // 4),
+            cells=zeros(n_steps + 1, batch, n_gates // 4),
+            looked=zeros(n_steps + 1, batch, 2, n_tokens + kernel_size - 1),
+            gates=torch.empty_like(inputs),
+            features=inputs.new_empty(n_steps, *projected.shape),
+        )
+
+    @property
+    def attention(self) -> Tensor:
+        """[S, B, N]"""
+        before = (self.looked.size(3) - self.features.size(2) + 1) // 2
+        return self.looked[1:, :, 0, before : before + self.features.size(2)]
+
+
 class AttentionScan(torch.autograd.Function):
-    """(inputs [S, B, 4H], memory [B, N, E], projected memory [B, N, A], closed [B, N], keep [S, B, H], *ScanWeights) →
-    hidden states [S, B, H], contexts [S, B, E], attention [S, B, N]; `keep` is the scaled dropout mask.
+    """(inputs [S, B, 4H], memory [B, N, E], projected memory [B, N, A], lengths [B], keep [S, B, H], dtype of the
+    large products, *ScanWeights) → hidden states [S, B, H], contexts [S, B, E], attention [S, B, N]; `keep` is the
+    scaled dropout mask.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, inputs: Tensor, memory: Tensor, projected: Tensor, closed: Tensor, keep: Tensor, *weights: Tensor
+        ctx: Any,
+        inputs: Tensor,
+        memory: Tensor,
+        projected: Tensor,
+        lengths: Tensor,
+        keep: Tensor,
+        dtype: torch.dtype,
+        *weights: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        w = ScanWeights(*weights)
-        n_steps, batch, n_gates = inputs.shape
-        n_hidden, n_tokens, kernel_size = n_gates // 4, memory.size(1), w.location.size(0) // 2
-        states = inputs.new_zeros(n_steps + 1, batch, memory.size(2) + n_hidden)  # context and hidden before each step
-        cells = inputs.new_zeros(n_steps + 1, batch, n_hidden)
-        looked = inputs.new_zeros(n_steps + 1, batch, 2, n_tokens + kernel_size - 1)  # at before: last, sum; padded
-        last, summed = looked[..., kernel_size // 2 :][..., :n_tokens].unbind(2)
-        around = looked.unfold(3, kernel_size, 1).transpose(2, 3)
-        gates = torch.empty_like(inputs)
-        features = inputs.new_empty(n_steps, *projected.shape)  # tanh of what the energies are made of
-        windows = inputs.new_empty(n_steps, batch, n_tokens, 2, kernel_size)
-        for t in range(n_steps):
-            gate = torch.addmm(inputs[t], states[t], w.recurrent, out=gates[t])
-            into, forget, candidate, out = gate.chunk(4, dim=1)
-            gate[:, : 2 * n_hidden].sigmoid_()
-            candidate.tanh_()
-            out.sigmoid_()
-            torch.addcmul(forget * cells[t], into, candidate, out=cells[t + 1])
-            hidden = torch.tanh(cells[t + 1]).mul_(out).mul_(keep[t])
-            windows[t].copy_(around[t])
-            feature = torch.matmul(windows[t].flatten(2), w.location, out=features[t])
-            feature.add_(projected).add_((hidden @ w.query).unsqueeze(1)).tanh_()
-            energies = (feature @ w.energy).masked_fill_(closed, -torch.inf)
-            a = torch.softmax(energies, dim=1, out=last[t + 1])
-            torch.add(summed[t], a, out=summed[t + 1])
-            states[t + 1, :, : memory.size(2)] = torch.bmm(a.unsqueeze(1), memory).squeeze(1)
-            states[t + 1, :, memory.size(2) :] = hidden
-        attention = last[1:].contiguous()
-        ctx.save_for_backward(memory, keep, states, cells, attention, gates, features, windows, *weights)
-        contexts, hiddens = states[1:].split([memory.size(2), n_hidden], dim=2)
+        w, width = ScanWeights(*weights), memory.size(2)
+        tape = Tape.blank(inputs, projected, width=width, kernel_size=w.location.size(0) // 2)
+        _scan_on_cpu(tape, inputs, memory.contiguous(), projected.contiguous(), lengths, keep, dtype, w)
+        attention = tape.attention.contiguous()
+        ctx.save_for_backward(memory, lengths, keep, attention, *tape, *weights)
+        ctx.dtype = dtype
+        contexts, hiddens = tape.states[1:].split([width, tape.cells.size(2)], dim=2)
         return hiddens.contiguous(), contexts.contiguous(), attention.clone()
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, d_hiddens: Tensor, d_contexts: Tensor, d_attention: Tensor) -> tuple[Tensor | None, ...]:
-        memory, keep, states, cells, attention, gates, features, windows, *weights = ctx.saved_tensors
-        w = ScanWeights(*weights)
-        (n_steps, batch, n_tokens, dim), width = features.shape, memory.size(2)
-        n_hidden, kernel_size = keep.size(2), w.location.size(0) // 2
-        d_context, d_queries = d_contexts.clone(), gates.new_empty(n_steps, batch, dim)
-        d_energy_weight = torch.zeros_like(w.energy)
-        slopes, cell_slopes = _lstm_slopes(gates.unflatten(2, (4, n_hidden)), cells)
-        d_gates, forgets = torch.empty_like(gates), gates[..., n_hidden : 2 * n_hidden]
-        d_last = d_sum = memory.new_zeros(batch, n_tokens)  # of the attention that the next step looked back at
-        d_hidden, d_cell = torch.zeros_like(keep[0]), torch.zeros_like(cells[0])
-        for t in reversed(range(n_steps)):
-            feature = features[t]
-            d_a = torch.bmm(memory, d_context[t].unsqueeze(2)).squeeze(2).add_(d_attention[t]).add_(d_last).add_(d_sum)
-            d_energy = _SOFTMAX_BACKWARD(d_a, attention[t], 1, d_a.dtype)
-            d_energy_weight.addmv_(feature.view(-1, dim).t(), d_energy.view(-1))
-            # The features are not needed any more: their gradient takes their place.
-            d_feature = _TANH_BACKWARD(d_energy.unsqueeze(2) * w.energy, feature, grad_input=feature)
-            torch.sum(d_feature, 1, out=d_queries[t])
-            d_windows = (d_feature @ w.location.t()).view(batch, n_tokens, 2, kernel_size).permute(0, 2, 1, 3)
-            d_before = _fold(d_windows, n_tokens, kernel_size)
-            d_last, d_sum = d_before[:, 0], d_sum + d_before[:, 1]
-            d_hidden = torch.addmm(d_hidden + d_hiddens[t], d_queries[t], w.query.t()).mul_(keep[t])
-            d_cell = torch.addcmul(d_cell, d_hidden, cell_slopes[t])
-            d_gate, slope = d_gates[t].view(batch, 4, n_hidden), slopes[t]
-            torch.mul(d_cell.unsqueeze(1), slope[:, :3], out=d_gate[:, :3])
-            torch.mul(d_hidden, slope[:, 3], out=d_gate[:, 3])
-            d_cell = d_cell * forgets[t]
-            d_state = d_gates[t] @ w.recurrent.t()
-            d_hidden = d_state[:, width:]
-            if t:
-                d_context[t - 1] += d_state[:, :width]
-        d_memory = torch.bmm(attention.permute(1, 2, 0), d_context.transpose(0, 1))
-        d_recurrent = states[:-1].flatten(0, 1).t() @ d_gates.flatten(0, 1)
-        d_query = states[1:, :, width:].flatten(0, 1).t() @ d_queries.flatten(0, 1)
-        d_location = windows.view(-1, 2 * kernel_size).t() @ features.view(-1, dim)
-        d_weights = (d_recurrent, d_query, d_location, d_energy_weight)
-        return d_gates, d_memory, features.sum(0), None, None, *d_weights
+        memory, lengths, keep, attention, *others = ctx.saved_tensors
+        tape, w, dtype = Tape(*others[: len(Tape._fields)]), ScanWeights(*others[len(Tape._fields) :]), ctx.dtype
+        d_states = torch.cat([d_contexts, d_hiddens], dim=2)
+        d_gates, d_queries, d_projected, d_location, d_energy = _scan_back_on_cpu(
+            tape, d_states, d_attention.clone(), memory.contiguous(), attention, lengths, keep, dtype, w
+        )
+        width = memory.size(2)
+        d_memory = torch.bmm(attention.permute(1, 2, 0), d_states[..., :width].transpose(0, 1))
+        before, changes = tape.states[:-1].flatten(0, 1).to(dtype), d_gates.flatten(0, 1).to(dtype)
+        d_recurrent = (before.t() @ changes).to(w.recurrent.dtype)
+        d_query = tape.states[1:, :, width:].flatten(0, 1).t() @ d_queries.flatten(0, 1)
+        return d_gates, d_memory, d_projected, None, None, None, d_recurrent, d_query, d_location, d_energy
 
 
-def _lstm_slopes(gates: Tensor, cells: Tensor) -> tuple[Tensor, Tensor]:
-    """Of all steps at once, from gates [S, B, 4, H] and cells [S + 1, B, H]: what each gate's input does to the cell,
-    the last one's to the hidden state [S, B, 4, H], and the cell to the hidden state [S, B, H].
-    """
-    into, forget, candidate, out = gates.unbind(2)
-    squashed = torch.tanh(cells[1:])
-    slopes = torch.empty_like(gates)
-    torch.mul(candidate, into - into * into, out=slopes[:, :, 0])
-    torch.mul(cells[:-1], forget - forget * forget, out=slopes[:, :, 1])
-    torch.mul(into, 1 - candidate * candidate, out=slopes[:, :, 2])
-    torch.mul(squashed, out - out * out, out=slopes[:, :, 3])
-    return slopes, out * (1 - squashed * squashed)
+def _scan_on_cpu(
+    tape: Tape,
+    inputs: Tensor,
+    memory: Tensor,
+    projected: Tensor,
+    lengths: Tensor,
+    keep: Tensor,
+    dtype: torch.dtype,
+    w: ScanWeights,
+) -> None:
+    (n_steps, batch, n_tokens, dim), width = tape.features.shape, memory.size(2)
+    windows = inputs.new_empty(batch, n_tokens, 2, w.location.size(0) // 2)
+    query, recurrent = inputs.new_empty(batch, dim), RepeatedProduct(w.recurrent.t(), dtype, batch)
+    states, cells, looked, gates, features = (each.numpy() for each in tape)
+    constant = projected.numpy(), query.numpy(), w.energy.contiguous().numpy(), lengths.numpy(), memory.numpy()
+    kept, cut = keep.numpy(), windows.numpy()
+    for t in range(n_steps):
+        recurrent.add_to(inputs[t], tape.states[t], out=tape.gates[t])
+        step_lstm(gates[t], cells[t], kept[t], cells[t + 1], states[t + 1])
+        torch.mm(tape.states[t + 1, :, width:], w.query, out=query)
+        cut_windows(looked[t], cut)
+        torch.mm(windows.view(batch * n_tokens, -1), w.location, out=tape.features[t].view(-1, dim))
+        attend(features[t], *constant, looked[t], looked[t + 1], states[t + 1])
 
 
-def _fold(d_windows: Tensor, n_tokens: int, kernel_size: int) -> Tensor:
-    """The transpose of cutting windows: [B, 2, N, K] → [B, 2, N]."""
-    padded = (*d_windows.shape[:2], n_tokens + kernel_size - 1)
-    summed = torch.ops.aten.unfold_backward(d_windows, padded, 2, kernel_size, 1)
-    return summed[:, :, kernel_size // 2 : kernel_size // 2 + n_tokens]
+def _scan_back_on_cpu(
+    tape: Tape,
+    d_states: Tensor,
+    d_attention: Tensor,
+    memory: Tensor,
+    attention: Tensor,
+    lengths: Tensor,
+    keep: Tensor,
+    dtype: torch.dtype,
+    w: ScanWeights,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of gates [S, B, 4H], queries [S, B, A], projected memory, location and energy weights."""
+    (n_steps, batch, n_tokens, dim), width = tape.features.shape, memory.size(2)
+    d_gates, d_queries = torch.empty_like(tape.gates), memory.new_empty(n_steps, batch, dim)
+    d_projected, d_location = torch.zeros_like(tape.features[0]), torch.zeros_like(w.location)
+    d_energy_weight, d_features = torch.zeros_like(w.energy), torch.empty_like(d_projected)
+    d_last, d_sum = memory.new_zeros(2, batch, n_tokens).unbind()
+    windows = memory.new_empty(batch, n_tokens, 2, w.location.size(0) // 2)
+    d_windows, d_cell = torch.empty_like(windows), torch.zeros_like(tape.cells[0])
+    recurrent, query, location = RepeatedProduct(w.recurrent, dtype, batch), w.query.t(), w.location.t()
+    states, cells, looked, gates, features = (each.numpy() for each in tape)
+    of_states, of_attention, of_gates, of_queries = (
+        each.numpy() for each in (d_states, d_attention, d_gates, d_queries)
+    )
+    pasts = d_last.numpy(), d_sum.numpy()
+    memory_, attention_, energy, lengths_, kept = (
+        each.numpy() for each in (memory, attention, w.energy.contiguous(), lengths, keep)
+    )
+    sums = d_energy_weight.numpy(), d_projected.numpy()
+    cut, d_cut, of_features, of_cell = (each.numpy() for each in (windows, d_windows, d_features, d_cell))
+    for t in reversed(range(n_steps)):
+        attend_back(
+            of_states[t], of_attention[t], *pasts, memory_, attention_[t], features[t], energy, lengths_,
+            of_features, of_queries[t], *sums,
+        )
+        cut_windows(looked[t], cut)
+        d_location.addmm_(windows.view(batch * n_tokens, -1).t(), d_features.view(-1, dim))
+        torch.mm(d_features.view(-1, dim), location, out=d_windows.view(batch * n_tokens, -1))
+        fold_windows(d_cut, *pasts)
+        d_states[t, :, width:].addmm_(d_queries[t], query)
+        step_lstm_back(of_states[t], of_cell, gates[t], cells[t], cells[t + 1], kept[t], of_gates[t])
+        if t:
+            recurrent.add_to(d_states[t - 1], d_gates[t], out=d_states[t - 1])
+    return d_gates, d_queries, d_projected, d_location, d_energy_weight

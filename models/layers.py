@@ -9,6 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.lstm_scan import LstmScan
+from models.time_convolution import convolve
+
 Gain = Literal["linear", "relu", "tanh", "sigmoid"]
 
 
@@ -20,6 +23,12 @@ def length_mask(lengths: Tensor, size: int) -> Tensor:
 def precise(x: Tensor) -> Tensor:
     """In float32 at least: autocast makes half as wide what is to be summed, exponentiated or inverted."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def product_dtype(x: Tensor) -> torch.dtype:
+    """In which matrix products are taken: that of autocast where it is on."""
+    kind = x.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else precise(x).dtype
 
 
 def without_autocast(x: Tensor) -> torch.autocast:
@@ -42,6 +51,12 @@ def dropout(x: Tensor, p: float, *, training: bool) -> Tensor:
 
 def run_lstm(x: Tensor, weights: list[Tensor]) -> Tensor:
     """All steps of a one-way LSTM from zeros: [B, T, n_in] → [B, T, H]; weights as LSTMCell orders them."""
+    dtype = product_dtype(x)
+    if x.device.type == "cpu" and dtype == torch.bfloat16:  # whose gradient torch's own gets wrong there
+        of_input, recurrent, *biases = weights
+        inputs = precise(F.linear(x.transpose(0, 1), of_input, biases[0] + biases[1]))
+        found: Tensor = LstmScan.apply(inputs, recurrent, dtype)
+        return found.transpose(0, 1)
     zeros = x.new_zeros(1, x.size(0), weights[1].size(1))
     return torch.lstm(x, [zeros, zeros], weights, True, 1, 0.0, torch.is_grad_enabled(), False, True)[0]
 
@@ -78,7 +93,7 @@ class Linear(nn.Module):
 
 
 class Conv(nn.Module):
-    """A convolution over time that keeps the length: [B, n_in, T] → [B, n_out, T]."""
+    """A convolution over time that keeps the length: [B, T, n_in] → [B, T, n_out]."""
 
     def __init__(self, n_in: int, n_out: int, *, kernel_size: int, bias: bool = True, gain: Gain = "linear") -> None:
         super().__init__()
@@ -86,32 +101,31 @@ class Conv(nn.Module):
         nn.init.xavier_uniform_(self.conv.weight, gain=nn.init.calculate_gain(gain))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(x)
+        return convolve(x, self.conv)
 
 
 class MaskedBatchNorm(nn.BatchNorm1d):
-    """Batch normalisation whose statistics see real positions only; without a mask, the ordinary one."""
+    """Batch normalisation of [B, T, C] that sees real positions only; the others become zero. No mask: all are real."""
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        if mask is None or not self.training:
-            return super().forward(x)
-        count = mask.sum()
-        mean = (x * mask).sum((0, 2)) / count
-        centred = x - mean[:, None]
-        variance = (centred.square() * mask).sum((0, 2)) / count
-        self._track(mean.detach(), variance.detach() * count / (count - 1).clamp(min=1))
-        return centred * (self.weight * torch.rsqrt(variance + self.eps))[:, None] + self.bias[:, None]
+        rows = x.flatten(0, 1)
+        places = None if mask is None else mask.flatten().nonzero().squeeze(1)
+        if places is None or len(places) == len(rows):
+            return self._normalise(rows).view(x.shape)
+        real = self._normalise(rows.index_select(0, places))
+        return real.new_zeros(rows.shape).index_copy(0, places, real).view(x.shape)
 
-    @torch.no_grad()
-    def _track(self, mean: Tensor, variance: Tensor) -> None:
-        assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
-        self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum or 0.0)
-        self.running_var.lerp_(variance.to(self.running_var.dtype), self.momentum or 0.0)
-        self.num_batches_tracked += 1
+    def _normalise(self, rows: Tensor) -> Tensor:
+        """[positions, C]; a single one has a mean, but no variance to remember."""
+        if self.training and self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+        known = (None, None) if self.training and len(rows) == 1 else (self.running_mean, self.running_var)
+        momentum = self.momentum or 0.0
+        return torch.batch_norm(rows, self.weight, self.bias, *known, self.training, momentum, self.eps, True)
 
 
 class ConvNorm(nn.Sequential):
-    """Convolution, then batch normalisation; padding (mask false) neither leaks in nor counts."""
+    """Convolution, then batch normalisation; padding (mask [B, T] false) neither leaks in nor counts."""
 
     def __init__(self, n_in: int, n_out: int, *, kernel_size: int, gain: Gain) -> None:
         super().__init__(Conv(n_in, n_out, kernel_size=kernel_size, gain=gain), MaskedBatchNorm(n_out))
@@ -123,4 +137,4 @@ class ConvNorm(nn.Sequential):
         return norm
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        return self.norm(self[0](x if mask is None else x * mask), mask)
+        return self.norm(self[0](x if mask is None else x * mask.unsqueeze(2)), mask)

@@ -18,7 +18,18 @@ from corpus.batches import Batch
 from hparams import HParams
 from models.attention_scan import AttentionScan, ScanWeights, location_windows
 from models.interface import Decoded, Forced, Losses, LossKnobs, Output
-from models.layers import Conv, ConvNorm, Linear, length_mask, precise, run_lstm, run_lstm_both_ways, without_autocast
+from models.layers import (
+    Conv,
+    ConvNorm,
+    Linear,
+    dropout,
+    length_mask,
+    precise,
+    product_dtype,
+    run_lstm,
+    run_lstm_both_ways,
+    without_autocast,
+)
 from models.tacotron2_loss import tacotron2_losses
 
 TYPICAL_LOG_MEL = -5.0  # of speech: the output starts there, or the first hundred steps would go into learning it
@@ -26,7 +37,7 @@ CLOSED_GATE_LOGIT = 1000.0  # written into the padding of gates, as the referenc
 
 
 class Encoder(nn.Module):
-    """Symbol embeddings [B, E, N] → memory [B, N, encoder_embedding_dim]: convolutions, then a bidirectional LSTM."""
+    """Symbol embeddings [B, N, E] → memory [B, N, encoder_embedding_dim]: convolutions, then a bidirectional LSTM."""
 
     def __init__(self, hparams: HParams) -> None:
         super().__init__()
@@ -40,10 +51,10 @@ class Encoder(nn.Module):
         self.lstm = nn.LSTM(width, width // 2, batch_first=True, bidirectional=True)
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
-        mask = None if self.leaky else length_mask(lengths, x.size(2)).unsqueeze(1)
+        mask = None if self.leaky else length_mask(lengths, x.size(1))
         for convolution in self.convolutions:
-            x = F.dropout(F.relu(convolution(x, mask)), self.p_dropout, self.training)
-        return run_lstm_both_ways(self.lstm, x.transpose(1, 2), lengths)
+            x = dropout(F.relu(convolution(x, mask)), self.p_dropout, training=self.training)
+        return run_lstm_both_ways(self.lstm, x, lengths)
 
 
 class Prenet(nn.Module):
@@ -57,7 +68,7 @@ class Prenet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         for layer in self.layers:
-            x = F.dropout(F.relu(layer(x)), self.p_dropout, training=True)
+            x = dropout(F.relu(layer(x)), self.p_dropout, training=True)
         return x
 
 
@@ -131,11 +142,12 @@ class AttentionLoop:
 
     def scan(self, prenet: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """All steps of teacher forcing, in float32: [B, S, prenet_dim] → hidden, context, attention [B, S, …]."""
+        dtype = product_dtype(prenet)
         with without_autocast(prenet):
             inputs = self.project_inputs(precise(prenet)).transpose(0, 1)
-            keep = F.dropout(inputs.new_ones(*inputs.shape[:2], self.weights.query.size(0)), self.p_dropout)
+            keep = dropout(inputs.new_ones(*inputs.shape[:2], self.weights.query.size(0)), self.p_dropout, training=True)
             found = AttentionScan.apply(
-                inputs, self.memory, self.projected_memory, self.closed, keep, *map(precise, self.weights)
+                inputs, self.memory, self.projected_memory, (~self.closed).sum(1), keep, dtype, *map(precise, self.weights)
             )
         hidden, context, alignments = (x.transpose(0, 1) for x in found)
         return hidden, context, alignments
@@ -188,7 +200,7 @@ class Decoder(nn.Module):
         """The decoder LSTM over all steps at once: [B, S, rnn + E] → [B, S, decoder_rnn_dim]."""
         cell = self.decoder_rnn
         hidden = run_lstm(inputs, [cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh])
-        return F.dropout(hidden, self.p_decoder_dropout, self.training)
+        return dropout(hidden, self.p_decoder_dropout, training=self.training)
 
     def _project(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """[B, S, decoder_rnn_dim + E] → frames [B, n_mel, S·r] and gate logits [B, S]."""
@@ -218,7 +230,7 @@ class Decoder(nn.Module):
 
 
 class Postnet(nn.Module):
-    """A residual that sharpens mels [B, n_mel, T]."""
+    """A residual that sharpens mels [B, T, n_mel]."""
 
     def __init__(self, hparams: HParams) -> None:
         super().__init__()
@@ -235,10 +247,10 @@ class Postnet(nn.Module):
         self.convolutions.append(last)
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
-        mask = None if self.leaky else length_mask(lengths, x.size(2)).unsqueeze(1)
+        mask = None if self.leaky else length_mask(lengths, x.size(1))
         for convolution in self.convolutions[:-1]:
-            x = F.dropout(torch.tanh(convolution(x, mask)), self.p_dropout, self.training)
-        return F.dropout(self.convolutions[-1](x, mask), self.p_dropout, self.training)
+            x = dropout(torch.tanh(convolution(x, mask)), self.p_dropout, training=self.training)
+        return dropout(self.convolutions[-1](x, mask), self.p_dropout, training=self.training)
 
 
 @dataclass(frozen=True)
@@ -275,7 +287,7 @@ class Tacotron2(nn.Module):
         padded = F.pad(batch.mels, (0, -n_frames % r))
         mels, gates, alignments = self.decoder(memory, mask, padded)
         mels = mels[:, :, :n_frames]
-        mels_postnet = mels + self.postnet(mels, batch.mel_lengths)
+        mels_postnet = mels + self._sharpen(mels, batch.mel_lengths)
         output = Output(mels, mels_postnet, gates, alignments)
         return self._mask(output, batch.mel_lengths) if self.hparams.mask_padding else output
 
@@ -329,10 +341,14 @@ class Tacotron2(nn.Module):
         memory, mask = self._remember(text, text_lengths)
         before, gates, alignments, steps, stopped = self.decoder.speak(memory, mask, limit)
         mel_lengths = steps * self.hparams.n_frames_per_step
-        mels = before + self.postnet(before, mel_lengths)
+        mels = before + self._sharpen(before, mel_lengths)
         return AttendedSpeech(mels, mel_lengths, alignments, steps, stopped, before, gates)
+
+    def _sharpen(self, mels: Tensor, lengths: Tensor) -> Tensor:
+        """The postnet's correction of mels [B, n_mel, T]."""
+        return self.postnet(mels.transpose(1, 2), lengths).transpose(1, 2)
 
     def _remember(self, text: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Memory [B, N, E] and the mask [B, N] of its real tokens."""
-        memory = self.encoder(self.embedding(text).transpose(1, 2), lengths)
+        memory = self.encoder(self.embedding(text), lengths)
         return memory, length_mask(lengths, text.size(1))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -13,21 +15,27 @@ from tests.tiny import SYMBOLS, tiny_hparams
 STEPS, BATCH, TOKENS, HIDDEN, WIDTH, DIM, KERNEL = 5, 3, 6, 4, 3, 2, 5
 
 
-def random_inputs(seed: int) -> list[Tensor]:
+def random_inputs(seed: int) -> list[Any]:
     torch.manual_seed(seed)
-    closed = ~length_mask(torch.tensor([6, 4, 1]), TOKENS)
+    lengths = torch.tensor([6, 4, 1])
     keep = (torch.rand(STEPS, BATCH, HIDDEN) > 0.3).double() / 0.7
     shapes: list[tuple[int, ...]] = [(STEPS, BATCH, 4 * HIDDEN), (BATCH, TOKENS, WIDTH), (BATCH, TOKENS, DIM)]
     shapes += [(WIDTH + HIDDEN, 4 * HIDDEN), (HIDDEN, DIM), (2 * KERNEL, DIM), (DIM,)]
     inputs, memory, projected, *weights = (torch.randn(shape, dtype=torch.float64).requires_grad_() for shape in shapes)
-    return [inputs, memory, projected, closed, keep, *weights]
+    return [inputs, memory, projected, lengths, keep, torch.float64, *weights]
 
 
 def by_autograd(
-    inputs: Tensor, memory: Tensor, projected: Tensor, closed: Tensor, keep: Tensor, *weights: Tensor
+    inputs: Tensor,
+    memory: Tensor,
+    projected: Tensor,
+    lengths: Tensor,
+    keep: Tensor,
+    dtype: torch.dtype,
+    *weights: Tensor,
 ) -> tuple[Tensor, ...]:
     """The same recurrence as a plain loop."""
-    w = ScanWeights(*weights)
+    w, closed = ScanWeights(*weights), ~length_mask(lengths, TOKENS)
     hidden, cell = inputs.new_zeros(BATCH, HIDDEN), inputs.new_zeros(BATCH, HIDDEN)
     context, attention, cumulative = inputs.new_zeros(BATCH, WIDTH), *inputs.new_zeros(2, BATCH, TOKENS)
     found: list[tuple[Tensor, Tensor, Tensor]] = []
@@ -52,7 +60,7 @@ def test_values_are_those_of_the_plain_loop() -> None:
 
 def test_gradients_are_those_of_the_plain_loop() -> None:
     arguments = random_inputs(1)
-    wanted_of = [a for a in arguments if a.requires_grad]
+    wanted_of = [a for a in arguments if isinstance(a, Tensor) and a.requires_grad]
     found = {}
     for name, way in (("scan", AttentionScan.apply), ("loop", by_autograd)):
         torch.manual_seed(2)
