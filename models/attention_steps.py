@@ -153,8 +153,6 @@ def _add_times(x: Array, factor: float, y: Array) -> None:
 def attend_back(
     d_state: Array,
     d_attention: Array,
-    d_last: Array,
-    d_sum: Array,
     memory: Array,
     attention: Array,
     features: Array,
@@ -165,14 +163,14 @@ def attend_back(
     d_energy_weight: Array,
     d_projected: Array,
 ) -> None:
-    """The attention's [B, N] gradient has four parts: from the context, as a result, as what the next step looked at
-    and in the sum of all. It becomes that of the features [B, N, A] before they were squashed, and adds to the rest.
+    """From the gradient of the context, in the state, and of the attention [B, N] elsewhere to that of the features
+    [B, N, A] before they were squashed; the query's is set, the others grow.
     """
     for b in range(features.shape[0]):
         weights, d_weights, d_context = attention[b], d_attention[b], d_state[b, : memory.shape[2]]
         mean = weights[0] * 0
         for n in range(lengths[b]):
-            d_weights[n] += d_last[b, n] + d_sum[b, n] + _product(d_context, memory[b, n])
+            d_weights[n] += _product(d_context, memory[b, n])
             mean += d_weights[n] * weights[n]
         d_query[b] = 0
         d_features[b, lengths[b] :] = 0

@@ -16,7 +16,8 @@ from torch.nn import functional as F
 
 from corpus.batches import Batch
 from hparams import HParams
-from models.attention_scan import AttentionScan, ScanWeights, location_windows
+from models.attention_scan import AttentionScan
+from models.attention_tape import ScanWeights, location_windows
 from models.interface import Decoded, Forced, Losses, LossKnobs, Output
 from models.layers import (
     Conv,

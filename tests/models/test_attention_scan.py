@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from types import ModuleType
 from typing import Any
+from unittest.mock import patch
 
+import pytest
 import torch
 from torch import Tensor
 
-from models.attention_scan import AttentionScan, ScanWeights, location_windows
+from models import attention_on_cpu, attention_on_gpu, attention_scan
+from models.attention_scan import AttentionScan
+from models.attention_tape import ScanWeights, location_windows
 from models.layers import length_mask
 from models.tacotron2 import AttentionLoop, Tacotron2
 from tests.tiny import SYMBOLS, tiny_hparams
 
-STEPS, BATCH, TOKENS, HIDDEN, WIDTH, DIM, KERNEL = 5, 3, 6, 4, 3, 2, 5
+BATCH, TOKENS, HIDDEN, WIDTH, DIM, KERNEL = 3, 6, 4, 3, 2, 5
+each_way = pytest.mark.parametrize("steps", [attention_on_cpu, attention_on_gpu], ids=["numba", "torch"])
 
 
-def random_inputs(seed: int) -> list[Any]:
+def random_inputs(seed: int, n_steps: int = 5) -> list[Any]:
     torch.manual_seed(seed)
     lengths = torch.tensor([6, 4, 1])
-    keep = (torch.rand(STEPS, BATCH, HIDDEN) > 0.3).double() / 0.7
-    shapes: list[tuple[int, ...]] = [(STEPS, BATCH, 4 * HIDDEN), (BATCH, TOKENS, WIDTH), (BATCH, TOKENS, DIM)]
+    keep = (torch.rand(n_steps, BATCH, HIDDEN) > 0.3).double() / 0.7
+    shapes: list[tuple[int, ...]] = [(n_steps, BATCH, 4 * HIDDEN), (BATCH, TOKENS, WIDTH), (BATCH, TOKENS, DIM)]
     shapes += [(WIDTH + HIDDEN, 4 * HIDDEN), (HIDDEN, DIM), (2 * KERNEL, DIM), (DIM,)]
     inputs, memory, projected, *weights = (torch.randn(shape, dtype=torch.float64).requires_grad_() for shape in shapes)
     return [inputs, memory, projected, lengths, keep, torch.float64, *weights]
@@ -39,7 +46,7 @@ def by_autograd(
     hidden, cell = inputs.new_zeros(BATCH, HIDDEN), inputs.new_zeros(BATCH, HIDDEN)
     context, attention, cumulative = inputs.new_zeros(BATCH, WIDTH), *inputs.new_zeros(2, BATCH, TOKENS)
     found: list[tuple[Tensor, Tensor, Tensor]] = []
-    for t in range(STEPS):
+    for t in range(len(inputs)):
         into, forget, candidate, out = (inputs[t] + torch.cat([context, hidden], 1) @ w.recurrent).chunk(4, 1)
         cell = forget.sigmoid() * cell + into.sigmoid() * candidate.tanh()
         hidden = out.sigmoid() * cell.tanh() * keep[t]
@@ -52,22 +59,40 @@ def by_autograd(
     return tuple(torch.stack(each) for each in zip(*found, strict=True))
 
 
-def test_values_are_those_of_the_plain_loop() -> None:
-    arguments = random_inputs(0)
-    for scanned, looped in zip(AttentionScan.apply(*arguments), by_autograd(*arguments), strict=True):
-        torch.testing.assert_close(scanned, looped)
+def gradients(way: Callable[..., tuple[Tensor, ...]], arguments: list[Any]) -> tuple[Tensor, ...]:
+    """Of random sums of what is found."""
+    torch.manual_seed(2)
+    total = torch.stack([(output * torch.randn_like(output)).sum() for output in way(*arguments)]).sum()
+    return torch.autograd.grad(total, [a for a in arguments if isinstance(a, Tensor) and a.requires_grad])
 
 
-def test_gradients_are_those_of_the_plain_loop() -> None:
-    arguments = random_inputs(1)
-    wanted_of = [a for a in arguments if isinstance(a, Tensor) and a.requires_grad]
-    found = {}
-    for name, way in (("scan", AttentionScan.apply), ("loop", by_autograd)):
-        torch.manual_seed(2)
-        total = torch.stack([(output * torch.randn_like(output)).sum() for output in way(*arguments)]).sum()
-        found[name] = torch.autograd.grad(total, wanted_of)
-    for scanned, looped in zip(found["scan"], found["loop"], strict=True):
-        torch.testing.assert_close(scanned, looped)
+@each_way
+def test_values_and_gradients_are_those_of_the_plain_loop(steps: ModuleType) -> None:
+    with patch.object(attention_scan, "attention_on_cpu", steps):
+        for n_steps in (1, 15, 16, 40):
+            arguments = random_inputs(n_steps, n_steps)
+            torch.testing.assert_close(AttentionScan.apply(*arguments), by_autograd(*arguments))
+            torch.testing.assert_close(gradients(AttentionScan.apply, arguments), gradients(by_autograd, arguments))
+
+
+def test_what_another_batch_left_in_the_buffers_of_a_stretch_does_not_matter() -> None:
+    wide, small = random_inputs(0, 40), random_inputs(1, 20)
+    before = [small[0][:, :2], small[1][:2, :4], small[2][:2, :4], torch.tensor([4, 2]), small[4][:, :2], *small[5:]]
+    with patch.object(attention_scan, "attention_on_cpu", attention_on_gpu):
+        wanted = gradients(AttentionScan.apply, before)
+        wide[1].data[:] = torch.nan
+        gradients(AttentionScan.apply, wide)
+        assert len(attention_on_gpu._stretches) == 1
+        torch.testing.assert_close(gradients(AttentionScan.apply, before), wanted)
+
+
+def test_evaluation_before_training_does_not_freeze_the_buffers() -> None:
+    attention_on_gpu._stretches.clear()
+    arguments = random_inputs(3)
+    with patch.object(attention_scan, "attention_on_cpu", attention_on_gpu):
+        with torch.inference_mode():
+            AttentionScan.apply(*arguments)
+        gradients(AttentionScan.apply, arguments)
 
 
 def test_teacher_forcing_takes_the_steps_of_free_running() -> None:

@@ -1,0 +1,75 @@
+"""What the steps of an attention scan are given, and what they leave; the same on every machine."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class ScanWeights(NamedTuple):
+    """What every step uses."""
+
+    recurrent: Tensor  # [E + H, 4H] of context and hidden state to the LSTM's gates (in, forget, candidate, out)
+    query: Tensor  # [H, A]
+    location: Tensor  # [2K, A] of the last and the summed attention around each token
+    energy: Tensor  # [A]
+
+
+def location_windows(weights: Tensor, cumulative: Tensor, kernel_size: int) -> Tensor:
+    """Around each token, the last attention and the sum of all: two [B, N] → [B, N, 2·K], zero beyond the edges."""
+    before = torch.stack([weights, cumulative], dim=1)
+    padded = torch.nn.functional.pad(before, (kernel_size // 2, (kernel_size - 1) // 2))
+    return padded.unfold(2, kernel_size, 1).permute(0, 2, 1, 3).flatten(2)
+
+
+class Tape(NamedTuple):
+    """What the steps leave, for those after them and for the way back."""
+
+    states: Tensor  # [S + 1, B, E + H] context and hidden state before each step, and after the last
+    cells: Tensor  # [S + 1, B, H]
+    looked: Tensor  # [S + 1, B, 2, N + K - 1] the last attention and the sum of all, with zeros on both sides
+    gates: Tensor  # [S, B, 4H] activated
+    features: Tensor  # [S, B, N, A] tanh of what the energies are made of
+
+    @classmethod
+    def blank(cls, inputs: Tensor, projected: Tensor, *, width: int, kernel_size: int) -> Tape:
+        (n_steps, batch, n_gates), (_, n_tokens, _) = inputs.shape, projected.shape
+        zeros = inputs.new_zeros
+        return cls(
+            states=zeros(n_steps + 1, batch, width + n_gates // 4),
+            cells=zeros(n_steps + 1, batch, n_gates // 4),
+            looked=zeros(n_steps + 1, batch, 2, n_tokens + kernel_size - 1),
+            gates=torch.empty_like(inputs),
+            features=inputs.new_empty(n_steps, *projected.shape),
+        )
+
+    @property
+    def attention(self) -> Tensor:
+        """[S, B, N]"""
+        before = (self.looked.size(3) - self.features.size(2) + 1) // 2
+        return self.looked[1:, :, 0, before : before + self.features.size(2)]
+
+
+class Given(NamedTuple):
+    """What the steps read."""
+
+    inputs: Tensor  # [S, B, 4H] the prenet's share of the gates, with their biases
+    memory: Tensor  # [B, N, E]
+    projected: Tensor  # [B, N, A] the memory's share of the features
+    lengths: Tensor  # [B] tokens
+    keep: Tensor  # [S, B, H] scaled dropout mask of the hidden state
+    dtype: torch.dtype  # in which the products with the recurrent weights are taken
+    weights: ScanWeights
+
+
+class StepGradients(NamedTuple):
+    """What the steps leave on their way back."""
+
+    states: Tensor  # [S, B, E + H] of context and hidden state after each step
+    gates: Tensor  # [S, B, 4H] before they were activated
+    queries: Tensor  # [S, B, A]
+    projected: Tensor  # [B, N, A]
+    location: Tensor  # [2K, A]
+    energy: Tensor  # [A]
