@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from models.attention_steps import attend, attend_back, cut_windows, fold_windows, step_lstm, step_lstm_back
-from models.attention_tape import Given, StepGradients, Tape
+from models.attention_tape import Given, Glance, ScanWeights, StepGradients, Tape
 from models.repeated_product import RepeatedProduct
 
 
@@ -27,9 +27,7 @@ def scan(tape: Tape, given: Given) -> None:
         torch.mm(tape.states[t + 1, :, width:], w.query, out=query)
         cut_windows(looked[t], cut)
         torch.mm(windows.view(batch * n_tokens, -1), w.location, out=tape.features[t].view(-1, dim))
-        attend(
-            features[t], projected, asked, energy, lengths, remembered, looked[t], looked[t + 1], states[t + 1]
-        )
+        attend(features[t], projected, asked, energy, lengths, remembered, looked[t], looked[t + 1], states[t + 1])
 
 
 def scan_back(tape: Tape, given: Given, d_states: Tensor, d_attention: Tensor) -> StepGradients:
@@ -73,3 +71,18 @@ def scan_back(tape: Tape, given: Given, d_states: Tensor, d_attention: Tensor) -
         if t:
             recurrent.add_to(d.states[t - 1], d.gates[t], out=d.states[t - 1])
     return d
+
+
+def step_in_place(gates: Tensor, cell: Tensor, state: Tensor) -> None:
+    """An LSTM's step from gates [B, 4H]; the hidden state [B, H] is the end of the state."""
+    step_lstm(gates.numpy(), cell.numpy(), torch.ones_like(cell).numpy(), cell.numpy(), state.numpy())
+
+
+def attend_in_place(glance: Glance, w: ScanWeights) -> Tensor:
+    """The attention [B, N]; its context is the beginning of the state."""
+    features, projected, query, lengths, memory, looked, windows, state = (each.numpy() for each in glance)
+    cut_windows(looked, windows)
+    flat = glance.features.view(-1, glance.features.size(2))
+    torch.mm(glance.windows.view(len(flat), -1), w.location, out=flat)
+    attend(features, projected, query, w.energy.numpy(), lengths, memory, looked, looked, state)
+    return glance.attention()

@@ -7,13 +7,13 @@ fixed addresses and sizes, so a stretch has buffers of its own, whose sizes are 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from models.attention_tape import Given, ScanWeights, StepGradients, Tape
+from models.attention_tape import Given, Glance, ScanWeights, StepGradients, Tape
+from models.cuda_graph import recorded
 
 STEPS, ROWS, TOKENS = 16, 8, 32
 """Of a stretch; batch and tokens are rounded up to multiples."""
@@ -68,7 +68,7 @@ class Stretch:
         self.d_attention, self.d_energies = zeros(2, STEPS, s.batch, s.n_tokens).unbind()
         self.d_features, self.d_cell = torch.zeros_like(self.tape.features), torch.zeros_like(self.tape.cells[0])
         self.d_looked, self.d_state = zeros(2, s.batch, s.n_tokens), zeros(s.batch, state)
-        self.forward, self.backward = _recorded(self._forward, s.device), _recorded(self._backward, s.device)
+        self.forward, self.backward = recorded(self._forward, s.device), recorded(self._backward, s.device)
 
     def _forward(self) -> None:
         """All steps from what the tape begins with; it then begins with what it ended with."""
@@ -176,21 +176,6 @@ def _step_lstm_back(tape: Tape, t: int, d_hidden: Tensor, d_cell: Tensor, d_gate
     torch.mul(d_new, forget, out=d_cell)
 
 
-def _recorded(work: Callable[[], None], device: torch.device) -> Callable[[], None]:
-    """As a CUDA graph; elsewhere it is simply done."""
-    if device.type != "cuda":
-        return work
-    stream = torch.cuda.Stream(device)
-    stream.wait_stream(torch.cuda.current_stream(device))
-    with torch.cuda.stream(stream):
-        work()  # libraries make themselves ready in it, which cannot be recorded
-    torch.cuda.current_stream(device).wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-        work()
-    return graph.replay
-
-
 _stretches: OrderedDict[Sizes, Stretch] = OrderedDict()
 
 
@@ -253,3 +238,24 @@ def scan_back(tape: Tape, given: Given, d_states: Tensor, d_attention: Tensor) -
     return StepGradients(
         d_states, d_gates, d_queries, d.projected[:batch, :n_tokens].clone(), d.location.clone(), d.energy.clone()
     )
+
+
+def step_in_place(gates: Tensor, cell: Tensor, state: Tensor) -> None:
+    """An LSTM's step from gates [B, 4H]; the hidden state [B, H] is the end of the state."""
+    into, forget, candidate, out = gates.chunk(4, dim=1)
+    torch.addcmul(torch.sigmoid(forget) * cell, torch.sigmoid(into), torch.tanh(candidate), out=cell)
+    state[:, -cell.size(1) :] = torch.sigmoid(out) * torch.tanh(cell)
+
+
+def attend_in_place(glance: Glance, w: ScanWeights) -> Tensor:
+    """The attention [B, N]; its context is the beginning of the state."""
+    n_tokens, kernel_size = glance.windows.size(1), glance.windows.size(3)
+    glance.windows.copy_(glance.looked.unfold(2, kernel_size, 1).transpose(1, 2))
+    features = glance.windows.flatten(2) @ w.location + glance.projected + glance.query.unsqueeze(1)
+    closed = torch.arange(n_tokens, device=features.device) >= glance.lengths.unsqueeze(1)
+    attention = torch.softmax((torch.tanh(features) @ w.energy).masked_fill(closed, -torch.inf), 1)
+    seen = glance.looked[..., kernel_size // 2 :][..., :n_tokens]
+    seen[:, 0] = attention
+    seen[:, 1] += attention
+    glance.state[:, : glance.memory.size(2)] = torch.bmm(attention.unsqueeze(1), glance.memory).squeeze(1)
+    return attention

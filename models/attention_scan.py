@@ -44,9 +44,16 @@ class AttentionScan(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, d_hiddens: Tensor, d_contexts: Tensor, d_attention: Tensor) -> tuple[Tensor | None, ...]:
         saved, n = ctx.saved_tensors, 5 + len(Tape._fields)
-        given, tape = Given(*saved[:5], ctx.dtype, ScanWeights(*saved[n:])), Tape(*saved[5:n])
+        inputs, memory, projected, lengths, keep = saved[:5]
+        given = Given(inputs, memory, projected, lengths, keep, ctx.dtype, ScanWeights(*saved[n:]))
+        tape = Tape(*saved[5:n])
         steps = attention_on_cpu if d_hiddens.device.type == "cpu" else attention_on_gpu
-        d = steps.scan_back(tape, given, torch.cat([d_contexts, d_hiddens], dim=2), d_attention.clone())
+        d = steps.scan_back(
+            tape,
+            given,
+            torch.cat([d_contexts, d_hiddens], dim=2),
+            d_attention.clone(memory_format=torch.contiguous_format),
+        )
         width = given.memory.size(2)
         d_memory = torch.bmm(tape.attention.permute(1, 2, 0), d.states[..., :width].transpose(0, 1))
         before, changes = tape.states[:-1].flatten(0, 1).to(ctx.dtype), d.gates.flatten(0, 1).to(ctx.dtype)

@@ -17,13 +17,6 @@ class ScanWeights(NamedTuple):
     energy: Tensor  # [A]
 
 
-def location_windows(weights: Tensor, cumulative: Tensor, kernel_size: int) -> Tensor:
-    """Around each token, the last attention and the sum of all: two [B, N] → [B, N, 2·K], zero beyond the edges."""
-    before = torch.stack([weights, cumulative], dim=1)
-    padded = torch.nn.functional.pad(before, (kernel_size // 2, (kernel_size - 1) // 2))
-    return padded.unfold(2, kernel_size, 1).permute(0, 2, 1, 3).flatten(2)
-
-
 class Tape(NamedTuple):
     """What the steps leave, for those after them and for the way back."""
 
@@ -41,7 +34,7 @@ class Tape(NamedTuple):
             states=zeros(n_steps + 1, batch, width + n_gates // 4),
             cells=zeros(n_steps + 1, batch, n_gates // 4),
             looked=zeros(n_steps + 1, batch, 2, n_tokens + kernel_size - 1),
-            gates=torch.empty_like(inputs),
+            gates=inputs.new_empty(inputs.shape),
             features=inputs.new_empty(n_steps, *projected.shape),
         )
 
@@ -73,3 +66,21 @@ class StepGradients(NamedTuple):
     projected: Tensor  # [B, N, A]
     location: Tensor  # [2K, A]
     energy: Tensor  # [A]
+
+
+class Glance(NamedTuple):
+    """The attention of a single step, with the buffers it changes."""
+
+    features: Tensor  # [B, N, A]
+    projected: Tensor  # [B, N, A] the memory's share of the features
+    query: Tensor  # [B, A]
+    lengths: Tensor  # [B] tokens
+    memory: Tensor  # [B, N, E]
+    looked: Tensor  # [B, 2, N + K - 1] the last attention and the sum of all, with zeros on both sides
+    windows: Tensor  # [B, N, 2, K]
+    state: Tensor  # [B, E + H] context and hidden state
+
+    def attention(self) -> Tensor:
+        """[B, N] that it looked with."""
+        before = self.windows.size(3) // 2
+        return self.looked[:, 0, before : before + self.windows.size(1)]

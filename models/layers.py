@@ -54,8 +54,8 @@ def run_lstm(x: Tensor, weights: list[Tensor]) -> Tensor:
     dtype = product_dtype(x)
     if x.device.type == "cpu" and dtype == torch.bfloat16:  # whose gradient torch's own gets wrong there
         of_input, recurrent, *biases = weights
-        inputs = precise(F.linear(x.transpose(0, 1), of_input, biases[0] + biases[1]))
-        found: Tensor = LstmScan.apply(inputs, recurrent, dtype)
+        inputs = precise(F.linear(x, of_input, biases[0] + biases[1]))
+        found: Tensor = LstmScan.apply(inputs.transpose(0, 1), recurrent, dtype)
         return found.transpose(0, 1)
     zeros = x.new_zeros(1, x.size(0), weights[1].size(1))
     return torch.lstm(x, [zeros, zeros], weights, True, 1, 0.0, torch.is_grad_enabled(), False, True)[0]

@@ -18,7 +18,7 @@ class LstmScan(torch.autograd.Function):
     def forward(ctx: Any, inputs: Tensor, weight: Tensor, dtype: torch.dtype) -> Tensor:
         (n_steps, batch, _), n_hidden = inputs.shape, weight.size(1)
         states, cells = inputs.new_zeros(2, n_steps + 1, batch, n_hidden).unbind()
-        keep, gates = torch.ones_like(cells[0]).numpy(), torch.empty_like(inputs)
+        keep, gates = torch.ones_like(cells[0]).numpy(), inputs.new_empty(inputs.shape)
         recurrent = RepeatedProduct(weight, dtype, batch)
         of_states, of_cells, of_gates = (each.numpy() for each in (states, cells, gates))
         for t in range(n_steps):
@@ -32,7 +32,8 @@ class LstmScan(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, d_hidden: Tensor) -> tuple[Tensor, Tensor, None]:
         weight, states, cells, gates = ctx.saved_tensors
-        d_states, d_gates, d_cell = d_hidden.clone(), torch.empty_like(gates), torch.zeros_like(cells[0])
+        d_states = d_hidden.clone(memory_format=torch.contiguous_format)
+        d_gates, d_cell = torch.empty_like(gates), torch.zeros_like(cells[0])
         keep, recurrent = torch.ones_like(d_cell).numpy(), RepeatedProduct(weight.t(), ctx.dtype, len(d_cell))
         of_states, of_gates, of_cell = (each.numpy() for each in (d_states, d_gates, d_cell))
         were_cells, were_gates = cells.numpy(), gates.numpy()
@@ -43,4 +44,3 @@ class LstmScan(torch.autograd.Function):
                 recurrent.add_to(d_states[t - 1], d_gates[t], out=d_states[t - 1])
         changes, before = d_gates.flatten(0, 1).to(ctx.dtype), states[:-1].flatten(0, 1).to(ctx.dtype)
         return d_gates, (changes.t() @ before).to(weight.dtype), None
-

@@ -16,7 +16,8 @@ class RepeatedProduct:
         self._dtype, self._weight = dtype, weight.detach().to(dtype).contiguous()
         self._is_packed = dtype in PACKED and weight.device.type == "cpu" and torch.backends.mkldnn.is_available()
         if self._is_packed:
-            self._weight = torch.ops.mkldnn._reorder_linear_weight(self._weight, n_rows)
+            fewest = 2 if dtype == torch.bfloat16 else 1  # for one row alone it would be laid out for a slow way
+            self._weight = torch.ops.mkldnn._reorder_linear_weight(self._weight, max(n_rows, fewest))
 
     def add_to(self, x: Tensor, y: Tensor, *, out: Tensor) -> None:
         """out = x + the product of y."""

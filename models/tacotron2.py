@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +16,8 @@ from torch.nn import functional as F
 from corpus.batches import Batch
 from hparams import HParams
 from models.attention_scan import AttentionScan
-from models.attention_tape import ScanWeights, location_windows
+from models.attention_tape import ScanWeights
+from models.free_running import speak
 from models.interface import Decoded, Forced, Losses, LossKnobs, Output
 from models.layers import (
     Conv,
@@ -89,7 +89,7 @@ class LocationLayer(nn.Module):
 
 
 class Attention(nn.Module):
-    """The parameters of location-sensitive attention; `AttentionLoop` runs them."""
+    """The parameters of location-sensitive attention; `AttentionScan` and `FreeRunning` use them."""
 
     def __init__(self, hparams: HParams) -> None:
         super().__init__()
@@ -98,77 +98,6 @@ class Attention(nn.Module):
         self.memory_layer = Linear(hparams.encoder_embedding_dim, dim, bias=False, gain="tanh")
         self.v = Linear(dim, 1, bias=False)
         self.location_layer = LocationLayer(hparams)
-
-
-class AttentionState(NamedTuple):
-    """What one decoder step hands to the next."""
-
-    hidden: Tensor  # [B, attention_rnn_dim]
-    cell: Tensor  # [B, attention_rnn_dim]
-    context: Tensor  # [B, encoder_embedding_dim]
-    weights: Tensor  # [B, N]
-    cumulative: Tensor  # [B, N]
-
-
-class AttentionLoop:
-    """Runs attention LSTM and attention over one memory; what does not depend on the step is computed once."""
-
-    def __init__(self, decoder: Decoder, memory: Tensor, mask: Tensor) -> None:
-        attention, cell = decoder.attention_layer, decoder.attention_rnn
-        n_prenet = cell.input_size - memory.size(2)
-        self.memory, self.closed = precise(memory), ~mask
-        self.projected_memory = precise(attention.memory_layer(memory))
-        self.prenet_weight = cell.weight_ih[:, :n_prenet]
-        self.bias = cell.bias_ih + cell.bias_hh
-        self.weights = ScanWeights(
-            recurrent=torch.cat([cell.weight_ih[:, n_prenet:], cell.weight_hh], dim=1).t(),
-            query=attention.query_layer.linear_layer.weight.t(),
-            location=attention.location_layer.fused_weight(),
-            energy=attention.v.linear_layer.weight.squeeze(0),
-        )
-        self.kernel_size = attention.location_layer.location_conv.conv.kernel_size[0]
-        self.p_dropout = decoder.p_attention_dropout if decoder.training else 0.0
-
-    def start(self) -> AttentionState:
-        batch, n_tokens, width = self.memory.shape
-        zeros = self.memory.new_zeros
-        n_hidden = self.weights.query.size(0)
-        return AttentionState(
-            zeros(batch, n_hidden), zeros(batch, n_hidden), zeros(batch, width), *zeros(2, batch, n_tokens).unbind()
-        )
-
-    def project_inputs(self, prenet: Tensor) -> Tensor:
-        """The prenet's share of the LSTM gates, for any number of steps at once: [..., prenet_dim] → [..., 4·rnn]."""
-        return F.linear(prenet, self.prenet_weight, self.bias)
-
-    def scan(self, prenet: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """All steps of teacher forcing, in float32: [B, S, prenet_dim] → hidden, context, attention [B, S, …]."""
-        dtype = product_dtype(prenet)
-        with without_autocast(prenet):
-            inputs = self.project_inputs(precise(prenet)).transpose(0, 1)
-            keep = dropout(inputs.new_ones(*inputs.shape[:2], self.weights.query.size(0)), self.p_dropout, training=True)
-            found = AttentionScan.apply(
-                inputs, self.memory, self.projected_memory, (~self.closed).sum(1), keep, dtype, *map(precise, self.weights)
-            )
-        hidden, context, alignments = (x.transpose(0, 1) for x in found)
-        return hidden, context, alignments
-
-    def step(self, projected_input: Tensor, state: AttentionState) -> AttentionState:
-        """One free-running decoder step from the projected prenet output [B, 4·rnn]."""
-        gates = torch.addmm(projected_input, torch.cat([state.context, state.hidden], dim=1), self.weights.recurrent)
-        into, forget, candidate, out = gates.chunk(4, dim=1)
-        cell = torch.sigmoid(forget) * state.cell + torch.sigmoid(into) * torch.tanh(candidate)
-        hidden = torch.sigmoid(out) * torch.tanh(cell)
-        weights = self._attend(hidden, state)
-        context = torch.bmm(weights.unsqueeze(1), self.memory).squeeze(1)
-        return AttentionState(hidden, cell, context, weights, state.cumulative + weights)
-
-    def _attend(self, hidden: Tensor, state: AttentionState) -> Tensor:
-        windows = location_windows(state.weights, state.cumulative, self.kernel_size)
-        query = (hidden @ self.weights.query).unsqueeze(1)
-        features = torch.tanh(query + windows @ self.weights.location + self.projected_memory)
-        energies = features @ self.weights.energy
-        return torch.softmax(energies.masked_fill(self.closed, -torch.inf), dim=1)
 
 
 class Decoder(nn.Module):
@@ -192,10 +121,34 @@ class Decoder(nn.Module):
         """Teacher forcing with mels [B, n_mel, S·r] → mels, gate logits [B, S], alignments [B, S, N]."""
         steps = mels.transpose(1, 2).reshape(mels.size(0), -1, self.n_mel * self.r)
         previous = F.pad(steps[:, :-1], (0, 0, 1, 0))
-        hidden, context, alignments = AttentionLoop(self, memory, mask).scan(self.prenet(previous))
+        hidden, context, alignments = self._attend_all(self.prenet(previous), memory, mask.sum(1))
         decoded = self._decode_all(torch.cat([hidden, context], dim=2))
         frames, gates = self._project(torch.cat([decoded, context], dim=2))
         return frames, gates, alignments
+
+    def _attend_all(self, prenet: Tensor, memory: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The attention LSTM and the attention, step by step: hidden states, contexts and attention [B, S, …]."""
+        cell, width = self.attention_rnn, memory.size(2)
+        projected, dtype = precise(self.attention_layer.memory_layer(memory)), product_dtype(memory)
+        p_dropout = self.p_attention_dropout if self.training else 0.0
+        with without_autocast(memory):
+            weight, bias = cell.weight_ih[:, : cell.input_size - width], cell.bias_ih + cell.bias_hh
+            inputs = F.linear(precise(prenet), weight, bias).transpose(0, 1)
+            keep = dropout(inputs.new_ones(*inputs.shape[:2], cell.hidden_size), p_dropout, training=True)
+            weights = self.scan_weights(width)
+            found = AttentionScan.apply(inputs, precise(memory), projected, lengths, keep, dtype, *weights)
+        hidden, context, alignments = (x.transpose(0, 1) for x in found)
+        return hidden, context, alignments
+
+    def scan_weights(self, width: int) -> ScanWeights:
+        """What the steps over a memory of this width use, but for the prenet's share of the gates."""
+        cell, attention = self.attention_rnn, self.attention_layer
+        return ScanWeights(
+            recurrent=torch.cat([cell.weight_ih[:, cell.input_size - width :], cell.weight_hh], dim=1).t(),
+            query=attention.query_layer.linear_layer.weight.t(),
+            location=attention.location_layer.fused_weight(),
+            energy=attention.v.linear_layer.weight.squeeze(0),
+        )
 
     def _decode_all(self, inputs: Tensor) -> Tensor:
         """The decoder LSTM over all steps at once: [B, S, rnn + E] → [B, S, decoder_rnn_dim]."""
@@ -207,27 +160,6 @@ class Decoder(nn.Module):
         """[B, S, decoder_rnn_dim + E] → frames [B, n_mel, S·r] and gate logits [B, S]."""
         frames = self.linear_projection(hidden).reshape(hidden.size(0), -1, self.n_mel).transpose(1, 2)
         return frames, self.gate_layer(hidden).squeeze(2)
-
-    def speak(self, memory: Tensor, mask: Tensor, max_steps: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Free running → mels [B, n_mel, S·r], gate logits [B, S], alignments, steps [B], stopped [B]."""
-        loop = AttentionLoop(self, memory, mask)
-        state, batch = loop.start(), memory.size(0)
-        previous = memory.new_zeros(batch, self.n_mel * self.r)
-        decoder_state: tuple[Tensor, Tensor] | None = None
-        steps = torch.full((batch,), max_steps, device=memory.device)
-        stopped = torch.zeros(batch, dtype=torch.bool, device=memory.device)
-        outputs: list[tuple[Tensor, Tensor, Tensor]] = []
-        while len(outputs) < max_steps and not bool(stopped.all()):
-            state = loop.step(loop.project_inputs(self.prenet(previous)), state)
-            decoder_state = self.decoder_rnn(torch.cat([state.hidden, state.context], dim=1), decoder_state)
-            frames, gate = self._project(torch.cat([decoder_state[0], state.context], dim=1).unsqueeze(1))
-            previous = frames.transpose(1, 2).reshape(batch, -1)
-            outputs.append((frames, gate, state.weights))
-            ends = ~stopped & (torch.sigmoid(gate[:, 0]) > self.gate_threshold)
-            steps = torch.where(ends, len(outputs), steps)
-            stopped = stopped | ends
-        mels, gates, alignments = zip(*outputs, strict=True)
-        return torch.cat(mels, dim=2), torch.cat(gates, dim=1), torch.stack(alignments, dim=1), steps, stopped
 
 
 class Postnet(nn.Module):
@@ -339,11 +271,14 @@ class Tacotron2(nn.Module):
         self, text: Tensor, text_lengths: Tensor, max_steps: int | None = None, speakers: Tensor | None = None
     ) -> AttendedSpeech:
         limit = min(max_steps or self.hparams.max_decoder_steps, self.hparams.max_decoder_steps)
-        memory, mask = self._remember(text, text_lengths)
-        before, gates, alignments, steps, stopped = self.decoder.speak(memory, mask, limit)
+        memory, _ = self._remember(text, text_lengths)
+        said, alignments, steps, stopped = speak(
+            self.decoder, memory, text_lengths, max_steps=limit, dtype=product_dtype(memory)
+        )
+        before = said[..., :-1].reshape(len(text), -1, self.hparams.n_mel_channels).transpose(1, 2)
         mel_lengths = steps * self.hparams.n_frames_per_step
         mels = before + self._sharpen(before, mel_lengths)
-        return AttendedSpeech(mels, mel_lengths, alignments, steps, stopped, before, gates)
+        return AttendedSpeech(mels, mel_lengths, alignments, steps, stopped, before, said[..., -1])
 
     def _sharpen(self, mels: Tensor, lengths: Tensor) -> Tensor:
         """The postnet's correction of mels [B, n_mel, T]."""

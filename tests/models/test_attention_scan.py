@@ -1,4 +1,4 @@
-"""The attention's hand-made gradient is the one that autograd finds, and its steps are those of free running."""
+"""The attention's hand-made gradient is the one that autograd finds, however the steps are done."""
 
 from __future__ import annotations
 
@@ -13,10 +13,8 @@ from torch import Tensor
 
 from models import attention_on_cpu, attention_on_gpu, attention_scan
 from models.attention_scan import AttentionScan
-from models.attention_tape import ScanWeights, location_windows
+from models.attention_tape import ScanWeights
 from models.layers import length_mask
-from models.tacotron2 import AttentionLoop, Tacotron2
-from tests.tiny import SYMBOLS, tiny_hparams
 
 BATCH, TOKENS, HIDDEN, WIDTH, DIM, KERNEL = 3, 6, 4, 3, 2, 5
 each_way = pytest.mark.parametrize("steps", [attention_on_cpu, attention_on_gpu], ids=["numba", "torch"])
@@ -30,6 +28,12 @@ def random_inputs(seed: int, n_steps: int = 5) -> list[Any]:
     shapes += [(WIDTH + HIDDEN, 4 * HIDDEN), (HIDDEN, DIM), (2 * KERNEL, DIM), (DIM,)]
     inputs, memory, projected, *weights = (torch.randn(shape, dtype=torch.float64).requires_grad_() for shape in shapes)
     return [inputs, memory, projected, lengths, keep, torch.float64, *weights]
+
+
+def location_windows(weights: Tensor, cumulative: Tensor) -> Tensor:
+    """Around each token, the last attention and the sum of all: two [B, N] → [B, N, 2·K], zero beyond the edges."""
+    padded = torch.nn.functional.pad(torch.stack([weights, cumulative], dim=1), (KERNEL // 2, KERNEL // 2))
+    return padded.unfold(2, KERNEL, 1).permute(0, 2, 1, 3).flatten(2)
 
 
 def by_autograd(
@@ -50,7 +54,7 @@ def by_autograd(
         into, forget, candidate, out = (inputs[t] + torch.cat([context, hidden], 1) @ w.recurrent).chunk(4, 1)
         cell = forget.sigmoid() * cell + into.sigmoid() * candidate.tanh()
         hidden = out.sigmoid() * cell.tanh() * keep[t]
-        features = location_windows(attention, cumulative, KERNEL) @ w.location + projected
+        features = location_windows(attention, cumulative) @ w.location + projected
         energies = (features + (hidden @ w.query)[:, None]).tanh() @ w.energy
         attention = energies.masked_fill(closed, -torch.inf).softmax(1)
         cumulative = cumulative + attention
@@ -93,18 +97,3 @@ def test_evaluation_before_training_does_not_freeze_the_buffers() -> None:
         with torch.inference_mode():
             AttentionScan.apply(*arguments)
         gradients(AttentionScan.apply, arguments)
-
-
-def test_teacher_forcing_takes_the_steps_of_free_running() -> None:
-    model = Tacotron2(tiny_hparams(), len(SYMBOLS)).eval()
-    torch.manual_seed(3)
-    memory, mask = torch.randn(2, 7, 8), length_mask(torch.tensor([7, 4]), 7)
-    prenet = torch.randn(2, 5, 8)
-    loop = AttentionLoop(model.decoder, memory, mask)
-    hidden, context, alignments = loop.scan(prenet)
-    state = loop.start()
-    for t in range(5):
-        state = loop.step(loop.project_inputs(prenet[:, t]), state)
-        torch.testing.assert_close(state.hidden, hidden[:, t])
-        torch.testing.assert_close(state.context, context[:, t])
-        torch.testing.assert_close(state.weights, alignments[:, t])

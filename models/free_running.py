@@ -1,0 +1,110 @@
+"""Tacotron 2's decoder speaking freely: each step is fed what the one before has said."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from models import attention_on_cpu, attention_on_gpu
+from models.attention_tape import Glance, ScanWeights
+from models.cuda_graph import recorded
+from models.layers import dropout, precise, without_autocast
+from models.repeated_product import RepeatedProduct
+
+if TYPE_CHECKING:
+    from models.tacotron2 import Decoder
+
+STEPS = 8
+"""Between two looks at whether all have ended; on a GPU they are one CUDA graph."""
+
+
+class Spoken(NamedTuple):
+    """S steps; item b is valid up to its own."""
+
+    said: Tensor  # [B, S, n_mel·r + 1] frames and the gate's logit
+    alignments: Tensor  # [B, S, N]
+    steps: Tensor  # [B]
+    stopped: Tensor  # [B] bool: by itself
+
+
+@torch.no_grad()
+def speak(decoder: Decoder, memory: Tensor, lengths: Tensor, *, max_steps: int, dtype: torch.dtype) -> Spoken:
+    """Until all have ended, or `max_steps`; the large products are taken in `dtype`."""
+    said: list[Tensor] = []
+    alignments: list[Tensor] = []
+    steps, stopped = torch.full_like(lengths, max_steps), torch.zeros_like(lengths, dtype=torch.bool)
+    with without_autocast(memory):
+        voice = FreeRunning(decoder, precise(memory), lengths, dtype)
+        for begin in range(0, max_steps, STEPS):
+            voice.go_on()
+            said.append(voice.said[: max_steps - begin].clone())
+            alignments.append(voice.alignments[: max_steps - begin].clone())
+            opened = torch.sigmoid(said[-1][..., -1]) > decoder.gate_threshold
+            ends = opened.any(0) & ~stopped
+            steps = torch.where(ends, begin + 1 + opened.int().argmax(0), steps)
+            stopped = stopped | ends
+            if bool(stopped.all()):
+                break
+    n_steps = int(steps.max())
+    all_said, all_alignments = (torch.cat(each)[:n_steps].transpose(0, 1) for each in (said, alignments))
+    return Spoken(all_said, all_alignments, steps, stopped)
+
+
+class FreeRunning:
+    """The state of a decoder over one memory [B, N, E], and what it says in a stretch of steps."""
+
+    def __init__(self, decoder: Decoder, memory: Tensor, lengths: Tensor, dtype: torch.dtype) -> None:
+        (batch, n_tokens, width), zeros = memory.shape, memory.new_zeros
+        first, second, attention = decoder.attention_rnn, decoder.decoder_rnn, decoder.attention_layer
+        n_hidden, n_said = first.hidden_size, decoder.n_mel * decoder.r + 1
+        self._machine = attention_on_cpu if memory.device.type == "cpu" else attention_on_gpu
+        self._width, self._prenet, self._p_dropout = width, decoder.prenet.layers, decoder.prenet.p_dropout
+        self._weights: ScanWeights = decoder.scan_weights(width)
+        self._recurrent = RepeatedProduct(torch.cat([first.weight_ih, first.weight_hh], 1), dtype, batch)
+        context_first = torch.cat([second.weight_ih[:, n_hidden:], second.weight_ih[:, :n_hidden]], 1)
+        self._deep = RepeatedProduct(torch.cat([context_first, second.weight_hh], 1), dtype, batch)
+        projection, gate = decoder.linear_projection.linear_layer, decoder.gate_layer.linear_layer
+        self._output = RepeatedProduct(torch.cat([projection.weight, gate.weight]), dtype, batch)
+        self._biases = first.bias_ih + first.bias_hh, second.bias_ih + second.bias_hh
+        self._output_bias = torch.cat([projection.bias, gate.bias])
+        self._gates, self._deep_gates = zeros(batch, 4 * n_hidden), zeros(batch, 4 * second.hidden_size)
+        self._cell, self._deep_cell = zeros(batch, n_hidden), zeros(batch, second.hidden_size)
+        self._state, self._deep_state = zeros(batch, width + n_hidden), zeros(batch, second.hidden_size)
+        kernel_size = self._weights.location.size(0) // 2
+        self._glance = Glance(
+            features=zeros(batch, n_tokens, self._weights.query.size(1)),
+            projected=attention.memory_layer(memory),
+            query=zeros(batch, self._weights.query.size(1)),
+            lengths=lengths,
+            memory=memory,
+            looked=zeros(batch, 2, n_tokens + kernel_size - 1),
+            windows=zeros(batch, n_tokens, 2, kernel_size),
+            state=self._state,
+        )
+        self._keep = zeros(STEPS, 2, batch, first.input_size - width)
+        self.said, self.alignments = zeros(STEPS, batch, n_said), zeros(STEPS, batch, n_tokens)
+        self._run = recorded(self._stretch, memory.device)
+        for begun in (self._cell, self._deep_cell, self._state, self._deep_state, self._glance.looked, self.said):
+            begun.zero_()
+
+    def go_on(self) -> None:
+        """Say what comes next."""
+        self._keep.copy_(dropout(torch.ones_like(self._keep), self._p_dropout, training=True))
+        self._run()
+
+    def _stretch(self) -> None:
+        for t in range(STEPS):
+            heard = self.said[t - 1, :, :-1]
+            for layer, keep in zip(self._prenet, self._keep[t], strict=True):
+                heard = F.relu(layer(heard)) * keep
+            self._recurrent.add_to(self._biases[0], torch.cat([heard, self._state], 1), out=self._gates)
+            self._machine.step_in_place(self._gates, self._cell, self._state)
+            torch.mm(self._state[:, self._width :], self._weights.query, out=self._glance.query)
+            self.alignments[t] = self._machine.attend_in_place(self._glance, self._weights)
+            self._deep.add_to(self._biases[1], torch.cat([self._state, self._deep_state], 1), out=self._deep_gates)
+            self._machine.step_in_place(self._deep_gates, self._deep_cell, self._deep_state)
+            known = torch.cat([self._deep_state, self._state[:, : self._width]], 1)
+            self._output.add_to(self._output_bias, known, out=self.said[t])
