@@ -64,6 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--preset", choices=("tiny", "demo", "small", "full"), help="default: demo without --data, full with")
     add("--epochs", metavar="N", help="passes over the corpus")
     add("--batch_size", metavar="N", help="utterances in a batch at most")
+    add("--batch_frames", metavar="N|auto", help="padded frames in a batch at most; auto: what fits into memory")
     add("--learning_rate", metavar="X", help="peak learning rate")
     add("--seed", metavar="N", help="the run is a function of it")
     add("--hparams_file", type=Path, metavar="FILE", help="YAML with values of hparams.py, as a search leaves it")

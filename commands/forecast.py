@@ -8,15 +8,13 @@ from dataclasses import dataclass
 
 import psutil
 import torch
-from torch import Tensor
 
 from commands.prepared_corpus import PreparedCorpus
 from corpus.batches import Batch, BatchLoader, epoch_order
 from hparams import HParams
 from models import TrainableModel, count_parameters
-from training.knobs import Knobs
-from training.precision import Precision
 from training.trainer import Limits
+from training.trial import try_out
 
 TRIAL_UTTERANCES = 4
 AFFORDABLE_SECONDS = 1.0  # for the small trial: then a whole batch is tried too, which says it better
@@ -91,30 +89,9 @@ def measure(corpus: PreparedCorpus, model: TrainableModel, hparams: HParams, *, 
 
 def _timed(model: TrainableModel, batch: Batch, hparams: HParams) -> tuple[float, int, int]:
     """Seconds and bytes that a batch takes, and its padded frames; the first pass pays for one-time set-up."""
-    _forward_backward(model, batch, hparams)  # which waits for the GPU, too
-    started = time.perf_counter()
-    kept_bytes = _forward_backward(model, batch, hparams)
-    return time.perf_counter() - started, kept_bytes, batch.mels.size(0) * batch.mels.size(2)
-
-
-def _forward_backward(model: TrainableModel, batch: Batch, hparams: HParams) -> int:
-    """Returns the bytes that the backward pass needed kept."""
-    kept: dict[int, int] = {}
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    knobs = Knobs.from_hparams(hparams).for_losses(1, hparams)
-    precision = Precision(hparams.precision, batch.mels.device)
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor), precision.autocast():
-        losses = model.losses(model(batch), batch, knobs)
-    losses.total.backward()
-    model.zero_grad()
-    if batch.mels.is_cuda:
-        torch.cuda.synchronize()
-    return sum(kept.values())
+    try_out(model, batch, hparams)
+    trial = try_out(model, batch, hparams)
+    return trial.seconds, trial.kept_bytes, trial.padded_frames
 
 
 def _duration(seconds: float) -> str:

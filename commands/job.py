@@ -16,7 +16,7 @@ from hparams import HParams, UserError
 from smart_tuner.settings import Settings, load_settings
 from training.freed_memory import keep_freed_memory
 from training.knobs import KNOB_NAMES
-from training.precision import choose_precision
+from training.precision import require_precision
 from training.trainer import EnhancedTrainer, Limits
 
 
@@ -52,7 +52,7 @@ def plan_job(options: argparse.Namespace) -> Job:
 
 def set_up_torch(options: argparse.Namespace, hparams: HParams) -> torch.device:
     device = choose_device(options.device)
-    choose_precision(hparams.precision, device)
+    require_precision(hparams.precision, device)
     set_up_processor(hparams)
     return device
 

@@ -66,7 +66,10 @@ def read_hparams_file(path: Path | None) -> tuple[str | None, dict[str, Any]]:
 
 def given_options(options: argparse.Namespace) -> dict[str, Any]:
     """Those recipe options that were really given."""
-    return {name: value for name in OWN_OPTIONS if (value := getattr(options, name)) is not None}
+    given = {name: value for name in OWN_OPTIONS if (value := getattr(options, name)) is not None}
+    if options.batch_frames not in (None, "auto"):
+        given["max_frames_per_batch"] = options.batch_frames
+    return given
 
 
 def choose_device(wanted: str) -> torch.device:

@@ -7,12 +7,14 @@ import json
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from commands.beating import Beating
+from commands.choices import settle
 from commands.course import Course, plan_course
 from commands.forecast import Plan, make_plan
 from commands.heartbeat import Heartbeat
@@ -49,6 +51,7 @@ def train(
     job: Job, corpus: PreparedCorpus, *, folder: Path, heartbeat: Heartbeat, beside: Beside = nullcontext
 ) -> int | None:
     """Returns the exit code, or None when the run is finished already; `beside` goes on while it trains."""
+    job = replace(job, hparams=settle(job, corpus, folder))
     hparams = job.hparams
     sentences = read_sentences(job.options.eval_sentences, corpus.frontend, hparams)
     data = corpus.training_data(hparams, sentences)

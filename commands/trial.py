@@ -31,6 +31,7 @@ from smart_tuner.search.worker import Interrupted
 from smart_tuner.settings import Settings
 from training.amendments import amended
 from training.knobs import KNOB_NAMES, Knobs
+from training.precision import half_precision
 from training.trainer import EnhancedTrainer, Limits
 
 PRUNED, OUT_OF_TIME = "pruned", "max_minutes"
@@ -122,7 +123,7 @@ def _job(bench: Bench, reporting: Reporting, recipe: HParams, folder: Path) -> J
     return Job(
         argparse.Namespace(**vars(bench.options) | as_training),
         bench.settings,
-        recipe,
+        _of_one_precision(recipe, bench.device),
         bench.device,
         silent,
         silent,
@@ -130,6 +131,14 @@ def _job(bench: Bench, reporting: Reporting, recipe: HParams, folder: Path) -> J
         join=reporting.join,
         left_alone=NOT_ITS_BUSINESS,
     )
+
+
+def _of_one_precision(recipe: HParams, device: torch.device) -> HParams:
+    """Measured anew in each trial it would not be the same in all."""
+    if recipe.precision != "auto":
+        return recipe
+    half = half_precision(device) if device.type == "cuda" else None
+    return recipe.model_copy(update={"precision": half or "float32"})
 
 
 class Reporting:

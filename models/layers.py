@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Literal
 
 import numpy as np
@@ -11,6 +12,9 @@ from torch.nn import functional as F
 
 from models.lstm_scan import LstmScan
 from models.time_convolution import convolve
+
+# cuDNN wants them in one piece of memory and makes one; ours are also used one by one.
+warnings.filterwarnings("ignore", message="RNN module weights are not part of single contiguous chunk")
 
 Gain = Literal["linear", "relu", "tanh", "sigmoid"]
 

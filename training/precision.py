@@ -12,21 +12,27 @@ from hparams import UserError
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-def choose_precision(wanted: str, device: torch.device) -> str:
-    """auto: bfloat16 on GPUs that have it, float32 elsewhere."""
+def require_precision(wanted: str, device: torch.device) -> None:
     if wanted == "float16" and device.type != "cuda":
         raise UserError(f"precision=float16: expected a GPU, got {device.type}; use bfloat16 or float32 there")
-    if wanted != "auto":
-        return wanted
-    has_bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    return "bfloat16" if has_bfloat16 else "float32"
+
+
+def half_precision(device: torch.device) -> str | None:
+    """The shorter format that the device computes with, if there is one."""
+    if device.type == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
+    return "bfloat16" if torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported() else None
 
 
 class Precision:
-    """Autocast, and for float16 the scaling of the loss that keeps small gradients from vanishing."""
+    """Autocast, and for float16 the scaling of the loss that keeps small gradients from vanishing.
+
+    auto is float32 until a training has measured what is faster.
+    """
 
     def __init__(self, wanted: str, device: torch.device) -> None:
-        self.name, self._device = choose_precision(wanted, device), device
+        require_precision(wanted, device)
+        self.name, self._device = "float32" if wanted == "auto" else wanted, device
         self._scaler = torch.amp.GradScaler(device.type, enabled=self.name == "float16")
 
     def autocast(self) -> torch.autocast:

@@ -27,6 +27,7 @@ PROGRAM = Path(train_enhanced.__file__)
 UNWATCHED = ("--watchdog", "off", "--companion", "off")
 RATE = 16_000
 TINY: dict[str, Any] = {
+    "precision": "float32",
     "text_frontend": "graphemes",
     "symbols_embedding_dim": 8,
     "encoder_embedding_dim": 16,

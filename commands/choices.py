@@ -1,0 +1,38 @@
+"""What the recipe leaves to be measured is measured when a run begins, and kept for all of its sessions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from commands.job import Job
+from commands.prepared_corpus import PreparedCorpus
+from corpus.batches import BatchLoader
+from hparams import HParams, build_hparams
+from models import build_model
+from training.choices import choose_frame_budget, choose_precision, read_choices, write_choices
+from training.precision import require_precision
+
+
+def settle(job: Job, corpus: PreparedCorpus, folder: Path) -> HParams:
+    """The recipe without any "auto"."""
+    choices, hparams = read_choices(folder), job.hparams
+    wanted = {"precision": hparams.precision == "auto", "max_frames_per_batch": job.options.batch_frames == "auto"}
+    known = {name: value for name, value in choices.items() if wanted.get(name)}
+    hparams = build_hparams(hparams.model_dump(), known)
+    missing = [name for name, is_wanted in wanted.items() if is_wanted and name not in known]
+    if not missing:
+        require_precision(hparams.precision, job.device)
+        return hparams
+    loader = BatchLoader(corpus.train, hparams, corpus.cache.mel)
+    with torch.random.fork_rng(devices=[]):
+        model = build_model(hparams, len(corpus.frontend.symbols))
+    ways = {"precision": ("format", choose_precision), "max_frames_per_batch": ("batches", choose_frame_budget)}
+    for name in missing:
+        label, choose = ways[name]
+        choices[name], reason = choose(model, loader, hparams, job.device)
+        hparams = build_hparams(hparams.model_dump(), {name: choices[name]})
+        job.chatter.print(f"{label:<8}{reason}", soft_wrap=True)
+    write_choices(folder, choices)
+    return hparams

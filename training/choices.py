@@ -1,0 +1,146 @@
+"""What is measured once, at the start of a run, and then belongs to its recipe: precision and frame budget."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+from corpus.atomic_file import replacing
+from corpus.batches import BatchLoader
+from hparams import HParams, UserError, build_hparams
+from models import TrainableModel
+from training.precision import half_precision
+from training.trial import Trial, try_out
+
+NAME = "choices.json"
+WORTH, ROUNDS = 1.25, 2  # times as fast; the quicker of two passes counts
+LOSS_AGREES, GRADIENT_AGREES = 1e-2, 0.1  # relative
+TRIED_UTTERANCES = 8  # on a processor, where a batch may take a minute
+OPTIMIZER_BYTES_PER_WEIGHT = 8  # two moments
+CPU_MEMORY_SHARE, GPU_MEMORY_SHARE = 0.7, 0.9
+
+
+def read_choices(folder: Path) -> dict[str, Any]:
+    path = folder / NAME
+    if not path.is_file():
+        return {}
+    try:
+        choices = json.loads(path.read_text(encoding="utf-8"))
+        build_hparams(choices)
+    except (ValueError, TypeError, UserError) as error:
+        raise UserError(f"{path}: expected settings of hparams.py ({error}); mend or remove it") from error
+    return dict(choices)
+
+
+def write_choices(folder: Path, choices: Mapping[str, Any]) -> None:
+    with replacing(folder / NAME) as temporary:
+        temporary.write_text(json.dumps(choices, indent=1) + "\n", encoding="utf-8")
+
+
+def choose_precision(
+    model: TrainableModel, loader: BatchLoader, hparams: HParams, device: torch.device
+) -> tuple[str, str]:
+    """Which format is to be used, and why, in words."""
+    half = half_precision(device)
+    if half is None:
+        return "float32", "float32: this processor has no shorter format"
+    found = {name: _quickest(model, loader, hparams, device, name) for name in ("float32", half)}
+    full, short = found["float32"], found[half]
+    ratio, off = full.seconds / short.seconds, abs(short.loss - full.loss) / max(1.0, abs(full.loss))
+    said = f"{half} was {ratio:.2f} times as fast as float32 and its loss was off by {off:.0e}"
+    agrees = off <= LOSS_AGREES and abs(short.gradient_norm / full.gradient_norm - 1) <= GRADIENT_AGREES
+    if agrees and ratio >= WORTH:
+        return half, f"{said}: using it"
+    return "float32", f"{said}: using float32"
+
+
+def _quickest(model: TrainableModel, loader: BatchLoader, hparams: HParams, device: torch.device, name: str) -> Trial:
+    """Of a few passes with the same random numbers, after one that pays for what is done only once."""
+    recipe, order = hparams.model_copy(update={"precision": name}), _by_length(loader)
+    middle = order[len(order) // 2 :][:TRIED_UTTERANCES] if device.type == "cpu" else order[: hparams.batch_size]
+    batch = loader.load(middle).to(device)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        trials = []
+        for _ in range(1 + ROUNDS):
+            torch.manual_seed(hparams.seed)
+            trials.append(try_out(copy.deepcopy(model).to(device).train(), batch, recipe))
+    return min(trials[1:], key=lambda trial: trial.seconds)
+
+
+def _by_length(loader: BatchLoader) -> list[int]:
+    """Longest first."""
+    return sorted(range(len(loader.examples)), key=lambda i: -loader.examples[i].n_frames)
+
+
+def choose_frame_budget(
+    model: TrainableModel, loader: BatchLoader, hparams: HParams, device: torch.device
+) -> tuple[int, str]:
+    """The largest number of padded frames that fits into memory, for batches of the longest utterances."""
+    order = _by_length(loader)[: hparams.batch_size]
+    longest = loader.examples[order[0]].n_frames
+    trial = copy.deepcopy(model).to(device).train()
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        fits = _fits_on_gpu if device.type == "cuda" else _fits_in_main_memory
+        n_fit = largest_that_fits(len(order), fits(trial, loader, order, hparams, device))
+    if n_fit == 0:
+        seconds = longest * hparams.hop_length / hparams.sampling_rate
+        raise UserError(
+            f"--batch_frames auto: not even the longest utterance ({seconds:.1f} s) fits into memory; "
+            "lower max_utterance_seconds or choose a smaller --preset"
+        )
+    budget = max(100, n_fit * longest)
+    everything = " (a whole batch_size does)" if n_fit == len(order) else ""
+    return budget, f"{n_fit} of the longest utterances fit into memory{everything}: {budget:,} frames a batch"
+
+
+def largest_that_fits(most: int, fits: Callable[[int], bool]) -> int:
+    """By bisection, beginning with all."""
+    if fits(most):
+        return most
+    low, high = 0, most
+    while high - low > max(1, low // 16):
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
+
+
+def _fits_on_gpu(
+    model: TrainableModel, loader: BatchLoader, order: list[int], hparams: HParams, device: torch.device
+) -> Callable[[int], bool]:
+    """By trying, with what the optimizer will need held."""
+    n_weights = sum(p.numel() for p in model.parameters())
+
+    def fits(n: int) -> bool:
+        batch = loader.load(order[:n])
+        try:
+            held = torch.empty(n_weights * OPTIMIZER_BYTES_PER_WEIGHT, dtype=torch.uint8, device=device)
+            torch.cuda.reset_peak_memory_stats(device)
+            try_out(model, batch.to(device), hparams)
+            del held
+        except torch.OutOfMemoryError:
+            return False
+        finally:
+            model.zero_grad()
+            used = torch.cuda.max_memory_reserved(device)
+            torch.cuda.empty_cache()
+        return used <= GPU_MEMORY_SHARE * torch.cuda.get_device_properties(device).total_memory
+
+    return fits
+
+
+def _fits_in_main_memory(
+    model: TrainableModel, loader: BatchLoader, order: list[int], hparams: HParams, device: torch.device
+) -> Callable[[int], bool]:
+    """By what one and two utterances take: trying more than there is would end the program."""
+    n_weights = sum(p.numel() for p in model.parameters())
+    one = try_out(model, loader.load(order[:1]), hparams).kept_bytes
+    two = try_out(model, loader.load(order[:2]), hparams).kept_bytes
+    each, first = (two - one, one) if len(order) > 1 else (0, one)
+    room = CPU_MEMORY_SHARE * psutil.virtual_memory().available - 3 * 4 * n_weights
+    return lambda n: 2 * (first + (n - 1) * each) <= room  # gradients of what is kept take as much again
