@@ -80,7 +80,10 @@ def measure(corpus: PreparedCorpus, model: TrainableModel, hparams: HParams, *, 
         trial = copy.deepcopy(model).to(device).train()
         seconds, kept_bytes, share = _timed(trial, loader.load(typical[:TRIAL_UTTERANCES]).to(device), hparams)
         if seconds < AFFORDABLE_SECONDS:
-            seconds, kept_bytes, share = _timed(trial, loader.load(typical).to(device), hparams)
+            try:
+                seconds, kept_bytes, share = _timed(trial, loader.load(typical).to(device), hparams)
+            except torch.OutOfMemoryError:  # then what the small one took has to do, and training will cut batches
+                torch.cuda.empty_cache()
     memory = kept_bytes * max(frames) / share + count_parameters(model) * BYTES_PER_WEIGHT
     if device.type == "cpu":
         memory += psutil.Process().memory_info().rss

@@ -12,14 +12,16 @@ import psutil
 import torch
 
 from corpus.atomic_file import replacing
-from corpus.batches import BatchLoader
+from corpus.batches import Batch, BatchLoader
 from hparams import HParams, UserError, build_hparams
 from models import TrainableModel
 from training.precision import half_precision
 from training.trial import Trial, try_out
+from training.update import is_out_of_memory
 
 NAME = "choices.json"
-WORTH, ROUNDS = 1.25, 2  # times as fast; the quicker of two passes counts
+WORTH = {"cpu": 1.25, "cuda": 1.1}  # times as fast, where the time of a pass varies as much from hour to hour
+ROUNDS = 2  # of passes, of which the quicker counts
 LOSS_AGREES, GRADIENT_AGREES = 1e-2, 0.1  # relative
 TRIED_UTTERANCES = 8  # on a processor, where a batch may take a minute
 OPTIMIZER_BYTES_PER_WEIGHT = 8  # two moments
@@ -32,7 +34,7 @@ def read_choices(folder: Path) -> dict[str, Any]:
         return {}
     try:
         choices = json.loads(path.read_text(encoding="utf-8"))
-        build_hparams(choices)
+        build_hparams(dict(choices))
     except (ValueError, TypeError, UserError) as error:
         raise UserError(f"{path}: expected settings of hparams.py ({error}); mend or remove it") from error
     return dict(choices)
@@ -50,27 +52,41 @@ def choose_precision(
     half = half_precision(device)
     if half is None:
         return "float32", "float32: this processor has no shorter format"
-    found = {name: _quickest(model, loader, hparams, device, name) for name in ("float32", half)}
+    order = _by_length(loader)
+    tried = order[len(order) // 2 :][:TRIED_UTTERANCES] if device.type == "cpu" else order[: hparams.batch_size]
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        found = _of_what_fits(
+            tried,
+            lambda few: {
+                name: _quickest(model, loader.load(few).to(device), hparams, name) for name in ("float32", half)
+            },
+        )
     full, short = found["float32"], found[half]
     ratio, off = full.seconds / short.seconds, abs(short.loss - full.loss) / max(1.0, abs(full.loss))
     said = f"{half} was {ratio:.2f} times as fast as float32 and its loss was off by {off:.0e}"
     agrees = off <= LOSS_AGREES and abs(short.gradient_norm / full.gradient_norm - 1) <= GRADIENT_AGREES
-    if agrees and ratio >= WORTH:
+    if agrees and ratio >= WORTH[device.type]:
         return half, f"{said}: using it"
     return "float32", f"{said}: using float32"
 
 
-def _quickest(model: TrainableModel, loader: BatchLoader, hparams: HParams, device: torch.device, name: str) -> Trial:
+def _quickest(model: TrainableModel, batch: Batch, hparams: HParams, name: str) -> Trial:
     """Of a few passes with the same random numbers, after one that pays for what is done only once."""
-    recipe, order = hparams.model_copy(update={"precision": name}), _by_length(loader)
-    middle = order[len(order) // 2 :][:TRIED_UTTERANCES] if device.type == "cpu" else order[: hparams.batch_size]
-    batch = loader.load(middle).to(device)
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        trials = []
-        for _ in range(1 + ROUNDS):
-            torch.manual_seed(hparams.seed)
-            trials.append(try_out(copy.deepcopy(model).to(device).train(), batch, recipe))
+    recipe, trials = hparams.model_copy(update={"precision": name}), []
+    for _ in range(1 + ROUNDS):
+        torch.manual_seed(hparams.seed)
+        trials.append(try_out(copy.deepcopy(model).to(batch.mels.device).train(), batch, recipe))
     return min(trials[1:], key=lambda trial: trial.seconds)
+
+
+def _of_what_fits(order: list[int], measure: Callable[[list[int]], dict[str, Trial]]) -> dict[str, Trial]:
+    """With half as many utterances as long as there is too little memory."""
+    try:
+        return measure(order)
+    except RuntimeError as error:
+        if not is_out_of_memory(error) or len(order) == 1:
+            raise
+    return _of_what_fits(order[: len(order) // 2], measure)
 
 
 def _by_length(loader: BatchLoader) -> list[int]:
