@@ -5,15 +5,17 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from rich.console import Console
 
 from commands.console import open_console
+from commands.ranks import own_device
 from commands.recipe import choose_device, recipe
 from hparams import HParams, UserError
 from smart_tuner.settings import Settings, load_settings
+from training.crew import Crew
 from training.freed_memory import keep_freed_memory
 from training.knobs import KNOB_NAMES
 from training.precision import require_precision
@@ -33,6 +35,7 @@ class Job:
     limits: Limits
     join: Callable[[EnhancedTrainer], None] = lambda trainer: None
     left_alone: frozenset[str] = frozenset()  # actions that its supervisor does not take
+    crew: Crew = field(default_factory=Crew.alone)
 
 
 def plan_job(options: argparse.Namespace) -> Job:
@@ -51,7 +54,7 @@ def plan_job(options: argparse.Namespace) -> Job:
 
 
 def set_up_torch(options: argparse.Namespace, hparams: HParams) -> torch.device:
-    device = choose_device(options.device)
+    device = own_device(choose_device(options.device))
     require_precision(hparams.precision, device)
     set_up_processor(hparams)
     return device

@@ -77,7 +77,9 @@ def train(
     record = _open_record(job, corpus, folder=folder, course=course)
     try:
         watcher = Beating(record, heartbeat)
-        trainer = EnhancedTrainer(model, data, hparams, folder=folder, watcher=watcher, device=job.device)
+        trainer = EnhancedTrainer(
+            model, data, hparams, folder=folder, watcher=watcher, device=job.device, crew=job.crew
+        )
         supervision = _supervise(job, trainer, record, course.length)
         start.apply(trainer)
         if branches_off:  # its supervisor is to know what its own journal says, and no more

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,32 +14,82 @@ from pathlib import Path
 from commands.companion_process import CompanionProcess, is_anything_left
 from commands.heartbeat import Heartbeat, open_heartbeat
 from commands.job import Job, plan_job
-from commands.prepared_corpus import prepare_corpus
+from commands.prepared_corpus import PreparedCorpus, prepare_corpus
+from commands.ranks import AskedToStop, assembled, one_after_another, require_same, together
 from commands.run_folder import choose_run_folder, locked, make_writable
 from commands.session import EXIT_FAILED, train
 from commands.speakers import require_all_heard
 from commands.stop_signals import StopSignals
+from corpus.batches import BatchLoader
+from hparams import HParams, UserError
 from training.amendments import amended
+from training.crew import Crew, CrewBroken
+from training.follower import follow
 
 
 def run(options: argparse.Namespace) -> int:
+    with assembled(options) as crew:
+        try:
+            return _lead(options, crew) if crew.leads else _follow(options, crew)
+        except CrewBroken as error:
+            sys.stderr.write(f"error: {error}; the same command goes on from the last checkpoint\n")
+            return EXIT_FAILED
+
+
+def _lead(options: argparse.Namespace, crew: Crew) -> int:
     with open_heartbeat() as heartbeat:
-        job = plan_job(options)
+        job = together(crew, lambda: plan_job(options))
         with StopSignals(job.limits) as signals:
-            make_writable(options.output)
-            corpus = prepare_corpus(options, job.hparams, job.chatter)
-            require_all_heard(corpus.hparams, corpus.train)
-            folder = choose_run_folder(options, corpus.hparams, corpus.name)
-            with locked(folder):
-                heartbeat.started(folder)
-                job = replace(job, hparams=amended(folder, corpus.hparams))
-                beside = functools.partial(accompanied, options, folder, heartbeat, signals)
-                code = train(job, corpus, folder=folder, heartbeat=heartbeat, beside=beside)
-                if code is None:
-                    code = _finished_before(job, folder, heartbeat, signals)
-                if code != EXIT_FAILED:  # someone may make room on a full disk
-                    heartbeat.end()
-                return code
+            corpus = _prepare(options, job, crew)
+            try:
+                return _train(replace(job, crew=crew), corpus, heartbeat, signals)
+            finally:
+                with contextlib.suppress(CrewBroken):  # which is on its way up then
+                    crew.call(None)
+
+
+def _train(job: Job, corpus: PreparedCorpus, heartbeat: Heartbeat, signals: StopSignals) -> int:
+    options = job.options
+    folder = choose_run_folder(options, corpus.hparams, corpus.name)
+    with locked(folder):
+        heartbeat.started(folder)
+        job = replace(job, hparams=amended(folder, corpus.hparams))
+        beside = functools.partial(accompanied, options, folder, heartbeat, signals)
+        code = train(job, corpus, folder=folder, heartbeat=heartbeat, beside=beside)
+        if code is None:
+            code = _finished_before(job, folder, heartbeat, signals)
+        if code != EXIT_FAILED:  # someone may make room on a full disk
+            heartbeat.end()
+        return code
+
+
+def _follow(options: argparse.Namespace, crew: Crew) -> int:
+    """Quietly: what there is to say, the leader says."""
+    options = argparse.Namespace(**vars(options) | {"quiet": True})
+    job = together(crew, lambda: plan_job(options))
+    corpus = _prepare(options, job, crew)
+
+    def loader_of(hparams: HParams) -> BatchLoader:
+        return BatchLoader(corpus.train, hparams, corpus.cache.mel)
+
+    follow(crew, loader_of, len(corpus.frontend.symbols), job.device, AskedToStop())
+    return 0
+
+
+def _prepare(options: argparse.Namespace, job: Job, crew: Crew) -> PreparedCorpus:
+    def prepare() -> PreparedCorpus:
+        make_writable(options.output)
+        corpus = prepare_corpus(options, job.hparams, job.chatter)
+        require_all_heard(corpus.hparams, corpus.train)
+        if len(corpus.train) < crew.size:
+            raise UserError(f"{crew.size} processes for {len(corpus.train)} utterances; start fewer")
+        return corpus
+
+    corpus = one_after_another(crew, prepare)
+    settings = {f"setting {name}": value for name, value in corpus.hparams.model_dump().items()}
+    require_same(crew, {"kind of device": job.device.type, "corpus": corpus.identity} | settings)
+    crew.sum_up_on(job.device)
+    return corpus
 
 
 def _finished_before(job: Job, folder: Path, heartbeat: Heartbeat, signals: StopSignals) -> int:

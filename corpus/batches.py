@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 
@@ -46,13 +46,14 @@ class Batch:
     mel_lengths: Tensor  # [B] int64
     number: int = 0  # its place in the epoch
     speakers: Tensor | None = None  # [B] int64, where there are several
+    dealt: tuple[tuple[int, ...], ...] = ()  # all of its examples by index, for each process; this is the first one's
 
     def to(self, device: torch.device) -> Batch:
         text, text_lengths, mels, mel_lengths = (
             x.to(device, non_blocking=True) for x in (self.text, self.text_lengths, self.mels, self.mel_lengths)
         )
         speakers = None if self.speakers is None else self.speakers.to(device, non_blocking=True)
-        return Batch(self.ids, text, text_lengths, mels, mel_lengths, self.number, speakers)
+        return Batch(self.ids, text, text_lengths, mels, mel_lengths, self.number, speakers, self.dealt)
 
 
 def collate(examples: Sequence[Example], mels: Sequence[np.ndarray], number: int = 0) -> Batch:
@@ -105,6 +106,15 @@ class BatchLoader:
         self.quarantined: set[str] = set()
         self.left_out: set[tuple[int, int]] = set()  # (epoch, place in it)
         self.n_threads = 1
+        self.n_ranks = 1  # processes that share a batch
+
+    def load_share(self, indices: Sequence[int], number: int) -> Batch:
+        """The first process's rows of a batch; dealt in turns, since it is ordered by length."""
+        dealt = tuple(tuple(indices[rank :: self.n_ranks]) for rank in range(self.n_ranks))
+        return replace(self.load(dealt[0], number), dealt=dealt)
+
+    def n_frames(self, indices: Iterable[int]) -> int:
+        return sum(self.examples[i].n_frames for i in indices)
 
     def load(self, indices: Sequence[int], number: int = 0) -> Batch:
         chosen = [self.examples[i] for i in indices]
@@ -122,7 +132,7 @@ class BatchLoader:
         """The batches of an epoch from place `start` on; closing the iterator ends the threads."""
         order = list(enumerate(epoch_order(self.examples, self._hparams, epoch)))[start:]
         kept = [(number, self._healthy(indices)) for number, indices in order if (epoch, number) not in self.left_out]
-        loads = (partial(self.load, indices, number) for number, indices in kept if indices)
+        loads = (partial(self.load_share, indices, number) for number, indices in kept if indices)
         return prefetch(loads, n_threads=self.n_threads)
 
     def not_finite(self) -> list[str]:

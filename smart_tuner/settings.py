@@ -75,6 +75,7 @@ class WatchdogSettings(Section):
 
     least_patience_seconds: float = Field(120.0, gt=0)
     start_patience_seconds: float = Field(7200.0, gt=0)
+    rank_patience_seconds: float = Field(600.0, gt=0, description="that ranks of torchrun wait for one another")
 
 
 class ReportSettings(Section):

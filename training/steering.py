@@ -221,6 +221,7 @@ class Steering:
     def _reset_moments(self, n_steps: int) -> None:
         """Forget what the optimizer remembers and warm up again."""
         self._trainer.optimizer.state.clear()
+        self._trainer.learner.is_known_to_crew = False
         self._trainer.clock.warm_from_step = self._trainer.progress.step
         self._trainer.clock.warm_steps = n_steps
 
@@ -271,7 +272,7 @@ class Steering:
         torch.manual_seed(trainer.hparams.seed + trainer.progress.step)
         model = build_model(trainer.hparams, len(trainer.data.symbols))
         load_origin(trainer.folder, model)
-        trainer.learner = Learner(model, trainer.hparams, trainer.device)
+        trainer.learner = Learner(model, trainer.hparams, trainer.device, trainer.crew)
         trainer.clock = Clock(origin_step=trainer.progress.step)
         trainer.progress.epoch = trainer.progress.batch = 0
         self._places.clear()

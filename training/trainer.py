@@ -18,6 +18,7 @@ from models import TrainableModel
 from models.interface import LossKnobs
 from training.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
 from training.compatibility import foreign_step, optimizer_fits
+from training.crew import Crew, Task
 from training.evaluation import Sentence, evaluate_utterances, measuring, speak
 from training.knobs import RECIPE_FIELDS, Knobs
 from training.precision import Precision
@@ -84,8 +85,11 @@ class EnhancedTrainer:
         folder: Path,
         watcher: Watcher,
         device: torch.device,
+        crew: Crew | None = None,
     ) -> None:
-        self.learner, self.data, self.hparams = Learner(model, hparams, device), data, hparams
+        self.crew = crew or Crew.alone()
+        self.learner, self.data, self.hparams = Learner(model, hparams, device, self.crew), data, hparams
+        self.data.train.n_ranks = self.crew.size
         self.folder, self.watcher, self.device = folder, watcher, device
         self.knobs, self.progress = Knobs.from_hparams(hparams), Progress()
         self.clock, self.plan, self.limits = Clock(), PhasePlan(), Limits()
@@ -199,7 +203,10 @@ class EnhancedTrainer:
         clip = self.knobs.grad_clip_thresh * self.plan.grad_clip_share
         measure = self.progress.step % UPDATE_RATIO_EVERY == 0
         try:
-            updated = self.learner.update(chunks, self._loss_knobs(), clip=clip, measure=measure)
+            total_frames = self._call_others(batches, clip=clip, measure=measure)
+            updated = self.learner.update(
+                chunks, self._loss_knobs(), clip=clip, measure=measure, total_frames=total_frames
+            )
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
@@ -207,7 +214,28 @@ class EnhancedTrainer:
             self.steering.out_of_memory(error)
             return None
         self.progress.nonfinite_steps += updated.gradient_norm is None
+        self.limits.stop = self.limits.stop or updated.asked_to_stop
         return updated
+
+    def _call_others(self, batches: Sequence[Batch], *, clip: float, measure: bool) -> int | None:
+        """Tells the other ranks what they are to do in this step; returns the frames that all learn from."""
+        if self.crew.size == 1:
+            return None
+        if not self.learner.is_known_to_crew:
+            self.crew.call(self.learner.state(self.hparams, seed=self.hparams.seed + self.progress.step))
+        rows = tuple(tuple(batch.dealt[rank] for batch in batches) for rank in range(self.crew.size))
+        total_frames = self._frames(batches)
+        rate = float(self.optimizer.param_groups[0]["lr"])
+        place = self.progress.epoch, batches[-1].number
+        n_chunks = int(self.knobs.micro_batches)
+        self.crew.call(Task(rows, place, total_frames, n_chunks, self._loss_knobs(), clip, rate, measure))
+        return total_frames
+
+    def _frames(self, batches: Sequence[Batch]) -> int:
+        """Of all ranks."""
+        if self.crew.size == 1:
+            return sum(int(batch.mel_lengths.sum()) for batch in batches)
+        return sum(self.data.train.n_frames(rows) for batch in batches for rows in batch.dealt)
 
     def _report(
         self, batches: Sequence[Batch], updated: Updated | None, learning_rate: float, *, seconds: float, waited: float
@@ -218,7 +246,7 @@ class EnhancedTrainer:
         return StepReport(
             step=self.progress.step,
             epoch=self.progress.epoch,
-            utterance_ids=tuple(id_ for batch in batches for id_ in batch.ids),
+            utterance_ids=updated.ids if updated else tuple(id_ for batch in batches for id_ in batch.ids),
             utterance_losses=updated.utterance_losses if updated else (),
             total_loss=losses.get("total_loss"),
             loss_parts={name: losses.get(name) for name in self.model.LOSS_PARTS},
@@ -226,7 +254,7 @@ class EnhancedTrainer:
             gradient_norm=updated.gradient_norm if updated else None,
             learning_rate=learning_rate,
             update_ratio=updated.update_ratio if updated else None,
-            frames_per_second=sum(int(batch.mel_lengths.sum()) for batch in batches) / seconds,
+            frames_per_second=self._frames(batches) / seconds,
             data_wait_share=waited / seconds,
             memory_bytes=self._memory_bytes(),
             nonfinite_steps=self.progress.nonfinite_steps,
@@ -338,6 +366,7 @@ class EnhancedTrainer:
 
     def _load_optimizer(self, saved: dict[str, Any]) -> None:
         """Its moments; the settings stay those of the recipe."""
+        self.learner.is_known_to_crew = False
         (own,), (theirs,) = self.optimizer.state_dict()["param_groups"], saved["param_groups"]
         self.optimizer.load_state_dict({"state": saved["state"], "param_groups": [own | {"params": theirs["params"]}]})
 

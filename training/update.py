@@ -13,6 +13,7 @@ from corpus.batches import Batch
 from hparams import HParams
 from models import TrainableModel
 from models.interface import Losses, LossKnobs
+from training.crew import Crew, NewState, gradients_of
 from training.precision import Precision
 from training.rectified_adam import RectifiedAdam
 
@@ -22,10 +23,12 @@ class Updated:
     """What an update computed; without a gradient norm something was not finite and nothing was changed."""
 
     losses: dict[str, float]
+    ids: tuple[str, ...]
     utterance_losses: tuple[float, ...]
     gradient_norm: float | None
     update_ratio: float | None
     measures: dict[str, float]  # of weights and gradients, when they were asked for
+    asked_to_stop: str | None = None  # another process of the crew
 
 
 def build_optimizer(model: nn.Module, hparams: HParams) -> torch.optim.Optimizer:
@@ -35,37 +38,112 @@ def build_optimizer(model: nn.Module, hparams: HParams) -> torch.optim.Optimizer
     return torch.optim.Adam(model.parameters(), hparams.learning_rate, betas, weight_decay=decay, fused=True)
 
 
-class Learner:
-    """A model with its optimizer."""
+@dataclass(frozen=True)
+class Passed:
+    """What a rank's share of an update came to, each loss weighing as much as it has frames; or what went wrong."""
 
-    def __init__(self, model: TrainableModel, hparams: HParams, device: torch.device) -> None:
-        self.model, self.device = model.to(device), device
+    parts: dict[str, float]
+    total: float
+    ids: tuple[str, ...]
+    by_utterance: tuple[float, ...]
+    out_of_memory: str | None = None
+    asked_to_stop: str | None = None
+
+    @classmethod
+    def failed(cls, reason: str) -> Passed:
+        return cls({}, math.nan, (), (), out_of_memory=reason)
+
+
+class Learner:
+    """A model with its optimizer; one of a crew, which all have the same."""
+
+    def __init__(self, model: TrainableModel, hparams: HParams, device: torch.device, crew: Crew | None = None) -> None:
+        self.model, self.device, self.crew = model.to(device), device, crew or Crew.alone()
         self.precision = Precision(hparams.precision, device)
         self.optimizer = build_optimizer(self.model, hparams)
+        self.asked_to_stop: str | None = None
+        self.is_known_to_crew = False
+        """Whether the others have the same weights and moments."""
 
-    def update(self, chunks: Sequence[Batch], knobs: LossKnobs, *, clip: float, measure: bool) -> Updated:
-        """Forward and backward over all chunks, each weighing as much as it has frames; then one step, if finite."""
+    def state(self, hparams: HParams, *, seed: int) -> NewState:
+        """All that the others need to go on from here as this one does."""
+        self.is_known_to_crew = True
+        weights, moments = self.model.state_dict(), self.optimizer.state_dict()
+        return NewState(hparams.model_dump(mode="json"), weights, moments, self.precision.state_dict(), seed)
+
+    def take_over(self, state: NewState) -> None:
+        self.model.load_state_dict(state.weights)
+        self.optimizer.load_state_dict(state.optimizer)
+        self.precision.load_state_dict(state.precision)
+        torch.manual_seed(state.seed * self.crew.size + self.crew.rank)
+
+    def update(
+        self, chunks: Sequence[Batch], knobs: LossKnobs, *, clip: float, measure: bool, total_frames: int | None = None
+    ) -> Updated:
+        """Forward and backward over all chunks, each weighing as much as it has of all ranks' frames; then one step,
+        if everything is finite.
+        """
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
         snapshot = self.model.snapshot()
-        frames = [int(chunk.mel_lengths.sum()) for chunk in chunks]
-        shares = [count / sum(frames) for count in frames]
+        frames = sum(int(chunk.mel_lengths.sum()) for chunk in chunks)
+        try:
+            passed, failure = self._pass(chunks, knobs, total_frames or frames)
+        except RuntimeError:
+            self.model.restore(snapshot)  # the batch norms have seen a part of the batch by now
+            raise
+        everyone = self.crew.gather(passed)
+        if without_memory := [f"rank {n}: {p.out_of_memory}" for n, p in enumerate(everyone) if p.out_of_memory]:
+            self.model.restore(snapshot)
+            raise failure or torch.OutOfMemoryError("; ".join(without_memory))
+        self._take_together(frames / (total_frames or frames))
+        norm = self._clipped_norm(clip) if all(math.isfinite(p.total) for p in everyone) else None
+        return self._updated(everyone, norm, snapshot, clip=clip, measure=measure)
+
+    def _pass(self, chunks: Sequence[Batch], knobs: LossKnobs, total_frames: int) -> tuple[Passed, RuntimeError | None]:
+        """Also what went wrong, where it was too little memory."""
+        shares = [int(chunk.mel_lengths.sum()) / total_frames for chunk in chunks]
         try:
             losses = [self._learn_from(chunk, knobs, share) for chunk, share in zip(chunks, shares, strict=True)]
-        except RuntimeError:  # out of memory, mostly: the batch norms have seen a part of the batch by now
-            self.model.restore(snapshot)
-            raise
-        norm = self._clipped_norm(clip) if all(math.isfinite(float(loss.total)) for loss in losses) else None
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            return Passed.failed(str(error).splitlines()[0]), error
+        names = losses[0].parts if losses else ()
         parts = {
             name: math.fsum(share * float(loss.parts[name]) for share, loss in zip(shares, losses, strict=True))
-            for name in losses[0].parts
+            for name in names
         }
+        total = sum(share * float(loss.total) for share, loss in zip(shares, losses, strict=True))
         by_utterance = tuple(value for loss in losses for value in loss.by_utterance.tolist())
+        ids = tuple(id_ for chunk in chunks for id_ in chunk.ids)
+        return Passed(parts, total, ids, by_utterance, asked_to_stop=self.asked_to_stop), None
+
+    @torch.no_grad()
+    def _take_together(self, share: float) -> None:
+        """Gradients are summed; what normalisation remembers is averaged."""
+        if self.crew.size == 1:
+            return
+        self.crew.sum_up(gradients_of(self.model))
+        remembered = [buffer for buffer in self.model.buffers() if buffer.is_floating_point()]
+        for buffer in remembered:
+            buffer.mul_(share)
+        self.crew.sum_up(remembered)
+
+    def _updated(
+        self, everyone: Sequence[Passed], norm: float | None, snapshot: list[Tensor], *, clip: float, measure: bool
+    ) -> Updated:
+        """Steps, unless something was not finite: then everything is as before."""
+        names = next((p.parts for p in everyone if p.parts), {})
+        parts = {name: math.fsum(p.parts[name] for p in everyone if p.parts) for name in names}
+        ids = tuple(id_ for p in everyone for id_ in p.ids)
+        by_utterance = tuple(value for p in everyone for value in p.by_utterance)
+        stop = next((p.asked_to_stop for p in everyone if p.asked_to_stop), None)
         if norm is None:
             self.model.restore(snapshot)
-            return Updated(parts, by_utterance, None, None, {})
+            return Updated(parts, ids, by_utterance, None, None, {}, stop)
         measures = self._measures(min(1.0, clip / (norm + 1e-6))) if measure else {}
-        return Updated(parts, by_utterance, norm, self._step(measure), measures)
+        return Updated(parts, ids, by_utterance, norm, self._step(measure), measures, stop)
 
     def _measures(self, clipped_to: float) -> dict[str, float]:
         """With the gradients as they were before they were clipped."""

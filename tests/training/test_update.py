@@ -29,7 +29,7 @@ class NoNorm(MaskedBatchNorm):
     """Keeps the weights of a batch normalisation and normalises nothing."""
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        return x * self.weight[:, None] + self.bias[:, None]
+        return x * self.weight + self.bias
 
 
 def without_norms(learner: Learner) -> Learner:

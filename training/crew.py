@@ -1,0 +1,137 @@
+"""Several processes that take one training step together: the first one leads, the others compute their share.
+
+Every batch is that of a single process, dealt out by rows; so neither the order of data nor what is learnt depends on
+how many there are. The leader alone decides, evaluates and writes; before each update it says what is to be done.
+Gradients are summed after all have said that their share went well: a rank without memory leaves nobody waiting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from models.interface import LossKnobs
+
+BUCKET_NUMBERS = 8_000_000
+Share = TypeVar("Share")
+
+
+class CrewBroken(Exception):
+    """A rank has gone, or says nothing any more."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """An update: what each rank is to do in it."""
+
+    rows: tuple[tuple[tuple[int, ...], ...], ...]  # of each rank, for each batch: examples by index
+    place: tuple[int, int]  # epoch, and number of the last batch in it
+    total_frames: int
+    micro_batches: int
+    knobs: LossKnobs
+    clip: float
+    learning_rate: float
+    measure: bool
+
+
+@dataclass(frozen=True)
+class NewState:
+    """The others are to go on from here: after a start, a rollback, a restart."""
+
+    hparams: dict[str, Any]
+    weights: dict[str, Tensor]
+    optimizer: dict[str, Any]
+    precision: dict[str, Any]
+    seed: int
+
+
+class Crew:
+    """All ranks, seen by one of them."""
+
+    def __init__(self, rank: int, size: int, *, patience_seconds: float) -> None:
+        self.rank, self.size, self._patience = rank, size, timedelta(seconds=patience_seconds)
+        self._tensors: dist.ProcessGroup | None = None  # who sums tensors up: those who talk
+
+    @classmethod
+    def alone(cls) -> Crew:
+        return cls(0, 1, patience_seconds=0)
+
+    def sum_up_on(self, device: torch.device) -> None:
+        """All ranks have such a one; GPUs have a quicker way."""
+        if self.size > 1 and device.type == "cuda":
+            self._tensors = dist.new_group(backend="nccl")
+
+    @property
+    def leads(self) -> bool:
+        return self.rank == 0
+
+    def call(self, message: Task | NewState | None) -> None:
+        """Said by the leader; None: it is over."""
+        if self.size > 1:
+            self._talk("be called", lambda: dist.broadcast_object_list([message], src=0))
+
+    def hear(self) -> Task | NewState | None:
+        """What the leader says next."""
+        box: list[Any] = [None]
+        self._talk("hear the leader", lambda: dist.broadcast_object_list(box, src=0))
+        heard: Task | NewState | None = box[0]
+        return heard
+
+    def gather(self, share: Share) -> list[Share]:
+        """Everyone's, by rank; who does not come in time is named."""
+        if self.size == 1:
+            return [share]
+        found: list[Any] = [None] * self.size
+
+        def meet() -> None:
+            dist.monitored_barrier(timeout=self._patience, wait_all_ranks=self.leads)
+            dist.all_gather_object(found, share)
+
+        self._talk("meet", meet)
+        return found
+
+    def sum_up(self, tensors: Iterable[Tensor]) -> None:
+        """Each becomes the sum of everyone's; a few at a time go as one."""
+        if self.size == 1:
+            return
+        for bucket in _buckets(tensors):
+            flat = torch.cat([tensor.flatten() for tensor in bucket])
+            self._talk("sum gradients", lambda flat=flat: dist.all_reduce(flat, group=self._tensors))  # type: ignore[misc]
+            for tensor, part in zip(bucket, flat.split([t.numel() for t in bucket]), strict=True):
+                tensor.copy_(part.view_as(tensor))
+
+    def _talk(self, what: str, talking: Callable[[], object]) -> None:
+        try:
+            talking()
+        except (RuntimeError, dist.DistError) as error:
+            raise CrewBroken(f"rank {self.rank} could not {what}: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]
+
+
+def _buckets(tensors: Iterable[Tensor]) -> list[list[Tensor]]:
+    buckets: list[list[Tensor]] = [[]]
+    size = 0
+    for tensor in tensors:
+        if size and size + tensor.numel() > BUCKET_NUMBERS:
+            buckets.append([])
+            size = 0
+        buckets[-1].append(tensor)
+        size += tensor.numel()
+    return [bucket for bucket in buckets if bucket]
+
+
+def gradients_of(model: nn.Module) -> list[Tensor]:
+    """Of every weight; zeros where this rank had nothing to learn from."""
+    for parameter in model.parameters():
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+    return [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
