@@ -12,6 +12,8 @@ from typing import TypeVar
 
 import torch
 import torch.distributed as dist
+from torch._C._distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from commands.stop_signals import EXIT_CODES
 from hparams import UserError
@@ -34,7 +36,7 @@ def assembled(options: argparse.Namespace) -> Iterator[Crew]:
         return
     patience = load_settings(options.config).watchdog
     try:
-        dist.init_process_group("gloo", timeout=timedelta(seconds=patience.start_patience_seconds))
+        _meet(timedelta(seconds=patience.start_patience_seconds))
     except (RuntimeError, ValueError, dist.DistError) as error:
         where = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
         raise UserError(
@@ -45,6 +47,13 @@ def assembled(options: argparse.Namespace) -> Iterator[Crew]:
         yield Crew(dist.get_rank(), dist.get_world_size(), patience_seconds=patience.rank_patience_seconds)
     finally:
         dist.destroy_process_group()
+
+
+def _meet(timeout: timedelta) -> None:
+    """Workers that torchrun has started again find what those before them have left, which is not for them."""
+    store, rank, size = next(rendezvous("env://", timeout=timeout))
+    store = PrefixStore(f"start-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=timeout)
 
 
 def own_device(device: torch.device) -> torch.device:
@@ -102,7 +111,7 @@ def _end_all(crew: Crew, problems: dict[int, str]) -> None:
     if crew.leads:
         lines = dict.fromkeys(problems.values())
         first = {line: [rank for rank, said in problems.items() if said == line] for line in lines}
-        said = [line if len(ranks) == crew.size else f"rank {ranks[0]}: {line}" for line, ranks in first.items()]
+        said = [line if ranks[0] == 0 else f"rank {ranks[0]}: {line}" for line, ranks in first.items()]
         raise UserError("; ".join(said))
     raise SystemExit(EXIT_USER_ERROR)
 

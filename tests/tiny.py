@@ -15,6 +15,7 @@ from corpus.utterances import Utterance
 from hparams import HParams
 from models import TrainableModel, build_model
 from models.tacotron2 import Tacotron2
+from training.crew import Crew
 from training.evaluation import Sentence
 from training.reports import ArmReport, EvaluationReport, RollbackReport, StepReport
 from training.trainer import EnhancedTrainer, TrainingData
@@ -165,7 +166,12 @@ class MemoryWatcher:
 
 
 def tiny_trainer(
-    folder: Path, hparams: HParams, *, data: TrainingData | None = None, watcher: MemoryWatcher | None = None
+    folder: Path,
+    hparams: HParams,
+    *,
+    data: TrainingData | None = None,
+    watcher: MemoryWatcher | None = None,
+    crew: Crew | None = None,
 ) -> tuple[EnhancedTrainer, MemoryWatcher]:
     """A trainer of a fresh model, always the same one, and its watcher."""
     watcher = watcher or MemoryWatcher()
@@ -176,5 +182,6 @@ def tiny_trainer(
         folder=folder,
         watcher=watcher,
         device=torch.device("cpu"),
+        crew=crew,
     )
     return trainer, watcher

@@ -7,6 +7,7 @@ Gradients are summed after all have said that their share went well: a rank with
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -110,11 +111,13 @@ class Crew:
         try:
             talking()
         except (RuntimeError, dist.DistError) as error:
-            raise CrewBroken(f"rank {self.rank} could not {what}: {_first_line(error)}") from error
+            raise CrewBroken(self._in_words(what, str(error))) from error
 
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
+    def _in_words(self, what: str, error: str) -> str:
+        if missing := re.search(r"Ranks ([\d, ]+) failed to pass", error):
+            return f"rank {missing[1]} has gone, or has said nothing for {self._patience.total_seconds():g} s"
+        reason = "another rank has gone" if "by peer" in error else error.strip().splitlines()[0]
+        return f"rank {self.rank} could not {what}: {reason}"
 
 
 def _buckets(tensors: Iterable[Tensor]) -> list[list[Tensor]]:

@@ -22,9 +22,9 @@ def follow(
     n_symbols: int,
     device: torch.device,
     asked_to_stop: Callable[[], str | None],
-) -> None:
-    """Until the leader says that it is over."""
-    message = crew.hear()
+) -> Learner | None:
+    """Until the leader says that it is over; returns what was learnt, if anything."""
+    message, learner = crew.hear(), None
     while message is not None:
         assert isinstance(message, NewState), "before the first task there is a state"
         hparams = build_hparams(message.hparams)
@@ -34,6 +34,7 @@ def follow(
             while isinstance(message := crew.hear(), Task):
                 learner.asked_to_stop = asked_to_stop()
                 carry_out(message, learner, ahead.load(message))
+    return learner
 
 
 def carry_out(task: Task, learner: Learner, batches: Sequence[Batch]) -> None:
