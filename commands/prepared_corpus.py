@@ -7,16 +7,19 @@ import hashlib
 import itertools
 import os
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import track
+from rich.progress import Progress
 
 from commands.speakers import place_of, strangers, with_speakers
 from corpus.batches import BatchLoader, Example, why_not_aligned
 from corpus.demo import make_demo_corpus
 from corpus.mel_cache import MelCache
+from corpus.spoken_texts import remember_texts
 from corpus.text import TextFrontend, text_frontend, unknown_symbols
 from corpus.utterances import Corpus, Skipped, Utterance, is_held_out, read_corpus, require_usable
 from hparams import HParams, UserError
@@ -69,18 +72,23 @@ def prepare_corpus(options: argparse.Namespace, hparams: HParams, console: Conso
     frontend = text_frontend(hparams)
     name, corpus = find_corpus(options, hparams)
     require_usable(corpus)
+    workers = os.cpu_count() or 1
     cache = MelCache(options.output / ".cache" / "mels", hparams)
-    unreadable = cache.fill(corpus.utterances, os.cpu_count() or 1)
+    with shown_progress(console, "reading recordings") as progress:
+        unreadable = cache.fill(corpus.utterances, workers, progress)
     lost = {skip.where for skip in unreadable}
     readable = [u for u in corpus.utterances if u.id not in lost]
+    texts = [u.text for u in readable]
+    with shown_progress(console, "reading transcripts") as progress:
+        remember_texts(frontend, texts, options.output / ".cache", workers=workers, progress=progress)
     _report_unknown_symbols(frontend, readable, console)
     if (n_speakers := len({u.speaker for u in readable if u.speaker})) > 1 and not hparams.num_speakers:
         console.print(
             f"{n_speakers} speakers: one voice is trained on all of them, a blend; give one speaker's rows, "
             f"or a voice to each: --model glow_tts --hparams num_speakers={n_speakers}"
         )
-    shown = track(readable, "reading transcripts", console=console, transient=True) if console.is_terminal else readable
-    encoded = [(u, tuple(frontend.encode(u.text))) for u in shown]
+    encoded = [(u, tuple(frontend.encode(u.text))) for u in readable]
+    frontend.remembered.clear()
     speechless = [Skipped(u.id, "its transcript holds nothing that can be spoken") for u, ids in encoded if not ids]
     found = [Example(u, ids, cache.n_frames(u)) for u, ids in encoded if ids]
     reasons = {e.utterance.id: why_not_aligned(len(e.symbol_ids), e.n_frames, hparams) for e in found}
@@ -95,6 +103,17 @@ def prepare_corpus(options: argparse.Namespace, hparams: HParams, console: Conso
     report_skipped(skipped, console)
     train, held_out = split(examples, hparams.validation_percent, skipped)
     return PreparedCorpus(name, frontend, train, held_out, skipped, cache, hparams)
+
+
+@contextmanager
+def shown_progress(console: Console, what: str) -> Iterator[Callable[[int, int], None] | None]:
+    """A bar on a terminal, nothing elsewhere."""
+    if not console.is_terminal:
+        yield None
+        return
+    with Progress(console=console, transient=True) as bar:
+        task = bar.add_task(what)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def to_learn_from(examples: list[Example], percent: float) -> list[Example]:

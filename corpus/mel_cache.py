@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +18,7 @@ import torch
 
 from corpus.atomic_file import replacing
 from corpus.audio import MelFrontend, Recording, UnusableAudio, read_recording, resample, trim
+from corpus.line_index import LineIndex
 from corpus.utterances import Skipped, Utterance
 from hparams import HParams, UserError
 
@@ -41,8 +43,8 @@ Progress = Callable[[int, int], None]
 class MelCache:
     """The mels of a corpus; several processes may share one folder, and a kill leaves no half entry behind.
 
-    `<content>-<settings>.npy` is a mel with a checksum behind it. `contents/<file>` notes what the file of a path, size
-    and time holds, so that later starts need not read it again.
+    `<content>-<settings>.npy` is a mel with a checksum behind it. `index-<settings>.txt` says for the file of a path,
+    size and time what it holds and how many frames that makes, so that later starts read neither.
     """
 
     def __init__(self, folder: Path, hparams: HParams) -> None:
@@ -54,37 +56,38 @@ class MelCache:
         self._n_frames: dict[Path, int] = {}
         self._contents: dict[Path, str] = {}  # so that training goes on when a recording is moved away
         try:
-            (folder / "contents").mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"{folder}: the folder for mels cannot be made ({error.strerror})") from error
+        self._index = LineIndex(folder / f"index-{self._settings_digest}.txt")
 
     def mel(self, utterance: Utterance) -> np.ndarray:
         """Return float32 log-mels [n_mel_channels, frames] of the trimmed recording, or raise `UnusableAudio`."""
         content = self._contents.get(utterance.audio_path)
         if content is None:
-            content = _read_if_present(self._note(utterance)).decode("ascii", "replace")
+            content, _ = self._index.get(file_key(utterance.audio_path)) or ("", 0)
         mel = self._load(content)
         if mel is None:
             return self.keep(utterance, read_recording(utterance.audio_path))
-        self._remember(utterance, content, mel)
+        self._remember(utterance, content, mel.shape[1])
         return mel
 
     def keep(self, utterance: Utterance, recording: Recording) -> np.ndarray:
         """Do the same for an utterance whose recording was read already."""
-        note = self._note(utterance)
+        key = file_key(utterance.audio_path)
         content = _digest(recording.wave.tobytes() + str(recording.sampling_rate).encode())
         mel = self._load(content)
         if mel is None:
-            mel = self._analyse(recording)
+            mel = self._analyse(recording, key)
             self._store(content, mel)
-        self._remember(utterance, content, mel)
-        with replacing(note, sync=False) as temporary:
-            temporary.write_text(content)
+        self._remember(utterance, content, mel.shape[1])
+        if self._index.get(key) != [content, mel.shape[1]]:
+            self._index.add({key: [content, mel.shape[1]]})
         return mel
 
-    def _remember(self, utterance: Utterance, content: str, mel: np.ndarray) -> None:
-        self._require_length(mel.shape[1])
-        self._n_frames[utterance.audio_path], self._contents[utterance.audio_path] = mel.shape[1], content
+    def _remember(self, utterance: Utterance, content: str, n_frames: int) -> None:
+        self._require_length(n_frames)
+        self._n_frames[utterance.audio_path], self._contents[utterance.audio_path] = n_frames, content
 
     def n_frames(self, utterance: Utterance) -> int:
         """Length of the mel, without reading it again."""
@@ -93,43 +96,49 @@ class MelCache:
 
     def fill(self, utterances: Sequence[Utterance], workers: int, progress: Progress | None = None) -> list[Skipped]:
         """Compute what is missing with `workers` threads; return the utterances that cannot be used, with reasons."""
-        skipped = []
+        there = {entry.name for entry in os.scandir(self._folder)}
+        problems = {u.id: self._attempt(lambda u=u: self._recall(u, there), u) for u in utterances}  # type: ignore[misc]
+        missing = [u for u in utterances if problems[u.id] is None and u.audio_path not in self._n_frames]
         with worker_threads(workers) as pool:
-            for done, problem in enumerate(pool.map(self._problem, utterances), start=1):
-                if problem is not None:
-                    skipped.append(problem)
+            found = pool.map(lambda u: self._attempt(lambda: self.mel(u), u), missing)
+            for done, (utterance, problem) in enumerate(zip(missing, found, strict=True), start=1):
+                problems[utterance.id] = problem
                 if progress is not None:
-                    progress(done, len(utterances))
-        return skipped
+                    progress(done, len(missing))
+        return [problem for problem in problems.values() if problem is not None]
 
-    def _problem(self, utterance: Utterance) -> Skipped | None:
-        """Have the mel computed; say why if that cannot be done."""
+    def _recall(self, utterance: Utterance, there: set[str]) -> None:
+        """What the index says of a mel that is there."""
+        content, n_frames = self._index.get(file_key(utterance.audio_path)) or ("", 0)
+        if n_frames:
+            self._require_length(n_frames)
+        if f"{content}-{self._settings_digest}.npy" in there:
+            self._remember(utterance, content, n_frames)
+
+    def _attempt(self, work: Callable[[], object], utterance: Utterance) -> Skipped | None:
+        """Says why, if that cannot be done."""
         try:
-            self.mel(utterance)
+            work()
         except UnusableAudio as error:
             return Skipped(utterance.id, str(error))
         return None
 
-    def _analyse(self, recording: Recording) -> np.ndarray:
-        """Resample, trim and transform a recording."""
+    def _analyse(self, recording: Recording, key: str) -> np.ndarray:
+        """Resample, trim and transform a recording; of one that is refused for its length the index keeps that."""
         rate = self._hparams.sampling_rate
         wave = resample(recording.wave, source_rate=recording.sampling_rate, target_rate=rate)
         wave = trim(wave, self._hparams)
-        self._require_length(1 + len(wave) // self._hparams.hop_length)
+        n_frames = 1 + len(wave) // self._hparams.hop_length
+        try:
+            self._require_length(n_frames)
+        except UnusableAudio:
+            self._index.add({key: ["", n_frames]})
+            raise
         return self._frontend.mel(torch.from_numpy(wave)).numpy()
 
     def _require_length(self, n_frames: int) -> None:
         """Refuse what is shorter or longer than the settings allow."""
         require_length((n_frames - 1) * self._hparams.hop_length / self._hparams.sampling_rate, self._hparams)
-
-    def _note(self, utterance: Utterance) -> Path:
-        """Where the digest of an audio file's content is noted, for as long as the file does not change."""
-        path = utterance.audio_path.absolute()
-        try:
-            status = path.stat()
-        except OSError as error:
-            raise UnusableAudio(f"{path} cannot be read ({error.strerror})") from error
-        return self._folder / "contents" / _digest(f"{path}|{status.st_size}|{status.st_mtime_ns}".encode())
 
     def _entry(self, content: str) -> Path:
         """Where the mel of a recording is stored."""
@@ -173,6 +182,16 @@ def worker_threads(workers: int) -> Iterator[ThreadPoolExecutor]:
     finally:
         pool.shutdown(cancel_futures=True)
         torch.set_num_threads(threads_before)
+
+
+def file_key(path: Path) -> str:
+    """Of an audio file for as long as it does not change."""
+    path = path.absolute()
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise UnusableAudio(f"{path} cannot be read ({error.strerror})") from error
+    return _digest(f"{path}|{status.st_size}|{status.st_mtime_ns}".encode())
 
 
 def _read_if_present(path: Path) -> bytes:

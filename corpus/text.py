@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
@@ -27,9 +27,15 @@ class TextFrontend:
     language: str
     alphabet: Literal["graphemes", "phonemes"]
     symbols: tuple[str, ...]
+    remembered: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
+    """What some texts become, worked out before."""
 
     def normalize(self, text: str) -> str:
         """What will be spoken: words in lower case with punctuation, or IPA."""
+        known = self.remembered.get(text)
+        return self._normalize(text) if known is None else known
+
+    def _normalize(self, text: str) -> str:
         text = clean(text)
         if self.alphabet == "phonemes":
             # espeak-ng follows stress marks only now and then, and has no pause for a dash.
