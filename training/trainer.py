@@ -222,6 +222,7 @@ class EnhancedTrainer:
         if self.crew.size == 1:
             return None
         if not self.learner.is_known_to_crew:
+            self.learner.wake(batches[0])
             self.crew.call(self.learner.state(self.hparams, seed=self.hparams.seed + self.progress.step))
         rows = tuple(tuple(batch.dealt[rank] for batch in batches) for rank in range(self.crew.size))
         total_frames = self._frames(batches)

@@ -71,6 +71,15 @@ class Learner:
         weights, moments = self.model.state_dict(), self.optimizer.state_dict()
         return NewState(hparams.model_dump(mode="json"), weights, moments, self.precision.state_dict(), seed)
 
+    @torch.no_grad()
+    def wake(self, batch: Batch) -> None:
+        """A pass before the others take over these weights: some take their first values from what they first see."""
+        snapshot, devices = self.model.snapshot(), [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices), self.precision.autocast():
+            self.model.train()
+            self.model(batch.to(self.device))
+        self.model.restore(snapshot)
+
     def take_over(self, state: NewState) -> None:
         self.model.load_state_dict(state.weights)
         self.optimizer.load_state_dict(state.optimizer)

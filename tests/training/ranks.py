@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 
 from corpus.batches import Batch
-from tests.tiny import NO_DROPOUT, SYMBOLS, tiny_data, tiny_hparams, tiny_model, tiny_trainer
+from tests.tiny import GLOW, NO_DROPOUT, SYMBOLS, tiny_data, tiny_hparams, tiny_model, tiny_trainer
 from tests.training.steered import Order, SteeringWatcher
 from tests.training.test_update import KNOBS, gradient, without_norms
 from training.crew import Crew, CrewBroken
@@ -73,9 +73,9 @@ def failing(crew: Crew, _folder: Path) -> Found:
     return found | {"after": updated.gradient_norm, "stop": updated.asked_to_stop}
 
 
-def steered(crew: Crew, folder: Path) -> Found:
+def steered(crew: Crew, folder: Path, **changes: Any) -> Found:
     """A training with a turned knob, smaller chunks, a rollback, a restart and fresh moments."""
-    hparams = tiny_hparams(iters_per_checkpoint=4, iters_per_evaluation=8, epochs=50)
+    hparams = tiny_hparams(iters_per_checkpoint=4, iters_per_evaluation=8, epochs=50, **changes)
     data = tiny_data(hparams)
     if crew.rank:
         learner = follow(crew, lambda _recipe: data.train, len(SYMBOLS), CPU, lambda: None)
@@ -114,6 +114,7 @@ CASES: dict[str, Callable[[Crew, Path], Found]] = {
     "together": together,
     "failing": failing,
     "steered": steered,
+    "steered flow": lambda crew, folder: steered(crew, folder, **GLOW),
     "hung": hung,
 }
 

@@ -53,8 +53,9 @@ def test_what_goes_wrong_on_one_rank_is_a_step_that_none_takes(tmp_path: Path) -
     assert leader["stop"] == other["stop"] == "SIGUSR1"
 
 
-def test_all_have_the_same_weights_whatever_was_ordered(tmp_path: Path) -> None:
-    leader, other = both("steered", tmp_path)
+@pytest.mark.parametrize("case", ["steered", "steered flow"])
+def test_all_have_the_same_weights_whatever_was_ordered(tmp_path: Path, case: str) -> None:
+    leader, other = both(case, tmp_path)
     assert leader["weights"].keys() == other["weights"].keys()
     for name, value in leader["weights"].items():  # the counters of normalisation are of no use
         assert torch.equal(value, other["weights"][name]) or not value.is_floating_point(), name
