@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import time
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import torch
 from commands.prepared_corpus import PreparedCorpus
 from corpus.batches import Batch, BatchLoader, epoch_order
 from hparams import HParams
-from models import TrainableModel, count_parameters
+from models import TrainableModel, count_parameters, free_memory
 from training.trainer import Limits
 from training.trial import try_out
 
@@ -80,10 +81,11 @@ def measure(corpus: PreparedCorpus, model: TrainableModel, hparams: HParams, *, 
         trial = copy.deepcopy(model).to(device).train()
         seconds, kept_bytes, share = _timed(trial, loader.load(typical[:TRIAL_UTTERANCES]).to(device), hparams)
         if seconds < AFFORDABLE_SECONDS:
-            try:
+            # Without memory for it, what the small one took has to do; training will cut its batches.
+            with contextlib.suppress(torch.OutOfMemoryError):
                 seconds, kept_bytes, share = _timed(trial, loader.load(typical).to(device), hparams)
-            except torch.OutOfMemoryError:  # then what the small one took has to do, and training will cut batches
-                torch.cuda.empty_cache()
+    del trial
+    free_memory()
     memory = kept_bytes * max(frames) / share + count_parameters(model) * BYTES_PER_WEIGHT
     if device.type == "cpu":
         memory += psutil.Process().memory_info().rss

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
 from hparams import HParams
+from models.attention_on_gpu import forget_stretches
 from models.glow_tts.model import GlowTTS
 from models.tacotron2 import Tacotron2
 
@@ -21,3 +23,9 @@ def build_model(hparams: HParams, n_symbols: int) -> TrainableModel:
 
 def count_parameters(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
+
+
+def free_memory() -> None:
+    """What models and torch keep of a GPU's memory for the next time goes back to it."""
+    forget_stretches()
+    torch.cuda.empty_cache()

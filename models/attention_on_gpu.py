@@ -17,7 +17,7 @@ from models.cuda_graph import recorded
 
 STEPS, ROWS, TOKENS = 16, 8, 32
 """Of a stretch; batch and tokens are rounded up to multiples."""
-KEPT = 6
+KEPT = 4
 """Stretches of different sizes, whose buffers take tens of megabytes each."""
 
 
@@ -177,6 +177,11 @@ def _step_lstm_back(tape: Tape, t: int, d_hidden: Tensor, d_cell: Tensor, d_gate
 
 
 _stretches: OrderedDict[Sizes, Stretch] = OrderedDict()
+
+
+def forget_stretches() -> None:
+    """Their memory is wanted for something else; who needs one makes it anew."""
+    _stretches.clear()
 
 
 def _stretch_for(given: Given) -> Stretch:

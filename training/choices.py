@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 from collections.abc import Callable, Mapping
@@ -14,7 +15,7 @@ import torch
 from corpus.atomic_file import replacing
 from corpus.batches import Batch, BatchLoader
 from hparams import HParams, UserError, build_hparams
-from models import TrainableModel
+from models import TrainableModel, free_memory
 from training.precision import half_precision
 from training.trial import Trial, try_out
 from training.update import is_out_of_memory
@@ -101,6 +102,7 @@ def choose_frame_budget(
     order = _by_length(loader)[: hparams.batch_size]
     longest = loader.examples[order[0]].n_frames
     trial = copy.deepcopy(model).to(device).train()
+    free_memory()
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         fits = _fits_on_gpu if device.type == "cuda" else _fits_in_main_memory
         n_fit = largest_that_fits(len(order), fits(trial, loader, order, hparams, device))
@@ -133,19 +135,17 @@ def _fits_on_gpu(
     n_weights = sum(p.numel() for p in model.parameters())
 
     def fits(n: int) -> bool:
-        batch = loader.load(order[:n])
-        try:
-            held = torch.empty(n_weights * OPTIMIZER_BYTES_PER_WEIGHT, dtype=torch.uint8, device=device)
-            torch.cuda.reset_peak_memory_stats(device)
-            try_out(model, batch.to(device), hparams)
-            del held
-        except torch.OutOfMemoryError:
-            return False
-        finally:
-            model.zero_grad()
-            used = torch.cuda.max_memory_reserved(device)
-            torch.cuda.empty_cache()
-        return used <= GPU_MEMORY_SHARE * torch.cuda.get_device_properties(device).total_memory
+        torch.cuda.reset_peak_memory_stats(device)
+        held = torch.empty(n_weights * OPTIMIZER_BYTES_PER_WEIGHT, dtype=torch.uint8, device=device)
+        is_done = False
+        with contextlib.suppress(torch.OutOfMemoryError):
+            try_out(model, loader.load(order[:n]).to(device), hparams)
+            is_done = True
+        used = torch.cuda.max_memory_reserved(device)
+        del held
+        model.zero_grad()
+        free_memory()
+        return is_done and used <= GPU_MEMORY_SHARE * torch.cuda.get_device_properties(device).total_memory
 
     return fits
 

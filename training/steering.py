@@ -12,7 +12,7 @@ import torch
 
 from corpus.batches import Batch
 from hparams import UserError
-from models import build_model
+from models import build_model, free_memory
 from training.amendments import amend
 from training.checkpoint import list_checkpoints, load_checkpoint
 from training.knobs import KNOB_BOUNDS, Knobs
@@ -181,7 +181,7 @@ class Steering:
         if self._trainer.knobs.micro_batches <= self._micro_batches and self.end is None:
             raise error
         del error  # its traceback holds what was computed
-        torch.cuda.empty_cache()
+        free_memory()
         self._run_last_step_again()
 
     def _wait(self, move: Move) -> None:
