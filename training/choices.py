@@ -132,6 +132,9 @@ def _fits_on_gpu(
     model: TrainableModel, loader: BatchLoader, order: list[int], hparams: HParams, device: torch.device
 ) -> Callable[[int], bool]:
     """By trying, with what the optimizer will need held."""
+    free, total = torch.cuda.mem_get_info(device)
+    allowed = total * torch.cuda.get_per_process_memory_fraction(device)
+    room = min(free + torch.cuda.memory_reserved(device), allowed)
     n_weights = sum(p.numel() for p in model.parameters())
 
     def fits(n: int) -> bool:
@@ -145,7 +148,7 @@ def _fits_on_gpu(
         del held
         model.zero_grad()
         free_memory()
-        return is_done and used <= GPU_MEMORY_SHARE * torch.cuda.get_device_properties(device).total_memory
+        return is_done and used <= GPU_MEMORY_SHARE * room
 
     return fits
 

@@ -104,7 +104,10 @@ class Learner:
         everyone = self.crew.gather(passed)
         if without_memory := [f"rank {n}: {p.out_of_memory}" for n, p in enumerate(everyone) if p.out_of_memory]:
             self.model.restore(snapshot)
-            raise failure or torch.OutOfMemoryError("; ".join(without_memory))
+            try:
+                raise failure or torch.OutOfMemoryError("; ".join(without_memory))
+            finally:
+                del failure  # or its traceback would hold itself, with all that was computed
         self._take_together(frames / (total_frames or frames))
         norm = self._clipped_norm(clip) if all(math.isfinite(p.total) for p in everyone) else None
         return self._updated(everyone, norm, snapshot, clip=clip, measure=measure)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +130,26 @@ def test_what_is_left_of_a_gradient_goes_into_no_update(tmp_path: Path, monkeypa
         torch.manual_seed(5)
         norms.append(trainer.train_step(first).gradient_norm)
     assert norms[0] == norms[1] is not None
+
+
+def test_what_was_computed_until_memory_ran_out_is_free_for_the_next_attempt(tmp_path: Path) -> None:
+    trainer, _ = steered(tmp_path)
+    batch, computed = next(iter(trainer.data.train.epoch(0))), []
+
+    def forward(_batch: Batch) -> None:
+        activations = torch.zeros(10)
+        computed.append(weakref.ref(activations))
+        raise torch.OutOfMemoryError("no room")
+
+    trainer.model.forward = forward  # type: ignore[method-assign,assignment]
+    gc.disable()
+    try:
+        trainer.train_step(batch)
+        trainer.steering.turn({"micro_batches": 2.0})
+        trainer.steering.require_answer_to_out_of_memory()
+        assert computed[0]() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("step", [1, 2, 3])
