@@ -133,7 +133,7 @@ def _fits_on_gpu(
 ) -> Callable[[int], bool]:
     """By trying, with what the optimizer will need held."""
     free, total = torch.cuda.mem_get_info(device)
-    allowed = total * torch.cuda.get_per_process_memory_fraction(device)
+    allowed = total * torch.cuda.get_per_process_memory_fraction(device.index)
     room = min(free + torch.cuda.memory_reserved(device), allowed)
     n_weights = sum(p.numel() for p in model.parameters())
 
