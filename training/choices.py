@@ -26,7 +26,7 @@ ROUNDS = 2  # of passes, of which the quicker counts
 LOSS_AGREES, GRADIENT_AGREES = 1e-2, 0.1  # relative
 TRIED_UTTERANCES = 8  # on a processor, where a batch may take a minute
 OPTIMIZER_BYTES_PER_WEIGHT = 8  # two moments
-CPU_MEMORY_SHARE, GPU_MEMORY_SHARE = 0.7, 0.9
+CPU_MEMORY_SHARE, GPU_MEMORY_SHARE = 0.7, 0.85
 
 
 def read_choices(folder: Path) -> dict[str, Any]:
