@@ -26,7 +26,9 @@ class HParams(BaseModel):
     batch_size: int = Field(32, ge=1, description="utterances in a batch at most")
     max_frames_per_batch: int = Field(40_000, ge=100, description="padded mel frames in a batch at most")
     cpu_threads: int = Field(0, ge=0, description="of torch's operations; 0: one for each core")
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="of the forward pass")
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="of the forward pass; auto: measured when a run begins"
+    )
     iters_per_checkpoint: int = Field(1000, ge=1, description="steps between checkpoints")
     iters_per_evaluation: int = Field(1000, ge=1, description="steps between evaluations")
     evaluation_utterances: int = Field(32, ge=1, description="held-out utterances decoded at an evaluation at most")

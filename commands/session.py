@@ -164,6 +164,8 @@ def _journal_start(
     """Record what this run is made of: its data, settings and choices."""
     choices: dict[str, Any] = {
         "precision": trainer.precision.name,
+        "max_frames_per_batch": job.hparams.max_frames_per_batch,
+        "processes": job.crew.size,
         "threads": torch.get_num_threads(),
         "device": job.device.type,
         "pinned": list(pinned_knobs(job.options.pin)),
