@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -73,16 +75,22 @@ def scan_back(tape: Tape, given: Given, d_states: Tensor, d_attention: Tensor) -
     return d
 
 
-def step_in_place(gates: Tensor, cell: Tensor, state: Tensor) -> None:
-    """An LSTM's step from gates [B, 4H]; the hidden state [B, H] is the end of the state."""
-    step_lstm(gates.numpy(), cell.numpy(), torch.ones_like(cell).numpy(), cell.numpy(), state.numpy())
+def lstm_in_place(gates: Tensor, cell: Tensor, state: Tensor) -> Callable[[], None]:
+    """A step from gates [B, 4H] on, in these buffers; the hidden state [B, H] is the end of the state."""
+    arrays = gates.numpy(), cell.numpy(), torch.ones_like(cell).numpy(), cell.numpy(), state.numpy()
+    return lambda: step_lstm(*arrays)
 
 
-def attend_in_place(glance: Glance, w: ScanWeights) -> Tensor:
-    """The attention [B, N]; its context is the beginning of the state."""
+def attention_in_place(glance: Glance, w: ScanWeights) -> Callable[[], Tensor]:
+    """A step in these buffers: the attention [B, N], whose context is the beginning of the state."""
     features, projected, query, lengths, memory, looked, windows, state = (each.numpy() for each in glance)
-    cut_windows(looked, windows)
-    flat = glance.features.view(-1, glance.features.size(2))
-    torch.mm(glance.windows.view(len(flat), -1), w.location, out=flat)
-    attend(features, projected, query, w.energy.numpy(), lengths, memory, looked, looked, state)
-    return glance.attention()
+    flat, energy, found = glance.features.view(-1, glance.features.size(2)), w.energy.numpy(), glance.attention()
+    flat_windows = glance.windows.view(len(flat), -1)
+
+    def step() -> Tensor:
+        cut_windows(looked, windows)
+        torch.mm(flat_windows, w.location, out=flat)
+        attend(features, projected, query, energy, lengths, memory, looked, looked, state)
+        return found
+
+    return step

@@ -7,6 +7,7 @@ fixed addresses and sizes, so a stretch has buffers of its own, whose sizes are 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -245,22 +246,30 @@ def scan_back(tape: Tape, given: Given, d_states: Tensor, d_attention: Tensor) -
     )
 
 
-def step_in_place(gates: Tensor, cell: Tensor, state: Tensor) -> None:
-    """An LSTM's step from gates [B, 4H]; the hidden state [B, H] is the end of the state."""
-    into, forget, candidate, out = gates.chunk(4, dim=1)
-    torch.addcmul(torch.sigmoid(forget) * cell, torch.sigmoid(into), torch.tanh(candidate), out=cell)
-    state[:, -cell.size(1) :] = torch.sigmoid(out) * torch.tanh(cell)
+def lstm_in_place(gates: Tensor, cell: Tensor, state: Tensor) -> Callable[[], None]:
+    """A step from gates [B, 4H] on, in these buffers; the hidden state [B, H] is the end of the state."""
+
+    def step() -> None:
+        into, forget, candidate, out = gates.chunk(4, dim=1)
+        torch.addcmul(torch.sigmoid(forget) * cell, torch.sigmoid(into), torch.tanh(candidate), out=cell)
+        state[:, -cell.size(1) :] = torch.sigmoid(out) * torch.tanh(cell)
+
+    return step
 
 
-def attend_in_place(glance: Glance, w: ScanWeights) -> Tensor:
-    """The attention [B, N]; its context is the beginning of the state."""
+def attention_in_place(glance: Glance, w: ScanWeights) -> Callable[[], Tensor]:
+    """A step in these buffers: the attention [B, N], whose context is the beginning of the state."""
     n_tokens, kernel_size = glance.windows.size(1), glance.windows.size(3)
-    glance.windows.copy_(glance.looked.unfold(2, kernel_size, 1).transpose(1, 2))
-    features = glance.windows.flatten(2) @ w.location + glance.projected + glance.query.unsqueeze(1)
-    closed = torch.arange(n_tokens, device=features.device) >= glance.lengths.unsqueeze(1)
-    attention = torch.softmax((torch.tanh(features) @ w.energy).masked_fill(closed, -torch.inf), 1)
+    closed = torch.arange(n_tokens, device=glance.state.device) >= glance.lengths.unsqueeze(1)
     seen = glance.looked[..., kernel_size // 2 :][..., :n_tokens]
-    seen[:, 0] = attention
-    seen[:, 1] += attention
-    glance.state[:, : glance.memory.size(2)] = torch.bmm(attention.unsqueeze(1), glance.memory).squeeze(1)
-    return attention
+
+    def step() -> Tensor:
+        glance.windows.copy_(glance.looked.unfold(2, kernel_size, 1).transpose(1, 2))
+        features = glance.windows.flatten(2) @ w.location + glance.projected + glance.query.unsqueeze(1)
+        attention = torch.softmax((torch.tanh(features) @ w.energy).masked_fill(closed, -torch.inf), 1)
+        seen[:, 0] = attention
+        seen[:, 1] += attention
+        glance.state[:, : glance.memory.size(2)] = torch.bmm(attention.unsqueeze(1), glance.memory).squeeze(1)
+        return attention
+
+    return step

@@ -60,8 +60,7 @@ class FreeRunning:
         (batch, n_tokens, width), zeros = memory.shape, memory.new_zeros
         first, second, attention = decoder.attention_rnn, decoder.decoder_rnn, decoder.attention_layer
         n_hidden, n_said = first.hidden_size, decoder.n_mel * decoder.r + 1
-        self._machine = attention_on_cpu if memory.device.type == "cpu" else attention_on_gpu
-        self._width, self._prenet, self._p_dropout = width, decoder.prenet.layers, decoder.prenet.p_dropout
+        self._prenet, self._p_dropout = decoder.prenet.layers, decoder.prenet.p_dropout
         self._weights: ScanWeights = decoder.scan_weights(width)
         self._recurrent = RepeatedProduct(torch.cat([first.weight_ih, first.weight_hh], 1), dtype, batch)
         context_first = torch.cat([second.weight_ih[:, n_hidden:], second.weight_ih[:, :n_hidden]], 1)
@@ -84,6 +83,11 @@ class FreeRunning:
             windows=zeros(batch, n_tokens, 2, kernel_size),
             state=self._state,
         )
+        machine = attention_on_cpu if memory.device.type == "cpu" else attention_on_gpu
+        self._listen = machine.lstm_in_place(self._gates, self._cell, self._state)
+        self._attend = machine.attention_in_place(self._glance, self._weights)
+        self._think = machine.lstm_in_place(self._deep_gates, self._deep_cell, self._deep_state)
+        self._context, self._hidden = self._state[:, :width], self._state[:, width:]
         self._keep = zeros(STEPS, 2, batch, first.input_size - width)
         self.said, self.alignments = zeros(STEPS, batch, n_said), zeros(STEPS, batch, n_tokens)
         self._run = recorded(self._stretch, memory.device)
@@ -101,10 +105,10 @@ class FreeRunning:
             for layer, keep in zip(self._prenet, self._keep[t], strict=True):
                 heard = F.relu(layer(heard)) * keep
             self._recurrent.add_to(self._biases[0], torch.cat([heard, self._state], 1), out=self._gates)
-            self._machine.step_in_place(self._gates, self._cell, self._state)
-            torch.mm(self._state[:, self._width :], self._weights.query, out=self._glance.query)
-            self.alignments[t] = self._machine.attend_in_place(self._glance, self._weights)
+            self._listen()
+            torch.mm(self._hidden, self._weights.query, out=self._glance.query)
+            self.alignments[t] = self._attend()
             self._deep.add_to(self._biases[1], torch.cat([self._state, self._deep_state], 1), out=self._deep_gates)
-            self._machine.step_in_place(self._deep_gates, self._deep_cell, self._deep_state)
-            known = torch.cat([self._deep_state, self._state[:, : self._width]], 1)
+            self._think()
+            known = torch.cat([self._deep_state, self._context], 1)
             self._output.add_to(self._output_bias, known, out=self.said[t])
