@@ -44,7 +44,12 @@ def assembled(options: argparse.Namespace) -> Iterator[Crew]:
             "start them with torchrun, and choose a free --master_port"
         ) from error
     try:
-        yield Crew(dist.get_rank(), dist.get_world_size(), patience_seconds=patience.rank_patience_seconds)
+        yield Crew(
+            dist.get_rank(),
+            dist.get_world_size(),
+            patience_seconds=patience.rank_patience_seconds,
+            start_patience_seconds=patience.start_patience_seconds,
+        )
     finally:
         dist.destroy_process_group()
 
@@ -78,7 +83,7 @@ def together(crew: Crew, work: Callable[[], Found]) -> Found:
             raise
         problem = str(error)
     if crew.size > 1:
-        problems = {rank: said for rank, said in enumerate(crew.gather(problem)) if said is not None}
+        problems = {rank: said for rank, said in enumerate(crew.gather(problem, at_start=True)) if said is not None}
         if problems:
             _end_all(crew, problems)
     assert found is not None or problem is None
@@ -100,7 +105,7 @@ def require_same(crew: Crew, facts: Mapping[str, object]) -> None:
     """By name, what has to be the same on all ranks."""
     if crew.size == 1:
         return
-    told = crew.gather(facts)
+    told = crew.gather(facts, at_start=True)
     for name, leaders in told[0].items():
         for rank, theirs in enumerate(told):
             if theirs[name] != leaders:

@@ -55,8 +55,10 @@ class NewState:
 class Crew:
     """All ranks, seen by one of them."""
 
-    def __init__(self, rank: int, size: int, *, patience_seconds: float) -> None:
-        self.rank, self.size, self._patience = rank, size, timedelta(seconds=patience_seconds)
+    def __init__(self, rank: int, size: int, *, patience_seconds: float, start_patience_seconds: float = 0.0) -> None:
+        self.rank, self.size = rank, size
+        self._patience = timedelta(seconds=patience_seconds)
+        self._start_patience = timedelta(seconds=max(patience_seconds, start_patience_seconds))
         self._tensors: dist.ProcessGroup | None = None  # who sums tensors up: those who talk
 
     @classmethod
@@ -84,17 +86,18 @@ class Crew:
         heard: Task | NewState | None = box[0]
         return heard
 
-    def gather(self, share: Share) -> list[Share]:
-        """Everyone's, by rank; who does not come in time is named."""
+    def gather(self, share: Share, *, at_start: bool = False) -> list[Share]:
+        """Everyone's, by rank; who does not come in time is named. A start may take long: one of them prepares data."""
         if self.size == 1:
             return [share]
         found: list[Any] = [None] * self.size
+        patience = self._start_patience if at_start else self._patience
 
         def meet() -> None:
-            dist.monitored_barrier(timeout=self._patience, wait_all_ranks=self.leads)
+            dist.monitored_barrier(timeout=patience, wait_all_ranks=self.leads)
             dist.all_gather_object(found, share)
 
-        self._talk("meet", meet)
+        self._talk("meet", meet, patience)
         return found
 
     def sum_up(self, tensors: Iterable[Tensor]) -> None:
@@ -107,15 +110,15 @@ class Crew:
             for tensor, part in zip(bucket, flat.split([t.numel() for t in bucket]), strict=True):
                 tensor.copy_(part.view_as(tensor))
 
-    def _talk(self, what: str, talking: Callable[[], object]) -> None:
+    def _talk(self, what: str, talking: Callable[[], object], patience: timedelta = timedelta(0)) -> None:
         try:
             talking()
         except (RuntimeError, dist.DistError) as error:
-            raise CrewBroken(self._in_words(what, str(error))) from error
+            raise CrewBroken(self._in_words(what, str(error), patience)) from error
 
-    def _in_words(self, what: str, error: str) -> str:
+    def _in_words(self, what: str, error: str, patience: timedelta) -> str:
         if missing := re.search(r"Ranks ([\d, ]+) failed to pass", error):
-            return f"rank {missing[1]} has gone, or has said nothing for {self._patience.total_seconds():g} s"
+            return f"rank {missing[1]} has gone, or has said nothing for {patience.total_seconds():g} s"
         reason = "another rank has gone" if "by peer" in error else error.strip().splitlines()[0]
         return f"rank {self.rank} could not {what}: {reason}"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -68,7 +69,7 @@ class Learner:
     def state(self, hparams: HParams, *, seed: int) -> NewState:
         """All that the others need to go on from here as this one does."""
         self.is_known_to_crew = True
-        weights, moments = self.model.state_dict(), self.optimizer.state_dict()
+        weights, moments = on_cpu(self.model.state_dict()), on_cpu(self.optimizer.state_dict())
         return NewState(hparams.model_dump(mode="json"), weights, moments, self.precision.state_dict(), seed)
 
     @torch.no_grad()
@@ -198,6 +199,15 @@ def _change(parameters: Sequence[Tensor], before: Sequence[Tensor]) -> float:
     change = torch.stack([(p.detach() - b).square().sum() for p, b in zip(parameters, before, strict=True)]).sum()
     size = torch.stack([b.square().sum() for b in before]).sum()
     return float((change / size).sqrt())
+
+
+def on_cpu(state: Any) -> Any:
+    """A state whose tensors are in main memory: another process has another GPU."""
+    if isinstance(state, Tensor):
+        return state.cpu()
+    if isinstance(state, dict):
+        return {name: on_cpu(value) for name, value in state.items()}
+    return [on_cpu(value) for value in state] if isinstance(state, list) else state
 
 
 def split_batch(batch: Batch, n_chunks: int) -> list[Batch]:
