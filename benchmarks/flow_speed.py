@@ -11,15 +11,15 @@ from __future__ import annotations
 
 import statistics
 import sys
-import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from benchmarks.in_turns import in_turns, times_as_fast
 from corpus.batches import Batch
 from hparams import HParams, build_hparams
 from models.glow_tts import flows, text_encoder
@@ -89,35 +89,26 @@ def speaking(*, plain: bool = False) -> tuple[Callable[[], object], float]:
     return torch.inference_mode()(lambda: model.synthesize(text, lengths)), spoken  # as the program does
 
 
-def in_turns(works: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
-    """Seconds that each took, one after the other, since an hour is not like another; the first two rounds warm up."""
-    taken: dict[str, list[float]] = {name: [] for name in works}
-    for _ in range(2 + repeats):
-        for name, work in works.items():
-            with plainly() if name == PLAIN else nullcontext():
-                began = time.perf_counter()
-                work()
-                taken[name].append(time.perf_counter() - began)
-    return {name: seconds[2:] for name, seconds in taken.items()}
+def plain_one_plainly(works: dict[str, Callable[[], object]]) -> dict[str, Callable[[], object]]:
+    def work() -> object:
+        with plainly():
+            return works[PLAIN]()
 
-
-def times_as_fast(seconds: dict[str, list[float]], name: str) -> float:
-    """The median over the rounds."""
-    return statistics.median(plain / own for plain, own in zip(seconds[PLAIN], seconds[name], strict=True))
+    return works | {PLAIN: work}
 
 
 def main(write: Write) -> int:
     torch.set_flush_denormal(True)
     steps = {PLAIN: training("float32", plain=True), **{name: training(name) for name in ("float32", "bfloat16")}}
-    taken = in_turns(steps, STEPS)
+    taken = in_turns(plain_one_plainly(steps), rounds=STEPS, warm_up=2)
     for name, seconds in taken.items():
-        fast, ratio = ITEMS * FRAMES / statistics.median(seconds), times_as_fast(taken, name)
+        fast, ratio = ITEMS * FRAMES / statistics.median(seconds), times_as_fast(taken, name, PLAIN)
         write(f"a training step, {name}: {fast:,.0f} frames/s, {ratio:.2f} × plain, {fast / PUBLIC:.2f} × public\n")
     (plain, length), (own, own_length) = speaking(plain=True), speaking()
-    said = in_turns({PLAIN: plain, "folded": own}, UTTERANCES)
+    said = in_turns(plain_one_plainly({PLAIN: plain, "folded": own}), rounds=UTTERANCES, warm_up=2)
     spoken = own_length / statistics.median(said["folded"])
     write(f"synthesis: {spoken:.0f} × real time, plain {length / statistics.median(said[PLAIN]):.0f}\n")
-    is_reached = times_as_fast(taken, "float32") >= WANTED_RATIO and spoken >= WANTED_REAL_TIME
+    is_reached = times_as_fast(taken, "float32", PLAIN) >= WANTED_RATIO and spoken >= WANTED_REAL_TIME
     write(f"{'ok' if is_reached else 'MISSED'}\n")
     return 0 if is_reached else 1
 

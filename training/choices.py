@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,10 @@ from typing import Any
 import psutil
 import torch
 
-from corpus.atomic_file import replacing
 from corpus.batches import Batch, BatchLoader
 from hparams import HParams, UserError, build_hparams
 from models import TrainableModel, free_memory
+from training.named_numbers import read_numbers, write_numbers
 from training.precision import half_precision
 from training.trial import Trial, try_out
 from training.update import is_out_of_memory
@@ -30,20 +29,17 @@ CPU_MEMORY_SHARE, GPU_MEMORY_SHARE = 0.7, 0.85
 
 
 def read_choices(folder: Path) -> dict[str, Any]:
-    path = folder / NAME
-    if not path.is_file():
-        return {}
+    path, expected = folder / NAME, "settings of hparams.py"
+    choices = read_numbers(path, expected, int | str)
     try:
-        choices = json.loads(path.read_text(encoding="utf-8"))
-        build_hparams(dict(choices))
-    except (ValueError, TypeError, UserError) as error:
-        raise UserError(f"{path}: expected settings of hparams.py ({error}); mend or remove it") from error
-    return dict(choices)
+        build_hparams(choices)
+    except UserError as error:
+        raise UserError(f"{path}: expected {expected} ({error}); mend or remove it") from error
+    return choices
 
 
 def write_choices(folder: Path, choices: Mapping[str, Any]) -> None:
-    with replacing(folder / NAME) as temporary:
-        temporary.write_text(json.dumps(choices, indent=1) + "\n", encoding="utf-8")
+    write_numbers(folder / NAME, choices)
 
 
 def choose_precision(

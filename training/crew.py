@@ -38,7 +38,6 @@ class Task:
     knobs: LossKnobs
     clip: float
     learning_rate: float
-    measure: bool
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ def carry_out(task: Task, learner: Learner, batches: Sequence[Batch]) -> None:
         group["lr"] = task.learning_rate
     chunks = [chunk for batch in batches for chunk in split_batch(batch, task.micro_batches)]
     try:
-        learner.update(chunks, task.knobs, clip=task.clip, measure=task.measure, total_frames=task.total_frames)
+        learner.update(chunks, task.knobs, clip=task.clip, measure=False, total_frames=task.total_frames)
     except RuntimeError as error:
         if not is_out_of_memory(error):  # if it is, all ranks have dropped the step, and the leader knows what to do
             raise

@@ -203,7 +203,7 @@ class EnhancedTrainer:
         clip = self.knobs.grad_clip_thresh * self.plan.grad_clip_share
         measure = self.progress.step % UPDATE_RATIO_EVERY == 0
         try:
-            total_frames = self._call_others(batches, clip=clip, measure=measure)
+            total_frames = self._call_others(batches, clip)
             updated = self.learner.update(
                 chunks, self._loss_knobs(), clip=clip, measure=measure, total_frames=total_frames
             )
@@ -217,7 +217,7 @@ class EnhancedTrainer:
         self.limits.stop = self.limits.stop or updated.asked_to_stop
         return updated
 
-    def _call_others(self, batches: Sequence[Batch], *, clip: float, measure: bool) -> int | None:
+    def _call_others(self, batches: Sequence[Batch], clip: float) -> int | None:
         """Tells the other ranks what they are to do in this step; returns the frames that all learn from."""
         if self.crew.size == 1:
             return None
@@ -229,7 +229,7 @@ class EnhancedTrainer:
         rate = float(self.optimizer.param_groups[0]["lr"])
         place = self.progress.epoch, batches[-1].number
         n_chunks = int(self.knobs.micro_batches)
-        self.crew.call(Task(rows, place, total_frames, n_chunks, self._loss_knobs(), clip, rate, measure))
+        self.crew.call(Task(rows, place, total_frames, n_chunks, self._loss_knobs(), clip, rate))
         return total_frames
 
     def _frames(self, batches: Sequence[Batch]) -> int:

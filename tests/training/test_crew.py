@@ -80,7 +80,7 @@ def test_what_most_likely_comes_next_is_loaded_ahead() -> None:
     read.clear()
     with Ahead(loader, hparams, crew) as ahead:
         for number, rows in enumerate(dealt):
-            task = Task(tuple((mine,) for mine in rows), (0, number), 1, 1, KNOBS, 1.0, 1.0, False)
+            task = Task(tuple((mine,) for mine in rows), (0, number), 1, 1, KNOBS, 1.0, 1.0)
             wanted = tuple(loader.examples[i].utterance.id for i in rows[1])
             assert sorted(id_ for batch in ahead.load(task) for id_ in batch.ids) == sorted(wanted)
     assert read == [rows[1] for rows in dealt]

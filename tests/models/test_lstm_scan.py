@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from models.layers import run_lstm
+from models.lstm_scan import LstmScan
+
+
+def gradients(dtype: torch.dtype, *, half: bool) -> list[Tensor]:
+    """What an LSTM says, and the gradients of what it hears and of its weights."""
+    torch.manual_seed(0)
+    x = torch.randn(3, 20, 24, dtype=dtype, requires_grad=True)
+    shapes = [(64, 24), (64, 16), (64,), (64,)]
+    weights = [(0.2 * torch.randn(shape, dtype=dtype)).requires_grad_() for shape in shapes]
+    with torch.autocast("cpu", torch.bfloat16, enabled=half):
+        found = run_lstm(x, weights)
+    weight = torch.randn(found.shape, dtype=dtype)
+    return [found.detach(), *torch.autograd.grad((found * weight).sum(), [x, *weights])]
+
+
+def test_in_bfloat16_outputs_and_gradients_are_near_those_of_float32() -> None:
+    for half, full in zip(gradients(torch.float32, half=True), gradients(torch.float32, half=False), strict=True):
+        assert float((half - full).norm() / full.norm()) < 0.02
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_its_gradient_is_that_of_torchs_own(dtype: torch.dtype) -> None:
+    torch.manual_seed(1)
+    inputs, weight = torch.randn(9, 2, 32, dtype=dtype), 0.3 * torch.randn(32, 8, dtype=dtype)
+    inputs.requires_grad_(), weight.requires_grad_()
+    identity, nothing = torch.eye(32, dtype=dtype), torch.zeros(32, dtype=dtype)
+    wanted = run_lstm(inputs.transpose(0, 1), [identity, weight, nothing, nothing]).transpose(0, 1)
+    found = LstmScan.apply(inputs, weight, dtype)
+    torch.testing.assert_close(found, wanted)
+    of = torch.randn_like(wanted)
+    for ours, theirs in zip(
+        *(torch.autograd.grad((y * of).sum(), [inputs, weight]) for y in (found, wanted)), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs)
