@@ -56,7 +56,7 @@ def dropout(x: Tensor, p: float, *, training: bool) -> Tensor:
 def run_lstm(x: Tensor, weights: list[Tensor]) -> Tensor:
     """All steps of a one-way LSTM from zeros: [B, T, n_in] → [B, T, H]; weights as LSTMCell orders them."""
     dtype = product_dtype(x)
-    if x.device.type == "cpu" and dtype == torch.bfloat16:  # whose gradient torch's own gets wrong there
+    if x.device.type == "cpu" and dtype == torch.bfloat16:  # in which torch's own finds a wrong gradient of a wide one
         of_input, recurrent, *biases = weights
         inputs = precise(F.linear(x, of_input, biases[0] + biases[1]))
         found: Tensor = LstmScan.apply(inputs.transpose(0, 1), recurrent, dtype)
