@@ -75,11 +75,10 @@ class Learner:
     @torch.no_grad()
     def wake(self, batch: Batch) -> None:
         """A pass before the others take over these weights: some take their first values from what they first see."""
-        snapshot, devices = self.model.snapshot(), [self.device] if self.device.type == "cuda" else []
+        devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices), self.precision.autocast():
             self.model.train()
             self.model(batch.to(self.device))
-        self.model.restore(snapshot)
 
     def take_over(self, state: NewState) -> None:
         self.model.load_state_dict(state.weights)

@@ -37,16 +37,37 @@ def test_free_running_takes_the_steps_of_teacher_forcing(machine: ModuleType, n_
     torch.testing.assert_close(gates, forced_gates)
 
 
-def test_each_item_ends_with_the_step_whose_gate_first_opens() -> None:
-    model = lively_model(max_decoder_steps=40)
+class Scripted:
+    """Says nothing but when gates open: the first item's twice, the second one's late, by steps from one."""
+
+    OPEN = ((3, 20), (17,))
+
+    def __init__(self, *_: object) -> None:
+        self.said, self.alignments = torch.full((free_running.STEPS, 2, 3), -9.0), torch.ones(free_running.STEPS, 2, 4)
+        self._begin = 0
+
+    def go_on(self) -> None:
+        self.said[..., -1] = -9.0
+        for item, steps in enumerate(self.OPEN):
+            for step in (step - 1 - self._begin for step in steps):
+                if 0 <= step < free_running.STEPS:
+                    self.said[step, item, -1] = 9.0
+        self._begin += free_running.STEPS
+
+
+@pytest.mark.parametrize(("most", "steps", "stopped"), [(40, [3, 17], [True, True]), (12, [3, 12], [True, False])])
+def test_each_item_ends_with_the_step_whose_gate_first_opens(most: int, steps: list[int], stopped: list[bool]) -> None:
+    decoder = lively_model().decoder
+    with patch.object(free_running, "FreeRunning", Scripted):
+        spoken = free_running.speak(
+            decoder, torch.zeros(2, 4, 8), torch.tensor([4, 4]), max_steps=most, dtype=torch.float32
+        )
+    assert spoken.steps.tolist() == steps and spoken.stopped.tolist() == stopped
+    assert spoken.said.shape[:2] == spoken.alignments.shape[:2] == (2, max(steps))
+
+
+def test_who_never_ends_is_cut() -> None:
+    model = lively_model(max_decoder_steps=19, gate_threshold=1.0)
     batch = batch_of([7, 4, 11])
-    shut = model.synthesize(batch.text, batch.text_lengths)
-    probabilities = torch.sigmoid(shut.gates)
-    model.open_gate_at(float(probabilities[:, 3:].max()) - 1e-9)
     decoded = model.synthesize(batch.text, batch.text_lengths)
-    opened = torch.sigmoid(decoded.gates) > model.decoder.gate_threshold
-    assert decoded.stopped.any()
-    for item, (n, stopped) in enumerate(zip(decoded.steps.tolist(), decoded.stopped.tolist(), strict=True)):
-        assert stopped == bool(opened[item, :n].any())
-        assert not stopped or opened[item, :n].nonzero()[0].item() == n - 1
-        assert stopped or n == 40
+    assert not decoded.stopped.any() and decoded.steps.tolist() == [19] * 3 and decoded.gates.size(1) == 19

@@ -44,7 +44,10 @@ def together(crew: Crew, _folder: Path) -> Found:
         frames = tiny_data(PLAIN).train.n_frames(indices)
         updated = learner.update(rows_of(crew, indices), KNOBS, clip=1e9, measure=False, total_frames=frames)
         found[f"gradient {n}"], found[f"updated {n}"] = gradient(learner), vars(updated)
-    return found
+    normalising = Learner(tiny_model(PLAIN), PLAIN, CPU, crew)
+    frames = tiny_data(PLAIN).train.n_frames(range(8))
+    normalising.update(rows_of(crew, list(range(8))), KNOBS, clip=1e9, measure=False, total_frames=frames)
+    return found | {"remembered": dict(normalising.model.named_buffers())}
 
 
 def failing(crew: Crew, _folder: Path) -> Found:
@@ -85,9 +88,9 @@ def steered(crew: Crew, folder: Path, **changes: Any) -> Found:
         2: [Order("turn", knobs={"learning_rate_multiplier": 0.5})],
         3: [Order("turn", knobs={"micro_batches": 2.0})],
         10: [Order("roll_back", step=8, knobs={"learning_rate_multiplier": 0.25}, skip_since=9)],
+        12: [Order("reset_moments", n_steps=3)],
         14: [Order("quarantine", utterances=("u01-12",))],
         17: [Order("restart")],
-        20: [Order("reset_moments", n_steps=3)],
     }
     watcher = SteeringWatcher(orders)
     trainer, _ = tiny_trainer(folder, hparams, data=data, watcher=watcher, crew=crew)

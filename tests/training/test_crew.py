@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 import torch
 
-from tests.tiny import tiny_data, tiny_hparams
+from tests.tiny import tiny_data, tiny_hparams, tiny_model
 from tests.training.ranks import PLAIN, learner_of
 from tests.training.test_update import KNOBS, gradient
 from training.crew import Crew, Task
 from training.follower import Ahead
+from training.update import Learner
 
 ROOT = Path(__file__).parents[2]
 
@@ -42,6 +43,21 @@ def test_the_gradient_is_that_of_one_process_with_the_joined_batch(tmp_path: Pat
                 dict(zip(updated.ids, updated.utterance_losses, strict=True)), rel=1e-4
             )
         assert torch.equal(found[0][f"gradient {n}"], found[1][f"gradient {n}"])
+
+
+def test_what_normalisation_remembers_is_the_mean_of_what_the_ranks_saw(tmp_path: Path) -> None:
+    leader, other = both("together", tmp_path)
+    seen: dict[str, torch.Tensor] = {}
+    train = tiny_data(PLAIN).train
+    for rank in range(2):
+        alone, rows = Learner(tiny_model(PLAIN), PLAIN, torch.device("cpu")), list(range(8))[rank::2]
+        alone.update([train.load(rows)], KNOBS, clip=1e9, measure=False)
+        share = train.n_frames(rows) / train.n_frames(range(8))
+        for name, buffer in alone.model.named_buffers():
+            seen[name] = seen.get(name, torch.zeros(())) + share * buffer
+    for name in (name for name in seen if "running" in name):
+        torch.testing.assert_close(leader["remembered"][name], seen[name])
+        assert torch.equal(leader["remembered"][name], other["remembered"][name])
 
 
 def test_what_goes_wrong_on_one_rank_is_a_step_that_none_takes(tmp_path: Path) -> None:
