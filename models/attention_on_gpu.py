@@ -42,7 +42,7 @@ class Sizes:
         n_hidden, dim = given.weights.query.shape
         return cls(
             *(-(-batch // ROWS) * ROWS, -(-n_tokens // TOKENS) * TOKENS, n_hidden, width, dim),
-            *(given.weights.location.size(0) // 2, given.memory.dtype, given.dtype, given.memory.device),
+            *(given.weights.location.size(0) // 2, given.keep.dtype, given.dtype, given.memory.device),
         )
 
 
@@ -60,7 +60,7 @@ class Stretch:
             *(zeros(s.n_hidden, s.dim), zeros(2 * s.kernel_size, s.dim), zeros(s.dim)),
         )
         self.inputs, self.keep = zeros(STEPS, s.batch, 4 * s.n_hidden), zeros(STEPS, s.batch, s.n_hidden)
-        self.tape = Tape.blank(self.inputs, self.projected, width=s.width, kernel_size=s.kernel_size)
+        self.tape = Tape.blank(self.keep, self.projected, width=s.width, kernel_size=s.kernel_size)
         self.windows = zeros(s.batch, s.n_tokens, 2, s.kernel_size)
         self.d = StepGradients(
             *(zeros(STEPS, s.batch, state), zeros(STEPS, s.batch, 4 * s.n_hidden), zeros(STEPS, s.batch, s.dim)),
@@ -203,16 +203,16 @@ def _pieces(n_steps: int) -> list[tuple[slice, int]]:
 
 
 @torch.no_grad()
-def scan(tape: Tape, given: Given) -> None:
-    """Fill the tape."""
+def scan(tape: Tape, given: Given, inputs: Tensor) -> None:
+    """Fill the tape, from the prenet's share of the gates [S, B, 4H]."""
     stretch = _stretch_for(given)
     batch, n_tokens = given.memory.shape[:2]
     seen = n_tokens + stretch.sizes.kernel_size - 1
     own = stretch.tape
     for begun in (own.states, own.cells, own.looked):
         begun[0].zero_()
-    for steps, n in _pieces(len(given.inputs)):
-        stretch.inputs[:n, :batch] = given.inputs[steps]
+    for steps, n in _pieces(len(inputs)):
+        stretch.inputs[:n, :batch] = inputs[steps]
         stretch.keep[:n, :batch] = given.keep[steps]
         stretch.forward()
         after = slice(steps.start + 1, steps.stop + 1)
@@ -246,13 +246,14 @@ def scan_back(tape: Tape, given: Given, d_states: Tensor, d_attention: Tensor) -
     )
 
 
-def lstm_in_place(gates: Tensor, cell: Tensor, state: Tensor) -> Callable[[], None]:
-    """A step from gates [B, 4H] on, in these buffers; the hidden state [B, H] is the end of the state."""
+def lstm_in_place(biases: Tensor, cell: Tensor, hidden: Tensor, state: Tensor) -> Callable[[Tensor], None]:
+    """A step of what a product gives, in these buffers; the hidden state [B, H] is also the end of the state."""
 
-    def step() -> None:
-        into, forget, candidate, out = gates.chunk(4, dim=1)
+    def step(product: Tensor) -> None:
+        into, forget, candidate, out = (product.to(cell.dtype) + biases).chunk(4, dim=1)
         torch.addcmul(torch.sigmoid(forget) * cell, torch.sigmoid(into), torch.tanh(candidate), out=cell)
-        state[:, -cell.size(1) :] = torch.sigmoid(out) * torch.tanh(cell)
+        torch.mul(torch.sigmoid(out), torch.tanh(cell), out=hidden)
+        state[:, -cell.size(1) :] = hidden
 
     return step
 
@@ -269,7 +270,8 @@ def attention_in_place(glance: Glance, w: ScanWeights) -> Callable[[], Tensor]:
         attention = torch.softmax((torch.tanh(features) @ w.energy).masked_fill(closed, -torch.inf), 1)
         seen[:, 0] = attention
         seen[:, 1] += attention
-        glance.state[:, : glance.memory.size(2)] = torch.bmm(attention.unsqueeze(1), glance.memory).squeeze(1)
+        context = torch.bmm(attention.unsqueeze(1).to(glance.memory.dtype), glance.memory)
+        glance.state[:, : glance.memory.size(2)] = context.squeeze(1)
         return attention
 
     return step

@@ -16,8 +16,8 @@ from models.attention_tape import Given, ScanWeights, Tape
 
 
 class AttentionScan(torch.autograd.Function):
-    """(inputs, memory, projected, lengths, keep, dtype, *weights), as `Given` has them → hidden states [S, B, H],
-    contexts [S, B, E], attention [S, B, N].
+    """(inputs [S, B, 4H], which are the prenet's share of the gates with their biases, and memory, projected, lengths,
+    keep, *weights, as `Given` has them) → hidden states [S, B, H], contexts [S, B, E], attention [S, B, N].
     """
 
     @staticmethod
@@ -28,25 +28,22 @@ class AttentionScan(torch.autograd.Function):
         projected: Tensor,
         lengths: Tensor,
         keep: Tensor,
-        dtype: torch.dtype,
         *weights: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
         w, width = ScanWeights(*weights), memory.size(2)
-        given = Given(inputs, memory.contiguous(), projected.contiguous(), lengths, keep, dtype, w)
-        tape = Tape.blank(inputs, projected, width=width, kernel_size=w.location.size(0) // 2)
-        (attention_on_cpu if inputs.device.type == "cpu" else attention_on_gpu).scan(tape, given)
-        ctx.save_for_backward(*given[:5], *tape, *weights)
-        ctx.dtype = dtype
+        given = Given(memory.contiguous(), projected.contiguous(), lengths, keep, w)
+        tape = Tape.blank(keep, given.projected, width=width, kernel_size=w.location.size(0) // 2)
+        (attention_on_cpu if memory.device.type == "cpu" else attention_on_gpu).scan(tape, given, inputs)
+        ctx.save_for_backward(*given[:4], *tape, *weights)
         contexts, hiddens = tape.states[1:].split([width, tape.cells.size(2)], dim=2)
         return hiddens.contiguous(), contexts.contiguous(), tape.attention.contiguous()
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, d_hiddens: Tensor, d_contexts: Tensor, d_attention: Tensor) -> tuple[Tensor | None, ...]:
-        saved, n = ctx.saved_tensors, 5 + len(Tape._fields)
-        inputs, memory, projected, lengths, keep = saved[:5]
-        given = Given(inputs, memory, projected, lengths, keep, ctx.dtype, ScanWeights(*saved[n:]))
-        tape = Tape(*saved[5:n])
+        memory, projected, lengths, keep, *kept = ctx.saved_tensors
+        tape, weights = Tape(*kept[: len(Tape._fields)]), ScanWeights(*kept[len(Tape._fields) :])
+        given = Given(memory, projected, lengths, keep, weights)
         steps = attention_on_cpu if d_hiddens.device.type == "cpu" else attention_on_gpu
         d = steps.scan_back(
             tape,
@@ -55,8 +52,10 @@ class AttentionScan(torch.autograd.Function):
             d_attention.clone(memory_format=torch.contiguous_format),
         )
         width = given.memory.size(2)
-        d_memory = torch.bmm(tape.attention.permute(1, 2, 0), d.states[..., :width].transpose(0, 1))
-        before, changes = tape.states[:-1].flatten(0, 1).to(ctx.dtype), d.gates.flatten(0, 1).to(ctx.dtype)
-        d_recurrent = (before.t() @ changes).to(given.weights.recurrent.dtype)
-        d_query = tape.states[1:, :, width:].flatten(0, 1).t() @ d.queries.flatten(0, 1)
-        return d.gates, d_memory, d.projected, None, None, None, d_recurrent, d_query, d.location, d.energy
+        attention, changes = tape.attention.to(given.dtype), d.gates.flatten(0, 1).to(given.dtype)
+        d_memory = torch.bmm(attention.permute(1, 2, 0), d.states[..., :width].transpose(0, 1))
+        d_recurrent = tape.states[:-1].flatten(0, 1).t() @ changes
+        d_query = tape.states[1:, :, width:].flatten(0, 1).t() @ d.queries.flatten(0, 1).to(given.dtype)
+        of_weights = (d_recurrent, d_query, d.location, d.energy)
+        wide = (found.to(weight.dtype) for found, weight in zip(of_weights, weights, strict=True))
+        return d.gates, d_memory, d.projected, None, None, *wide

@@ -3,7 +3,8 @@
 torch's operations would go over it thirty times and find it gone from the cache, since the weights of the products
 have passed through it. B items, N tokens, H hidden units, E numbers a token of the memory, A of the attention; a state
 [B, E + H] is a context and a hidden state; looked at [B, 2, N + K - 1] are the last attention and the sum of all, with
-zeros on both sides for windows of K.
+zeros on both sides for windows of K. What products are taken of is in their number format ("short": as `array_of` has
+it), and so is what is as long as the memory; all else is as wide as the weights.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numba
 import numpy as np
 
 from models.fast_tanh import FAST_MATH, sigmoid, tanh
+from models.number_formats import store, widened
 
 Array = np.ndarray
 
@@ -22,13 +24,17 @@ _in_numba = numba.njit(cache=True, nogil=True, fastmath=FAST_MATH, error_model="
 
 
 @_in_numba
-def step_lstm(gates: Array, cell: Array, keep: Array, new_cell: Array, state: Array) -> None:
-    """Gates [B, 4H] (in, forget, candidate, out) become activated ones; cell, keep and new cell are [B, H]."""
+def step_lstm(
+    product: Array, inputs: Array, cell: Array, keep: Array, gates: Array, new_cell: Array, hidden: Array, state: Array
+) -> None:
+    """Product and inputs (short) [B, 4H] make the gates (in, forget, candidate, out), which are left activated; cell,
+    keep, new cell and hidden state are [B, H]. The hidden state is also the end of the state (short).
+    """
     n_hidden = cell.shape[1]
     for b in range(cell.shape[0]):
         into, forget, candidate, out = _four(gates[b], n_hidden)
-        old, new, kept = cell[b], new_cell[b], keep[b]
-        hidden = state[b, state.shape[1] - n_hidden :]
+        old, new, kept, said = cell[b], new_cell[b], keep[b], hidden[b]
+        add_up(product[b], inputs[b], gates[b])
         for h in range(2 * n_hidden):
             gates[b, h] = sigmoid(gates[b, h])
         for h in range(n_hidden):
@@ -38,30 +44,32 @@ def step_lstm(gates: Array, cell: Array, keep: Array, new_cell: Array, state: Ar
         for h in range(n_hidden):
             new[h] = forget[h] * old[h] + into[h] * candidate[h]
         for h in range(n_hidden):
-            hidden[h] = out[h] * tanh(new[h]) * kept[h]
+            said[h] = out[h] * tanh(new[h]) * kept[h]
+        _write(said, state[b, state.shape[1] - n_hidden :])
 
 
 @_in_numba
 def step_lstm_back(
-    d_state: Array, d_cell: Array, gates: Array, cell: Array, new_cell: Array, keep: Array, d_gates: Array
+    d_hidden: Array, d_cell: Array, gates: Array, cell: Array, new_cell: Array, keep: Array, d_gates: Array
 ) -> None:
-    """From the gradient of hidden state and new cell to that of the gates before they were activated, and the cell."""
+    """From the gradient of hidden state and new cell to that (short) of the gates before they were activated, and the
+    cell's.
+    """
     n_hidden = cell.shape[1]
     for b in range(cell.shape[0]):
         into, forget, candidate, out = _four(gates[b], n_hidden)
         d_into, d_forget, d_candidate, d_out = _four(d_gates[b], n_hidden)
-        old, new, kept, d_new = cell[b], new_cell[b], keep[b], d_cell[b]
-        d_hidden = d_state[b, d_state.shape[1] - n_hidden :]
+        old, new, kept, d_said, d_new = cell[b], new_cell[b], keep[b], d_hidden[b], d_cell[b]
         for h in range(n_hidden):
-            squashed, d = tanh(new[h]), d_hidden[h] * kept[h]
+            squashed, d = tanh(new[h]), d_said[h] * kept[h]
             d_new[h] += d * (out[h] - out[h] * squashed * squashed)
-            d_out[h] = d * squashed * (out[h] - out[h] * out[h])
+            store(d_out, h, d * squashed * (out[h] - out[h] * out[h]))
         for h in range(n_hidden):
-            d_into[h] = d_new[h] * candidate[h] * (into[h] - into[h] * into[h])
+            store(d_into, h, d_new[h] * candidate[h] * (into[h] - into[h] * into[h]))
         for h in range(n_hidden):
-            d_candidate[h] = d_new[h] * (into[h] - into[h] * candidate[h] * candidate[h])
+            store(d_candidate, h, d_new[h] * (into[h] - into[h] * candidate[h] * candidate[h]))
         for h in range(n_hidden):
-            d_forget[h] = d_new[h] * old[h] * (forget[h] - forget[h] * forget[h])
+            store(d_forget, h, d_new[h] * old[h] * (forget[h] - forget[h] * forget[h]))
             d_new[h] *= forget[h]
 
 
@@ -71,51 +79,85 @@ def _four(row: Array, n: int) -> tuple[Array, Array, Array, Array]:
 
 
 @_in_numba
+def add_up(x: Array, y: Array, total: Array) -> None:
+    """Of two short rows."""
+    for i in range(len(total)):
+        total[i] = widened(x[i]) + widened(y[i])
+
+
+@_in_numba
+def add_rows(x: Array, y: Array, total: Array) -> None:
+    """Of two short [B, n]."""
+    for b in range(total.shape[0]):
+        add_up(x[b], y[b], total[b])
+
+
+@_in_numba
+def _write(x: Array, short: Array) -> None:
+    for i in range(len(x)):
+        store(short, i, x[i])
+
+
+@_in_numba
+def _read(short: Array, x: Array) -> None:
+    for i in range(len(x)):
+        x[i] = widened(short[i])
+
+
+@_in_numba
 def cut_windows(looked: Array, windows: Array) -> None:
     """What was looked at before, around each token: [B, N, 2, K]."""
     n_items, n_tokens, n_kinds, kernel_size = windows.shape
     for b in range(n_items):
         for n in range(n_tokens):
             for kind in range(n_kinds):
-                windows[b, n, kind] = looked[b, kind, n : n + kernel_size]
+                window, row = windows[b, n, kind], looked[b, kind]
+                for k in range(kernel_size):
+                    window[k] = row[n + k]
 
 
 @_in_numba
 def attend(
-    features: Array,
+    located: Array,
     projected: Array,
     query: Array,
     energy_weight: Array,
     lengths: Array,
     memory: Array,
     looked: Array,
+    features: Array,
     now_looked: Array,
     state: Array,
 ) -> None:
-    """Features [B, N, A] of the place become tanh of all that energies are made of; the attention and its context."""
+    """Features (short) [B, N, A] are tanh of what is made of the place, the memory (short) and the query; of them come
+    the attention and, in the state (short), its context of the memory (short).
+    """
     n_tokens = features.shape[1]
     before = (looked.shape[2] - n_tokens + 1) // 2
+    context = np.empty(memory.shape[2], query.dtype)
     for b in range(features.shape[0]):
-        length, context = lengths[b], state[b, : memory.shape[2]]
+        length = lengths[b]
         weights, summed = now_looked[b, 0, before : before + n_tokens], now_looked[b, 1, before : before + n_tokens]
         for n in range(length):
-            _tanh_of_sum(features[b, n], projected[b, n], query[b])
-        for n in range(length):
-            weights[n] = _product(features[b, n], energy_weight)
+            squashed = located[b, n]
+            _tanh_of_sum(squashed, projected[b, n], query[b])
+            weights[n] = _product(energy_weight, squashed)
+            _write(squashed, features[b, n])
         _soften(weights[:length])
         features[b, length:] = 0
         weights[length:] = 0
         context[:] = 0
         for n in range(length):
             _add_times(context, weights[n], memory[b, n])
+        _write(context, state[b, : memory.shape[2]])
         for n in range(n_tokens):
             summed[n] = looked[b, 1, before + n] + weights[n]
 
 
 @_in_numba
-def _tanh_of_sum(x: Array, y: Array, z: Array) -> None:
+def _tanh_of_sum(x: Array, short: Array, y: Array) -> None:
     for i in range(len(x)):
-        x[i] = tanh(x[i] + y[i] + z[i])
+        x[i] = tanh(x[i] + widened(short[i]) + y[i])
 
 
 @_in_numba
@@ -130,57 +172,66 @@ def _soften(weights: Array) -> None:
 
 
 @_in_numba
-def _product(x: Array, y: Array) -> float:
-    found = x[0] * y[0]
-    for i in range(1, len(x)):
-        found += x[i] * y[i]
+def _product(x: Array, short: Array) -> float:
+    found = type(x[0])(0)  # of its kind, or it would be summed one by one
+    for i in range(len(x)):
+        found += x[i] * widened(short[i])
     return found
 
 
 @_in_numba
-def _add(x: Array, y: Array) -> None:
-    for i in range(len(y)):
-        x[i] += y[i]
-
-
-@_in_numba
-def _add_times(x: Array, factor: float, y: Array) -> None:
-    for i in range(len(y)):
-        x[i] += factor * y[i]
+def _add_times(x: Array, factor: float, short: Array) -> None:
+    for i in range(len(x)):
+        x[i] += factor * widened(short[i])
 
 
 @_in_numba
 def attend_back(
     d_state: Array,
+    product: Array,
     d_attention: Array,
     memory: Array,
     attention: Array,
     features: Array,
     energy_weight: Array,
     lengths: Array,
+    d_hidden: Array,
     d_features: Array,
     d_query: Array,
     d_energy_weight: Array,
     d_projected: Array,
 ) -> None:
-    """From the gradient of the context, in the state, and of the attention [B, N] elsewhere to that of the features
-    [B, N, A] before they were squashed; the query's is set, the others grow.
+    """From the gradient of the state (short), which is what comes from elsewhere and a product (short), and that of
+    the attention [B, N] elsewhere to that of the features [B, N, A] before they were squashed; those of hidden state
+    and query are set, the others grow. Of the context's gradient all is left in the state's.
     """
+    width = memory.shape[2]
+    d_context = np.empty(width, d_hidden.dtype)
     for b in range(features.shape[0]):
-        weights, d_weights, d_context = attention[b], d_attention[b], d_state[b, : memory.shape[2]]
-        mean = weights[0] * 0
+        weights, d_weights = attention[b], d_attention[b]
+        add_up(d_state[b, :width], product[b, :width], d_context)
+        add_up(d_state[b, width:], product[b, width:], d_hidden[b])
+        _write(d_context, d_state[b, :width])
+        mean = 0.0
         for n in range(lengths[b]):
             d_weights[n] += _product(d_context, memory[b, n])
             mean += d_weights[n] * weights[n]
         d_query[b] = 0
         d_features[b, lengths[b] :] = 0
         for n in range(lengths[b]):
-            d_energy, feature, d_feature = weights[n] * (d_weights[n] - mean), features[b, n], d_features[b, n]
-            _add_times(d_energy_weight, d_energy, feature)
-            for a in range(len(feature)):
-                d_feature[a] = d_energy * (energy_weight[a] - energy_weight[a] * feature[a] * feature[a])
+            d_energy, d_feature = weights[n] * (d_weights[n] - mean), d_features[b, n]
+            _features_back(d_energy, features[b, n], energy_weight, d_feature, d_energy_weight)
             _add(d_query[b], d_feature)
             _add(d_projected[b, n], d_feature)
+
+
+@_in_numba
+def _features_back(d_energy: float, features: Array, weight: Array, d_features: Array, d_weight: Array) -> None:
+    _read(features, d_features)
+    for a in range(len(weight)):
+        d_weight[a] += d_energy * d_features[a]
+    for a in range(len(weight)):
+        d_features[a] = d_energy * (weight[a] - weight[a] * d_features[a] * d_features[a])
 
 
 @_in_numba
@@ -194,3 +245,9 @@ def fold_windows(d_windows: Array, d_last: Array, d_sum: Array) -> None:
             low, high = max(0, before - n), min(kernel_size, n_tokens + before - n)
             _add(d_last[b, n + low - before :], d_windows[b, n, 0, low:high])
             _add(d_sum[b, n + low - before :], d_windows[b, n, 1, low:high])
+
+
+@_in_numba
+def _add(x: Array, y: Array) -> None:
+    for i in range(len(y)):
+        x[i] += y[i]

@@ -20,22 +20,22 @@ class ScanWeights(NamedTuple):
 class Tape(NamedTuple):
     """What the steps leave, for those after them and for the way back."""
 
-    states: Tensor  # [S + 1, B, E + H] context and hidden state before each step, and after the last
+    states: Tensor  # [S + 1, B, E + H] context and hidden state before each step, and after the last; short
     cells: Tensor  # [S + 1, B, H]
     looked: Tensor  # [S + 1, B, 2, N + K - 1] the last attention and the sum of all, with zeros on both sides
     gates: Tensor  # [S, B, 4H] activated
-    features: Tensor  # [S, B, N, A] tanh of what the energies are made of
+    features: Tensor  # [S, B, N, A] tanh of what the energies are made of; short
 
     @classmethod
-    def blank(cls, inputs: Tensor, projected: Tensor, *, width: int, kernel_size: int) -> Tape:
-        (n_steps, batch, n_gates), (_, n_tokens, _) = inputs.shape, projected.shape
-        zeros = inputs.new_zeros
+    def blank(cls, keep: Tensor, projected: Tensor, *, width: int, kernel_size: int) -> Tape:
+        """As wide as the dropout mask, or as short as the memory's share of the features."""
+        (n_steps, batch, n_hidden), (_, n_tokens, _) = keep.shape, projected.shape
         return cls(
-            states=zeros(n_steps + 1, batch, width + n_gates // 4),
-            cells=zeros(n_steps + 1, batch, n_gates // 4),
-            looked=zeros(n_steps + 1, batch, 2, n_tokens + kernel_size - 1),
-            gates=inputs.new_empty(inputs.shape),
-            features=inputs.new_empty(n_steps, *projected.shape),
+            states=projected.new_zeros(n_steps + 1, batch, width + n_hidden),
+            cells=keep.new_zeros(n_steps + 1, batch, n_hidden),
+            looked=keep.new_zeros(n_steps + 1, batch, 2, n_tokens + kernel_size - 1),
+            gates=keep.new_empty(n_steps, batch, 4 * n_hidden),
+            features=projected.new_empty(n_steps, *projected.shape),
         )
 
     @property
@@ -46,22 +46,25 @@ class Tape(NamedTuple):
 
 
 class Given(NamedTuple):
-    """What the steps read."""
+    """What the steps read, there and back; "short" is the number format of products with the recurrent weights."""
 
-    inputs: Tensor  # [S, B, 4H] the prenet's share of the gates, with their biases
-    memory: Tensor  # [B, N, E]
-    projected: Tensor  # [B, N, A] the memory's share of the features
+    memory: Tensor  # [B, N, E] short
+    projected: Tensor  # [B, N, A] the memory's share of the features; short
     lengths: Tensor  # [B] tokens
     keep: Tensor  # [S, B, H] scaled dropout mask of the hidden state
-    dtype: torch.dtype  # in which the products with the recurrent weights are taken
     weights: ScanWeights
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the products."""
+        return self.memory.dtype
 
 
 class StepGradients(NamedTuple):
     """What the steps leave on their way back."""
 
-    states: Tensor  # [S, B, E + H] of context and hidden state after each step
-    gates: Tensor  # [S, B, 4H] before they were activated
+    states: Tensor  # [S, B, E + H] of context, and what came from elsewhere of the hidden state; short
+    gates: Tensor  # [S, B, 4H] before they were activated; short
     queries: Tensor  # [S, B, A]
     projected: Tensor  # [B, N, A]
     location: Tensor  # [2K, A]
@@ -71,14 +74,14 @@ class StepGradients(NamedTuple):
 class Glance(NamedTuple):
     """The attention of a single step, with the buffers it changes."""
 
-    features: Tensor  # [B, N, A]
-    projected: Tensor  # [B, N, A] the memory's share of the features
+    features: Tensor  # [B, N, A] short
+    projected: Tensor  # [B, N, A] the memory's share of the features; short
     query: Tensor  # [B, A]
     lengths: Tensor  # [B] tokens
-    memory: Tensor  # [B, N, E]
+    memory: Tensor  # [B, N, E] short
     looked: Tensor  # [B, 2, N + K - 1] the last attention and the sum of all, with zeros on both sides
     windows: Tensor  # [B, N, 2, K]
-    state: Tensor  # [B, E + H] context and hidden state
+    state: Tensor  # [B, E + H] context and hidden state; short
 
     def attention(self) -> Tensor:
         """[B, N] that it looked with."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models import attention_on_cpu, attention_on_gpu
@@ -67,27 +67,31 @@ class FreeRunning:
         self._deep = RepeatedProduct(torch.cat([context_first, second.weight_hh], 1), dtype, batch)
         projection, gate = decoder.linear_projection.linear_layer, decoder.gate_layer.linear_layer
         self._output = RepeatedProduct(torch.cat([projection.weight, gate.weight]), dtype, batch)
-        self._biases = first.bias_ih + first.bias_hh, second.bias_ih + second.bias_hh
         self._output_bias = torch.cat([projection.bias, gate.bias])
-        self._gates, self._deep_gates = zeros(batch, 4 * n_hidden), zeros(batch, 4 * second.hidden_size)
         self._cell, self._deep_cell = zeros(batch, n_hidden), zeros(batch, second.hidden_size)
-        self._state, self._deep_state = zeros(batch, width + n_hidden), zeros(batch, second.hidden_size)
-        kernel_size = self._weights.location.size(0) // 2
+        self._hidden, self._deep_hidden = torch.zeros_like(self._cell), torch.zeros_like(self._deep_cell)
+        self._state = zeros(batch, width + n_hidden, dtype=dtype)
+        self._deep_state = zeros(batch, second.hidden_size, dtype=dtype)
+        self._context = self._state[:, :width]
+        kernel_size, dim = self._weights.location.size(0) // 2, self._weights.query.size(1)
         self._glance = Glance(
-            features=zeros(batch, n_tokens, self._weights.query.size(1)),
-            projected=attention.memory_layer(memory),
-            query=zeros(batch, self._weights.query.size(1)),
+            features=zeros(batch, n_tokens, dim, dtype=dtype),
+            projected=attention.memory_layer(memory).to(dtype),
+            query=zeros(batch, dim),
             lengths=lengths,
-            memory=memory,
+            memory=memory.to(dtype),
             looked=zeros(batch, 2, n_tokens + kernel_size - 1),
             windows=zeros(batch, n_tokens, 2, kernel_size),
             state=self._state,
         )
+
+        def biases(cell: nn.LSTMCell) -> Tensor:
+            return (cell.bias_ih + cell.bias_hh).to(dtype).repeat(batch, 1)
+
         machine = attention_on_cpu if memory.device.type == "cpu" else attention_on_gpu
-        self._listen = machine.lstm_in_place(self._gates, self._cell, self._state)
+        self._listen = machine.lstm_in_place(biases(first), self._cell, self._hidden, self._state)
         self._attend = machine.attention_in_place(self._glance, self._weights)
-        self._think = machine.lstm_in_place(self._deep_gates, self._deep_cell, self._deep_state)
-        self._context, self._hidden = self._state[:, :width], self._state[:, width:]
+        self._think = machine.lstm_in_place(biases(second), self._deep_cell, self._deep_hidden, self._deep_state)
         self._keep = zeros(STEPS, 2, batch, first.input_size - width)
         self.said, self.alignments = zeros(STEPS, batch, n_said), zeros(STEPS, batch, n_tokens)
         self._run = recorded(self._stretch, memory.device)
@@ -104,11 +108,9 @@ class FreeRunning:
             heard = self.said[t - 1, :, :-1]
             for layer, keep in zip(self._prenet, self._keep[t], strict=True):
                 heard = F.relu(layer(heard)) * keep
-            self._recurrent.add_to(self._biases[0], torch.cat([heard, self._state], 1), out=self._gates)
-            self._listen()
+            self._listen(self._recurrent(torch.cat([heard.to(self._state.dtype), self._state], 1)))
             torch.mm(self._hidden, self._weights.query, out=self._glance.query)
             self.alignments[t] = self._attend()
-            self._deep.add_to(self._biases[1], torch.cat([self._state, self._deep_state], 1), out=self._deep_gates)
-            self._think()
+            self._think(self._deep(torch.cat([self._state, self._deep_state], 1)))
             known = torch.cat([self._deep_state, self._context], 1)
-            self._output.add_to(self._output_bias, known, out=self.said[t])
+            torch.add(self._output(known), self._output_bias, out=self.said[t])

@@ -58,8 +58,8 @@ def run_lstm(x: Tensor, weights: list[Tensor]) -> Tensor:
     dtype = product_dtype(x)
     if x.device.type == "cpu" and dtype == torch.bfloat16:  # in which torch's own finds a wrong gradient of a wide one
         of_input, recurrent, *biases = weights
-        inputs = precise(F.linear(x, of_input, biases[0] + biases[1]))
-        found: Tensor = LstmScan.apply(inputs.transpose(0, 1), recurrent, dtype)
+        inputs = F.linear(x, of_input, biases[0] + biases[1]).transpose(0, 1)
+        found: Tensor = LstmScan.apply(inputs, recurrent)
         return found.transpose(0, 1)
     zeros = x.new_zeros(1, x.size(0), weights[1].size(1))
     return torch.lstm(x, [zeros, zeros], weights, True, 1, 0.0, torch.is_grad_enabled(), False, True)[0]

@@ -7,40 +7,44 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.attention_steps import step_lstm, step_lstm_back
+from models.attention_steps import add_rows, step_lstm, step_lstm_back
+from models.number_formats import array_of
 from models.repeated_product import RepeatedProduct
 
 
 class LstmScan(torch.autograd.Function):
-    """(inputs [S, B, 4H] with both biases, recurrent weights [4H, H], dtype of products) → hidden states [S, B, H]."""
+    """(inputs [S, B, 4H] with both biases, recurrent weights [4H, H]) → hidden states [S, B, H]; inputs and states are
+    of the products' number format, the weights may be wider.
+    """
 
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, weight: Tensor, dtype: torch.dtype) -> Tensor:
+    def forward(ctx: Any, inputs: Tensor, weight: Tensor) -> Tensor:
         (n_steps, batch, _), n_hidden = inputs.shape, weight.size(1)
-        states, cells = inputs.new_zeros(2, n_steps + 1, batch, n_hidden).unbind()
-        keep, gates = torch.ones_like(cells[0]).numpy(), inputs.new_empty(inputs.shape)
-        recurrent = RepeatedProduct(weight, dtype, batch)
-        of_states, of_cells, of_gates = (each.numpy() for each in (states, cells, gates))
+        states, cells = inputs.new_zeros(n_steps + 1, batch, n_hidden), weight.new_zeros(n_steps + 1, batch, n_hidden)
+        keep, hidden, gates = torch.ones_like(cells[0]), torch.empty_like(cells[0]), weight.new_empty(inputs.shape)
+        recurrent, all_states = RepeatedProduct(weight, inputs.dtype, batch), states.unbind()
+        of_states, of_cells, of_gates, of_inputs = (list(array_of(each)) for each in (states, cells, gates, inputs))
+        kept, said = keep.numpy(), hidden.numpy()
         for t in range(n_steps):
-            recurrent.add_to(inputs[t], states[t], out=gates[t])
-            step_lstm(of_gates[t], of_cells[t], keep, of_cells[t + 1], of_states[t + 1])
+            product = array_of(recurrent(all_states[t]))
+            step_lstm(product, of_inputs[t], of_cells[t], kept, of_gates[t], of_cells[t + 1], said, of_states[t + 1])
         ctx.save_for_backward(weight, states, cells, gates)
-        ctx.dtype = dtype
-        return states[1:].clone()
+        return states[1:]
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, d_hidden: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, d_states: Tensor) -> tuple[Tensor, Tensor]:
         weight, states, cells, gates = ctx.saved_tensors
-        d_states = d_hidden.clone(memory_format=torch.contiguous_format)
-        d_gates, d_cell = torch.empty_like(gates), torch.zeros_like(cells[0])
-        keep, recurrent = torch.ones_like(d_cell).numpy(), RepeatedProduct(weight.t(), ctx.dtype, len(d_cell))
-        of_states, of_gates, of_cell = (each.numpy() for each in (d_states, d_gates, d_cell))
-        were_cells, were_gates = cells.numpy(), gates.numpy()
+        d_gates, d_cell = torch.empty_like(gates, dtype=states.dtype), torch.zeros_like(cells[0])
+        d_hidden, keep = torch.empty_like(d_cell), torch.ones_like(d_cell).numpy()
+        recurrent, all_gates = RepeatedProduct(weight.t(), states.dtype, len(d_cell)), d_gates.unbind()
+        of_states, of_gates, were_cells, were_gates = (
+            list(array_of(each)) for each in (d_states.contiguous(), d_gates, cells, gates)
+        )
+        of_cell, of_hidden, product = d_cell.numpy(), d_hidden.numpy(), array_of(torch.zeros_like(states[0]))
         for t in reversed(range(len(gates))):
-            old, new = were_cells[t], were_cells[t + 1]
-            step_lstm_back(of_states[t], of_cell, were_gates[t], old, new, keep, of_gates[t])
-            if t:
-                recurrent.add_to(d_states[t - 1], d_gates[t], out=d_states[t - 1])
-        changes, before = d_gates.flatten(0, 1).to(ctx.dtype), states[:-1].flatten(0, 1).to(ctx.dtype)
-        return d_gates, (changes.t() @ before).to(weight.dtype), None
+            add_rows(of_states[t], product, of_hidden)
+            step_lstm_back(of_hidden, of_cell, were_gates[t], were_cells[t], were_cells[t + 1], keep, of_gates[t])
+            product = array_of(recurrent(all_gates[t]))
+        d_weight = d_gates.flatten(0, 1).t() @ states[:-1].flatten(0, 1)
+        return d_gates, d_weight.to(weight.dtype)

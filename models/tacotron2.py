@@ -25,7 +25,6 @@ from models.layers import (
     Linear,
     dropout,
     length_mask,
-    precise,
     product_dtype,
     run_lstm,
     run_lstm_both_ways,
@@ -129,14 +128,13 @@ class Decoder(nn.Module):
     def _attend_all(self, prenet: Tensor, memory: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The attention LSTM and the attention, step by step: hidden states, contexts and attention [B, S, …]."""
         cell, width = self.attention_rnn, memory.size(2)
-        projected, dtype = precise(self.attention_layer.memory_layer(memory)), product_dtype(memory)
         p_dropout = self.p_attention_dropout if self.training else 0.0
+        weight, bias = cell.weight_ih[:, : cell.input_size - width], cell.bias_ih + cell.bias_hh
+        inputs, projected = F.linear(prenet, weight, bias).transpose(0, 1), self.attention_layer.memory_layer(memory)
         with without_autocast(memory):
-            weight, bias = cell.weight_ih[:, : cell.input_size - width], cell.bias_ih + cell.bias_hh
-            inputs = F.linear(precise(prenet), weight, bias).transpose(0, 1)
-            keep = dropout(inputs.new_ones(*inputs.shape[:2], cell.hidden_size), p_dropout, training=True)
+            keep = dropout(weight.new_ones(*inputs.shape[:2], cell.hidden_size), p_dropout, training=True)
             weights = self.scan_weights(width)
-            found = AttentionScan.apply(inputs, precise(memory), projected, lengths, keep, dtype, *weights)
+            found = AttentionScan.apply(inputs, memory.to(inputs.dtype), projected, lengths, keep, *weights)
         hidden, context, alignments = (x.transpose(0, 1) for x in found)
         return hidden, context, alignments
 

@@ -27,7 +27,7 @@ def random_inputs(seed: int, n_steps: int = 5) -> list[Any]:
     shapes: list[tuple[int, ...]] = [(n_steps, BATCH, 4 * HIDDEN), (BATCH, TOKENS, WIDTH), (BATCH, TOKENS, DIM)]
     shapes += [(WIDTH + HIDDEN, 4 * HIDDEN), (HIDDEN, DIM), (2 * KERNEL, DIM), (DIM,)]
     inputs, memory, projected, *weights = (torch.randn(shape, dtype=torch.float64).requires_grad_() for shape in shapes)
-    return [inputs, memory, projected, lengths, keep, torch.float64, *weights]
+    return [inputs, memory, projected, lengths, keep, *weights]
 
 
 def location_windows(weights: Tensor, cumulative: Tensor) -> Tensor:
@@ -42,7 +42,6 @@ def by_autograd(
     projected: Tensor,
     lengths: Tensor,
     keep: Tensor,
-    dtype: torch.dtype,
     *weights: Tensor,
 ) -> tuple[Tensor, ...]:
     """The same recurrence as a plain loop."""
@@ -66,7 +65,7 @@ def by_autograd(
 def gradients(way: Callable[..., tuple[Tensor, ...]], arguments: list[Any]) -> tuple[Tensor, ...]:
     """Of random sums of what is found."""
     torch.manual_seed(2)
-    total = torch.stack([(output * torch.randn_like(output)).sum() for output in way(*arguments)]).sum()
+    total = torch.stack([(output * torch.randn(output.shape)).sum() for output in way(*arguments)]).sum()
     return torch.autograd.grad(total, [a for a in arguments if isinstance(a, Tensor) and a.requires_grad])
 
 
@@ -79,7 +78,25 @@ def test_values_and_gradients_are_those_of_the_plain_loop(steps: ModuleType) -> 
             torch.testing.assert_close(gradients(AttentionScan.apply, arguments), gradients(by_autograd, arguments))
 
 
+@each_way
+def test_in_bfloat16_they_are_near_those_of_float32(steps: ModuleType) -> None:
+    inputs, memory, projected, lengths, keep, *weights = random_inputs(7, 20)
+    full = [x.detach().float().requires_grad_() for x in (inputs, memory, projected, *weights)]
+    half = [x.detach().bfloat16().requires_grad_() for x in full[:3]]
+
+    def arguments(first: list[Tensor]) -> list[Any]:
+        return [*first, lengths, keep.float(), *full[3:]]
+
+    with patch.object(attention_scan, "attention_on_cpu", steps):
+        found, wanted = AttentionScan.apply(*arguments(half)), AttentionScan.apply(*arguments(full[:3]))
+        assert [x.dtype for x in found] == [torch.bfloat16, torch.bfloat16, torch.float32]
+        slopes = zip(*(gradients(AttentionScan.apply, arguments(first)) for first in (half, full[:3])), strict=True)
+        for ours, theirs in (*zip(found, wanted, strict=True), *slopes):
+            assert float(((ours - theirs).norm() / theirs.norm()).detach()) < 0.02
+
+
 def test_what_another_batch_left_in_the_buffers_of_a_stretch_does_not_matter() -> None:
+    attention_on_gpu._stretches.clear()
     wide, small = random_inputs(0, 40), random_inputs(1, 20)
     before = [small[0][:, :2], small[1][:2, :4], small[2][:2, :4], torch.tensor([4, 2]), small[4][:, :2], *small[5:]]
     with patch.object(attention_scan, "attention_on_cpu", attention_on_gpu):

@@ -37,6 +37,18 @@ def test_free_running_takes_the_steps_of_teacher_forcing(machine: ModuleType, n_
     torch.testing.assert_close(gates, forced_gates)
 
 
+@each_way
+def test_in_bfloat16_it_says_nearly_what_it_says_in_float32(machine: ModuleType) -> None:
+    model = lively_model(max_decoder_steps=30, gate_threshold=1.0)
+    batch = batch_of([7, 11])
+    with patch.object(free_running, "attention_on_cpu", machine):
+        full = model.synthesize(batch.text, batch.text_lengths, 12)
+        with torch.autocast("cpu", torch.bfloat16):
+            half = model.synthesize(batch.text, batch.text_lengths, 12)
+    assert float((half.mels_before_postnet - full.mels_before_postnet).norm() / full.mels_before_postnet.norm()) < 0.05
+    assert float((half.alignments - full.alignments).abs().max()) < 0.05
+
+
 class Scripted:
     """Says nothing but when gates open: the first item's twice, the second one's late, by steps from one."""
 

@@ -33,7 +33,7 @@ def test_its_gradient_is_that_of_torchs_own(dtype: torch.dtype) -> None:
     inputs.requires_grad_(), weight.requires_grad_()
     identity, nothing = torch.eye(32, dtype=dtype), torch.zeros(32, dtype=dtype)
     wanted = run_lstm(inputs.transpose(0, 1), [identity, weight, nothing, nothing]).transpose(0, 1)
-    found = LstmScan.apply(inputs, weight, dtype)
+    found = LstmScan.apply(inputs, weight)
     torch.testing.assert_close(found, wanted)
     of = torch.randn_like(wanted)
     for ours, theirs in zip(
