@@ -40,6 +40,25 @@ def test_it_is_the_usual_convolution(n_taps: int, dilation: int, bias: bool) -> 
         torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("n_taps", [3, 4, 5])
+@pytest.mark.parametrize("bias", [True, False])
+def test_in_bfloat16_many_frames_have_the_gradient_of_the_usual_convolution(n_taps: int, bias: bool) -> None:
+    torch.manual_seed(0)
+    layer, x = nn.Conv1d(16, 12, n_taps, bias=bias), torch.randn(4, 300, 16, requires_grad=True)
+    weight = torch.randn(4, 300, 12)
+    parts = [x, *layer.parameters()]
+    padded = nn.functional.pad(x.transpose(1, 2), ((n_taps - 1) // 2, n_taps // 2))
+    wanted = layer(padded).transpose(1, 2)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = convolve(x, layer)
+    for ours, theirs in zip(
+        (found, *torch.autograd.grad((found * weight).sum(), parts)),
+        (wanted, *torch.autograd.grad((wanted * weight).sum(), parts)),
+        strict=True,
+    ):
+        assert float(((ours - theirs).norm() / theirs.norm()).detach()) < 0.01
+
+
 def test_an_even_kernel_sees_one_more_of_what_comes() -> None:
     layer = layer_of(3, 4, 4)
     x = torch.randn(2, 9, 3)
