@@ -36,7 +36,7 @@ class AttentionScan(torch.autograd.Function):
         (attention_on_cpu if memory.device.type == "cpu" else attention_on_gpu).scan(tape, given, inputs)
         ctx.save_for_backward(*given[:4], *tape, *weights)
         contexts, hiddens = tape.states[1:].split([width, tape.cells.size(2)], dim=2)
-        return hiddens.contiguous(), contexts.contiguous(), tape.attention.contiguous()
+        return hiddens, contexts, tape.attention.contiguous()
 
     @staticmethod
     @torch.autograd.function.once_differentiable

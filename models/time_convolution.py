@@ -80,11 +80,10 @@ class PolynomialConvolution(torch.autograd.Function):
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None = None, transformed: Tensor | None = None
     ) -> Tensor:
         n_taps, length = weight.size(2), x.size(1)
-        step, (of_input, _, of_output) = N_POINTS + 1 - n_taps, _transforms(n_taps, x.dtype)
-        inputs = at_points(x, of_input, step=step, before=n_taps // 2, n_tiles=-(-length // step))
-        weights = _of_points(weight) if transformed is None else transformed
-        ctx.save_for_backward(inputs, weights)
-        ctx.length, ctx.n_taps, ctx.has_bias = length, n_taps, bias is not None
+        step, of_output = N_POINTS + 1 - n_taps, _transforms(n_taps, x.dtype)[2]
+        inputs, weights = _tiles(x, n_taps), _of_points(weight) if transformed is None else transformed
+        ctx.save_for_backward(x, weight)  # what is made of them is twice as large, and soon made again
+        ctx.n_taps, ctx.has_bias = n_taps, bias is not None
         outputs = torch.bmm(inputs.flatten(1, 2), weights).view(*inputs.shape[:3], -1)
         found = summed_up(outputs, of_output, step=step, before=0, length=length)
         return found if bias is None else found.add_(bias)
@@ -93,14 +92,22 @@ class PolynomialConvolution(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor | None, None]:
         """The same steps, transposed and in reverse."""
-        (inputs, weights), n_taps = ctx.saved_tensors, ctx.n_taps
+        (x, weight), n_taps = ctx.saved_tensors, ctx.n_taps
         step, (of_input, of_weight, of_output) = N_POINTS + 1 - n_taps, _transforms(n_taps, gradient.dtype)
+        inputs = _tiles(x, n_taps)
         outputs = at_points(gradient, of_output, step=step, before=0, n_tiles=inputs.size(2)).flatten(1, 2)
         of_weights = torch.bmm(inputs.flatten(1, 2).transpose(1, 2), outputs)
-        weight = (of_weight.T @ of_weights.flatten(1)).view(n_taps, *of_weights.shape[1:]).permute(2, 1, 0)
-        tiles = torch.bmm(outputs, weights.transpose(1, 2)).view(inputs.shape)
-        x = summed_up(tiles, of_input, step=step, before=n_taps // 2, length=ctx.length)
-        return x, weight, gradient.sum((0, 1)) if ctx.has_bias else None, None
+        d_weight = (of_weight.T @ of_weights.flatten(1)).view(n_taps, *of_weights.shape[1:]).permute(2, 1, 0)
+        tiles = torch.bmm(outputs, _of_points(weight).transpose(1, 2), out=inputs.flatten(1, 2)).view(inputs.shape)
+        d_x = summed_up(tiles, of_input, step=step, before=n_taps // 2, length=x.size(1))
+        return d_x, d_weight, gradient.sum((0, 1)) if ctx.has_bias else None, None
+
+
+def _tiles(x: Tensor, n_taps: int) -> Tensor:
+    """[B, T, n_in] → [8, B, tiles, n_in]"""
+    step = N_POINTS + 1 - n_taps
+    of_input, n_tiles = _transforms(n_taps, x.dtype)[0], -(-x.size(1) // step)
+    return at_points(x, of_input, step=step, before=n_taps // 2, n_tiles=n_tiles)
 
 
 class HalfConvolution(torch.autograd.Function):
