@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
 from models.attention_steps import attend, attend_back, cut_windows, fold_windows, step_lstm, step_lstm_back
-from models.attention_tape import Given, Glance, ScanWeights, StepGradients, Tape
+from models.attention_tape import Given, StepGradients, Tape
 from models.number_formats import array_of
 from models.repeated_product import RepeatedProduct
 
@@ -83,26 +81,3 @@ def scan_back(tape: Tape, given: Given, d_states: Tensor, d_attention: Tensor) -
         step_lstm_back(of_hidden, of_cell, gates[t], cells[t], cells[t + 1], kept[t], of_gates[t])
         product = array_of(recurrent(all_gates[t]))
     return d
-
-
-def lstm_in_place(biases: Tensor, cell: Tensor, hidden: Tensor, state: Tensor) -> Callable[[Tensor], None]:
-    """A step of what a product gives, in these buffers; the hidden state [B, H] is also the end of the state."""
-    inputs, gates, keep = array_of(biases), cell.new_empty(biases.shape).numpy(), torch.ones_like(cell).numpy()
-    now, said, known = cell.numpy(), hidden.numpy(), array_of(state)
-    return lambda product: step_lstm(array_of(product), inputs, now, keep, gates, now, said, known)
-
-
-def attention_in_place(glance: Glance, w: ScanWeights) -> Callable[[], Tensor]:
-    """A step in these buffers: the attention [B, N], whose context is the beginning of the state."""
-    features, projected, query, lengths, memory, looked, windows, state = (array_of(each) for each in glance)
-    located, energy, found = w.query.new_empty(glance.features.shape), w.energy.numpy(), glance.attention()
-    flat, flat_windows = located.view(-1, located.size(2)), glance.windows.view(-1, w.location.size(0))
-    at = located.numpy()
-
-    def step() -> Tensor:
-        cut_windows(looked, windows)
-        torch.mm(flat_windows, w.location, out=flat)
-        attend(at, projected, query, energy, lengths, memory, looked, features, looked, state)
-        return found
-
-    return step

@@ -7,13 +7,12 @@ fixed addresses and sizes, so a stretch has buffers of its own, whose sizes are 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from models.attention_tape import Given, Glance, ScanWeights, StepGradients, Tape
+from models.attention_tape import Given, ScanWeights, StepGradients, Tape
 from models.cuda_graph import recorded
 
 STEPS, ROWS, TOKENS = 16, 8, 32
@@ -244,34 +243,3 @@ def scan_back(tape: Tape, given: Given, d_states: Tensor, d_attention: Tensor) -
     return StepGradients(
         d_states, d_gates, d_queries, d.projected[:batch, :n_tokens].clone(), d.location.clone(), d.energy.clone()
     )
-
-
-def lstm_in_place(biases: Tensor, cell: Tensor, hidden: Tensor, state: Tensor) -> Callable[[Tensor], None]:
-    """A step of what a product gives, in these buffers; the hidden state [B, H] is also the end of the state."""
-
-    def step(product: Tensor) -> None:
-        into, forget, candidate, out = (product.to(cell.dtype) + biases).chunk(4, dim=1)
-        torch.addcmul(torch.sigmoid(forget) * cell, torch.sigmoid(into), torch.tanh(candidate), out=cell)
-        torch.mul(torch.sigmoid(out), torch.tanh(cell), out=hidden)
-        state[:, -cell.size(1) :] = hidden
-
-    return step
-
-
-def attention_in_place(glance: Glance, w: ScanWeights) -> Callable[[], Tensor]:
-    """A step in these buffers: the attention [B, N], whose context is the beginning of the state."""
-    n_tokens, kernel_size = glance.windows.size(1), glance.windows.size(3)
-    closed = torch.arange(n_tokens, device=glance.state.device) >= glance.lengths.unsqueeze(1)
-    seen = glance.looked[..., kernel_size // 2 :][..., :n_tokens]
-
-    def step() -> Tensor:
-        glance.windows.copy_(glance.looked.unfold(2, kernel_size, 1).transpose(1, 2))
-        features = glance.windows.flatten(2) @ w.location + glance.projected + glance.query.unsqueeze(1)
-        attention = torch.softmax((torch.tanh(features) @ w.energy).masked_fill(closed, -torch.inf), 1)
-        seen[:, 0] = attention
-        seen[:, 1] += attention
-        context = torch.bmm(attention.unsqueeze(1).to(glance.memory.dtype), glance.memory)
-        glance.state[:, : glance.memory.size(2)] = context.squeeze(1)
-        return attention
-
-    return step

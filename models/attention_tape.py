@@ -69,21 +69,3 @@ class StepGradients(NamedTuple):
     projected: Tensor  # [B, N, A]
     location: Tensor  # [2K, A]
     energy: Tensor  # [A]
-
-
-class Glance(NamedTuple):
-    """The attention of a single step, with the buffers it changes."""
-
-    features: Tensor  # [B, N, A] short
-    projected: Tensor  # [B, N, A] the memory's share of the features; short
-    query: Tensor  # [B, A]
-    lengths: Tensor  # [B] tokens
-    memory: Tensor  # [B, N, E] short
-    looked: Tensor  # [B, 2, N + K - 1] the last attention and the sum of all, with zeros on both sides
-    windows: Tensor  # [B, N, 2, K]
-    state: Tensor  # [B, E + H] context and hidden state; short
-
-    def attention(self) -> Tensor:
-        """[B, N] that it looked with."""
-        before = self.windows.size(3) // 2
-        return self.looked[:, 0, before : before + self.windows.size(1)]

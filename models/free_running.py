@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from models import attention_on_cpu, attention_on_gpu
-from models.attention_tape import Glance, ScanWeights
 from models.cuda_graph import recorded
 from models.layers import dropout, precise, without_autocast
 from models.repeated_product import RepeatedProduct
+from models.voice import StepsInTorch, StepsOnCpu, Voice
 
 if TYPE_CHECKING:
     from models.tacotron2 import Decoder
@@ -57,60 +56,74 @@ class FreeRunning:
     """The state of a decoder over one memory [B, N, E], and what it says in a stretch of steps."""
 
     def __init__(self, decoder: Decoder, memory: Tensor, lengths: Tensor, dtype: torch.dtype) -> None:
-        (batch, n_tokens, width), zeros = memory.shape, memory.new_zeros
-        first, second, attention = decoder.attention_rnn, decoder.decoder_rnn, decoder.attention_layer
-        n_hidden, n_said = first.hidden_size, decoder.n_mel * decoder.r + 1
-        self._prenet, self._p_dropout = decoder.prenet.layers, decoder.prenet.p_dropout
-        self._weights: ScanWeights = decoder.scan_weights(width)
-        self._recurrent = RepeatedProduct(torch.cat([first.weight_ih, first.weight_hh], 1), dtype, batch)
-        context_first = torch.cat([second.weight_ih[:, n_hidden:], second.weight_ih[:, :n_hidden]], 1)
-        self._deep = RepeatedProduct(torch.cat([context_first, second.weight_hh], 1), dtype, batch)
-        projection, gate = decoder.linear_projection.linear_layer, decoder.gate_layer.linear_layer
-        self._output = RepeatedProduct(torch.cat([projection.weight, gate.weight]), dtype, batch)
-        self._output_bias = torch.cat([projection.bias, gate.bias])
-        self._cell, self._deep_cell = zeros(batch, n_hidden), zeros(batch, second.hidden_size)
-        self._hidden, self._deep_hidden = torch.zeros_like(self._cell), torch.zeros_like(self._deep_cell)
-        self._state = zeros(batch, width + n_hidden, dtype=dtype)
-        self._deep_state = zeros(batch, second.hidden_size, dtype=dtype)
-        self._context = self._state[:, :width]
-        kernel_size, dim = self._weights.location.size(0) // 2, self._weights.query.size(1)
-        self._glance = Glance(
-            features=zeros(batch, n_tokens, dim, dtype=dtype),
-            projected=attention.memory_layer(memory).to(dtype),
-            query=zeros(batch, dim),
-            lengths=lengths,
-            memory=memory.to(dtype),
-            looked=zeros(batch, 2, n_tokens + kernel_size - 1),
-            windows=zeros(batch, n_tokens, 2, kernel_size),
-            state=self._state,
-        )
-
-        def biases(cell: nn.LSTMCell) -> Tensor:
-            return (cell.bias_ih + cell.bias_hh).to(dtype).repeat(batch, 1)
-
-        machine = attention_on_cpu if memory.device.type == "cpu" else attention_on_gpu
-        self._listen = machine.lstm_in_place(biases(first), self._cell, self._hidden, self._state)
-        self._attend = machine.attention_in_place(self._glance, self._weights)
-        self._think = machine.lstm_in_place(biases(second), self._deep_cell, self._deep_hidden, self._deep_state)
-        self._keep = zeros(STEPS, 2, batch, first.input_size - width)
-        self.said, self.alignments = zeros(STEPS, batch, n_said), zeros(STEPS, batch, n_tokens)
+        self._recurrent, self._deep = _products(decoder, dtype, len(memory))
+        self._p_dropout, self._voice = decoder.prenet.p_dropout, _voice(decoder, memory, lengths, dtype)
+        self._steps = (StepsOnCpu if memory.device.type == "cpu" else StepsInTorch)(self._voice)
+        self.said, self.alignments = self._voice.said, self._voice.alignments
         self._run = recorded(self._stretch, memory.device)
-        for begun in (self._cell, self._deep_cell, self._state, self._deep_state, self._glance.looked, self.said):
-            begun.zero_()
+        self._voice.begin()
 
     def go_on(self) -> None:
         """Say what comes next."""
-        self._keep.copy_(dropout(torch.ones_like(self._keep), self._p_dropout, training=True))
+        keep = self._voice.keep
+        keep.copy_(dropout(torch.ones_like(keep), self._p_dropout, training=True))
         self._run()
 
     def _stretch(self) -> None:
         for t in range(STEPS):
-            heard = self.said[t - 1, :, :-1]
-            for layer, keep in zip(self._prenet, self._keep[t], strict=True):
-                heard = F.relu(layer(heard)) * keep
-            self._listen(self._recurrent(torch.cat([heard.to(self._state.dtype), self._state], 1)))
-            torch.mm(self._hidden, self._weights.query, out=self._glance.query)
-            self.alignments[t] = self._attend()
-            self._think(self._deep(torch.cat([self._state, self._deep_state], 1)))
-            known = torch.cat([self._deep_state, self._context], 1)
-            torch.add(self._output(known), self._output_bias, out=self.said[t])
+            self._steps.hear(t)
+            self._steps.look(t, self._recurrent(self._voice.listening))
+            self._steps.say(t, self._deep(self._voice.thinking))
+
+
+_laid_out: WeakKeyDictionary[Decoder, tuple[object, tuple[RepeatedProduct, RepeatedProduct]]] = WeakKeyDictionary()
+
+
+def forget_products(decoder: Decoder) -> None:
+    """Who goes on learning needs their memory, which is that of both LSTMs."""
+    _laid_out.pop(decoder, None)
+
+
+def _products(decoder: Decoder, dtype: torch.dtype, n_rows: int) -> tuple[RepeatedProduct, RepeatedProduct]:
+    """Of both LSTMs; laying their weights out takes as long as twenty steps, so who goes on speaking keeps them."""
+    first, second = decoder.attention_rnn, decoder.decoder_rnn
+    weights = first.weight_ih, first.weight_hh, second.weight_ih, second.weight_hh
+    state = dtype, n_rows, [(weight._version, weight.data_ptr()) for weight in weights]
+    kept = _laid_out.get(decoder)
+    if kept is None or kept[0] != state:
+        n_hidden = first.hidden_size
+        context_first = torch.cat([second.weight_ih[:, n_hidden:], second.weight_ih[:, :n_hidden]], 1)
+        of_listening, of_thinking = torch.cat(weights[:2], 1), torch.cat([context_first, second.weight_hh], 1)
+        products = RepeatedProduct(of_listening, dtype, n_rows), RepeatedProduct(of_thinking, dtype, n_rows)
+        kept = _laid_out[decoder] = state, products
+    return kept[1]
+
+
+def _voice(decoder: Decoder, memory: Tensor, lengths: Tensor, dtype: torch.dtype) -> Voice:
+    (batch, n_tokens, width), zeros = memory.shape, memory.new_zeros
+    first, second = decoder.attention_rnn, decoder.decoder_rnn
+    projection, gate = decoder.linear_projection.linear_layer, decoder.gate_layer.linear_layer
+    weights, n_heard = decoder.scan_weights(width), first.input_size - width
+
+    def biases(cell: nn.LSTMCell) -> Tensor:
+        return (cell.bias_ih + cell.bias_hh).to(dtype).repeat(batch, 1)
+
+    return Voice(
+        prenet=decoder.prenet.weights(),
+        weights=weights,
+        biases=biases(first),
+        deep_biases=biases(second),
+        output=torch.cat([projection.weight, gate.weight]),
+        output_bias=torch.cat([projection.bias, gate.bias]),
+        lengths=lengths,
+        memory=memory.to(dtype).contiguous(),
+        projected=decoder.attention_layer.memory_layer(memory).to(dtype),
+        keep=zeros(STEPS, 2, batch, n_heard),
+        said=zeros(STEPS, batch, decoder.n_mel * decoder.r + 1),
+        alignments=zeros(STEPS, batch, n_tokens),
+        listening=zeros(batch, n_heard + width + first.hidden_size, dtype=dtype),
+        thinking=zeros(batch, width + first.hidden_size + second.hidden_size, dtype=dtype),
+        cell=zeros(batch, first.hidden_size),
+        deep_cell=zeros(batch, second.hidden_size),
+        looked=zeros(batch, 2, n_tokens + weights.location.size(0) // 2 - 1),
+    )

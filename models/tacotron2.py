@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ from corpus.batches import Batch
 from hparams import HParams
 from models.attention_scan import AttentionScan
 from models.attention_tape import ScanWeights
-from models.free_running import speak
+from models.free_running import forget_products, speak
 from models.interface import Decoded, Forced, Losses, LossKnobs, Output
 from models.layers import (
     Conv,
@@ -67,9 +68,13 @@ class Prenet(nn.Module):
         self.layers = nn.ModuleList(Linear(n, hparams.prenet_dim, bias=False) for n in (n_inputs, hparams.prenet_dim))
 
     def forward(self, x: Tensor) -> Tensor:
-        for layer in self.layers:
-            x = dropout(F.relu(layer(x)), self.p_dropout, training=True)
+        for weight in self.weights():
+            x = dropout(F.relu(F.linear(x, weight)), self.p_dropout, training=True)
         return x
+
+    def weights(self) -> tuple[Tensor, Tensor]:
+        first, second = (layer.get_parameter("linear_layer.weight") for layer in self.layers)
+        return first, second
 
 
 class LocationLayer(nn.Module):
@@ -124,6 +129,11 @@ class Decoder(nn.Module):
         decoded = self._decode_all(torch.cat([hidden, context], dim=2))
         frames, gates = self._project(torch.cat([decoded, context], dim=2))
         return frames, gates, alignments
+
+    def train(self, mode: bool = True) -> Self:
+        if mode:
+            forget_products(self)
+        return super().train(mode)
 
     def _attend_all(self, prenet: Tensor, memory: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The attention LSTM and the attention, step by step: hidden states, contexts and attention [B, S, …]."""

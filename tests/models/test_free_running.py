@@ -1,18 +1,19 @@
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
-from types import ModuleType
 from unittest.mock import patch
 
 import pytest
 import torch
 
 from corpus.batches import Batch
-from models import attention_on_cpu, attention_on_gpu, free_running
+from models import free_running
 from models.tacotron2 import Tacotron2
+from models.voice import StepsInTorch, StepsOnCpu
 from tests.models.test_tacotron2 import batch_of, lively_model
 
-each_way = pytest.mark.parametrize("machine", [attention_on_cpu, attention_on_gpu], ids=["numba", "torch"])
+each_way = pytest.mark.parametrize("steps", [StepsOnCpu, StepsInTorch], ids=["numba", "torch"])
 
 
 def taught_by(model: Tacotron2, batch: Batch, n_steps: int) -> tuple[torch.Tensor, ...]:
@@ -25,9 +26,9 @@ def taught_by(model: Tacotron2, batch: Batch, n_steps: int) -> tuple[torch.Tenso
 
 @each_way
 @pytest.mark.parametrize("n_steps", [1, 5, 8, 19])
-def test_free_running_takes_the_steps_of_teacher_forcing(machine: ModuleType, n_steps: int) -> None:
+def test_free_running_takes_the_steps_of_teacher_forcing(steps: type, n_steps: int) -> None:
     model = lively_model(max_decoder_steps=30, gate_threshold=1.0)
-    with patch.object(free_running, "attention_on_cpu", machine), torch.no_grad():
+    with patch.object(free_running, "StepsOnCpu", steps), torch.no_grad():
         said, alignments, gates, forced_mels, forced_alignments, forced_gates = taught_by(
             model, batch_of([7, 11]), n_steps
         )
@@ -38,15 +39,33 @@ def test_free_running_takes_the_steps_of_teacher_forcing(machine: ModuleType, n_
 
 
 @each_way
-def test_in_bfloat16_it_says_nearly_what_it_says_in_float32(machine: ModuleType) -> None:
+def test_in_bfloat16_it_says_nearly_what_it_says_in_float32(steps: type) -> None:
     model = lively_model(max_decoder_steps=30, gate_threshold=1.0)
     batch = batch_of([7, 11])
-    with patch.object(free_running, "attention_on_cpu", machine):
+    with patch.object(free_running, "StepsOnCpu", steps):
         full = model.synthesize(batch.text, batch.text_lengths, 12)
         with torch.autocast("cpu", torch.bfloat16):
             half = model.synthesize(batch.text, batch.text_lengths, 12)
     assert float((half.mels_before_postnet - full.mels_before_postnet).norm() / full.mels_before_postnet.norm()) < 0.05
     assert float((half.alignments - full.alignments).abs().max()) < 0.05
+
+
+def test_who_goes_on_speaking_lays_weights_out_once_and_who_learns_again_forgets_them() -> None:
+    model = lively_model(max_decoder_steps=30, gate_threshold=1.0)
+    batch = batch_of([7, 11])
+
+    def say() -> torch.Tensor:
+        return model.synthesize(batch.text, batch.text_lengths, 9).mels
+
+    before = say()
+    with patch.object(free_running, "RepeatedProduct", side_effect=AssertionError):
+        torch.testing.assert_close(say(), before)
+    with torch.no_grad():
+        model.decoder.decoder_rnn.weight_hh.neg_()
+    assert not torch.allclose(say(), before)
+    copy.deepcopy(model)
+    model.train()
+    assert model.decoder not in free_running._laid_out
 
 
 class Scripted:

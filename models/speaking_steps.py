@@ -1,0 +1,113 @@
+"""What a CPU does in a step of speaking freely beside large products, in one pass between two of them.
+
+After each has gone through its weights all else is gone from the cache, and a call of torch costs as much as its work.
+
+P numbers are heard, E are of a context, H of a hidden state, D of a deep one; what is short is as `array_of` has it.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from models.attention_steps import attend, cut_windows, step_lstm
+from models.fast_tanh import FAST_MATH
+from models.number_formats import store, widened
+
+Array = np.ndarray
+
+
+_in_numba = numba.njit(cache=True, nogil=True, fastmath=FAST_MATH, error_model="numpy")
+
+
+@_in_numba
+def hear(first: Array, second: Array, listening: Array, said: Array, keep: Array) -> None:
+    """The prenet's layers [P, n_mel·r] and [P, P] with their scaled dropout masks [2, B, P]: from frames and gate
+    [B, n_mel·r + 1] to the beginning of what the attention LSTM is given (short).
+    """
+    once = np.empty(len(first), first.dtype)
+    for b in range(said.shape[0]):
+        frames = said[b, : first.shape[1]]
+        for o in range(len(once)):
+            once[o] = max(_product(frames, first[o]), 0) * keep[0, b, o]
+        for o in range(len(once)):
+            store(listening[b], o, max(_product(once, second[o]), 0) * keep[1, b, o])
+
+
+@_in_numba
+def listen(
+    biases: Array,
+    ones: Array,
+    gates: Array,
+    cell: Array,
+    hidden: Array,
+    state: Array,
+    query_weight: Array,
+    query: Array,
+    looked: Array,
+    windows: Array,
+    product: Array,
+) -> None:
+    """The attention LSTM, its query by a weight [A, H], and where it looked before."""
+    step_lstm(product, biases, cell, ones, gates, cell, hidden, state)
+    for b in range(query.shape[0]):
+        for a in range(query.shape[1]):
+            query[b, a] = _product(hidden[b], query_weight[a])
+    cut_windows(looked, windows)
+
+
+@_in_numba
+def look(
+    located: Array,
+    projected: Array,
+    query: Array,
+    energy_weight: Array,
+    lengths: Array,
+    memory: Array,
+    looked: Array,
+    features: Array,
+    state: Array,
+    listening: Array,
+    thinking: Array,
+    alignment: Array,
+) -> None:
+    """The attention [B, N], and what both LSTMs are given of the state."""
+    attend(located, projected, query, energy_weight, lengths, memory, looked, features, looked, state)
+    before = (looked.shape[2] - alignment.shape[1] + 1) // 2
+    for b in range(state.shape[0]):
+        alignment[b] = looked[b, 0, before : before + alignment.shape[1]]
+        listening[b, listening.shape[1] - state.shape[1] :] = state[b]
+        thinking[b, : state.shape[1]] = state[b]
+
+
+@_in_numba
+def say(
+    biases: Array,
+    ones: Array,
+    gates: Array,
+    cell: Array,
+    hidden: Array,
+    thinking: Array,
+    weight: Array,
+    bias: Array,
+    product: Array,
+    said: Array,
+) -> None:
+    """The decoder LSTM, then frames and gate by a weight [n_mel·r + 1, D + E] of its hidden state and the context."""
+    n_hidden = hidden.shape[1]
+    step_lstm(product, biases, cell, ones, gates, cell, hidden, thinking)
+    context = np.empty(weight.shape[1] - n_hidden, weight.dtype)
+    for b in range(said.shape[0]):
+        for i in range(len(context)):
+            context[i] = widened(thinking[b, i])
+        for o in range(len(weight)):
+            of_hidden, of_context = weight[o, :n_hidden], weight[o, n_hidden:]
+            said[b, o] = bias[o] + _product(hidden[b], of_hidden) + _product(context, of_context)
+
+
+@_in_numba
+def _product(x: Array, y: Array) -> float:
+    found = type(x[0])(0)
+    for i in range(len(x)):
+        found += x[i] * y[i]
+    return found
