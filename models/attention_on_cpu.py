@@ -79,5 +79,6 @@ def scan_back(tape: Tape, given: Given, d_states: Tensor, d_attention: Tensor) -
         fold_windows(of_windows, of_last, of_sum)
         d_hidden.addmm_(all_queries[t], w.query.t())
         step_lstm_back(of_hidden, of_cell, gates[t], cells[t], cells[t + 1], kept[t], of_gates[t])
-        product = array_of(recurrent(all_gates[t]))
+        if t:
+            product = array_of(recurrent(all_gates[t]))
     return d

@@ -52,7 +52,7 @@ class AttentionScan(torch.autograd.Function):
             d_attention.clone(memory_format=torch.contiguous_format),
         )
         width = given.memory.size(2)
-        attention, changes = tape.attention.to(given.dtype), d.gates.flatten(0, 1).to(given.dtype)
+        attention, changes = tape.attention.to(given.dtype), d.gates.flatten(0, 1)
         d_memory = torch.bmm(attention.permute(1, 2, 0), d.states[..., :width].transpose(0, 1))
         d_recurrent = tape.states[:-1].flatten(0, 1).t() @ changes
         d_query = tape.states[1:, :, width:].flatten(0, 1).t() @ d.queries.flatten(0, 1).to(given.dtype)

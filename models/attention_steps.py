@@ -4,7 +4,7 @@ torch's operations would go over it thirty times and find it gone from the cache
 have passed through it. B items, N tokens, H hidden units, E numbers a token of the memory, A of the attention; a state
 [B, E + H] is a context and a hidden state; looked at [B, 2, N + K - 1] are the last attention and the sum of all, with
 zeros on both sides for windows of K. What products are taken of is in their number format ("short": as `array_of` has
-it), and so is what is as long as the memory; all else is as wide as the weights.
+it), and so are memory, projected and features; all else is as wide as the weights.
 """
 
 from __future__ import annotations
@@ -130,7 +130,8 @@ def attend(
     state: Array,
 ) -> None:
     """Features (short) [B, N, A] are tanh of what is made of the place, the memory (short) and the query; of them come
-    the attention and, in the state (short), its context of the memory (short).
+    the attention and, in the state (short), its context of the memory (short). What is made of the place is overwritten;
+    what is looked at now may be in the place of what was looked at before.
     """
     n_tokens = features.shape[1]
     before = (looked.shape[2] - n_tokens + 1) // 2
@@ -141,7 +142,7 @@ def attend(
         for n in range(length):
             squashed = located[b, n]
             _tanh_of_sum(squashed, projected[b, n], query[b])
-            weights[n] = _product(energy_weight, squashed)
+            weights[n] = product_of(energy_weight, squashed)
             _write(squashed, features[b, n])
         _soften(weights[:length])
         features[b, length:] = 0
@@ -172,10 +173,11 @@ def _soften(weights: Array) -> None:
 
 
 @_in_numba
-def _product(x: Array, short: Array) -> float:
+def product_of(x: Array, y: Array) -> float:
+    """Of a wide row and a short or wide one."""
     found = type(x[0])(0)  # of its kind, or it would be summed one by one
     for i in range(len(x)):
-        found += x[i] * widened(short[i])
+        found += x[i] * widened(y[i])
     return found
 
 
@@ -214,7 +216,7 @@ def attend_back(
         _write(d_context, d_state[b, :width])
         mean = 0.0
         for n in range(lengths[b]):
-            d_weights[n] += _product(d_context, memory[b, n])
+            d_weights[n] += product_of(d_context, memory[b, n])
             mean += d_weights[n] * weights[n]
         d_query[b] = 0
         d_features[b, lengths[b] :] = 0

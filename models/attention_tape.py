@@ -63,7 +63,7 @@ class Given(NamedTuple):
 class StepGradients(NamedTuple):
     """What the steps leave on their way back."""
 
-    states: Tensor  # [S, B, E + H] of context, and what came from elsewhere of the hidden state; short
+    states: Tensor  # [S, B, E + H] of context, and at least what came from elsewhere of the hidden state; short
     gates: Tensor  # [S, B, 4H] before they were activated; short
     queries: Tensor  # [S, B, A]
     projected: Tensor  # [B, N, A]

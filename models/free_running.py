@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from models.cuda_graph import recorded
 from models.layers import dropout, precise, without_autocast
-from models.repeated_product import RepeatedProduct
-from models.voice import StepsInTorch, StepsOnCpu, Voice
+from models.repeated_product import RepeatedProduct, state_of
+from models.speaking_state import SpeakingState, StepsInTorch, StepsOnCpu
 
 if TYPE_CHECKING:
     from models.tacotron2 import Decoder
@@ -57,23 +57,23 @@ class FreeRunning:
 
     def __init__(self, decoder: Decoder, memory: Tensor, lengths: Tensor, dtype: torch.dtype) -> None:
         self._recurrent, self._deep = _products(decoder, dtype, len(memory))
-        self._p_dropout, self._voice = decoder.prenet.p_dropout, _voice(decoder, memory, lengths, dtype)
-        self._steps = (StepsOnCpu if memory.device.type == "cpu" else StepsInTorch)(self._voice)
-        self.said, self.alignments = self._voice.said, self._voice.alignments
+        self._p_dropout, self._state = decoder.prenet.p_dropout, _state(decoder, memory, lengths, dtype)
+        self._steps = (StepsOnCpu if memory.device.type == "cpu" else StepsInTorch)(self._state)
+        self.said, self.alignments = self._state.said, self._state.alignments
         self._run = recorded(self._stretch, memory.device)
-        self._voice.begin()
+        self._state.begin()
 
     def go_on(self) -> None:
         """Say what comes next."""
-        keep = self._voice.keep
+        keep = self._state.keep
         keep.copy_(dropout(torch.ones_like(keep), self._p_dropout, training=True))
         self._run()
 
     def _stretch(self) -> None:
         for t in range(STEPS):
             self._steps.hear(t)
-            self._steps.look(t, self._recurrent(self._voice.listening))
-            self._steps.say(t, self._deep(self._voice.thinking))
+            self._steps.look(t, self._recurrent(self._state.listening))
+            self._steps.say(t, self._deep(self._state.thinking))
 
 
 _laid_out: WeakKeyDictionary[Decoder, tuple[object, tuple[RepeatedProduct, RepeatedProduct]]] = WeakKeyDictionary()
@@ -85,10 +85,13 @@ def forget_products(decoder: Decoder) -> None:
 
 
 def _products(decoder: Decoder, dtype: torch.dtype, n_rows: int) -> tuple[RepeatedProduct, RepeatedProduct]:
-    """Of both LSTMs; laying their weights out takes as long as twenty steps, so who goes on speaking keeps them."""
+    """Of both LSTMs; laying their weights out takes as long as twenty steps, so who goes on speaking keeps them.
+
+    Who changes weights so that torch does not count it (through `.data`) calls `forget_products`.
+    """
     first, second = decoder.attention_rnn, decoder.decoder_rnn
     weights = first.weight_ih, first.weight_hh, second.weight_ih, second.weight_hh
-    state = dtype, n_rows, [(weight._version, weight.data_ptr()) for weight in weights]
+    state = dtype, n_rows, [state_of(weight) for weight in weights]
     kept = _laid_out.get(decoder)
     if kept is None or kept[0] != state:
         n_hidden = first.hidden_size
@@ -99,25 +102,28 @@ def _products(decoder: Decoder, dtype: torch.dtype, n_rows: int) -> tuple[Repeat
     return kept[1]
 
 
-def _voice(decoder: Decoder, memory: Tensor, lengths: Tensor, dtype: torch.dtype) -> Voice:
+def _state(decoder: Decoder, memory: Tensor, lengths: Tensor, dtype: torch.dtype) -> SpeakingState:
     (batch, n_tokens, width), zeros = memory.shape, memory.new_zeros
     first, second = decoder.attention_rnn, decoder.decoder_rnn
     projection, gate = decoder.linear_projection.linear_layer, decoder.gate_layer.linear_layer
-    weights, n_heard = decoder.scan_weights(width), first.input_size - width
+    attention, n_heard = decoder.attention_layer, first.input_size - width
+    location = attention.location_layer.fused_weight()
 
     def biases(cell: nn.LSTMCell) -> Tensor:
         return (cell.bias_ih + cell.bias_hh).to(dtype).repeat(batch, 1)
 
-    return Voice(
+    return SpeakingState(
         prenet=decoder.prenet.weights(),
-        weights=weights,
+        query=attention.query_layer.linear_layer.weight.t(),
+        location=location,
+        energy=attention.v.linear_layer.weight.squeeze(0),
         biases=biases(first),
         deep_biases=biases(second),
         output=torch.cat([projection.weight, gate.weight]),
         output_bias=torch.cat([projection.bias, gate.bias]),
         lengths=lengths,
         memory=memory.to(dtype).contiguous(),
-        projected=decoder.attention_layer.memory_layer(memory).to(dtype),
+        projected=attention.memory_layer(memory).to(dtype),
         keep=zeros(STEPS, 2, batch, n_heard),
         said=zeros(STEPS, batch, decoder.n_mel * decoder.r + 1),
         alignments=zeros(STEPS, batch, n_tokens),
@@ -125,5 +131,5 @@ def _voice(decoder: Decoder, memory: Tensor, lengths: Tensor, dtype: torch.dtype
         thinking=zeros(batch, width + first.hidden_size + second.hidden_size, dtype=dtype),
         cell=zeros(batch, first.hidden_size),
         deep_cell=zeros(batch, second.hidden_size),
-        looked=zeros(batch, 2, n_tokens + weights.location.size(0) // 2 - 1),
+        looked=zeros(batch, 2, n_tokens + location.size(0) // 2 - 1),
     )

@@ -45,6 +45,7 @@ class LstmScan(torch.autograd.Function):
         for t in reversed(range(len(gates))):
             add_rows(of_states[t], product, of_hidden)
             step_lstm_back(of_hidden, of_cell, were_gates[t], were_cells[t], were_cells[t + 1], keep, of_gates[t])
-            product = array_of(recurrent(all_gates[t]))
+            if t:
+                product = array_of(recurrent(all_gates[t]))
         d_weight = d_gates.flatten(0, 1).t() @ states[:-1].flatten(0, 1)
         return d_gates, d_weight.to(weight.dtype)

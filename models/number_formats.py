@@ -34,7 +34,7 @@ def _of_bits(x: Any) -> Any:
 
 @numba.njit
 def _rounded_bits(x: Any) -> Any:
-    """To the nearest bfloat16, to the even one of two; what is no number stays none."""
+    """To the nearest bfloat16, to the even one of two; a NaN that arithmetic makes stays one."""
     bits = np.float32(x).view(np.uint32)
     return np.uint16(np.uint32(bits + ALMOST_HALF + np.uint32(np.uint32(bits >> BITS) & ONE)) >> BITS)
 

@@ -9,6 +9,11 @@ from torch.nn import functional as F
 PACKED = (torch.float32, torch.bfloat16)
 
 
+def state_of(weight: Tensor) -> tuple[int | None, int]:
+    """Another one when the weight is another one; one that inference mode has made does not change."""
+    return None if weight.is_inference() else weight._version, weight.data_ptr()
+
+
 class RepeatedProduct:
     """y [B, n_in] → y @ weight.t() with a weight [n_out, n_in], in the given dtype; the weight is rearranged once."""
 

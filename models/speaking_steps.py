@@ -10,7 +10,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from models.attention_steps import attend, cut_windows, step_lstm
+from models.attention_steps import attend, cut_windows, product_of, step_lstm
 from models.fast_tanh import FAST_MATH
 from models.number_formats import store, widened
 
@@ -29,9 +29,9 @@ def hear(first: Array, second: Array, listening: Array, said: Array, keep: Array
     for b in range(said.shape[0]):
         frames = said[b, : first.shape[1]]
         for o in range(len(once)):
-            once[o] = max(_product(frames, first[o]), 0) * keep[0, b, o]
+            once[o] = max(product_of(frames, first[o]), 0) * keep[0, b, o]
         for o in range(len(once)):
-            store(listening[b], o, max(_product(once, second[o]), 0) * keep[1, b, o])
+            store(listening[b], o, max(product_of(once, second[o]), 0) * keep[1, b, o])
 
 
 @_in_numba
@@ -52,7 +52,7 @@ def listen(
     step_lstm(product, biases, cell, ones, gates, cell, hidden, state)
     for b in range(query.shape[0]):
         for a in range(query.shape[1]):
-            query[b, a] = _product(hidden[b], query_weight[a])
+            query[b, a] = product_of(hidden[b], query_weight[a])
     cut_windows(looked, windows)
 
 
@@ -102,12 +102,4 @@ def say(
             context[i] = widened(thinking[b, i])
         for o in range(len(weight)):
             of_hidden, of_context = weight[o, :n_hidden], weight[o, n_hidden:]
-            said[b, o] = bias[o] + _product(hidden[b], of_hidden) + _product(context, of_context)
-
-
-@_in_numba
-def _product(x: Array, y: Array) -> float:
-    found = type(x[0])(0)
-    for i in range(len(x)):
-        found += x[i] * y[i]
-    return found
+            said[b, o] = bias[o] + product_of(hidden[b], of_hidden) + product_of(context, of_context)

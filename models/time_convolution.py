@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.repeated_product import state_of
 from models.tiles import at_points, summed_up
 
 POINTS = (0.0, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5)
@@ -39,7 +40,7 @@ def convolve(x: Tensor, layer: nn.Module) -> Tensor:
     if x.device.type != "cpu":
         return F.conv1d(line, weight, bias, dilation=dilation).transpose(1, 2)
     image = line.unsqueeze(2)  # with its channels last, which a CPU convolves without copying
-    if torch.is_autocast_enabled("cpu") and dilation == 1 and len(x) * x.size(1) >= FEWEST_FRAMES:
+    if torch.is_autocast_enabled("cpu") and dilation == 1 and x.dtype != torch.float64 and _are_many(x):
         short = torch.get_autocast_dtype("cpu")
         with torch.autocast("cpu", enabled=False):
             said: Tensor = HalfConvolution.apply(image.to(short), weight.to(short).unsqueeze(2))
@@ -54,11 +55,15 @@ def _suits(x: Tensor, weight: Tensor) -> bool:
     return x.device.type == "cpu" and is_wide and min(weight.size(0), weight.size(1)) >= FEWEST_CHANNELS
 
 
+def _are_many(x: Tensor) -> bool:
+    return len(x) * x.size(1) >= FEWEST_FRAMES
+
+
 def _transformed_once(layer: nn.Conv1d, weight: Tensor) -> Tensor | None:
     """Who only speaks does not change its weights; None: they are of one pass."""
     if torch.is_grad_enabled() or weight is not layer._parameters.get("weight"):
         return None
-    state = (weight._version, weight.data_ptr())
+    state = state_of(weight)
     kept: tuple[object, Tensor] | None = layer.__dict__.get("transformed")
     if kept is None or kept[0] != state:
         kept = layer.__dict__["transformed"] = state, _of_points(weight)

@@ -11,6 +11,7 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from hparams import HParams
 from models.layers import dropout, precise, without_autocast
+from models.repeated_product import state_of
 from models.time_convolution import convolve
 
 SMALLEST_VARIANCE = 1e-6
@@ -76,7 +77,7 @@ class InvertibleConvolution(nn.Module):
 
     def _inverse_weight(self) -> Tensor:
         """Computed once for a state of the weight; a singular one has none, which is not worth a crash."""
-        state = (self.weight._version, self.weight.data_ptr())
+        state = state_of(self.weight)
         if self._inverse is None or self._inverse[0] != state:
             inverse, is_singular = torch.linalg.inv_ex(self.weight.detach().double())
             self._inverse = state, inverse.masked_fill(is_singular != 0, torch.nan).to(self.weight.dtype)

@@ -9,8 +9,8 @@ import torch
 
 from corpus.batches import Batch
 from models import free_running
+from models.speaking_state import StepsInTorch, StepsOnCpu
 from models.tacotron2 import Tacotron2
-from models.voice import StepsInTorch, StepsOnCpu
 from tests.models.test_tacotron2 import batch_of, lively_model
 
 each_way = pytest.mark.parametrize("steps", [StepsOnCpu, StepsInTorch], ids=["numba", "torch"])
@@ -63,7 +63,10 @@ def test_who_goes_on_speaking_lays_weights_out_once_and_who_learns_again_forgets
     with torch.no_grad():
         model.decoder.decoder_rnn.weight_hh.neg_()
     assert not torch.allclose(say(), before)
-    copy.deepcopy(model)
+    with torch.inference_mode():
+        copied = copy.deepcopy(model)
+    torch.testing.assert_close(copied.synthesize(batch.text, batch.text_lengths, 9).mels, say())
+    torch.testing.assert_close(model.synthesize(batch.text[:1], batch.text_lengths[:1], 9).mels, say()[:1])
     model.train()
     assert model.decoder not in free_running._laid_out
 

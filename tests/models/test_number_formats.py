@@ -18,7 +18,7 @@ def test_bfloat16_is_rounded_as_torch_rounds_it() -> None:
     halfway = (torch.arange(256) << 16 | 0x3F808000).int()  # between two, of which the even one is meant
     special = torch.tensor([torch.nan, torch.inf, -torch.inf, 0.0, -0.0, 1e-40, 3.3e38, 3.4e38])
     x = torch.cat([bits.int().view(torch.float32), halfway.view(torch.float32), special])
-    x = x[~x.isnan() | (x.view(torch.int32) == special[:1].view(torch.int32))]  # others are none too, but of other bits
+    x = x[~x.isnan() | (x.view(torch.int32) == special[:1].view(torch.int32))]  # no arithmetic makes the others
     short = torch.empty_like(x, dtype=torch.bfloat16)
     copy(array_of(x), array_of(short))
     torch.testing.assert_close(short, x.bfloat16(), rtol=0, atol=0, equal_nan=True)
