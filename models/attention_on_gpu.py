@@ -230,10 +230,8 @@ def scan_back(tape: Tape, given: Given, d_states: Tensor, d_attention: Tensor) -
     batch, n_tokens = given.memory.shape[:2]
     seen = n_tokens + stretch.sizes.kernel_size - 1
     stretch.forget()
-    d_gates, d_queries = (
-        torch.empty_like(tape.gates, dtype=given.dtype),
-        tape.gates.new_empty(*tape.gates.shape[:2], stretch.sizes.dim),
-    )
+    d_gates = torch.empty_like(tape.gates, dtype=given.dtype)
+    d_queries = tape.gates.new_empty(*tape.gates.shape[:2], stretch.sizes.dim)
     for steps, n in reversed(_pieces(len(tape.gates))):
         stretch.keep[:n, :batch] = given.keep[steps]
         own.cells[: n + 1, :batch] = tape.cells[steps.start : steps.stop + 1]

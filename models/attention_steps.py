@@ -130,8 +130,8 @@ def attend(
     state: Array,
 ) -> None:
     """Features (short) [B, N, A] are tanh of what is made of the place, the memory (short) and the query; of them come
-    the attention and, in the state (short), its context of the memory (short). What is made of the place is overwritten;
-    what is looked at now may be in the place of what was looked at before.
+    the attention and, in the state (short), its context of the memory (short). What is made of the place is lost; what
+    is looked at now may be in the place of what was looked at before.
     """
     n_tokens = features.shape[1]
     before = (looked.shape[2] - n_tokens + 1) // 2
