@@ -11,19 +11,16 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 
-from models.fast_tanh import FAST_MATH, sigmoid, tanh
+from models.compiled import in_numba
+from models.fast_tanh import sigmoid, tanh
 from models.number_formats import store, widened
 
 Array = np.ndarray
 
 
-_in_numba = numba.njit(cache=True, nogil=True, fastmath=FAST_MATH, error_model="numpy")
-
-
-@_in_numba
+@in_numba
 def step_lstm(
     product: Array, inputs: Array, cell: Array, keep: Array, gates: Array, new_cell: Array, hidden: Array, state: Array
 ) -> None:
@@ -48,7 +45,7 @@ def step_lstm(
         _write(said, state[b, state.shape[1] - n_hidden :])
 
 
-@_in_numba
+@in_numba
 def step_lstm_back(
     d_hidden: Array, d_cell: Array, gates: Array, cell: Array, new_cell: Array, keep: Array, d_gates: Array
 ) -> None:
@@ -73,38 +70,38 @@ def step_lstm_back(
             d_new[h] *= forget[h]
 
 
-@_in_numba
+@in_numba
 def _four(row: Array, n: int) -> tuple[Array, Array, Array, Array]:
     return row[:n], row[n : 2 * n], row[2 * n : 3 * n], row[3 * n :]
 
 
-@_in_numba
+@in_numba
 def add_up(x: Array, y: Array, total: Array) -> None:
     """Of two short rows."""
     for i in range(len(total)):
         total[i] = widened(x[i]) + widened(y[i])
 
 
-@_in_numba
+@in_numba
 def add_rows(x: Array, y: Array, total: Array) -> None:
     """Of two short [B, n]."""
     for b in range(total.shape[0]):
         add_up(x[b], y[b], total[b])
 
 
-@_in_numba
+@in_numba
 def _write(x: Array, short: Array) -> None:
     for i in range(len(x)):
         store(short, i, x[i])
 
 
-@_in_numba
+@in_numba
 def _read(short: Array, x: Array) -> None:
     for i in range(len(x)):
         x[i] = widened(short[i])
 
 
-@_in_numba
+@in_numba
 def cut_windows(looked: Array, windows: Array) -> None:
     """What was looked at before, around each token: [B, N, 2, K]."""
     n_items, n_tokens, n_kinds, kernel_size = windows.shape
@@ -116,7 +113,7 @@ def cut_windows(looked: Array, windows: Array) -> None:
                     window[k] = row[n + k]
 
 
-@_in_numba
+@in_numba
 def attend(
     located: Array,
     projected: Array,
@@ -155,13 +152,13 @@ def attend(
             summed[n] = looked[b, 1, before + n] + weights[n]
 
 
-@_in_numba
+@in_numba
 def _tanh_of_sum(x: Array, short: Array, y: Array) -> None:
     for i in range(len(x)):
         x[i] = tanh(x[i] + widened(short[i]) + y[i])
 
 
-@_in_numba
+@in_numba
 def _soften(weights: Array) -> None:
     """Softmax in place."""
     largest, total = weights.max(), 0.0
@@ -172,7 +169,7 @@ def _soften(weights: Array) -> None:
         weights[n] /= total
 
 
-@_in_numba
+@in_numba
 def product_of(x: Array, y: Array) -> float:
     """Of a wide row and a short or wide one."""
     found = type(x[0])(0)  # of its kind, or it would be summed one by one
@@ -181,13 +178,13 @@ def product_of(x: Array, y: Array) -> float:
     return found
 
 
-@_in_numba
+@in_numba
 def _add_times(x: Array, factor: float, short: Array) -> None:
     for i in range(len(x)):
         x[i] += factor * widened(short[i])
 
 
-@_in_numba
+@in_numba
 def attend_back(
     d_state: Array,
     product: Array,
@@ -227,7 +224,7 @@ def attend_back(
             _add(d_projected[b, n], d_feature)
 
 
-@_in_numba
+@in_numba
 def _features_back(d_energy: float, features: Array, weight: Array, d_features: Array, d_weight: Array) -> None:
     _read(features, d_features)
     for a in range(len(weight)):
@@ -236,7 +233,7 @@ def _features_back(d_energy: float, features: Array, weight: Array, d_features: 
         d_features[a] = d_energy * (weight[a] - weight[a] * d_features[a] * d_features[a])
 
 
-@_in_numba
+@in_numba
 def fold_windows(d_windows: Array, d_last: Array, d_sum: Array) -> None:
     """Windows' gradient [B, N, 2, K] back to what they were cut from: the last attention's is set, the sum's grows."""
     n_items, n_tokens, _, kernel_size = d_windows.shape
@@ -249,7 +246,7 @@ def fold_windows(d_windows: Array, d_last: Array, d_sum: Array) -> None:
             _add(d_sum[b, n + low - before :], d_windows[b, n, 1, low:high])
 
 
-@_in_numba
+@in_numba
 def _add(x: Array, y: Array) -> None:
     for i in range(len(y)):
         x[i] += y[i]

@@ -7,20 +7,16 @@ P numbers are heard, E are of a context, H of a hidden state, D of a deep one; w
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from models.attention_steps import attend, cut_windows, product_of, step_lstm
-from models.fast_tanh import FAST_MATH
+from models.compiled import in_numba
 from models.number_formats import store, widened
 
 Array = np.ndarray
 
 
-_in_numba = numba.njit(cache=True, nogil=True, fastmath=FAST_MATH, error_model="numpy")
-
-
-@_in_numba
+@in_numba
 def hear(first: Array, second: Array, listening: Array, said: Array, keep: Array) -> None:
     """The prenet's layers [P, n_mel·r] and [P, P] with their scaled dropout masks [2, B, P]: from frames and gate
     [B, n_mel·r + 1] to the beginning of what the attention LSTM is given (short).
@@ -34,7 +30,7 @@ def hear(first: Array, second: Array, listening: Array, said: Array, keep: Array
             store(listening[b], o, max(product_of(once, second[o]), 0) * keep[1, b, o])
 
 
-@_in_numba
+@in_numba
 def listen(
     biases: Array,
     ones: Array,
@@ -56,7 +52,7 @@ def listen(
     cut_windows(looked, windows)
 
 
-@_in_numba
+@in_numba
 def look(
     located: Array,
     projected: Array,
@@ -80,7 +76,7 @@ def look(
         thinking[b, : state.shape[1]] = state[b]
 
 
-@_in_numba
+@in_numba
 def say(
     biases: Array,
     ones: Array,

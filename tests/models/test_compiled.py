@@ -1,0 +1,15 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from models.compiled import cache_folder
+
+
+def test_machine_code_is_made_anew_when_what_a_loop_calls_has_changed(tmp_path: Path) -> None:
+    (tmp_path / "callee.py").write_text("import numba")
+    (tmp_path / "other.py").write_text("import torch")
+    before = cache_folder(tmp_path)
+    (tmp_path / "other.py").write_text("import torch, math")
+    assert cache_folder(tmp_path) == before
+    (tmp_path / "callee.py").write_text("import numba, math")
+    assert cache_folder(tmp_path) != before
