@@ -21,8 +21,10 @@ POINTS = (0.0, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5)
 N_POINTS = len(POINTS) + 1
 FEWEST_CHANNELS = 64
 """With fewer little is saved."""
-FEWEST_FRAMES = 1024
-"""In half precision, of all items; with fewer torch's own way back is as fast."""
+MUCH_WORK = 5e8
+"""Frames times weights of a tap; in half precision torch's own way back is as fast where there is less."""
+MANY_WEIGHTS = 1_000_000
+"""What is made of so many, and of what they are multiplied with, takes much memory and is made again in little time."""
 
 
 def convolve(x: Tensor, layer: nn.Module) -> Tensor:
@@ -40,7 +42,7 @@ def convolve(x: Tensor, layer: nn.Module) -> Tensor:
     if x.device.type != "cpu":
         return F.conv1d(line, weight, bias, dilation=dilation).transpose(1, 2)
     image = line.unsqueeze(2)  # with its channels last, which a CPU convolves without copying
-    if torch.is_autocast_enabled("cpu") and dilation == 1 and x.dtype != torch.float64 and _are_many(x):
+    if torch.is_autocast_enabled("cpu") and dilation == 1 and x.dtype != torch.float64 and _is_much(x, weight):
         short = torch.get_autocast_dtype("cpu")
         with torch.autocast("cpu", enabled=False):
             said: Tensor = HalfConvolution.apply(image.to(short), weight.to(short).unsqueeze(2))
@@ -55,8 +57,8 @@ def _suits(x: Tensor, weight: Tensor) -> bool:
     return x.device.type == "cpu" and is_wide and min(weight.size(0), weight.size(1)) >= FEWEST_CHANNELS
 
 
-def _are_many(x: Tensor) -> bool:
-    return len(x) * x.size(1) >= FEWEST_FRAMES
+def _is_much(x: Tensor, weight: Tensor) -> bool:
+    return len(x) * x.size(1) * weight.size(0) * weight.size(1) >= MUCH_WORK
 
 
 def _transformed_once(layer: nn.Conv1d, weight: Tensor) -> Tensor | None:
@@ -87,7 +89,8 @@ class PolynomialConvolution(torch.autograd.Function):
         n_taps, length = weight.size(2), x.size(1)
         step, of_output = N_POINTS + 1 - n_taps, _transforms(n_taps, x.dtype)[2]
         inputs, weights = _tiles(x, n_taps), _of_points(weight) if transformed is None else transformed
-        ctx.save_for_backward(x, weight)  # what is made of them is twice as large, and soon made again
+        made = (None, None) if weight.numel() >= MANY_WEIGHTS else (inputs, weights)
+        ctx.save_for_backward(x, weight, *made)
         ctx.n_taps, ctx.has_bias = n_taps, bias is not None
         outputs = torch.bmm(inputs.flatten(1, 2), weights).view(*inputs.shape[:3], -1)
         found = summed_up(outputs, of_output, step=step, before=0, length=length)
@@ -97,13 +100,14 @@ class PolynomialConvolution(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor | None, None]:
         """The same steps, transposed and in reverse."""
-        (x, weight), n_taps = ctx.saved_tensors, ctx.n_taps
+        (x, weight, inputs, weights), n_taps = ctx.saved_tensors, ctx.n_taps
         step, (of_input, of_weight, of_output) = N_POINTS + 1 - n_taps, _transforms(n_taps, gradient.dtype)
-        inputs = _tiles(x, n_taps)
+        if inputs is None:
+            inputs, weights = _tiles(x, n_taps), _of_points(weight)
         outputs = at_points(gradient, of_output, step=step, before=0, n_tiles=inputs.size(2)).flatten(1, 2)
         of_weights = torch.bmm(inputs.flatten(1, 2).transpose(1, 2), outputs)
         d_weight = (of_weight.T @ of_weights.flatten(1)).view(n_taps, *of_weights.shape[1:]).permute(2, 1, 0)
-        tiles = torch.bmm(outputs, _of_points(weight).transpose(1, 2), out=inputs.flatten(1, 2)).view(inputs.shape)
+        tiles = torch.bmm(outputs, weights.transpose(1, 2)).view(inputs.shape)
         d_x = summed_up(tiles, of_input, step=step, before=n_taps // 2, length=x.size(1))
         return d_x, d_weight, gradient.sum((0, 1)) if ctx.has_bias else None, None
 

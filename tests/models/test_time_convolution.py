@@ -42,7 +42,10 @@ def test_it_is_the_usual_convolution(n_taps: int, dilation: int, bias: bool) -> 
 
 @pytest.mark.parametrize("n_taps", [3, 4, 5])
 @pytest.mark.parametrize("bias", [True, False])
-def test_in_bfloat16_many_frames_have_the_gradient_of_the_usual_convolution(n_taps: int, bias: bool) -> None:
+def test_in_bfloat16_much_work_has_the_gradient_of_the_usual_convolution(
+    monkeypatch: pytest.MonkeyPatch, n_taps: int, bias: bool
+) -> None:
+    monkeypatch.setattr(time_convolution, "MUCH_WORK", 0)
     torch.manual_seed(0)
     layer, x = nn.Conv1d(16, 12, n_taps, bias=bias), torch.randn(4, 300, 16, requires_grad=True)
     weight = torch.randn(4, 300, 12)
@@ -67,9 +70,13 @@ def test_an_even_kernel_sees_one_more_of_what_comes() -> None:
     torch.testing.assert_close(convolve(x, layer), expected)
 
 
+@pytest.mark.parametrize("many", [0, 10**6], ids=["made again", "kept"])
 @pytest.mark.parametrize("n_taps", [3, 5])
 @pytest.mark.parametrize("length", [1, 4, 6, 7, 12, 13])
-def test_tiles_of_every_length_are_exact_but_for_rounding(n_taps: int, length: int) -> None:
+def test_tiles_of_every_length_are_exact_but_for_rounding(
+    monkeypatch: pytest.MonkeyPatch, n_taps: int, length: int, many: int
+) -> None:
+    monkeypatch.setattr(time_convolution, "MANY_WEIGHTS", many)
     x = torch.randn(2, length, 3, dtype=torch.float64, requires_grad=True)
     layer = layer_of(3, 4, n_taps).double()
     assert layer.bias is not None
