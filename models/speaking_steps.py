@@ -1,4 +1,4 @@
-"""What a CPU does in a step of speaking freely beside large products, in one pass between two of them.
+"""What a CPU does in a step of speaking freely beside large products, in two passes between two of them.
 
 After each has gone through its weights all else is gone from the cache, and a call of torch costs as much as its work.
 
