@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-from models.compiled import cache_folder
+import numba
+
+from models.compiled import HERE, cache_folder
 
 
 def test_machine_code_is_made_anew_when_what_a_loop_calls_has_changed(tmp_path: Path) -> None:
@@ -13,3 +16,7 @@ def test_machine_code_is_made_anew_when_what_a_loop_calls_has_changed(tmp_path: 
     assert cache_folder(tmp_path) == before
     (tmp_path / "callee.py").write_text("import numba, math")
     assert cache_folder(tmp_path) != before
+
+
+def test_that_folder_is_used_unless_another_is_wanted() -> None:
+    assert numba.config.CACHE_DIR == os.environ.get("NUMBA_CACHE_DIR", str(cache_folder(HERE)))
