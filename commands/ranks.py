@@ -16,6 +16,7 @@ import torch.distributed.nn.functional  # else imported later, when its defaults
 from torch._C._distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
+from commands.heartbeat import Heartbeat
 from commands.stop_signals import EXIT_CODES
 from hparams import UserError
 from smart_tuner.settings import load_settings
@@ -120,6 +121,20 @@ def _end_all(crew: Crew, problems: dict[int, str]) -> None:
         said = [line if ranks[0] == 0 else f"rank {ranks[0]}: {line}" for line, ranks in first.items()]
         raise UserError("; ".join(said))
     raise SystemExit(EXIT_USER_ERROR)
+
+
+class LeadersBeats(Heartbeat):
+    """Where no watchdog listens the other ranks do: they are to know what the leader is at."""
+
+    def __init__(self, crew: Crew) -> None:
+        super().__init__(None)
+        self._crew = crew
+
+    def begin(self, work: str) -> None:
+        self._crew.beat(work)
+
+    def done(self) -> None:
+        self._crew.beat(None)
 
 
 class AskedToStop:

@@ -15,7 +15,7 @@ from commands.companion_process import CompanionProcess, is_anything_left
 from commands.heartbeat import Heartbeat, open_heartbeat
 from commands.job import Job, plan_job
 from commands.prepared_corpus import PreparedCorpus, prepare_corpus
-from commands.ranks import AskedToStop, assembled, one_after_another, require_same, together
+from commands.ranks import AskedToStop, LeadersBeats, assembled, one_after_another, require_same, together
 from commands.run_folder import choose_run_folder, locked, make_writable
 from commands.session import EXIT_FAILED, train
 from commands.speakers import require_all_heard
@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _lead(options: argparse.Namespace, crew: Crew) -> int:
-    with open_heartbeat() as heartbeat:
+    with open_heartbeat() if crew.size == 1 else LeadersBeats(crew) as heartbeat:
         job = together(crew, lambda: plan_job(options))
         with StopSignals(job.limits) as signals:
             corpus = _prepare(options, job, crew)

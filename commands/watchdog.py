@@ -12,10 +12,10 @@ from pathlib import Path
 from commands.companion_process import CompanionProcess
 from commands.deaths import Death, newest_checkpoint_step
 from commands.forwarded_signals import ForwardedSignals
-from commands.patience import Patience
 from commands.stop_signals import EXIT_CODES
 from commands.watched_process import Session, WatchedProcess
 from smart_tuner.settings import WatchdogSettings, load_settings
+from training.patience import Patience
 
 MAX_RESTARTS = 3
 """In a row, without a step beyond those that were reached before."""

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from commands.forwarded_signals import ForwardedSignals
 from commands.heartbeat import VARIABLE
-from commands.patience import AwakeClock, Patience
+from training.patience import AwakeClock, Patience
 
 TICK_SECONDS = 1.0
 _READ_BYTES = 65_536

@@ -8,16 +8,20 @@ Gradients are summed after all have said that their share went well: a rank with
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.distributed_c10d import _set_pg_timeout
 
 from models.interface import LossKnobs
+from training.patience import Patience
 
 BUCKET_NUMBERS = 8_000_000
 Share = TypeVar("Share")
@@ -51,13 +55,20 @@ class NewState:
     seed: int
 
 
+@dataclass(frozen=True)
+class Beat:
+    """The leader is alive: work of its own begins that takes another time than a step; None: it is done."""
+
+    begun: str | None
+
+
 class Crew:
     """All ranks, seen by one of them."""
 
     def __init__(self, rank: int, size: int, *, patience_seconds: float, start_patience_seconds: float = 0.0) -> None:
         self.rank, self.size = rank, size
-        self._patience = timedelta(seconds=patience_seconds)
-        self._start_patience = timedelta(seconds=max(patience_seconds, start_patience_seconds))
+        self._patience, self._start_patience = patience_seconds, max(patience_seconds, start_patience_seconds)
+        self._with_leader = Patience(least_seconds=patience_seconds, start_seconds=start_patience_seconds)
         self._tensors: dist.ProcessGroup | None = None  # who sums tensors up: those who talk
 
     @classmethod
@@ -67,7 +78,7 @@ class Crew:
     def sum_up_on(self, device: torch.device) -> None:
         """All ranks have such a one; GPUs have a quicker way."""
         if self.size > 1 and device.type == "cuda":
-            self._tensors = dist.new_group(backend="nccl")
+            self._tensors = dist.new_group(backend="nccl", timeout=timedelta(seconds=self._patience))
 
     @property
     def leads(self) -> bool:
@@ -75,14 +86,32 @@ class Crew:
 
     def call(self, message: Task | NewState | None) -> None:
         """Said by the leader; None: it is over."""
-        if self.size > 1:
-            self._talk("be called", lambda: dist.broadcast_object_list([message], src=0))
+        self._say(message)
+
+    def beat(self, begun: str | None) -> None:
+        """Said by the leader while the others wait for a call."""
+        self._say(Beat(begun))
 
     def hear(self) -> Task | NewState | None:
-        """What the leader says next."""
+        """What the leader says next; how long it may be silent is learnt from how long its work has taken so far."""
+        patience = self._with_leader
+        patience.begin(patience.work, time.monotonic())
+        while isinstance(heard := self._hear(patience.limit_seconds), Beat):
+            if heard.begun is None:
+                patience.done(time.monotonic())
+            else:
+                patience.begin(heard.begun, time.monotonic())
+        patience.done(time.monotonic())
+        return heard
+
+    def _say(self, message: Task | NewState | Beat | None) -> None:
+        if self.size > 1:
+            self._talk("call the others", lambda: dist.broadcast_object_list([message], src=0), self._patience)
+
+    def _hear(self, patience_seconds: float) -> Task | NewState | Beat | None:
         box: list[Any] = [None]
-        self._talk("hear the leader", lambda: dist.broadcast_object_list(box, src=0))
-        heard: Task | NewState | None = box[0]
+        self._talk("hear rank 0", lambda: dist.broadcast_object_list(box, src=0), patience_seconds)
+        heard: Task | NewState | Beat | None = box[0]
         return heard
 
     def gather(self, share: Share, *, at_start: bool = False) -> list[Share]:
@@ -93,7 +122,7 @@ class Crew:
         patience = self._start_patience if at_start else self._patience
 
         def meet() -> None:
-            dist.monitored_barrier(timeout=patience, wait_all_ranks=self.leads)
+            dist.monitored_barrier(timeout=timedelta(seconds=patience), wait_all_ranks=self.leads)
             dist.all_gather_object(found, share)
 
         self._talk("meet", meet, patience)
@@ -105,20 +134,26 @@ class Crew:
             return
         for bucket in _buckets(tensors):
             flat = torch.cat([tensor.flatten() for tensor in bucket])
-            self._talk("sum gradients", lambda flat=flat: dist.all_reduce(flat, group=self._tensors))  # type: ignore[misc]
+            self._talk("sum gradients", partial(dist.all_reduce, flat, group=self._tensors), self._patience)
             for tensor, part in zip(bucket, flat.split([t.numel() for t in bucket]), strict=True):
                 tensor.copy_(part.view_as(tensor))
 
-    def _talk(self, what: str, talking: Callable[[], object], patience: timedelta = timedelta(0)) -> None:
+    def _talk(self, what: str, talking: Callable[[], object], patience_seconds: float) -> None:
         try:
+            _set_pg_timeout(timedelta(seconds=patience_seconds), dist.group.WORLD)
             talking()
         except (RuntimeError, dist.DistError) as error:
-            raise CrewBroken(self._in_words(what, str(error), patience)) from error
+            raise CrewBroken(self._in_words(what, str(error), patience_seconds)) from error
 
-    def _in_words(self, what: str, error: str, patience: timedelta) -> str:
+    def _in_words(self, what: str, error: str, patience_seconds: float) -> str:
+        silent = f"has gone, or has said nothing for {patience_seconds:.0f} s"
         if missing := re.search(r"Ranks ([\d, ]+) failed to pass", error):
-            return f"rank {missing[1]} has gone, or has said nothing for {patience.total_seconds():g} s"
-        reason = "another rank has gone" if "by peer" in error else error.strip().splitlines()[0]
+            return f"rank {missing[1]} {silent}"
+        reason = error.strip().splitlines()[0]
+        if "by peer" in error:
+            reason = "another rank has gone"
+        elif "Timed out" in error:
+            reason = f"{'it' if 'rank 0' in what else 'another rank'} {silent}"
         return f"rank {self.rank} could not {what}: {reason}"
 
 

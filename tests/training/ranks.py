@@ -17,7 +17,7 @@ from corpus.batches import Batch
 from tests.tiny import GLOW, NO_DROPOUT, SYMBOLS, tiny_data, tiny_hparams, tiny_model, tiny_trainer
 from tests.training.steered import Order, SteeringWatcher
 from tests.training.test_update import KNOBS, gradient, without_norms
-from training.crew import Crew, CrewBroken
+from training.crew import Crew, CrewBroken, Task
 from training.follower import follow
 from training.trainer import Limits
 from training.update import Learner
@@ -106,8 +106,25 @@ def hung(crew: Crew, _folder: Path) -> Found:
     if crew.rank:
         time.sleep(6)
         return {}
+    return broken_by(lambda: crew.gather(None))
+
+
+def hung_leader(crew: Crew, _folder: Path) -> Found:
+    """An evaluation may take longer than anybody else's silence, as long as none was seen to end."""
+    if crew.leads:
+        crew.beat("evaluation")
+        time.sleep(3)
+        crew.beat(None)
+        crew.call(Task((), (0, 0), 1, 1, KNOBS, 1.0, 1.0))
+        time.sleep(6)
+        return {}
+    assert isinstance(crew.hear(), Task)
+    return broken_by(crew.hear)
+
+
+def broken_by(talking: Callable[[], object]) -> Found:
     try:
-        crew.gather(None)
+        talking()
     except CrewBroken as error:
         return {"error": str(error)}
     return {}
@@ -119,6 +136,7 @@ CASES: dict[str, Callable[[Crew, Path], Found]] = {
     "steered": steered,
     "steered flow": lambda crew, folder: steered(crew, folder, **GLOW),
     "hung": hung,
+    "hung leader": hung_leader,
 }
 
 
@@ -126,7 +144,7 @@ def main(case: str, rank: int, folder: Path) -> None:
     torch.set_num_threads(1)
     where = f"file://{folder / 'store'}"
     dist.init_process_group("gloo", where, rank=rank, world_size=2, timeout=timedelta(seconds=60))
-    crew = Crew(rank, 2, patience_seconds=2 if case == "hung" else 60)
+    crew = Crew(rank, 2, patience_seconds=2 if "hung" in case else 60, start_patience_seconds=60)
     torch.save(CASES[case](crew, folder), folder / f"{rank}.pt")
     dist.destroy_process_group()
 

@@ -85,6 +85,11 @@ def test_a_rank_that_hangs_is_named(tmp_path: Path) -> None:
     assert both("hung", tmp_path)[0]["error"] == "rank 1 has gone, or has said nothing for 2 s"
 
 
+def test_a_leader_that_hangs_is_named(tmp_path: Path) -> None:
+    error = both("hung leader", tmp_path)[1]["error"]
+    assert error == "rank 1 could not hear rank 0: it has gone, or has said nothing for 2 s"
+
+
 def test_what_most_likely_comes_next_is_loaded_ahead() -> None:
     hparams, read = tiny_hparams(), []
     loader = tiny_data(hparams).train

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from commands.patience import AwakeClock, Patience
+from training.patience import AwakeClock, Patience
 
 
 @pytest.fixture

@@ -36,19 +36,19 @@ class Patience:
 
     def begin(self, work: str, now: float) -> None:
         """Something else is done from now on: whatever was going on is not finished, and nothing is learnt from it."""
-        self._work, self._since = work, now
+        self.work, self._since = work, now
 
     def done(self, now: float) -> None:
         """What was going on is finished; a step follows."""
-        if self._work != "start":  # preparing takes as long as it takes: a cache may be there or gone
-            self._longest[self._work] = max(self._longest.get(self._work, 0.0), now - self._since)
+        if self.work != "start":  # preparing takes as long as it takes: a cache may be there or gone
+            self._longest[self.work] = max(self._longest.get(self.work, 0.0), now - self._since)
         self.begin("step", now)
 
     @property
     def limit_seconds(self) -> float:
-        if self._work == "end":  # only the process itself is left to end
+        if self.work == "end":  # only the process itself is left to end
             return self._least
-        if (longest := self._longest.get(self._work)) is None:
+        if (longest := self._longest.get(self.work)) is None:
             return max(self._least, self._start)
         return max(self._least, LONGEST_KNOWN_TIMES * longest)
 
