@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,8 +19,10 @@ import soundfile
 import train_enhanced
 from commands import companion
 from monitoring.journal import read as read_journal
+from tests.warm_start import WarmProcess, warm_program
 from training.checkpoint import list_checkpoints
 
+Process = WarmProcess | subprocess.Popen[str]
 PROGRAM = Path(train_enhanced.__file__)
 UNWATCHED = ("--watchdog", "off", "--companion", "off")
 RATE = 16_000
@@ -101,23 +101,17 @@ class Program:
         assert companion.main([str(run)]) == 0
         return run
 
-    def start(self, data: Path, *arguments: object, run: str = "run", **changes: Any) -> subprocess.Popen[str]:
+    def start(self, data: Path, *arguments: object, run: str = "run", **changes: Any) -> WarmProcess:
         """A training in a process of its own."""
         options = ["--output", str(self.output), "--data", str(data), "--run_name", run, *UNWATCHED, *tiny(**changes)]
         return start([*options, *map(str, arguments)])
 
 
-def start(arguments: list[str]) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, str(PROGRAM), *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
+def start(arguments: list[str]) -> WarmProcess:
+    return warm_program(PROGRAM, arguments, OMP_NUM_THREADS="1")
 
 
-def wait_for(condition: Callable[[], object], process: subprocess.Popen[str], seconds: float = 150.0) -> None:
+def wait_for(condition: Callable[[], object], process: Process, seconds: float = 150.0) -> None:
     """Until the condition holds; a process that ends before it fails the test."""
     give_up = time.monotonic() + seconds
     while not condition():

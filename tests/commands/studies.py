@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import yaml
 
 from smart_tuner.search.storage import JOURNAL
 from tests.commands.program import Outcome, Program, start, tiny
+from tests.warm_start import WarmProcess
 
 SPACE = {"learning_rate": {"times": [0.5, 2]}, "decoder_rnn_dim": {"low": 8, "high": 24}}
 SEARCH: dict[str, Any] = {"trial_steps": 6, "evaluations": 3, "space": SPACE}
@@ -45,7 +45,7 @@ def tune(program: Program, data: Path, *more: object, **wanted: Any) -> Outcome:
     return program(*arguments(program.output, data, *more, **wanted))
 
 
-def started(output: Path, data: Path, *more: object, **wanted: Any) -> subprocess.Popen[str]:
+def started(output: Path, data: Path, *more: object, **wanted: Any) -> WarmProcess:
     return start(["--output", str(output), *arguments(output, data, *more, **wanted)])
 
 

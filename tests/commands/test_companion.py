@@ -22,6 +22,7 @@ from smart_tuner.settings import Settings
 from tests.commands.program import Program, journal, losses, start, summary, tiny, wait_for
 from tests.monitoring.bot_api import CHAT, TOKEN, USER, BotApi
 from tests.monitoring.journals import sick_run
+from tests.warm_start import WarmProcess
 
 SHORT: dict[str, Any] = {"epochs": 3, "iters_per_evaluation": 4, "iters_per_checkpoint": 2}
 ENDLESS: dict[str, Any] = {"epochs": 100_000, "iters_per_evaluation": 500, "iters_per_checkpoint": 10}
@@ -43,7 +44,7 @@ def write_config(folder: Path, base_url: str, mlflow: str = "mlflow: {enabled: f
     return path
 
 
-def start_accompanied(program: Program, data: Path, config: Path, **changes: Any) -> subprocess.Popen[str]:
+def start_accompanied(program: Program, data: Path, config: Path, **changes: Any) -> WarmProcess:
     options = ["--output", str(program.output), "--data", str(data), "--run_name", "run", "--config", str(config)]
     return start([*options, *tiny(**changes)])
 
@@ -56,7 +57,7 @@ def said(api: BotApi, text: str) -> list[str]:
     return [message for message in api.said() if text in message]
 
 
-def children(process: subprocess.Popen[str], name: str) -> list[psutil.Process]:
+def children(process: WarmProcess, name: str) -> list[psutil.Process]:
     return [child for child in psutil.Process(process.pid).children() if name in " ".join(child.cmdline())]
 
 
@@ -177,7 +178,7 @@ def test_who_does_not_want_to_wait_for_the_last_messages_presses_ctrl_c(
     assert process.returncode == 0 and "goes on in the background" in err
 
 
-def pressing_ctrl_c(process: subprocess.Popen[str]) -> str:
+def pressing_ctrl_c(process: WarmProcess) -> str:
     """As a person does: again when nothing happens, since a busy machine may not wait yet. Returns what it said."""
     for _ in range(60):
         time.sleep(0.5)

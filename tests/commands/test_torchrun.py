@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 
 from tests.commands.program import PROGRAM, UNWATCHED, Program, journal, newest, summary, tiny, wait_for
+from tests.warm_start import warm_program
 from training.checkpoint import list_checkpoints, load_checkpoint
 
 EPOCH = 2  # steps: seven utterances in batches of four
@@ -38,19 +39,14 @@ def torchrun(arguments: list[str], *options: str) -> subprocess.Popen[str]:
     return subprocess.Popen([*command, *arguments], env=environment, **pipes)
 
 
-def ranks(port: int, *of_each: list[str]) -> list[subprocess.CompletedProcess[str]]:
-    """As torchrun would start them, each with arguments of its own; what they left."""
-    started = []
-    for rank, arguments in enumerate(of_each):
-        place = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(len(of_each))}
-        place |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
-        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        started.append(subprocess.Popen([sys.executable, *arguments], env=os.environ | place, **pipes))
-    outcomes = []
-    for process in started:
-        out, err = process.communicate(timeout=120)
-        outcomes.append(subprocess.CompletedProcess(process.args, process.returncode, out, err))
-    return outcomes
+def ranks(port: int, *of_each: list[str]) -> list[tuple[int, str]]:
+    """As torchrun would start them, each with arguments of its own; their exit codes and complaints."""
+    place = {"WORLD_SIZE": str(len(of_each)), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    started = [
+        warm_program(PROGRAM, arguments[1:], RANK=str(rank), LOCAL_RANK=str(rank), OMP_NUM_THREADS="1", **place)
+        for rank, arguments in enumerate(of_each)
+    ]
+    return [(process.wait(120), process.communicate()[1]) for process in started]
 
 
 def worker(process: subprocess.Popen[str], rank: int) -> psutil.Process:
@@ -102,16 +98,14 @@ def test_ranks_that_do_not_mean_the_same_all_end_with_one_line(program: Program,
         r"error: \S*nowhere: no such file": [nowhere, nowhere],
     }
     for line, of_each in cases.items():
-        leader, other = ranks(free_port(), *of_each)
-        assert (leader.returncode, other.returncode) == (2, 2), (leader.stderr, other.stderr)
-        assert len(leader.stderr.splitlines()) == 1 and other.stderr == ""
-        assert re.search(line, leader.stderr), leader.stderr
+        (leaders_code, complaint), (code, nothing) = ranks(free_port(), *of_each)
+        assert (leaders_code, code, nothing) == (2, 2, ""), complaint
+        assert len(complaint.splitlines()) == 1 and re.search(line, complaint), complaint
 
 
 def test_more_ranks_than_utterances_are_refused(program: Program, data: Path) -> None:
     leader, *others = ranks(free_port(), *[arguments_for(program, data)] * 8)
-    assert leader.returncode == 2 and all(other.returncode == 2 and other.stderr == "" for other in others)
-    assert leader.stderr == "error: 8 processes for 7 utterances; start fewer\n"
+    assert leader == (2, "error: 8 processes for 7 utterances; start fewer\n") and others == [(2, "")] * 7
 
 
 def test_a_port_that_is_in_use_is_said_in_one_line(program: Program, data: Path) -> None:

@@ -3,7 +3,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,6 +22,7 @@ from smart_tuner.search.trials import CONTINUES, FAILED, done, running
 from tests.commands.program import Program, contents, journal, newest, summary, tiny, wait_for
 from tests.commands.studies import NAME, SEARCH, kinds, settings, started, study_in, tune
 from tests.postgres_server import PostgresServer
+from tests.warm_start import WarmProcess
 
 of_the_finished_study = pytest.mark.xdist_group("the finished study")
 
@@ -39,11 +39,11 @@ def finished(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def launch() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+def launch() -> Iterator[Callable[..., WarmProcess]]:
     """Starts studies; what is left of them at the end of a test goes with it."""
-    processes: list[subprocess.Popen[str]] = []
+    processes: list[WarmProcess] = []
 
-    def go(*arguments: Any, **wanted: Any) -> subprocess.Popen[str]:
+    def go(*arguments: Any, **wanted: Any) -> WarmProcess:
         processes.append(started(*arguments, **wanted))
         return processes[-1]
 
@@ -53,7 +53,7 @@ def launch() -> Iterator[Callable[..., subprocess.Popen[str]]]:
         process.communicate()
 
 
-Launch = Callable[..., subprocess.Popen[str]]
+Launch = Callable[..., WarmProcess]
 
 
 @of_the_finished_study
@@ -168,7 +168,7 @@ def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(data: Path, 
     assert len(done(study_in(output))) == 1
 
 
-def children_of(process: subprocess.Popen[str]) -> list[int]:
+def children_of(process: WarmProcess) -> list[int]:
     return [child.pid for child in psutil.Process(process.pid).children()]
 
 

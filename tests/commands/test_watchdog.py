@@ -18,6 +18,7 @@ from commands.watchdog import going_on, watch
 from smart_tuner.settings import WatchdogSettings
 from tests.commands.program import UNWATCHED, Program, journal, losses, start, summary, tiny, wait_for
 from tests.commands.watched import ROOT, child_of, is_alive, options, stand_in
+from tests.warm_start import WarmProcess
 from training.checkpoint import load_checkpoint
 
 SETTINGS = WatchdogSettings(least_patience_seconds=0.3, start_patience_seconds=60.0)
@@ -41,7 +42,7 @@ def n_sessions(run: Path) -> int:
     return int((run / "sessions").read_text())
 
 
-def start_watched(program: Program, data: Path, *arguments: object) -> subprocess.Popen[str]:
+def start_watched(program: Program, data: Path, *arguments: object) -> WarmProcess:
     fixed = ["--output", str(program.output), "--data", str(data), "--run_name", "run", *tiny(**FREQUENT)]
     fixed += ["--companion", "off"]
     return start([*fixed, *map(str, arguments)])

@@ -8,8 +8,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
+
+if TYPE_CHECKING:  # the watchdog is to be light
+    from tests.commands.program import Process
 
 ROOT = Path(__file__).parents[2]
 PREFACE = f"""
@@ -59,7 +63,7 @@ def start_watchdog(child: str, run: Path) -> subprocess.Popen[str]:
     )
 
 
-def child_of(watchdog: subprocess.Popen[str]) -> psutil.Process:
+def child_of(watchdog: Process) -> psutil.Process:
     (child,) = psutil.Process(watchdog.pid).children()
     return child
 

@@ -1,8 +1,7 @@
-"""One of two processes of a crew: `python -m tests.training.ranks CASE RANK FOLDER` leaves FOLDER/RANK.pt."""
+"""One of two processes of a crew, which leaves FOLDER/RANK.pt."""
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -147,7 +146,3 @@ def main(case: str, rank: int, folder: Path) -> None:
     crew = Crew(rank, 2, patience_seconds=2 if "hung" in case else 60, start_patience_seconds=60)
     torch.save(CASES[case](crew, folder), folder / f"{rank}.pt")
     dist.destroy_process_group()
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +9,17 @@ import pytest
 import torch
 
 from tests.tiny import tiny_data, tiny_hparams, tiny_model
-from tests.training.ranks import PLAIN, learner_of
+from tests.training.ranks import PLAIN, learner_of, main
 from tests.training.test_update import KNOBS, gradient
+from tests.warm_start import WarmProcess
 from training.crew import Crew, Task
 from training.follower import Ahead
 from training.update import Learner
 
-ROOT = Path(__file__).parents[2]
-
 
 def both(case: str, folder: Path) -> list[dict[str, Any]]:
     """What each rank found."""
-    command = [sys.executable, "-m", "tests.training.ranks", case]
-    ranks = [subprocess.Popen([*command, str(rank), str(folder)], cwd=ROOT) for rank in range(2)]
+    ranks = [WarmProcess(main, case, rank, folder) for rank in range(2)]
     assert [rank.wait(timeout=120) for rank in ranks] == [0, 0]
     return [dict(torch.load(folder / f"{rank}.pt", weights_only=True)) for rank in range(2)]
 

@@ -6,8 +6,6 @@ import errno
 import os
 import random
 import signal
-import subprocess
-import sys
 import threading
 import time
 import warnings
@@ -25,17 +23,14 @@ from smart_tuner.search.trials import ATTEMPT, CONTINUES, FAILED, MOST_ATTEMPTS,
 from smart_tuner.search.worker import MOST_FAILURES, Interrupted, Worker
 from tests.postgres_server import PostgresServer
 from tests.smart_tuner.search.some_study import plan, storage, study
+from tests.smart_tuner.search.worker_program import main
+from tests.warm_start import WarmProcess
 
-ROOT = Path(__file__).parents[3]
-N_TRIALS, SECONDS = 10, 0.3
+N_TRIALS, SECONDS = 16, 0.3
 
 
-def started(
-    folder: Path, url: str | None, n_trials: int = N_TRIALS, seconds: float = SECONDS
-) -> subprocess.Popen[bytes]:
-    module = "tests.smart_tuner.search.worker_program"
-    command = [sys.executable, "-m", module, str(folder), url or "none", str(n_trials), str(seconds)]
-    return subprocess.Popen(command, cwd=ROOT)
+def started(folder: Path, url: str | None, n_trials: int = N_TRIALS, seconds: float = SECONDS) -> WarmProcess:
+    return WarmProcess(main, folder, url, n_trials, seconds)
 
 
 def ran(folder: Path) -> list[str]:
@@ -57,7 +52,7 @@ def test_killed_workers_lose_no_finished_trial_and_none_runs_twice_to_its_end(tm
     workers = [started(folder, url) for _ in range(2)]
     kills = 0
     while any(worker.poll() is None for worker in workers):
-        time.sleep(by.uniform(0.3, 0.9))
+        time.sleep(by.uniform(0.05, 0.3))
         if kills < 4 and len(ran(folder)) > 2 * kills:
             victim = by.randrange(2)
             if workers[victim].poll() is None:

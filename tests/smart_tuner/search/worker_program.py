@@ -1,4 +1,4 @@
-"""A worker whose trials do nothing but take some time: FOLDER URL|none N_TRIALS SECONDS.
+"""A worker, in a process of its own, whose trials do nothing but take some time.
 
 What it began and ended it says in `ran.txt`, a line each, whatever the storage knows of it.
 """
@@ -6,7 +6,6 @@ What it began and ended it says in `ran.txt`, a line each, whatever the storage 
 from __future__ import annotations
 
 import os
-import sys
 import time
 from pathlib import Path
 
@@ -37,7 +36,3 @@ def main(folder: Path, url: str | None, n_trials: int, seconds: float) -> None:
 
     worker = Worker(opened, plan(), kept, folder, n_trials=n_trials)
     worker.work(run, lambda: os.getppid() == 1)
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), None if sys.argv[2] == "none" else sys.argv[2], int(sys.argv[3]), float(sys.argv[4]))

@@ -1,0 +1,18 @@
+"""Imported by the server that forks: all that a training imports, and the machine code of a pass."""
+
+from __future__ import annotations
+
+import torch
+import torch._dynamo  # as the first optimizer does
+
+import commands.train
+import commands.tune
+import commands.watchdog
+import tests.warm_start
+from tests.tiny import tiny_data, tiny_hparams, tiny_model
+
+__all__ = ["commands", "tests"]
+
+hparams = tiny_hparams()
+with torch.no_grad():  # a backward pass would start threads
+    tiny_model(hparams)(tiny_data(hparams).train.load([0]))
