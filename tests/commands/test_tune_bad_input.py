@@ -29,7 +29,10 @@ from tests.postgres_server import PostgresServer
         (("--storage", "sqlite://"), "expected sqlite:///FILE"),
     ],
 )
-def test_options_that_cannot_be(program: Program, data: Path, options: tuple[str, ...], message: str) -> None:
+def test_options_that_cannot_be(
+    program: Program, data: Path, options: tuple[str, ...], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where a lock of the database would lie
     outcome = tune(program, data, *options)
     outcome.refused(message)
     assert "geheim" not in outcome.err
