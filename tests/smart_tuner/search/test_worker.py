@@ -52,8 +52,8 @@ def test_killed_workers_lose_no_finished_trial_and_none_runs_twice_to_its_end(tm
     workers = [started(folder, url) for _ in range(2)]
     kills = 0
     while any(worker.poll() is None for worker in workers):
-        time.sleep(by.uniform(0.05, 0.3))
-        if kills < 4 and len(ran(folder)) > 2 * kills:
+        time.sleep(by.uniform(0.02, 0.2))
+        if kills < 4 and len(ran(folder)) > 6 * kills:
             victim = by.randrange(2)
             if workers[victim].poll() is None:
                 os.kill(workers[victim].pid, signal.SIGKILL)
