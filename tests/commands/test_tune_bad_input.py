@@ -30,7 +30,12 @@ from tests.postgres_server import PostgresServer
     ],
 )
 def test_options_that_cannot_be(
-    program: Program, data: Path, options: tuple[str, ...], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    program: Program,
+    data: Path,
+    options: tuple[str, ...],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)  # where a lock of the database would lie
     outcome = tune(program, data, *options)
