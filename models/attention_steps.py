@@ -146,7 +146,7 @@ def attend(
         weights[length:] = 0
         context[:] = 0
         for n in range(length):
-            _add_times(context, weights[n], memory[b, n])
+            add_times(context, weights[n], memory[b, n])
         _write(context, state[b, : memory.shape[2]])
         for n in range(n_tokens):
             summed[n] = looked[b, 1, before + n] + weights[n]
@@ -179,7 +179,7 @@ def product_of(x: Array, y: Array) -> float:
 
 
 @in_numba
-def _add_times(x: Array, factor: float, short: Array) -> None:
+def add_times(x: Array, factor: float, short: Array) -> None:
     for i in range(len(x)):
         x[i] += factor * widened(short[i])
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
 from models.cuda_graph import recorded
+from models.kept_weights import kept
 from models.layers import dropout, precise, without_autocast
-from models.repeated_product import RepeatedProduct, state_of
+from models.repeated_product import RepeatedProduct
+from models.single_voice import SingleVoice
 from models.speaking_state import SpeakingState, StepsInTorch, StepsOnCpu
 
 if TYPE_CHECKING:
@@ -36,8 +37,10 @@ def speak(decoder: Decoder, memory: Tensor, lengths: Tensor, *, max_steps: int, 
     alignments: list[Tensor] = []
     steps, stopped = torch.full_like(lengths, max_steps), torch.zeros_like(lengths, dtype=torch.bool)
     with without_autocast(memory):
-        voice = FreeRunning(decoder, precise(memory), lengths, dtype)
-        for begin in range(0, max_steps, STEPS):
+        kind_of_voice = SingleVoice if speaks_alone(memory) else FreeRunning
+        voice = kind_of_voice(decoder, precise(memory), lengths, dtype)
+        begin = 0
+        while begin < max_steps and not bool(stopped.all()):
             voice.go_on()
             said.append(voice.said[: max_steps - begin].clone())
             alignments.append(voice.alignments[: max_steps - begin].clone())
@@ -45,18 +48,23 @@ def speak(decoder: Decoder, memory: Tensor, lengths: Tensor, *, max_steps: int, 
             ends = opened.any(0) & ~stopped
             steps = torch.where(ends, begin + 1 + opened.int().argmax(0), steps)
             stopped = stopped | ends
-            if bool(stopped.all()):
-                break
+            begin += len(voice.said)
     n_steps = int(steps.max())
     all_said, all_alignments = (torch.cat(each)[:n_steps].transpose(0, 1) for each in (said, alignments))
     return Spoken(all_said, all_alignments, steps, stopped)
+
+
+def speaks_alone(items: Tensor) -> bool:
+    """Alone on a CPU it is heard sooner in another way."""
+    return len(items) == 1 and items.device.type == "cpu"
 
 
 class FreeRunning:
     """The state of a decoder over one memory [B, N, E], and what it says in a stretch of steps."""
 
     def __init__(self, decoder: Decoder, memory: Tensor, lengths: Tensor, dtype: torch.dtype) -> None:
-        self._recurrent, self._deep = _products(decoder, dtype, len(memory))
+        layout = "several voices", dtype, len(memory)
+        self._recurrent, self._deep = kept(decoder, layout, lambda: _products(decoder, dtype, len(memory)))
         self._p_dropout, self._state = decoder.prenet.p_dropout, _state(decoder, memory, lengths, dtype)
         self._steps = (StepsOnCpu if memory.device.type == "cpu" else StepsInTorch)(self._state)
         self.said, self.alignments = self._state.said, self._state.alignments
@@ -76,30 +84,13 @@ class FreeRunning:
             self._steps.say(t, self._deep(self._state.thinking))
 
 
-_laid_out: WeakKeyDictionary[Decoder, tuple[object, tuple[RepeatedProduct, RepeatedProduct]]] = WeakKeyDictionary()
-
-
-def forget_products(decoder: Decoder) -> None:
-    """Who goes on learning needs their memory, which is that of both LSTMs."""
-    _laid_out.pop(decoder, None)
-
-
 def _products(decoder: Decoder, dtype: torch.dtype, n_rows: int) -> tuple[RepeatedProduct, RepeatedProduct]:
-    """Of both LSTMs; laying their weights out takes as long as twenty steps, so who goes on speaking keeps them.
-
-    Who changes weights so that torch does not count it (through `.data`) calls `forget_products`.
-    """
+    """Of both LSTMs."""
     first, second = decoder.attention_rnn, decoder.decoder_rnn
-    weights = first.weight_ih, first.weight_hh, second.weight_ih, second.weight_hh
-    state = dtype, n_rows, [state_of(weight) for weight in weights]
-    kept = _laid_out.get(decoder)
-    if kept is None or kept[0] != state:
-        n_hidden = first.hidden_size
-        context_first = torch.cat([second.weight_ih[:, n_hidden:], second.weight_ih[:, :n_hidden]], 1)
-        of_listening, of_thinking = torch.cat(weights[:2], 1), torch.cat([context_first, second.weight_hh], 1)
-        products = RepeatedProduct(of_listening, dtype, n_rows), RepeatedProduct(of_thinking, dtype, n_rows)
-        kept = _laid_out[decoder] = state, products
-    return kept[1]
+    hidden, context = second.weight_ih.tensor_split([first.hidden_size], dim=1)
+    of_listening = torch.cat([first.weight_ih, first.weight_hh], 1)
+    of_thinking = torch.cat([context, hidden, second.weight_hh], 1)
+    return RepeatedProduct(of_listening, dtype, n_rows), RepeatedProduct(of_thinking, dtype, n_rows)
 
 
 def _state(decoder: Decoder, memory: Tensor, lengths: Tensor, dtype: torch.dtype) -> SpeakingState:

@@ -7,6 +7,7 @@ projections run once over all steps. Module names give the state_dict keys of th
 from __future__ import annotations
 
 import itertools
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Self
 
@@ -18,8 +19,9 @@ from corpus.batches import Batch
 from hparams import HParams
 from models.attention_scan import AttentionScan
 from models.attention_tape import ScanWeights
-from models.free_running import forget_products, speak
+from models.free_running import speak, speaks_alone
 from models.interface import Decoded, Forced, Losses, LossKnobs, Output
+from models.kept_weights import forget
 from models.layers import (
     Conv,
     ConvNorm,
@@ -132,7 +134,7 @@ class Decoder(nn.Module):
 
     def train(self, mode: bool = True) -> Self:
         if mode:
-            forget_products(self)
+            forget(self)
         return super().train(mode)
 
     def _attend_all(self, prenet: Tensor, memory: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -279,7 +281,9 @@ class Tacotron2(nn.Module):
         self, text: Tensor, text_lengths: Tensor, max_steps: int | None = None, speakers: Tensor | None = None
     ) -> AttendedSpeech:
         limit = min(max_steps or self.hparams.max_decoder_steps, self.hparams.max_decoder_steps)
-        memory, _ = self._remember(text, text_lengths)
+        briefly = speaks_alone(text)  # too briefly to convert the encoder's weights for it
+        with without_autocast(text) if briefly else nullcontext():
+            memory, _ = self._remember(text, text_lengths)
         said, alignments, steps, stopped = speak(
             self.decoder, memory, text_lengths, max_steps=limit, dtype=product_dtype(memory)
         )

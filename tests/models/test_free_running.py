@@ -9,6 +9,7 @@ import torch
 
 from corpus.batches import Batch
 from models import free_running
+from models.kept_weights import is_kept
 from models.speaking_state import StepsInTorch, StepsOnCpu
 from models.tacotron2 import Tacotron2
 from tests.models.test_tacotron2 import batch_of, lively_model
@@ -68,7 +69,49 @@ def test_who_goes_on_speaking_lays_weights_out_once_and_who_learns_again_forgets
     torch.testing.assert_close(copied.synthesize(batch.text, batch.text_lengths, 9).mels, say())
     torch.testing.assert_close(model.synthesize(batch.text[:1], batch.text_lengths[:1], 9).mels, say()[:1])
     model.train()
-    assert model.decoder not in free_running._laid_out
+    assert not is_kept(model.decoder)
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+@pytest.mark.parametrize("n_padding", [0, 3])
+def test_one_voice_alone_says_what_it_says_among_others(n_threads: int, n_padding: int) -> None:
+    model = lively_model(max_decoder_steps=60, gate_threshold=1.0)
+    batch = batch_of([11, 7])
+    text, lengths = torch.nn.functional.pad(batch.text[:1], (0, n_padding)), batch.text_lengths[:1]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(n_threads)
+    try:
+        alone = model.synthesize(text, lengths, 37)
+    finally:
+        torch.set_num_threads(threads)
+    among = model.synthesize(batch.text, batch.text_lengths, 37)
+    torch.testing.assert_close(alone.mels, among.mels[:1])
+    torch.testing.assert_close(alone.gates, among.gates[:1])
+    n_tokens = int(lengths)
+    torch.testing.assert_close(alone.alignments[..., :n_tokens], among.alignments[:1, :, :n_tokens])
+    assert not alone.alignments[..., n_tokens:].any()
+
+
+def test_one_voice_alone_in_bfloat16_says_nearly_what_it_says_in_float32() -> None:
+    model = lively_model(max_decoder_steps=60, gate_threshold=1.0)
+    batch = batch_of([11])
+    full = model.synthesize(batch.text, batch.text_lengths, 20)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = model.synthesize(batch.text, batch.text_lengths, 20)
+    assert float((half.mels_before_postnet - full.mels_before_postnet).norm() / full.mels_before_postnet.norm()) < 0.05
+    assert 0 < float((half.alignments - full.alignments).abs().max()) < 0.05
+
+
+def test_one_voice_alone_ends_with_the_step_whose_gate_first_opens() -> None:
+    model = lively_model(max_decoder_steps=60, gate_threshold=1.0)
+    batch = batch_of([11, 7])
+    gates = torch.sigmoid(model.synthesize(batch.text, batch.text_lengths, 37).gates[0])
+    for step in (4, 20):
+        model.decoder.gate_threshold = float(gates[:step].max()) - 1e-9
+        first = int((gates > model.decoder.gate_threshold).int().argmax()) + 1
+        alone = model.synthesize(batch.text[:1], batch.text_lengths[:1], 37)
+        assert (int(alone.steps), bool(alone.stopped)) == (first, True)
+        assert alone.gates.size(1) == first
 
 
 class Scripted:
