@@ -24,5 +24,3 @@ def cache_folder(sources: Path) -> Path:
 if not numba.config.CACHE_DIR:  # type: ignore[attr-defined]
     numba.config.CACHE_DIR = str(cache_folder(HERE))  # type: ignore[attr-defined]
 in_numba = numba.njit(cache=True, nogil=True, fastmath=FAST_MATH, error_model="numpy")
-in_numba_by_all = numba.njit(parallel=True, cache=True, nogil=True, fastmath=FAST_MATH, error_model="numpy")
-"""To be called by `torchs_threads`."""

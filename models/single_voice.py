@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+import threading
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numba
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from models.kept_weights import kept
 from models.layers import dropout
-from models.numba_threads import torchs_threads
+from models.meeting import arrivals_of
 from models.number_formats import array_of
 from models.single_voice_steps import speak_on
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 STEPS = 16
 """At most, in one stretch; what comes after the gate's opening is not said."""
+MOST_THREADS = 8
+"""More would wait for the memory only."""
 SURELY = 0.01
 """A gate's logit is above the threshold's by so much: whoever looks again, by other arithmetic, finds it open too."""
 
@@ -57,6 +59,7 @@ class SingleVoice:
             *(zeros(1, n_heard + n_hidden), zeros(1, n_hidden + n_deep), zeros(1, n_hidden), zeros(1, n_deep)),
             zeros(2, n_tokens + len(weights.location) // 2 - 1),
             *(self.said.squeeze(1), self.alignments.squeeze(1)),
+            *(zeros(1, 4 * n_hidden), zeros(1, 4 * n_deep), zeros(len(weights.energy)), zeros(len(heard))),
         )
         self._arrays = [array_of(tensor) for tensor in tensors]
         self._prenet = array_of(weights.prenet[0]), array_of(weights.prenet[1])
@@ -65,8 +68,17 @@ class SingleVoice:
     def go_on(self) -> None:
         """Say what comes next."""
         self._keep.copy_(dropout(torch.ones_like(self._keep), self._p_dropout, training=True))
-        with torchs_threads():
-            speak_on(numba.get_num_threads(), self._surely_open, self._prenet, *self._arrays)
+        n_threads = min(torch.get_num_threads(), MOST_THREADS)
+        together: tuple[Any, ...] = (
+            *(n_threads, arrivals_of(n_threads), self._surely_open, self._prenet),
+            *self._arrays,
+        )
+        others = [threading.Thread(target=speak_on, args=(i, *together)) for i in range(1, n_threads)]
+        for other in others:
+            other.start()
+        speak_on(0, *together)
+        for other in others:
+            other.join()
 
 
 def _weights(decoder: Decoder, dtype: torch.dtype) -> Weights:

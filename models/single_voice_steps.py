@@ -1,4 +1,4 @@
-"""Several steps of one voice that speaks freely, in one pass of numba by all of torch's threads.
+"""Several steps of one voice that speaks freely, by several threads that go through the same function.
 
 P numbers are heard, H are of a hidden state, D of a deep one, A of the attention, O are said (frames and gate), in S
 steps and of N tokens. What is short is as `array_of` has it. There is no context: of each token its shares are known of
@@ -10,21 +10,23 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 
 from models.attention_steps import add_times, product_of, step_lstm
-from models.compiled import in_numba, in_numba_by_all
+from models.compiled import in_numba
 from models.fast_tanh import tanh
+from models.meeting import meet
 from models.number_formats import widened
 
 Array = np.ndarray
 STREAMS = 8
 
 
-@in_numba_by_all
+@in_numba
 def speak_on(
+    thread: int,
     n_threads: int,
+    arrivals: Array,
     enough: float,
     prenet: tuple[Array, Array],
     recurrent: Array,
@@ -44,42 +46,52 @@ def speak_on(
     looked: Array,
     said: Array,
     alignments: Array,
+    product: Array,
+    deep_product: Array,
+    asked: Array,
+    energies: Array,
 ) -> None:
     """Until the gate's logit is above `enough`. Weights (short, but for the place's and the energy's): [P, O - 1] and
     [P, P], [4H, P + H], [A, H], [2K, A], [A], [4D, H + D], [O, D]; shares and the memory's part of the features
     (short); scaled dropout masks of the prenet [S, 2, P]. Then what goes on: the shares gathered, what the LSTMs are
     given [1, P + H] and [1, H + D], their cells [1, H] and [1, D], what was looked at before [2, N + K - 1], and what
-    is said [S, O] and looked at [S, N].
+    is said [S, O] and looked at [S, N]. What is made by one thread for another: [1, 4H], [1, 4D], [A], [N].
     """
     n_tokens, n_heard, n_hidden, n_deep = shares.shape[0], prenet[0].shape[0], cell.shape[1], deep_cell.shape[1]
     before = location.shape[0] // 4
-    product, deep_product = np.empty((1, 4 * n_hidden), cell.dtype), np.empty((1, 4 * n_deep), cell.dtype)
     hidden, ones, gates = np.empty_like(cell), np.ones_like(cell), np.empty_like(product)
     deep_hidden, deep_ones, deep_gates = np.empty_like(deep_cell), np.ones_like(deep_cell), np.empty_like(deep_product)
-    heard, asked, energies = np.empty(n_heard, cell.dtype), np.empty(len(energy), cell.dtype), np.empty_like(looked[0])
+    heard, attention = np.empty(n_heard, cell.dtype), looked[0, before : before + n_tokens]
     for t in range(said.shape[0]):
-        _multiply(prenet[0], said[t - 1, : prenet[0].shape[1]], heard, 0, 1)
-        _squash(heard, keep[t, 0])
-        _multiply(prenet[1], heard, listening[0], 0, 1)
-        _squash(listening[0, :n_heard], keep[t, 1])
-        for thread in numba.prange(n_threads):
-            _multiply(recurrent, listening[0], product[0], thread, n_threads)
-        step_lstm(product, gathered[: 4 * n_hidden].reshape(1, -1), cell, ones, gates, cell, hidden, listening)
-        thinking[0, :n_hidden] = hidden[0]
-        _multiply(query, hidden[0], asked, 0, 1)
-        for thread in numba.prange(n_threads):
-            _compare(location, looked, projected, asked, energy, energies, thread, n_threads)
-        attention = looked[0, before : before + n_tokens]
-        _soften(energies[:n_tokens], attention)
-        looked[1, before : before + n_tokens] += attention
-        alignments[t, :n_tokens] = attention
-        for thread in numba.prange(n_threads):
-            _gather(attention, shares, gathered, thread, n_threads)
-            _multiply(deep, thinking[0], deep_product[0], thread, n_threads)
-        of_deep = gathered[4 * n_hidden : 4 * (n_hidden + n_deep)].reshape(1, -1)
-        step_lstm(deep_product, of_deep, deep_cell, deep_ones, deep_gates, deep_cell, deep_hidden, thinking)
-        _multiply(output, deep_hidden[0], said[t], 0, 1)
-        said[t] += gathered[4 * (n_hidden + n_deep) :]
+        if thread == 0:
+            _multiply(prenet[0], said[t - 1, : prenet[0].shape[1]], heard, 0, 1)
+            _squash(heard, keep[t, 0])
+            _multiply(prenet[1], heard, listening[0], 0, 1)
+            _squash(listening[0, :n_heard], keep[t, 1])
+        meet(arrivals, thread, n_threads)
+        _multiply(recurrent, listening[0], product[0], thread, n_threads)
+        meet(arrivals, thread, n_threads)
+        if thread == 0:
+            step_lstm(product, gathered[: 4 * n_hidden].reshape(1, -1), cell, ones, gates, cell, hidden, listening)
+            thinking[0, :n_hidden] = hidden[0]
+            _multiply(query, hidden[0], asked, 0, 1)
+        meet(arrivals, thread, n_threads)
+        _compare(location, looked, projected, asked, energy, energies, thread, n_threads)
+        meet(arrivals, thread, n_threads)
+        if thread == 0:
+            _soften(energies, attention)
+            looked[1, before : before + n_tokens] += attention
+            alignments[t, :n_tokens] = attention
+        meet(arrivals, thread, n_threads)
+        _gather(attention, shares, gathered, thread, n_threads)
+        _multiply(deep, thinking[0], deep_product[0], thread, n_threads)
+        meet(arrivals, thread, n_threads)
+        if thread == 0:
+            of_deep = gathered[4 * n_hidden : 4 * (n_hidden + n_deep)].reshape(1, -1)
+            step_lstm(deep_product, of_deep, deep_cell, deep_ones, deep_gates, deep_cell, deep_hidden, thinking)
+            _multiply(output, deep_hidden[0], said[t], 0, 1)
+            said[t] += gathered[4 * (n_hidden + n_deep) :]
+        meet(arrivals, thread, n_threads)
         if said[t, -1] > enough:
             return
 
