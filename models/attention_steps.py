@@ -91,7 +91,7 @@ def add_rows(x: Array, y: Array, total: Array) -> None:
 
 @in_numba
 def _write(x: Array, short: Array) -> None:
-    for i in range(len(x)):
+    for i in range(len(short)):
         store(short, i, x[i])
 
 
@@ -126,9 +126,9 @@ def attend(
     now_looked: Array,
     state: Array,
 ) -> None:
-    """Features (short) [B, N, A] are tanh of what is made of the place, the memory (short) and the query; of them come
-    the attention and, in the state (short), its context of the memory (short). What is made of the place is lost; what
-    is looked at now may be in the place of what was looked at before.
+    """Features (short) [B, N, A], or [B, N, 0] where none are kept, are tanh of what is made of the place, the memory
+    (short) and the query; of them come the attention and, in the state (short), its context of the memory (short).
+    What is made of the place is lost; what is looked at now may be in the place of what was looked at before.
     """
     n_tokens = features.shape[1]
     before = (looked.shape[2] - n_tokens + 1) // 2
@@ -141,12 +141,10 @@ def attend(
             _tanh_of_sum(squashed, projected[b, n], query[b])
             weights[n] = product_of(energy_weight, squashed)
             _write(squashed, features[b, n])
-        _soften(weights[:length])
+        soften(weights[:length])
         features[b, length:] = 0
         weights[length:] = 0
-        context[:] = 0
-        for n in range(length):
-            add_times(context, weights[n], memory[b, n])
+        gather(weights[:length], memory[b], 0, len(context), context)
         _write(context, state[b, : memory.shape[2]])
         for n in range(n_tokens):
             summed[n] = looked[b, 1, before + n] + weights[n]
@@ -159,7 +157,7 @@ def _tanh_of_sum(x: Array, short: Array, y: Array) -> None:
 
 
 @in_numba
-def _soften(weights: Array) -> None:
+def soften(weights: Array) -> None:
     """Softmax in place."""
     largest, total = weights.max(), 0.0
     for n in range(len(weights)):
@@ -179,7 +177,28 @@ def product_of(x: Array, y: Array) -> float:
 
 
 @in_numba
-def add_times(x: Array, factor: float, short: Array) -> None:
+def gather(weights: Array, rows: Array, begin: int, end: int, sums: Array) -> None:
+    """From `begin` to `end`, sums of (short) rows, each as often as its weight says."""
+    found = sums[begin:end]
+    found[:] = 0
+    n_fours = len(weights) // 4 * 4
+    for n in range(0, n_fours, 4):
+        a, b, c, d = rows[n, begin:end], rows[n + 1, begin:end], rows[n + 2, begin:end], rows[n + 3, begin:end]
+        add_four(found, weights[n : n + 4], a, b, c, d)
+    for n in range(n_fours, len(weights)):
+        _add_times(found, weights[n], rows[n, begin:end])
+
+
+@in_numba
+def add_four(x: Array, factors: Array, a: Array, b: Array, c: Array, d: Array) -> None:
+    """Times four factors, four short rows."""
+    of_a, of_b, of_c, of_d = factors[0], factors[1], factors[2], factors[3]
+    for i in range(len(x)):
+        x[i] += of_a * widened(a[i]) + of_b * widened(b[i]) + of_c * widened(c[i]) + of_d * widened(d[i])
+
+
+@in_numba
+def _add_times(x: Array, factor: float, short: Array) -> None:
     for i in range(len(x)):
         x[i] += factor * widened(short[i])
 

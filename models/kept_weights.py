@@ -30,7 +30,3 @@ def kept(module: nn.Module, layout: object, make: Callable[[], Made]) -> Made:
 def forget(module: nn.Module) -> None:
     """Who goes on learning needs its memory, which is that of the weights."""
     _kept.pop(module, None)
-
-
-def is_kept(module: nn.Module) -> bool:
-    return module in _kept

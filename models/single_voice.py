@@ -18,7 +18,6 @@ from models.single_voice_steps import speak_on
 if TYPE_CHECKING:
     from models.tacotron2 import Decoder
 
-
 STEPS = 16
 """At most, in one stretch; what comes after the gate's opening is not said."""
 MOST_THREADS = 8
@@ -46,20 +45,20 @@ class SingleVoice:
 
     def __init__(self, decoder: Decoder, memory: Tensor, lengths: Tensor, dtype: torch.dtype) -> None:
         weights = kept(decoder, ("a single voice", dtype), lambda: _weights(decoder, dtype))
-        zeros, n_tokens, heard = memory.new_zeros, memory.size(1), memory[0, : int(lengths)]
+        zeros, n_tokens, tokens = memory.new_zeros, memory.size(1), memory[0, : int(lengths)]
         n_heard, n_hidden, n_deep = len(weights.prenet[0]), weights.query.size(1), weights.output.size(1)
         self._p_dropout, self._keep = decoder.prenet.p_dropout, zeros(STEPS, 2, n_heard)
         self.said, self.alignments = zeros(STEPS, 1, len(weights.output)), zeros(STEPS, 1, n_tokens)
         tensors = (
             *(weights.recurrent, weights.query, weights.location, weights.energy, weights.deep, weights.output),
-            F.linear(heard.to(dtype), weights.of_memory, weights.bias.to(dtype)),
-            decoder.attention_layer.memory_layer(heard).to(dtype),
+            F.linear(tokens.to(dtype), weights.of_memory, weights.bias.to(dtype)),
+            decoder.attention_layer.memory_layer(tokens).to(dtype),
             self._keep,
             weights.bias.clone(),  # all that is made of a context of nothing
             *(zeros(1, n_heard + n_hidden), zeros(1, n_hidden + n_deep), zeros(1, n_hidden), zeros(1, n_deep)),
             zeros(2, n_tokens + len(weights.location) // 2 - 1),
             *(self.said.squeeze(1), self.alignments.squeeze(1)),
-            *(zeros(1, 4 * n_hidden), zeros(1, 4 * n_deep), zeros(len(weights.energy)), zeros(len(heard))),
+            *(zeros(1, 4 * n_hidden), zeros(1, 4 * n_deep), zeros(len(weights.energy)), zeros(len(tokens))),
         )
         self._arrays = [array_of(tensor) for tensor in tensors]
         self._prenet = array_of(weights.prenet[0]), array_of(weights.prenet[1])

@@ -8,11 +8,9 @@ a context would have come to.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
-from models.attention_steps import add_times, product_of, step_lstm
+from models.attention_steps import gather, product_of, soften, step_lstm
 from models.compiled import in_numba
 from models.fast_tanh import tanh
 from models.meeting import meet
@@ -79,11 +77,12 @@ def speak_on(
         _compare(location, looked, projected, asked, energy, energies, thread, n_threads)
         meet(arrivals, thread, n_threads)
         if thread == 0:
-            _soften(energies, attention)
+            attention[:] = energies
+            soften(attention)
             looked[1, before : before + n_tokens] += attention
             alignments[t, :n_tokens] = attention
         meet(arrivals, thread, n_threads)
-        _gather(attention, shares, gathered, thread, n_threads)
+        gather(attention, shares, *_part(len(gathered), thread, n_threads), gathered)
         _multiply(deep, thinking[0], deep_product[0], thread, n_threads)
         meet(arrivals, thread, n_threads)
         if thread == 0:
@@ -158,33 +157,3 @@ def _compare(
         for a in range(len(asked)):
             features[a] = tanh(features[a])
         energies[n] = product_of(features, energy_weight)
-
-
-@in_numba
-def _soften(energies: Array, attention: Array) -> None:
-    largest, total = energies.max(), 0.0
-    for n in range(len(energies)):
-        attention[n] = math.exp(energies[n] - largest)
-        total += attention[n]
-    for n in range(len(energies)):
-        attention[n] /= total
-
-
-@in_numba
-def _gather(attention: Array, shares: Array, gathered: Array, thread: int, n_threads: int) -> None:
-    """A thread's part of the sum of all tokens' shares (short), each as often as it is looked at."""
-    begin, end = _part(len(gathered), thread, n_threads)
-    gathered[begin:end] = 0
-    sums, n_fours = gathered[begin:end], len(attention) // 4
-    for n in range(0, 4 * n_fours, 4):
-        a, b, c, d = shares[n, begin:end], shares[n + 1, begin:end], shares[n + 2, begin:end], shares[n + 3, begin:end]
-        _add_four(sums, attention[n : n + 4], a, b, c, d)
-    for n in range(4 * n_fours, len(attention)):
-        add_times(sums, attention[n], shares[n, begin:end])
-
-
-@in_numba
-def _add_four(sums: Array, factors: Array, a: Array, b: Array, c: Array, d: Array) -> None:
-    of_a, of_b, of_c, of_d = factors[0], factors[1], factors[2], factors[3]
-    for i in range(len(sums)):
-        sums[i] += of_a * widened(a[i]) + of_b * widened(b[i]) + of_c * widened(c[i]) + of_d * widened(d[i])

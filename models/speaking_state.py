@@ -49,17 +49,17 @@ class StepsOnCpu:
     def __init__(self, state: SpeakingState) -> None:
         s, (batch, n_tokens, width), wide = state, state.memory.shape, state.cell.new_zeros
         query, windows = wide(batch, s.query.size(1)), wide(batch, n_tokens, 2, s.location.size(0) // 2)
-        located, features = wide(s.projected.shape), torch.zeros_like(s.projected)
+        located, no_features = wide(s.projected.shape), s.projected.new_empty(batch, n_tokens, 0)
         hidden, ones, gates = torch.zeros_like(s.cell), torch.ones_like(s.cell), wide(s.biases.shape)
-        known, by_query = s.memory.new_zeros(batch, width + s.cell.size(1)), s.query.t().contiguous()
+        known = s.memory.new_zeros(batch, width + s.cell.size(1))
         deep, deep_gates = torch.zeros_like(s.deep_cell), wide(s.deep_biases.shape)
         self._windows, self._located = windows.view(-1, len(s.location)), located.flatten(0, 1)
-        self._location = s.location
+        self._location, self._hidden, self._query, self._asked = s.location, hidden, s.query.contiguous(), query
         self._said, self._keep, self._alignments = (list(array_of(x)) for x in (s.said, s.keep, s.alignments))
-        self._hear = _bound(speaking_steps.hear, *s.prenet, s.listening)
+        self._hear = _bound(speaking_steps.hear, *(w.t().contiguous() for w in s.prenet), s.listening)
         heard = (s.biases, ones, gates, s.cell, hidden, known)
-        self._listen = _bound(speaking_steps.listen, *heard, by_query, query, s.looked, windows)
-        seen = (located, s.projected, query, s.energy, s.lengths, s.memory, s.looked, features, known)
+        self._listen = _bound(speaking_steps.listen, *heard, s.looked, windows)
+        seen = (located, s.projected, query, s.energy, s.lengths, s.memory, s.looked, no_features, known)
         self._look = _bound(speaking_steps.look, *seen, s.listening, s.thinking)
         thought = (s.deep_biases, torch.ones_like(deep), deep_gates, s.deep_cell, deep, s.thinking)
         self._say = _bound(speaking_steps.say, *thought, s.output, s.output_bias)
@@ -69,6 +69,7 @@ class StepsOnCpu:
 
     def look(self, t: int, product: Tensor) -> None:
         self._listen(array_of(product))
+        torch.mm(self._hidden, self._query, out=self._asked)
         torch.mm(self._windows, self._location, out=self._located)
         self._look(self._alignments[t])
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from models.attention_steps import attend, cut_windows, product_of, step_lstm
+from models.attention_steps import attend, cut_windows, gather, product_of, step_lstm
 from models.compiled import in_numba
 from models.number_formats import store, widened
 
@@ -18,16 +18,17 @@ Array = np.ndarray
 
 @in_numba
 def hear(first: Array, second: Array, listening: Array, said: Array, keep: Array) -> None:
-    """The prenet's layers [P, n_mel·r] and [P, P] with their scaled dropout masks [2, B, P]: from frames and gate
+    """The prenet's layers [n_mel·r, P] and [P, P] with their scaled dropout masks [2, B, P]: from frames and gate
     [B, n_mel·r + 1] to the beginning of what the attention LSTM is given (short).
     """
-    once = np.empty(len(first), first.dtype)
+    once, twice = np.empty(first.shape[1], first.dtype), np.empty(first.shape[1], first.dtype)
     for b in range(said.shape[0]):
-        frames = said[b, : first.shape[1]]
-        for o in range(len(once)):
-            once[o] = max(product_of(frames, first[o]), 0) * keep[0, b, o]
-        for o in range(len(once)):
-            store(listening[b], o, max(product_of(once, second[o]), 0) * keep[1, b, o])
+        gather(said[b, : len(first)], first, 0, len(once), once)
+        for i in range(len(once)):
+            once[i] = max(once[i], 0) * keep[0, b, i]
+        gather(once, second, 0, len(twice), twice)
+        for i in range(len(twice)):
+            store(listening[b], i, max(twice[i], 0) * keep[1, b, i])
 
 
 @in_numba
@@ -38,17 +39,12 @@ def listen(
     cell: Array,
     hidden: Array,
     state: Array,
-    query_weight: Array,
-    query: Array,
     looked: Array,
     windows: Array,
     product: Array,
 ) -> None:
-    """The attention LSTM, its query by a weight [A, H], and where it looked before."""
+    """The attention LSTM, and where it looked before."""
     step_lstm(product, biases, cell, ones, gates, cell, hidden, state)
-    for b in range(query.shape[0]):
-        for a in range(query.shape[1]):
-            query[b, a] = product_of(hidden[b], query_weight[a])
     cut_windows(looked, windows)
 
 

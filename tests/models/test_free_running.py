@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from corpus.batches import Batch
-from models import free_running
-from models.kept_weights import is_kept
+from models import free_running, kept_weights
 from models.speaking_state import StepsInTorch, StepsOnCpu
 from models.tacotron2 import Tacotron2
 from tests.models.test_tacotron2 import batch_of, lively_model
@@ -69,7 +68,7 @@ def test_who_goes_on_speaking_lays_weights_out_once_and_who_learns_again_forgets
     torch.testing.assert_close(copied.synthesize(batch.text, batch.text_lengths, 9).mels, say())
     torch.testing.assert_close(model.synthesize(batch.text[:1], batch.text_lengths[:1], 9).mels, say()[:1])
     model.train()
-    assert not is_kept(model.decoder)
+    assert model.decoder not in kept_weights._kept
 
 
 @pytest.mark.parametrize("n_threads", [1, 2])
