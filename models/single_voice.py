@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from models.kept_weights import kept
 from models.layers import dropout
 from models.meeting import arrivals_of
 from models.number_formats import array_of
-from models.single_voice_steps import speak_on
+from models.single_voice_steps import Given, Going, speak_on
 
 if TYPE_CHECKING:
     from models.tacotron2 import Decoder
@@ -26,52 +26,45 @@ SURELY = 0.01
 """A gate's logit is above the threshold's by so much: whoever looks again, by other arithmetic, finds it open too."""
 
 
-class Weights(NamedTuple):
-    """Those of `speak_on`, and what makes shares of a memory."""
-
-    prenet: tuple[Tensor, Tensor]
-    recurrent: Tensor
-    query: Tensor
-    location: Tensor
-    energy: Tensor
-    deep: Tensor
-    output: Tensor
-    of_memory: Tensor  # [4H + 4D + O, E]
-    bias: Tensor  # [4H + 4D + O]
-
-
 class SingleVoice:
     """The state of a decoder over one memory [1, N, E], and what it says in a stretch of steps."""
 
     def __init__(self, decoder: Decoder, memory: Tensor, lengths: Tensor, dtype: torch.dtype) -> None:
         weights = kept(decoder, ("a single voice", dtype), lambda: _weights(decoder, dtype))
         zeros, n_tokens, tokens = memory.new_zeros, memory.size(1), memory[0, : int(lengths)]
-        n_heard, n_hidden, n_deep = len(weights.prenet[0]), weights.query.size(1), weights.output.size(1)
+        n_heard, n_hidden, n_deep = len(weights["prenet"]), weights["query"].size(1), weights["output"].size(1)
         self._p_dropout, self._keep = decoder.prenet.p_dropout, zeros(STEPS, 2, n_heard)
-        self.said, self.alignments = zeros(STEPS, 1, len(weights.output)), zeros(STEPS, 1, n_tokens)
-        tensors = (
-            *(weights.recurrent, weights.query, weights.location, weights.energy, weights.deep, weights.output),
-            F.linear(tokens.to(dtype), weights.of_memory, weights.bias.to(dtype)),
-            decoder.attention_layer.memory_layer(tokens).to(dtype),
-            self._keep,
-            weights.bias.clone(),  # all that is made of a context of nothing
-            *(zeros(1, n_heard + n_hidden), zeros(1, n_hidden + n_deep), zeros(1, n_hidden), zeros(1, n_deep)),
-            zeros(2, n_tokens + len(weights.location) // 2 - 1),
-            *(self.said.squeeze(1), self.alignments.squeeze(1)),
-            *(zeros(1, 4 * n_hidden), zeros(1, 4 * n_deep), zeros(len(weights.energy)), zeros(len(tokens))),
-        )
-        self._arrays = [array_of(tensor) for tensor in tensors]
-        self._prenet = array_of(weights.prenet[0]), array_of(weights.prenet[1])
+        self.said, self.alignments = zeros(STEPS, 1, len(weights["output"])), zeros(STEPS, 1, n_tokens)
+        of_memory, bias = weights["of_memory"], weights["bias"]
+        given = {name: weights[name] for name in Given._fields if name in weights}
+        given |= {
+            "shares": F.linear(tokens.to(dtype), of_memory, bias.to(dtype)),
+            "projected": decoder.attention_layer.memory_layer(tokens).to(dtype),
+            "keep": self._keep,
+        }
+        going = {
+            "gathered": bias.clone(),  # all that is made of a context of nothing
+            "listening": zeros(1, n_heard + n_hidden),
+            "thinking": zeros(1, n_hidden + n_deep),
+            "cell": zeros(1, n_hidden),
+            "deep_cell": zeros(1, n_deep),
+            "looked": zeros(2, n_tokens + len(weights["location"]) // 2 - 1),
+            "said": self.said.squeeze(1),
+            "alignments": self.alignments.squeeze(1),
+            "product": zeros(1, 4 * n_hidden),
+            "deep_product": zeros(1, 4 * n_deep),
+            "asked": zeros(len(weights["energy"])),
+            "energies": zeros(len(tokens)),
+        }
+        self._given = Given(**{name: array_of(tensor) for name, tensor in given.items()})
+        self._going = Going(**{name: array_of(tensor) for name, tensor in going.items()})
         self._surely_open = SURELY + torch.logit(torch.tensor(decoder.gate_threshold)).item()
 
     def go_on(self) -> None:
         """Say what comes next."""
         self._keep.copy_(dropout(torch.ones_like(self._keep), self._p_dropout, training=True))
         n_threads = min(torch.get_num_threads(), MOST_THREADS)
-        together: tuple[Any, ...] = (
-            *(n_threads, arrivals_of(n_threads), self._surely_open, self._prenet),
-            *self._arrays,
-        )
+        together = n_threads, arrivals_of(n_threads), self._surely_open, self._given, self._going
         others = [threading.Thread(target=speak_on, args=(i, *together)) for i in range(1, n_threads)]
         for other in others:
             other.start()
@@ -80,7 +73,8 @@ class SingleVoice:
             other.join()
 
 
-def _weights(decoder: Decoder, dtype: torch.dtype) -> Weights:
+def _weights(decoder: Decoder, dtype: torch.dtype) -> dict[str, Tensor]:
+    """By their names in `Given`, and what makes shares of a memory."""
     first, second, attention = decoder.attention_rnn, decoder.decoder_rnn, decoder.attention_layer
     n_hidden, n_deep = first.hidden_size, second.hidden_size
     width = second.input_size - n_hidden
@@ -89,18 +83,16 @@ def _weights(decoder: Decoder, dtype: torch.dtype) -> Weights:
     hidden, deep_context = second.weight_ih.split([n_hidden, width], dim=1)
     of_deep, of_context = torch.cat([projection.weight, gate.weight]).split([n_deep, width], dim=1)
     biases = first.bias_ih + first.bias_hh, second.bias_ih + second.bias_hh, projection.bias, gate.bias
-
-    def short(*parts: Tensor) -> Tensor:
-        return torch.cat(parts, dim=1).to(dtype).contiguous()
-
-    return Weights(
-        prenet=(short(decoder.prenet.weights()[0]), short(decoder.prenet.weights()[1])),
-        recurrent=short(heard, first.weight_hh),
-        query=short(attention.query_layer.linear_layer.weight),
-        location=attention.location_layer.fused_weight().contiguous(),
-        energy=attention.v.linear_layer.weight.squeeze(0),
-        deep=short(hidden, second.weight_hh),
-        output=short(of_deep),
-        of_memory=torch.cat([context, deep_context, of_context]).to(dtype),
-        bias=torch.cat(biases),
-    )
+    short = {
+        "recurrent": torch.cat([heard, first.weight_hh], dim=1),
+        "query": attention.query_layer.linear_layer.weight,
+        "deep": torch.cat([hidden, second.weight_hh], dim=1),
+        "output": of_deep,
+        "of_memory": torch.cat([context, deep_context, of_context]),  # [4H + 4D + O, E]
+    }
+    short |= dict(zip(("prenet", "prenet_again"), decoder.prenet.weights(), strict=True))
+    return {name: weight.detach().to(dtype).contiguous() for name, weight in short.items()} | {
+        "location": attention.location_layer.fused_weight().contiguous(),
+        "energy": attention.v.linear_layer.weight.detach().squeeze(0),
+        "bias": torch.cat(biases),  # [4H + 4D + O]
+    }

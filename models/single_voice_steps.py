@@ -1,12 +1,12 @@
 """Several steps of one voice that speaks freely, by several threads that go through the same function.
 
 P numbers are heard, H are of a hidden state, D of a deep one, A of the attention, O are said (frames and gate), in S
-steps and of N tokens. What is short is as `array_of` has it. There is no context: of each token its shares are known of
-all that is made of one, [N, 4H + 4D + O], biases too; since an attention sums to one, what it gathers of them is what
-a context would have come to.
+steps and of N tokens. What is short is as `array_of` has it.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,79 +20,137 @@ Array = np.ndarray
 STREAMS = 8
 
 
-@in_numba
-def speak_on(
-    thread: int,
-    n_threads: int,
-    arrivals: Array,
-    enough: float,
-    prenet: tuple[Array, Array],
-    recurrent: Array,
-    query: Array,
-    location: Array,
-    energy: Array,
-    deep: Array,
-    output: Array,
-    shares: Array,
-    projected: Array,
-    keep: Array,
-    gathered: Array,
-    listening: Array,
-    thinking: Array,
-    cell: Array,
-    deep_cell: Array,
-    looked: Array,
-    said: Array,
-    alignments: Array,
-    product: Array,
-    deep_product: Array,
-    asked: Array,
-    energies: Array,
-) -> None:
-    """Until the gate's logit is above `enough`. Weights (short, but for the place's and the energy's): [P, O - 1] and
-    [P, P], [4H, P + H], [A, H], [2K, A], [A], [4D, H + D], [O, D]; shares and the memory's part of the features
-    (short); scaled dropout masks of the prenet [S, 2, P]. Then what goes on: the shares gathered, what the LSTMs are
-    given [1, P + H] and [1, H + D], their cells [1, H] and [1, D], what was looked at before [2, N + K - 1], and what
-    is said [S, O] and looked at [S, N]. What is made by one thread for another: [1, 4H], [1, 4D], [A], [N].
+class Given(NamedTuple):
+    """What stays as it is. There is no context: of each token its shares are known of all that is made of one, biases
+    too; since an attention sums to one, what it gathers of them is what a context would have come to.
     """
-    n_tokens, n_heard, n_hidden, n_deep = shares.shape[0], prenet[0].shape[0], cell.shape[1], deep_cell.shape[1]
-    before = location.shape[0] // 4
-    hidden, ones, gates = np.empty_like(cell), np.ones_like(cell), np.empty_like(product)
-    deep_hidden, deep_ones, deep_gates = np.empty_like(deep_cell), np.ones_like(deep_cell), np.empty_like(deep_product)
-    heard, attention = np.empty(n_heard, cell.dtype), looked[0, before : before + n_tokens]
-    for t in range(said.shape[0]):
+
+    prenet: Array  # [P, O - 1] short
+    prenet_again: Array  # [P, P] short
+    recurrent: Array  # [4H, P + H] short
+    query: Array  # [A, H] short
+    location: Array  # [2K, A]
+    energy: Array  # [A]
+    deep: Array  # [4D, H + D] short
+    output: Array  # [O, D] short
+    shares: Array  # [N, 4H + 4D + O] short
+    projected: Array  # [N, A] the memory's part of the features; short
+    keep: Array  # [S, 2, P] scaled dropout masks of the prenet
+
+
+class Going(NamedTuple):
+    """What goes on from step to step, and what one thread leaves for another."""
+
+    gathered: Array  # [4H + 4D + O] shares
+    listening: Array  # [1, P + H] what the attention LSTM is given
+    thinking: Array  # [1, H + D] what the decoder LSTM is given
+    cell: Array  # [1, H]
+    deep_cell: Array  # [1, D]
+    looked: Array  # [2, N + K - 1] the last attention and the sum of all, with zeros on both sides
+    said: Array  # [S, O]
+    alignments: Array  # [S, N or more]
+    product: Array  # [1, 4H]
+    deep_product: Array  # [1, 4D]
+    asked: Array  # [A]
+    energies: Array  # [N]
+
+
+@in_numba
+def speak_on(thread: int, n_threads: int, arrivals: Array, enough: float, given: Given, going: Going) -> None:
+    """Until the gate's logit is above `enough`."""
+    for t in range(len(going.said)):
         if thread == 0:
-            _multiply(prenet[0], said[t - 1, : prenet[0].shape[1]], heard, 0, 1)
-            _squash(heard, keep[t, 0])
-            _multiply(prenet[1], heard, listening[0], 0, 1)
-            _squash(listening[0, :n_heard], keep[t, 1])
+            _hear(t, given, going)
         meet(arrivals, thread, n_threads)
-        _multiply(recurrent, listening[0], product[0], thread, n_threads)
+        _multiply(given.recurrent, going.listening[0], going.product[0], thread, n_threads)
         meet(arrivals, thread, n_threads)
         if thread == 0:
-            step_lstm(product, gathered[: 4 * n_hidden].reshape(1, -1), cell, ones, gates, cell, hidden, listening)
-            thinking[0, :n_hidden] = hidden[0]
-            _multiply(query, hidden[0], asked, 0, 1)
+            _ask(given, going)
         meet(arrivals, thread, n_threads)
-        _compare(location, looked, projected, asked, energy, energies, thread, n_threads)
+        _compare(given, going, thread, n_threads)
         meet(arrivals, thread, n_threads)
         if thread == 0:
-            attention[:] = energies
-            soften(attention)
-            looked[1, before : before + n_tokens] += attention
-            alignments[t, :n_tokens] = attention
+            _look(t, given, going)
         meet(arrivals, thread, n_threads)
-        gather(attention, shares, *_part(len(gathered), thread, n_threads), gathered)
-        _multiply(deep, thinking[0], deep_product[0], thread, n_threads)
+        gather(_seen(given, going), given.shares, *_part(len(going.gathered), thread, n_threads), going.gathered)
+        _multiply(given.deep, going.thinking[0], going.deep_product[0], thread, n_threads)
         meet(arrivals, thread, n_threads)
         if thread == 0:
-            of_deep = gathered[4 * n_hidden : 4 * (n_hidden + n_deep)].reshape(1, -1)
-            step_lstm(deep_product, of_deep, deep_cell, deep_ones, deep_gates, deep_cell, deep_hidden, thinking)
-            _multiply(output, deep_hidden[0], said[t], 0, 1)
-            said[t] += gathered[4 * (n_hidden + n_deep) :]
+            _say(t, given, going)
         meet(arrivals, thread, n_threads)
-        if said[t, -1] > enough:
+        if going.said[t, -1] > enough:
             return
+
+
+@in_numba
+def _hear(t: int, given: Given, going: Going) -> None:
+    n_heard, n_frames = given.prenet.shape
+    once, heard = np.empty(n_heard, going.said.dtype), going.listening[0, :n_heard]
+    _multiply(given.prenet, going.said[t - 1, :n_frames], once, 0, 1)
+    _squash(once, given.keep[t, 0])
+    _multiply(given.prenet_again, once, heard, 0, 1)
+    _squash(heard, given.keep[t, 1])
+
+
+@in_numba
+def _squash(x: Array, keep: Array) -> None:
+    for i in range(len(x)):
+        x[i] = max(x[i], 0) * keep[i]
+
+
+@in_numba
+def _ask(given: Given, going: Going) -> None:
+    cell, n_hidden = going.cell, going.cell.shape[1]
+    hidden, ones, gates = np.empty_like(cell), np.ones_like(cell), np.empty_like(going.product)
+    shares = going.gathered[: 4 * n_hidden].reshape(1, -1)
+    step_lstm(going.product, shares, cell, ones, gates, cell, hidden, going.listening)
+    going.thinking[0, :n_hidden] = hidden[0]
+    _multiply(given.query, hidden[0], going.asked, 0, 1)
+
+
+@in_numba
+def _compare(given: Given, going: Going, thread: int, n_threads: int) -> None:
+    """The energies of a thread's part of the tokens."""
+    begin, end = _part(len(given.projected), thread, n_threads)
+    asked, kernel_size, features = going.asked, len(given.location) // 2, np.empty_like(going.asked)
+    for n in range(begin, end):
+        projected = given.projected[n]
+        for a in range(len(asked)):
+            features[a] = asked[a] + widened(projected[a])
+        for kind in range(2):
+            for k in range(kernel_size):
+                seen, weight = going.looked[kind, n + k], given.location[kind * kernel_size + k]
+                for a in range(len(asked)):
+                    features[a] += seen * weight[a]
+        for a in range(len(asked)):
+            features[a] = tanh(features[a])
+        going.energies[n] = product_of(features, given.energy)
+
+
+@in_numba
+def _seen(given: Given, going: Going, kind: int = 0) -> Array:
+    """Of what was looked at, what belongs to tokens."""
+    before = len(given.location) // 4
+    return going.looked[kind, before : before + len(given.shares)]
+
+
+@in_numba
+def _look(t: int, given: Given, going: Going) -> None:
+    attention, summed = _seen(given, going), _seen(given, going, 1)
+    attention[:] = going.energies
+    soften(attention)
+    summed += attention
+    going.alignments[t, : len(attention)] = attention
+
+
+@in_numba
+def _say(t: int, given: Given, going: Going) -> None:
+    cell, n_first, n_deep = going.deep_cell, 4 * going.cell.shape[1], 4 * going.deep_cell.shape[1]
+    hidden, ones, gates = np.empty_like(cell), np.ones_like(cell), np.empty_like(going.deep_product)
+    shares = going.gathered[n_first : n_first + n_deep].reshape(1, -1)
+    step_lstm(going.deep_product, shares, cell, ones, gates, cell, hidden, going.thinking)
+    _multiply(given.output, hidden[0], going.said[t], 0, 1)
+    going.said[t] += going.gathered[n_first + n_deep :]
 
 
 @in_numba
@@ -124,36 +182,3 @@ def _multiply(weight: Array, x: Array, product: Array, thread: int, n_threads: i
             product[i + stream * n] = found
     for i in range(begin + STREAMS * n, end):
         product[i] = product_of(x[: weight.shape[1]], weight[i])
-
-
-@in_numba
-def _squash(x: Array, keep: Array) -> None:
-    for i in range(len(x)):
-        x[i] = max(x[i], 0) * keep[i]
-
-
-@in_numba
-def _compare(
-    location: Array,
-    looked: Array,
-    projected: Array,
-    asked: Array,
-    energy_weight: Array,
-    energies: Array,
-    thread: int,
-    n_threads: int,
-) -> None:
-    """The energies of a thread's part of the tokens."""
-    begin, end = _part(len(projected), thread, n_threads)
-    kernel_size, features = len(location) // 2, np.empty_like(asked)
-    for n in range(begin, end):
-        for a in range(len(asked)):
-            features[a] = asked[a] + widened(projected[n, a])
-        for kind in range(2):
-            for k in range(kernel_size):
-                seen, weight = looked[kind, n + k], location[kind * kernel_size + k]
-                for a in range(len(asked)):
-                    features[a] += seen * weight[a]
-        for a in range(len(asked)):
-            features[a] = tanh(features[a])
-        energies[n] = product_of(features, energy_weight)
