@@ -55,8 +55,7 @@ class StepsOnCpu:
         deep, deep_gates = torch.zeros_like(s.deep_cell), wide(s.deep_biases.shape)
         self._windows, self._located = windows.view(-1, len(s.location)), located.flatten(0, 1)
         self._location, self._hidden, self._query, self._asked = s.location, hidden, s.query.contiguous(), query
-        self._said, self._keep, self._alignments = (list(array_of(x)) for x in (s.said, s.keep, s.alignments))
-        self._hear = _bound(speaking_steps.hear, *(w.t().contiguous() for w in s.prenet), s.listening)
+        self._state, self._said, self._alignments = s, list(array_of(s.said)), list(array_of(s.alignments))
         heard = (s.biases, ones, gates, s.cell, hidden, known)
         self._listen = _bound(speaking_steps.listen, *heard, s.looked, windows)
         seen = (located, s.projected, query, s.energy, s.lengths, s.memory, s.looked, no_features, known)
@@ -65,7 +64,7 @@ class StepsOnCpu:
         self._say = _bound(speaking_steps.say, *thought, s.output, s.output_bias)
 
     def hear(self, t: int) -> None:
-        self._hear(self._said[t - 1], self._keep[t])
+        _hear(self._state, t)
 
     def look(self, t: int, product: Tensor) -> None:
         self._listen(array_of(product))
@@ -91,10 +90,7 @@ class StepsInTorch:
         self._hidden, self._deep = torch.zeros_like(state.cell), torch.zeros_like(state.deep_cell)
 
     def hear(self, t: int) -> None:
-        heard = self.state.said[t - 1, :, :-1]
-        for weight, keep in zip(self.state.prenet, self.state.keep[t], strict=True):
-            heard = F.relu(F.linear(heard, weight)) * keep
-        self.state.listening[:, : heard.size(1)] = heard
+        _hear(self.state, t)
 
     def look(self, t: int, product: Tensor) -> None:
         s, n_tokens = self.state, self.state.memory.size(1)
@@ -117,6 +113,14 @@ class StepsInTorch:
         context = s.thinking[:, : s.memory.size(2)].to(self._deep.dtype)
         s.thinking[:, -self._deep.size(1) :] = self._deep
         torch.addmm(s.output_bias, torch.cat([self._deep, context], 1), s.output.t(), out=s.said[t])
+
+
+def _hear(state: SpeakingState, t: int) -> None:
+    """The prenet: the beginning of what the attention LSTM is given."""
+    heard = state.said[t - 1, :, :-1]
+    for weight, keep in zip(state.prenet, state.keep[t], strict=True):
+        heard = F.relu(F.linear(heard, weight)) * keep
+    state.listening[:, : heard.size(1)] = heard
 
 
 def _step_lstm(product: Tensor, biases: Tensor, cell: Tensor, hidden: Tensor) -> None:

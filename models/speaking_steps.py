@@ -9,26 +9,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from models.attention_steps import attend, cut_windows, gather, product_of, step_lstm
+from models.attention_steps import attend, cut_windows, product_of, step_lstm
 from models.compiled import in_numba
-from models.number_formats import store, widened
+from models.number_formats import widened
 
 Array = np.ndarray
-
-
-@in_numba
-def hear(first: Array, second: Array, listening: Array, said: Array, keep: Array) -> None:
-    """The prenet's layers [n_mel·r, P] and [P, P] with their scaled dropout masks [2, B, P]: from frames and gate
-    [B, n_mel·r + 1] to the beginning of what the attention LSTM is given (short).
-    """
-    once, twice = np.empty(first.shape[1], first.dtype), np.empty(first.shape[1], first.dtype)
-    for b in range(said.shape[0]):
-        gather(said[b, : len(first)], first, 0, len(once), once)
-        for i in range(len(once)):
-            once[i] = max(once[i], 0) * keep[0, b, i]
-        gather(once, second, 0, len(twice), twice)
-        for i in range(len(twice)):
-            store(listening[b], i, max(twice[i], 0) * keep[1, b, i])
 
 
 @in_numba
