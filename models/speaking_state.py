@@ -55,13 +55,14 @@ class StepsOnCpu:
         deep, deep_gates = torch.zeros_like(s.deep_cell), wide(s.deep_biases.shape)
         self._windows, self._located = windows.view(-1, len(s.location)), located.flatten(0, 1)
         self._location, self._hidden, self._query, self._asked = s.location, hidden, s.query.contiguous(), query
-        self._state, self._said, self._alignments = s, list(array_of(s.said)), list(array_of(s.alignments))
+        self._state, self._alignments = s, list(array_of(s.alignments))
         heard = (s.biases, ones, gates, s.cell, hidden, known)
         self._listen = _bound(speaking_steps.listen, *heard, s.looked, windows)
         seen = (located, s.projected, query, s.energy, s.lengths, s.memory, s.looked, no_features, known)
         self._look = _bound(speaking_steps.look, *seen, s.listening, s.thinking)
         thought = (s.deep_biases, torch.ones_like(deep), deep_gates, s.deep_cell, deep, s.thinking)
-        self._say = _bound(speaking_steps.say, *thought, s.output, s.output_bias)
+        self._to_say = wide(batch, s.output.size(1))
+        self._think = _bound(speaking_steps.think, *thought, self._to_say)
 
     def hear(self, t: int) -> None:
         _hear(self._state, t)
@@ -73,7 +74,8 @@ class StepsOnCpu:
         self._look(self._alignments[t])
 
     def say(self, t: int, product: Tensor) -> None:
-        self._say(array_of(product), self._said[t])
+        self._think(array_of(product))
+        torch.addmm(self._state.output_bias, self._to_say, self._state.output.t(), out=self._state.said[t])
 
 
 def _bound(function: Callable[..., Any], *tensors: Tensor) -> Callable[..., Any]:

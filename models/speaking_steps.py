@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from models.attention_steps import attend, cut_windows, product_of, step_lstm
+from models.attention_steps import attend, cut_windows, step_lstm
 from models.compiled import in_numba
 from models.number_formats import widened
 
@@ -58,25 +58,20 @@ def look(
 
 
 @in_numba
-def say(
+def think(
     biases: Array,
     ones: Array,
     gates: Array,
     cell: Array,
     hidden: Array,
     thinking: Array,
-    weight: Array,
-    bias: Array,
+    known: Array,
     product: Array,
-    said: Array,
 ) -> None:
-    """The decoder LSTM, then frames and gate by a weight [n_mel·r + 1, D + E] of its hidden state and the context."""
-    n_hidden = hidden.shape[1]
+    """The decoder LSTM; of its hidden state and the context [B, D + E] is made what is said."""
     step_lstm(product, biases, cell, ones, gates, cell, hidden, thinking)
-    context = np.empty(weight.shape[1] - n_hidden, weight.dtype)
-    for b in range(said.shape[0]):
-        for i in range(len(context)):
-            context[i] = widened(thinking[b, i])
-        for o in range(len(weight)):
-            of_hidden, of_context = weight[o, :n_hidden], weight[o, n_hidden:]
-            said[b, o] = bias[o] + product_of(hidden[b], of_hidden) + product_of(context, of_context)
+    n_hidden = hidden.shape[1]
+    for b in range(known.shape[0]):
+        known[b, :n_hidden] = hidden[b]
+        for i in range(known.shape[1] - n_hidden):
+            known[b, n_hidden + i] = widened(thinking[b, i])
