@@ -20,7 +20,7 @@ def torchaudio_module() -> ModuleType:
         try:
             return importlib.import_module("torchaudio")
         except OSError:
-            for name in [name for name in sys.modules if name.split(".")[0] == "torchaudio"]:
+            for name in [name for name in list(sys.modules) if name.split(".")[0] == "torchaudio"]:
                 del sys.modules[name]
             sys.modules["torchaudio._extension"] = _extension_stand_in()
             return importlib.import_module("torchaudio")

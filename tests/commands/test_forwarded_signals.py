@@ -21,9 +21,9 @@ for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
     signal.signal(number, received)
 Path("ready").touch()
 while True:
-    time.sleep(60)
+    time.sleep(0.1)  # a signal just before a long sleep would be heard after it
 """
-SLEEPS = "Path('ready').touch()\nwhile True:\n    time.sleep(60)\n"
+SLEEPS = "Path('ready').touch()\nwhile True:\n    time.sleep(0.1)\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])

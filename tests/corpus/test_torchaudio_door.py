@@ -37,6 +37,23 @@ def test_an_extension_that_does_not_load_is_done_without() -> None:
     assert in_a_fresh_process("OSError").stdout == "200\n"
 
 
+RESTLESS = """
+class Restless(str):
+    def split(self, *arguments):
+        sys.modules[f"{self}{len(sys.modules)}"] = sys
+        return super().split(*arguments)
+
+sys.modules[Restless("made by another thread")] = sys
+"""
+
+
+def test_another_thread_may_import_meanwhile() -> None:
+    """As a companion's do; here a name does it when it is looked at."""
+    script = BROKEN_EXTENSION.format(error="OSError").replace("from corpus", RESTLESS + "from corpus")
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.stdout == "200\n", done.stderr
+
+
 def test_any_other_fault_of_the_import_is_passed_on() -> None:
     failed = in_a_fresh_process("ValueError")
     assert failed.returncode == 1 and "ValueError: libc10_cuda.so" in failed.stderr
