@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,14 +19,20 @@ PATIENCE = 20_000
 """Looks at a counter; after these the processor is left to whoever may need it."""
 
 
-def arrivals_of(n_threads: int) -> np.ndarray:
-    """How often each has come to a meeting."""
-    return np.zeros(n_threads * APART, np.int64)
+def together(function: Callable[..., None], n_threads: int, *shared: Any) -> None:
+    """Calls it with the number of a thread, that of all, their arrivals and what they share; returns when all have."""
+    all_threads = n_threads, np.zeros(n_threads * APART, np.int64), *shared
+    others = [threading.Thread(target=function, args=(i, *all_threads)) for i in range(1, n_threads)]
+    for other in others:
+        other.start()
+    function(0, *all_threads)
+    for other in others:
+        other.join()
 
 
 @in_numba
 def meet(arrivals: np.ndarray, thread: int, n_threads: int) -> None:
-    """Returns when all have come; what each has written before is there for all."""
+    """`arrivals` are how often each has come. Returns when all have; what each has written before is there for all."""
     times = arrivals[thread * APART] + 1
     _write(arrivals, thread * APART, times)  # type: ignore[call-arg]
     for other in range(n_threads):

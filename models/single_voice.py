@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,7 +10,7 @@ from torch.nn import functional as F
 
 from models.kept_weights import kept
 from models.layers import dropout
-from models.meeting import arrivals_of
+from models.meeting import together
 from models.number_formats import array_of
 from models.single_voice_steps import Given, Going, speak_on
 
@@ -64,13 +63,7 @@ class SingleVoice:
         """Say what comes next."""
         self._keep.copy_(dropout(torch.ones_like(self._keep), self._p_dropout, training=True))
         n_threads = min(torch.get_num_threads(), MOST_THREADS)
-        together = n_threads, arrivals_of(n_threads), self._surely_open, self._given, self._going
-        others = [threading.Thread(target=speak_on, args=(i, *together)) for i in range(1, n_threads)]
-        for other in others:
-            other.start()
-        speak_on(0, *together)
-        for other in others:
-            other.join()
+        together(speak_on, n_threads, self._surely_open, self._given, self._going)
 
 
 def _weights(decoder: Decoder, dtype: torch.dtype) -> dict[str, Tensor]:

@@ -1,12 +1,10 @@
 from __future__ import annotations
 
-import threading
-
 import numpy as np
 import pytest
 
 from models.compiled import in_numba
-from models.meeting import arrivals_of, meet
+from models.meeting import meet, together
 
 
 @in_numba
@@ -25,14 +23,8 @@ def hand_round(
 @pytest.mark.parametrize("n_threads", [1, 2, 5])  # also more than there are cores
 def test_what_one_has_written_before_a_meeting_is_there_for_all_after_it(n_threads: int) -> None:
     n_rounds = 300
-    arrivals, values, seen = arrivals_of(n_threads), np.zeros(1, np.int64), np.zeros((n_threads, n_rounds), np.int64)
-    shared = n_threads, arrivals, values, seen, n_rounds
-    others = [threading.Thread(target=hand_round, args=(i, *shared)) for i in range(1, n_threads)]
-    for other in others:
-        other.start()
-    hand_round(0, *shared)
-    for other in others:
-        other.join()
+    values, seen = np.zeros(1, np.int64), np.zeros((n_threads, n_rounds), np.int64)
+    together(hand_round, n_threads, values, seen, n_rounds)
     expected = np.zeros(n_rounds, np.int64)
     value = np.zeros(1, np.int64)
     for i in range(n_rounds):
