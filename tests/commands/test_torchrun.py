@@ -8,11 +8,13 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from monitoring.orders import OrderBox
 from tests.commands.program import PROGRAM, UNWATCHED, Program, journal, newest, summary, tiny, wait_for
 from tests.warm_start import warm_program
 from training.checkpoint import list_checkpoints, load_checkpoint
@@ -87,6 +89,27 @@ def test_a_preempted_rank_stops_all_saved(program: Program, data: Path) -> None:
     out, err = process.communicate(timeout=100)
     assert (summary(run)["status"], summary(run)["reason"]) == ("interrupted", "SIGUSR1"), (out, err)
     assert list_checkpoints(run / "checkpoints")[-1].step == summary(run)["step"]
+
+
+def test_a_pause_longer_than_ranks_wait_for_one_another_breaks_nothing(
+    program: Program, data: Path, tmp_path: Path
+) -> None:
+    config, run = tmp_path / "config.yaml", program.output / "run"
+    config.write_text("watchdog: {rank_patience_seconds: 8}\n", encoding="utf-8")
+    process = torchrun(arguments_for(program, data, "--config", config, epochs=5000))
+    wait_for(lambda: (run / "journal.jsonl").is_file() and journal(run, "steps"), process)
+    (run / "companion").mkdir(exist_ok=True)
+    box = OrderBox(run)
+    box.put("pause", "user 7")
+    wait_for(lambda: journal(run, "order"), process)
+    paused_at = len(journal(run, "steps"))
+    time.sleep(10)
+    assert process.poll() is None and len(journal(run, "steps")) <= paused_at + 1
+    box.put("resume", "user 7")
+    wait_for(lambda: len(journal(run, "steps")) > paused_at + 3, process)
+    box.put("stop", "user 7")
+    out, err = process.communicate(timeout=100)
+    assert (summary(run)["status"], summary(run)["reason"]) == ("interrupted", "SIGINT"), (out, err)
 
 
 def test_ranks_that_do_not_mean_the_same_all_end_with_one_line(program: Program, data: Path, tmp_path: Path) -> None:
