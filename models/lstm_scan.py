@@ -24,10 +24,11 @@ class LstmScan(torch.autograd.Function):
         keep, hidden, gates = torch.ones_like(cells[0]), torch.empty_like(cells[0]), weight.new_empty(inputs.shape)
         recurrent, all_states = RepeatedProduct(weight, inputs.dtype, batch), states.unbind()
         of_states, of_cells, of_gates, of_inputs = (list(array_of(each)) for each in (states, cells, gates, inputs))
-        kept, said = keep.numpy(), hidden.numpy()
+        kept, said, n_threads = keep.numpy(), hidden.numpy(), torch.get_num_threads()
         for t in range(n_steps):
             product = array_of(recurrent(all_states[t]))
-            step_lstm(product, of_inputs[t], of_cells[t], kept, of_gates[t], of_cells[t + 1], said, of_states[t + 1])
+            before, after = (product, of_inputs[t], of_cells[t], kept), (of_cells[t + 1], said, of_states[t + 1])
+            step_lstm(n_threads, *before, of_gates[t], *after)
         ctx.save_for_backward(weight, states, cells, gates)
         return states[1:]
 
@@ -41,10 +42,12 @@ class LstmScan(torch.autograd.Function):
         of_states, of_gates, were_cells, were_gates = (
             list(array_of(each)) for each in (d_states.contiguous(), d_gates, cells, gates)
         )
+        n_threads = torch.get_num_threads()
         of_cell, of_hidden, product = d_cell.numpy(), d_hidden.numpy(), array_of(torch.zeros_like(states[0]))
         for t in reversed(range(len(gates))):
             add_rows(of_states[t], product, of_hidden)
-            step_lstm_back(of_hidden, of_cell, were_gates[t], were_cells[t], were_cells[t + 1], keep, of_gates[t])
+            around = were_cells[t], were_cells[t + 1]
+            step_lstm_back(n_threads, of_hidden, of_cell, were_gates[t], *around, keep, of_gates[t])
             if t:
                 product = array_of(recurrent(all_gates[t]))
         d_weight = d_gates.flatten(0, 1).t() @ states[:-1].flatten(0, 1)

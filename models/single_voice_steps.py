@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from models.attention_steps import gather, product_of, soften, step_lstm
+from models.attention_steps import gather, product_of, soften, step_lstm_of
 from models.compiled import in_numba
 from models.fast_tanh import tanh
 from models.meeting import meet
@@ -103,7 +103,7 @@ def _ask(given: Given, going: Going) -> None:
     cell, n_hidden = going.cell, going.cell.shape[1]
     hidden, ones, gates = np.empty_like(cell), np.ones_like(cell), np.empty_like(going.product)
     shares = going.gathered[: 4 * n_hidden].reshape(1, -1)
-    step_lstm(going.product, shares, cell, ones, gates, cell, hidden, going.listening)
+    step_lstm_of(0, going.product, shares, cell, ones, gates, cell, hidden, going.listening)
     going.thinking[0, :n_hidden] = hidden[0]
     _multiply(given.query, hidden[0], going.asked, 0, 1)
 
@@ -148,7 +148,7 @@ def _say(t: int, given: Given, going: Going) -> None:
     cell, n_first, n_deep = going.deep_cell, 4 * going.cell.shape[1], 4 * going.deep_cell.shape[1]
     hidden, ones, gates = np.empty_like(cell), np.ones_like(cell), np.empty_like(going.deep_product)
     shares = going.gathered[n_first : n_first + n_deep].reshape(1, -1)
-    step_lstm(going.deep_product, shares, cell, ones, gates, cell, hidden, going.thinking)
+    step_lstm_of(0, going.deep_product, shares, cell, ones, gates, cell, hidden, going.thinking)
     _multiply(given.output, hidden[0], going.said[t], 0, 1)
     going.said[t] += going.gathered[n_first + n_deep :]
 

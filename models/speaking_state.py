@@ -61,11 +61,19 @@ class StepsOnCpu:
         seen = (located, s.projected, query, s.energy, s.lengths, s.memory, s.looked, no_features, known)
         self._look = _bound(speaking_steps.look, *seen, s.listening, s.thinking)
         thought = (s.deep_biases, torch.ones_like(deep), deep_gates, s.deep_cell, deep, s.thinking)
-        self._to_say = wide(batch, s.output.size(1))
+        self._to_say, self._output = wide(batch, s.output.size(1)), s.output.t().contiguous()
         self._think = _bound(speaking_steps.think, *thought, self._to_say)
+        self._layers = [weight.t().contiguous() for weight in s.prenet]
+        self._heard = [wide(batch, layer.size(1)) for layer in self._layers]
+        to_drop = zip(self._heard, (self._heard[0], s.listening), strict=True)
+        self._drop, self._keep = [_bound(speaking_steps.drop, *each) for each in to_drop], array_of(s.keep)
 
     def hear(self, t: int) -> None:
-        _hear(self._state, t)
+        heard = self._state.said[t - 1, :, :-1]
+        for i, layer in enumerate(self._layers):
+            torch.mm(heard, layer, out=self._heard[i])
+            self._drop[i](self._keep[t, i])
+            heard = self._heard[i]
 
     def look(self, t: int, product: Tensor) -> None:
         self._listen(array_of(product))
@@ -75,11 +83,11 @@ class StepsOnCpu:
 
     def say(self, t: int, product: Tensor) -> None:
         self._think(array_of(product))
-        torch.addmm(self._state.output_bias, self._to_say, self._state.output.t(), out=self._state.said[t])
+        torch.addmm(self._state.output_bias, self._to_say, self._output, out=self._state.said[t])
 
 
 def _bound(function: Callable[..., Any], *tensors: Tensor) -> Callable[..., Any]:
-    return partial(function, *map(array_of, tensors))
+    return partial(function, torch.get_num_threads(), *map(array_of, tensors))
 
 
 class StepsInTorch:
@@ -92,7 +100,11 @@ class StepsInTorch:
         self._hidden, self._deep = torch.zeros_like(state.cell), torch.zeros_like(state.deep_cell)
 
     def hear(self, t: int) -> None:
-        _hear(self.state, t)
+        """The prenet: the beginning of what the attention LSTM is given."""
+        heard = self.state.said[t - 1, :, :-1]
+        for weight, keep in zip(self.state.prenet, self.state.keep[t], strict=True):
+            heard = F.relu(F.linear(heard, weight)) * keep
+        self.state.listening[:, : heard.size(1)] = heard
 
     def look(self, t: int, product: Tensor) -> None:
         s, n_tokens = self.state, self.state.memory.size(1)
@@ -115,14 +127,6 @@ class StepsInTorch:
         context = s.thinking[:, : s.memory.size(2)].to(self._deep.dtype)
         s.thinking[:, -self._deep.size(1) :] = self._deep
         torch.addmm(s.output_bias, torch.cat([self._deep, context], 1), s.output.t(), out=s.said[t])
-
-
-def _hear(state: SpeakingState, t: int) -> None:
-    """The prenet: the beginning of what the attention LSTM is given."""
-    heard = state.said[t - 1, :, :-1]
-    for weight, keep in zip(state.prenet, state.keep[t], strict=True):
-        heard = F.relu(F.linear(heard, weight)) * keep
-    state.listening[:, : heard.size(1)] = heard
 
 
 def _step_lstm(product: Tensor, biases: Tensor, cell: Tensor, hidden: Tensor) -> None:

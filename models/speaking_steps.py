@@ -9,15 +9,29 @@ from __future__ import annotations
 
 import numpy as np
 
-from models.attention_steps import attend, cut_windows, step_lstm
+from models.attention_steps import attend_of, cut_windows_of, step_lstm_of
 from models.compiled import in_numba
-from models.number_formats import widened
+from models.number_formats import store, widened
+from models.torchs_threads import share
 
 Array = np.ndarray
 
 
 @in_numba
-def listen(
+def drop_of(b: int, x: Array, heard: Array, keep: Array) -> None:
+    """Of what a layer of the prenet makes [B, P], what is kept: the beginning of what is heard (short or wide)."""
+    for i in range(x.shape[1]):
+        store(heard[b], i, max(x[b, i], 0) * keep[b, i])
+
+
+@in_numba
+def drop(n_threads: int, *given: Array) -> None:
+    share(drop_of, n_threads, len(given[0]), given)
+
+
+@in_numba
+def listen_of(
+    b: int,
     biases: Array,
     ones: Array,
     gates: Array,
@@ -29,12 +43,18 @@ def listen(
     product: Array,
 ) -> None:
     """The attention LSTM, and where it looked before."""
-    step_lstm(product, biases, cell, ones, gates, cell, hidden, state)
-    cut_windows(looked, windows)
+    step_lstm_of(b, product, biases, cell, ones, gates, cell, hidden, state)
+    cut_windows_of(b, looked, windows)
 
 
 @in_numba
-def look(
+def listen(n_threads: int, *given: Array) -> None:
+    share(listen_of, n_threads, len(given[0]), given)
+
+
+@in_numba
+def look_of(
+    b: int,
     located: Array,
     projected: Array,
     query: Array,
@@ -49,16 +69,21 @@ def look(
     alignment: Array,
 ) -> None:
     """The attention [B, N], and what both LSTMs are given of the state."""
-    attend(located, projected, query, energy_weight, lengths, memory, looked, features, looked, state)
+    attend_of(b, located, projected, query, energy_weight, lengths, memory, looked, features, looked, state)
     before = (looked.shape[2] - alignment.shape[1] + 1) // 2
-    for b in range(state.shape[0]):
-        alignment[b] = looked[b, 0, before : before + alignment.shape[1]]
-        listening[b, listening.shape[1] - state.shape[1] :] = state[b]
-        thinking[b, : state.shape[1]] = state[b]
+    alignment[b] = looked[b, 0, before : before + alignment.shape[1]]
+    listening[b, listening.shape[1] - state.shape[1] :] = state[b]
+    thinking[b, : state.shape[1]] = state[b]
 
 
 @in_numba
-def think(
+def look(n_threads: int, *given: Array) -> None:
+    share(look_of, n_threads, len(given[0]), given)
+
+
+@in_numba
+def think_of(
+    b: int,
     biases: Array,
     ones: Array,
     gates: Array,
@@ -69,9 +94,13 @@ def think(
     product: Array,
 ) -> None:
     """The decoder LSTM; of its hidden state and the context [B, D + E] is made what is said."""
-    step_lstm(product, biases, cell, ones, gates, cell, hidden, thinking)
+    step_lstm_of(b, product, biases, cell, ones, gates, cell, hidden, thinking)
     n_hidden = hidden.shape[1]
-    for b in range(known.shape[0]):
-        known[b, :n_hidden] = hidden[b]
-        for i in range(known.shape[1] - n_hidden):
-            known[b, n_hidden + i] = widened(thinking[b, i])
+    known[b, :n_hidden] = hidden[b]
+    for i in range(known.shape[1] - n_hidden):
+        known[b, n_hidden + i] = widened(thinking[b, i])
+
+
+@in_numba
+def think(n_threads: int, *given: Array) -> None:
+    share(think_of, n_threads, len(given[0]), given)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
 
-from models.numba_threads import torchs_threads
+from models.compiled import in_numba
+from models.torchs_threads import share
 
 
 def monotonic_path(log_likelihood: Tensor, text_lengths: Tensor, mel_lengths: Tensor) -> Tensor:
@@ -21,22 +21,24 @@ def monotonic_path(log_likelihood: Tensor, text_lengths: Tensor, mel_lengths: Te
     if bool((text_lengths > mel_lengths).any()):
         raise ValueError("an utterance has more symbols than frames and cannot be aligned")
     value = np.ascontiguousarray(log_likelihood.detach().float().numpy())
-    with torchs_threads():
-        return torch.from_numpy(_search(value, text_lengths.numpy(), mel_lengths.numpy()))
-
-
-@numba.njit(parallel=True, cache=True, nogil=True)
-def _search(value: np.ndarray, n_symbols: np.ndarray, n_frames: np.ndarray) -> np.ndarray:
-    n_items, longest, widest = value.shape
-    symbol_of = np.zeros((n_items, longest), dtype=np.int64)
-    for b in numba.prange(n_items):
-        came_from_before = np.empty((n_frames[b], widest), dtype=np.bool_)
-        _go_forward(value[b], n_symbols[b], n_frames[b], came_from_before)
-        _go_back(came_from_before, n_symbols[b], n_frames[b], symbol_of[b])
+    symbol_of = torch.zeros(log_likelihood.shape[:2], dtype=torch.int64)
+    _search(torch.get_num_threads(), value, text_lengths.numpy(), mel_lengths.numpy(), symbol_of.numpy())
     return symbol_of
 
 
-@numba.njit(cache=True, nogil=True)
+@in_numba
+def _search_of(b: int, value: np.ndarray, n_symbols: np.ndarray, n_frames: np.ndarray, symbol_of: np.ndarray) -> None:
+    came_from_before = np.empty((n_frames[b], value.shape[2]), dtype=np.bool_)
+    _go_forward(value[b], n_symbols[b], n_frames[b], came_from_before)
+    _go_back(came_from_before, n_symbols[b], n_frames[b], symbol_of[b])
+
+
+@in_numba
+def _search(n_threads: int, *given: np.ndarray) -> None:
+    share(_search_of, n_threads, len(given[0]), given)
+
+
+@in_numba
 def _go_forward(value: np.ndarray, n_symbols: int, n_frames: int, came_from_before: np.ndarray) -> None:
     """The best sum of every symbol at each frame; only those between which a path can still run to the end."""
     best, previous = np.full((2, n_symbols + 1), -np.inf, dtype=np.float32)
@@ -51,7 +53,7 @@ def _go_forward(value: np.ndarray, n_symbols: int, n_frames: int, came_from_befo
         best, previous = previous, best
 
 
-@numba.njit(cache=True, nogil=True)
+@in_numba
 def _go_back(came_from_before: np.ndarray, n_symbols: int, n_frames: int, symbol_of: np.ndarray) -> None:
     i = n_symbols - 1
     for t in range(n_frames - 1, -1, -1):

@@ -15,6 +15,7 @@ from models import attention_on_cpu, attention_on_gpu, attention_scan
 from models.attention_scan import AttentionScan
 from models.attention_tape import ScanWeights
 from models.layers import length_mask
+from tests.models.threads import computing_threads
 
 BATCH, TOKENS, HIDDEN, WIDTH, DIM, KERNEL = 3, 6, 4, 3, 2, 5
 each_way = pytest.mark.parametrize("steps", [attention_on_cpu, attention_on_gpu], ids=["numba", "torch"])
@@ -76,6 +77,13 @@ def test_values_and_gradients_are_those_of_the_plain_loop(steps: ModuleType) -> 
             arguments = random_inputs(n_steps, n_steps)
             torch.testing.assert_close(AttentionScan.apply(*arguments), by_autograd(*arguments))
             torch.testing.assert_close(gradients(AttentionScan.apply, arguments), gradients(by_autograd, arguments))
+
+
+def test_more_threads_find_the_same() -> None:
+    arguments = random_inputs(3, 20)
+    alone = gradients(AttentionScan.apply, arguments)
+    with computing_threads(2):
+        torch.testing.assert_close(gradients(AttentionScan.apply, arguments), alone)
 
 
 @each_way

@@ -12,6 +12,7 @@ from models import free_running, kept_weights
 from models.speaking_state import StepsInTorch, StepsOnCpu
 from models.tacotron2 import Tacotron2
 from tests.models.test_tacotron2 import batch_of, lively_model
+from tests.models.threads import computing_threads
 
 each_way = pytest.mark.parametrize("steps", [StepsOnCpu, StepsInTorch], ids=["numba", "torch"])
 
@@ -77,18 +78,25 @@ def test_one_voice_alone_says_what_it_says_among_others(n_threads: int, n_paddin
     model = lively_model(max_decoder_steps=60, gate_threshold=1.0)
     batch = batch_of([11, 7])
     text, lengths = torch.nn.functional.pad(batch.text[:1], (0, n_padding)), batch.text_lengths[:1]
-    threads = torch.get_num_threads()
-    torch.set_num_threads(n_threads)
-    try:
+    with computing_threads(n_threads):
         alone = model.synthesize(text, lengths, 37)
-    finally:
-        torch.set_num_threads(threads)
     among = model.synthesize(batch.text, batch.text_lengths, 37)
     torch.testing.assert_close(alone.mels, among.mels[:1])
     torch.testing.assert_close(alone.gates, among.gates[:1])
     n_tokens = int(lengths)
     torch.testing.assert_close(alone.alignments[..., :n_tokens], among.alignments[:1, :, :n_tokens])
     assert not alone.alignments[..., n_tokens:].any()
+
+
+def test_several_voices_say_the_same_with_more_threads() -> None:
+    model = lively_model(max_decoder_steps=60, gate_threshold=1.0)
+    batch = batch_of([11, 7, 4])
+    said = []
+    for n_threads in (1, 2):
+        with computing_threads(n_threads):
+            said.append(model.synthesize(batch.text, batch.text_lengths, 37))
+    torch.testing.assert_close(said[0].mels, said[1].mels)
+    torch.testing.assert_close(said[0].alignments, said[1].alignments)
 
 
 def test_one_voice_alone_in_bfloat16_says_nearly_what_it_says_in_float32() -> None:

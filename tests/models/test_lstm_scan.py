@@ -6,6 +6,7 @@ from torch import Tensor
 
 from models.layers import run_lstm
 from models.lstm_scan import LstmScan
+from tests.models.threads import computing_threads
 
 
 def gradients(n_hidden: int, *, half: bool) -> list[Tensor]:
@@ -24,6 +25,12 @@ def gradients(n_hidden: int, *, half: bool) -> list[Tensor]:
 def test_in_bfloat16_outputs_and_gradients_are_near_those_of_float32(n_hidden: int) -> None:
     for half, full in zip(gradients(n_hidden, half=True), gradients(n_hidden, half=False), strict=True):
         assert float((half - full).norm() / full.norm()) < 0.02
+
+
+def test_more_threads_find_the_same() -> None:
+    alone = gradients(64, half=True)
+    with computing_threads(2):
+        torch.testing.assert_close(gradients(64, half=True), alone)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
