@@ -70,7 +70,7 @@ print(torch.get_num_threads())
 
 
 def test_searching_leaves_torch_its_threads() -> None:
-    """In a process of its own: numba starts its threads once."""
+    """In a process of its own: threads begin once."""
     done = subprocess.run([sys.executable, "-c", THREADS], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["1"]
 
