@@ -107,8 +107,9 @@ def _corpus(bench: Bench) -> str:
 
 
 def _training(bench: Bench) -> str:
-    for steps in (STEPS // 2, STEPS):  # the second time it resumes
-        bench.program("train", *_small_corpus(bench), "--run_name", "test", "--max_steps", str(steps))
+    common = [*_small_corpus(bench), "--run_name", "test"]
+    bench.program("train", *common, "--max_steps", str(STEPS // 2), "--companion", "off")
+    bench.program("train", *common, "--max_steps", str(STEPS))  # it resumes, and its companion shows all
     summary = json.loads((bench.run / "summary.json").read_text(encoding="utf-8"))
     if summary["step"] != STEPS:
         raise Wrong(f"expected to resume up to step {STEPS}, came to {summary['step']}")

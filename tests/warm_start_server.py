@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch._dynamo  # as the first optimizer does
 
 import commands.train
 import commands.tune

@@ -8,11 +8,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from training.adam import Adam
+
 TRUSTED = 5.0
 """From here on there are enough second moments to divide by; before, the step goes along the first ones alone."""
 
 
-class RectifiedAdam(torch.optim.Adam):
+class RectifiedAdam(Adam):
     """Its state is that of torch.optim.RAdam, so that either goes on from the other's."""
 
     def __init__(

@@ -14,6 +14,7 @@ from corpus.batches import Batch
 from hparams import HParams
 from models import TrainableModel
 from models.interface import Losses, LossKnobs
+from training.adam import Adam
 from training.crew import Crew, NewState, gradients_of
 from training.precision import Precision
 from training.rectified_adam import RectifiedAdam
@@ -36,7 +37,7 @@ def build_optimizer(model: nn.Module, hparams: HParams) -> torch.optim.Optimizer
     betas, decay = (0.9, hparams.adam_beta2), hparams.weight_decay
     if hparams.optimizer == "radam":
         return RectifiedAdam(model.parameters(), lr=hparams.learning_rate, betas=betas, weight_decay=decay)
-    return torch.optim.Adam(model.parameters(), hparams.learning_rate, betas, weight_decay=decay, fused=True)
+    return Adam(model.parameters(), hparams.learning_rate, betas, weight_decay=decay, fused=True)
 
 
 @dataclass(frozen=True)

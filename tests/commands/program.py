@@ -97,8 +97,10 @@ class Program:
         return self.output / run
 
     def shown(self, run: Path) -> Path:
-        """The same folder after its companion has shown everything."""
-        assert companion.main([str(run)]) == 0
+        """The same folder after its companion has shown everything there."""
+        settings = self.output / "settings.yaml"
+        settings.write_text("mlflow: {enabled: false}\n", encoding="utf-8")
+        assert companion.main([str(run), "--config", str(settings)]) == 0
         return run
 
     def start(self, data: Path, *arguments: object, run: str = "run", **changes: Any) -> WarmProcess:

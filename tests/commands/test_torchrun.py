@@ -81,17 +81,7 @@ def test_a_killed_rank_is_restarted_and_the_run_goes_on_with_two_and_with_one(pr
     assert places(run) == [(step // EPOCH, step % EPOCH) for step in range(120)]
 
 
-def test_a_preempted_rank_stops_all_saved(program: Program, data: Path) -> None:
-    run = program.output / "run"
-    process = torchrun(arguments_for(program, data, epochs=5000))
-    wait_for(lambda: (run / "checkpoints").is_dir() and list_checkpoints(run / "checkpoints"), process)
-    worker(process, 1).send_signal(signal.SIGUSR1)
-    out, err = process.communicate(timeout=100)
-    assert (summary(run)["status"], summary(run)["reason"]) == ("interrupted", "SIGUSR1"), (out, err)
-    assert list_checkpoints(run / "checkpoints")[-1].step == summary(run)["step"]
-
-
-def test_a_pause_longer_than_ranks_wait_for_one_another_breaks_nothing(
+def test_a_pause_longer_than_ranks_wait_breaks_nothing_and_a_preempted_rank_stops_all_saved(
     program: Program, data: Path, tmp_path: Path
 ) -> None:
     config, run = tmp_path / "config.yaml", program.output / "run"
@@ -107,9 +97,10 @@ def test_a_pause_longer_than_ranks_wait_for_one_another_breaks_nothing(
     assert process.poll() is None and len(journal(run, "steps")) <= paused_at + 1
     box.put("resume", "user 7")
     wait_for(lambda: len(journal(run, "steps")) > paused_at + 3, process)
-    box.put("stop", "user 7")
+    worker(process, 1).send_signal(signal.SIGUSR1)
     out, err = process.communicate(timeout=100)
-    assert (summary(run)["status"], summary(run)["reason"]) == ("interrupted", "SIGINT"), (out, err)
+    assert (summary(run)["status"], summary(run)["reason"]) == ("interrupted", "SIGUSR1"), (out, err)
+    assert list_checkpoints(run / "checkpoints")[-1].step == summary(run)["step"]
 
 
 def test_ranks_that_do_not_mean_the_same_all_end_with_one_line(program: Program, data: Path, tmp_path: Path) -> None:

@@ -239,12 +239,12 @@ def test_several_machines_share_a_study_in_postgresql(
     data: Path, tmp_path: Path, postgres: PostgresServer, launch: Launch
 ) -> None:
     url = postgres.new_database()
-    machines = [launch(tmp_path / name, data, "--storage", url, n_trials=4) for name in ("a", "b")]
+    machines = [launch(tmp_path / name, data, "--storage", url, n_trials=3) for name in ("a", "b")]
     said = [machine.communicate(timeout=300) for machine in machines]
     assert [machine.returncode for machine in machines] == [0, 0], said
     runs = [path.name for name in ("a", "b") for path in (tmp_path / name / NAME / "trials").iterdir()]
-    assert sorted(runs) == [f"trial-{number:05d}" for number in range(4)]
-    assert all("Of 4 trials" in out for out, _ in said)
+    assert sorted(runs) == [f"trial-{number:05d}" for number in range(3)]
+    assert all("Of 3 trials" in out for out, _ in said)
     assert (tmp_path / "a" / NAME / "best_hparams.yaml").read_text() == (
         tmp_path / "b" / NAME / "best_hparams.yaml"
     ).read_text()
@@ -279,9 +279,8 @@ def test_a_server_that_is_out_of_reach_keeps_nothing_from_being_shown_and_tidied
 ) -> None:
     config = program.output.parent / "settings.yaml"
     config.write_text(yaml.safe_dump({"search": SEARCH, "mlflow": {"enabled": True}}))
-    options = ["--config", config, "--mlflow_uri", "http://127.0.0.1:1", "--data", data, "--n_trials", 2]
+    options = ["--config", config, "--mlflow_uri", "http://127.0.0.1:1", "--data", data, "--n_trials", 1]
     outcome = program("--mode", "tune", "--run_name", NAME, *options, *tiny(epochs=400, cpu_threads=1))
     assert outcome.code == 0 and "MLflow was not told" in outcome.out
-    for number in range(2):
-        trial = program.output / NAME / "trials" / f"trial-{number:05d}"
-        assert (trial / "report.html").is_file() and not (trial / "checkpoints").exists()
+    trial = program.output / NAME / "trials" / "trial-00000"
+    assert (trial / "report.html").is_file() and not (trial / "checkpoints").exists()

@@ -19,6 +19,7 @@ from monitoring.system_load import SystemMetrics
 from tests.monitoring.journals import INTERVENTION, RunFolder, sick_run
 from tests.monitoring.mlflow_server import Server
 
+pytestmark = pytest.mark.xdist_group("a store of MLflow")  # making one takes seconds, and so does starting a server
 RESTART: dict[str, Any] = {
     **{name: value for name, value in INTERVENTION.items() if name not in ("knob", "from", "to")},
     "remedy": "restart",
@@ -38,7 +39,7 @@ def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One store for all, since making one takes seconds."""
+    """One store for all."""
     return tmp_path_factory.mktemp("logs")
 
 

@@ -11,6 +11,7 @@ import torch
 
 from monitoring.signals import evaluation_signals, step_signals
 from tests.tiny import GLOW, tiny_hparams, tiny_trainer
+from training.adam import Adam
 from training.checkpoint import list_checkpoints, load_checkpoint
 from training.rectified_adam import RectifiedAdam
 from training.trainer import EnhancedTrainer, Limits
@@ -88,7 +89,7 @@ def test_a_model_without_a_gate_has_none_to_turn(tmp_path: Path) -> None:
     assert trainer.knobs.learning_rate_multiplier == 0.5
 
 
-@pytest.mark.parametrize(("name", "kind"), [("adam", torch.optim.Adam), ("radam", RectifiedAdam)])
+@pytest.mark.parametrize(("name", "kind"), [("adam", Adam), ("radam", RectifiedAdam)])
 def test_the_recipe_names_the_optimizer(name: str, kind: type[torch.optim.Optimizer]) -> None:
     hparams = tiny_hparams(optimizer=name, adam_beta2=0.98, weight_decay=0.25, learning_rate=3e-3)
     optimizer = build_optimizer(torch.nn.Linear(2, 2), hparams)
