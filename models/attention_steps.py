@@ -248,7 +248,8 @@ def attend_back_of(
 ) -> None:
     """From the gradient of the state (short), which is what comes from elsewhere and a product (short), and that of
     the attention [B, N] elsewhere to that of the features [B, N, A] before they were squashed; those of hidden state
-    and query are set, the others grow. Of the context's gradient all is left in the state's.
+    and query are set, the others grow; that of the energy's weight is of each item [B, A]. Of the context's gradient
+    all is left in the state's.
     """
     width = memory.shape[2]
     d_context = np.empty(width, d_hidden.dtype)
