@@ -118,10 +118,16 @@ def module_of(options: argparse.Namespace) -> str:
     return "self_test" if options.mode == "test" else str(options.mode)
 
 
+def require_alone(mode: str) -> None:
+    if mode != "train" and os.environ.get("WORLD_SIZE", "1") != "1":
+        raise UserError(f"--mode {mode} is the work of one process; start it without torchrun, and unset WORLD_SIZE")
+
+
 def main(arguments: list[str]) -> int:
     """Run one mode and return the exit code."""
     try:
         options = build_parser().parse_args(arguments, argparse.Namespace(arguments=arguments))
+        require_alone(options.mode)
         command = importlib.import_module(f"commands.{module_of(options)}")
         return int(command.run(options))
     except UserError as error:

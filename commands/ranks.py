@@ -27,7 +27,10 @@ EXIT_USER_ERROR = 2
 
 
 def n_ranks() -> int:
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    size = os.environ.get("WORLD_SIZE", "1")
+    if not size.isdecimal() or int(size) == 0:
+        raise UserError(f"WORLD_SIZE is {size!r} in the environment; expected how many processes torchrun has started")
+    return int(size)
 
 
 @contextmanager

@@ -7,7 +7,6 @@ Gradients are summed after all have said that their share went well: a rank with
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -24,6 +23,8 @@ from models.interface import LossKnobs
 from training.patience import Patience
 
 BUCKET_NUMBERS = 8_000_000
+SOON = 0.1
+"""Seconds: even when another one has used up all patience, who has come is heard."""
 Share = TypeVar("Share")
 
 
@@ -122,11 +123,26 @@ class Crew:
         patience = self._start_patience if at_start else self._patience
 
         def meet() -> None:
-            dist.monitored_barrier(timeout=timedelta(seconds=patience), wait_all_ranks=self.leads)
+            self._call_roll(patience)
             dist.all_gather_object(found, share)
 
         self._talk("meet", meet, patience)
         return found
+
+    def _call_roll(self, patience_seconds: float) -> None:
+        """The leader hears of all the others that they have come. In torch's own barrier those wait for it for ever."""
+        here, end = torch.zeros(1), time.monotonic() + patience_seconds
+        if not self.leads:
+            _wait(dist.isend(here, 0), patience_seconds)
+            return
+        missing = []
+        for rank, coming in [(rank, dist.irecv(torch.empty(1), rank)) for rank in range(1, self.size)]:
+            try:
+                _wait(coming, max(end - time.monotonic(), SOON))
+            except RuntimeError:
+                missing.append(str(rank))
+        if missing:
+            raise CrewBroken(f"rank {', '.join(missing)} {_silent(patience_seconds)}")
 
     def sum_up(self, tensors: Iterable[Tensor]) -> None:
         """Each becomes the sum of everyone's; a few at a time go as one."""
@@ -146,15 +162,21 @@ class Crew:
             raise CrewBroken(self._in_words(what, str(error), patience_seconds)) from error
 
     def _in_words(self, what: str, error: str, patience_seconds: float) -> str:
-        silent = f"has gone, or has said nothing for {patience_seconds:.0f} s"
-        if missing := re.search(r"Ranks ([\d, ]+) failed to pass", error):
-            return f"rank {missing[1]} {silent}"
         reason = error.strip().splitlines()[0]
         if "by peer" in error:
             reason = "another rank has gone"
         elif "Timed out" in error:
-            reason = f"{'it' if 'rank 0' in what else 'another rank'} {silent}"
+            reason = f"{'it' if 'rank 0' in what else 'another rank'} {_silent(patience_seconds)}"
         return f"rank {self.rank} could not {what}: {reason}"
+
+
+def _wait(talking: dist.Work | None, seconds: float) -> None:
+    assert talking is not None, "this rank belongs to them"
+    talking.wait(timedelta(seconds=seconds))
+
+
+def _silent(seconds: float) -> str:
+    return f"has gone, or has said nothing for {seconds:.0f} s"
 
 
 def _buckets(tensors: Iterable[Tensor]) -> list[list[Tensor]]:

@@ -7,6 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from tests.commands.program import Program
 from tests.commands.test_torchrun import free_port
 
 MEMBER = """
@@ -15,7 +18,7 @@ from pathlib import Path
 from commands.ranks import assembled
 
 with assembled(argparse.Namespace(config=Path("smart_tuner/config.yaml"))) as crew:
-    import torch._dynamo  # as the first optimizer does
+    import torch._dynamo  # as much of torch does
     assert crew.gather(crew.rank) == [0, 1]
 names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
 print(*(name for name in names if "gloo" in name))
@@ -35,3 +38,17 @@ def test_those_who_have_parted_leave_no_thread_behind_that_would_abort_them_at_t
         for rank in range(2)
     ]
     assert [member.communicate(timeout=100)[0] for member in members] == ["\n", "\n"]
+
+
+@pytest.mark.parametrize("size", ["two", "", "0", "-1"])
+def test_a_number_of_processes_that_is_none_is_refused(
+    size: str, program: Program, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", size)
+    program.train(data).refused(f"WORLD_SIZE is '{size}' in the environment")
+
+
+@pytest.mark.parametrize("mode", ["check", "validate", "tune", "test", "report", "synthesize"])
+def test_only_a_training_is_the_work_of_several(mode: str, program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    program("--mode", mode).refused(f"--mode {mode} is the work of one process")

@@ -121,6 +121,14 @@ def hung_leader(crew: Crew, _folder: Path) -> Found:
     return broken_by(crew.hear)
 
 
+def hung_leader_at_work(crew: Crew, _folder: Path) -> Found:
+    """Rank 0 does not come."""
+    if crew.leads:
+        time.sleep(6)
+        return {}
+    return broken_by(lambda: crew.gather(None))
+
+
 def broken_by(talking: Callable[[], object]) -> Found:
     try:
         talking()
@@ -136,6 +144,7 @@ CASES: dict[str, Callable[[Crew, Path], Found]] = {
     "steered flow": lambda crew, folder: steered(crew, folder, **GLOW),
     "hung": hung,
     "hung leader": hung_leader,
+    "hung leader at work": hung_leader_at_work,
 }
 
 

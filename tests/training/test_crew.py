@@ -86,6 +86,11 @@ def test_a_leader_that_hangs_is_named(tmp_path: Path) -> None:
     assert error == "rank 1 could not hear rank 0: it has gone, or has said nothing for 2 s"
 
 
+def test_a_leader_that_hangs_at_the_same_work_as_the_others_is_not_waited_for(tmp_path: Path) -> None:
+    error = both("hung leader at work", tmp_path)[1]["error"]
+    assert error == "rank 1 could not meet: another rank has gone, or has said nothing for 2 s"
+
+
 def test_what_most_likely_comes_next_is_loaded_ahead() -> None:
     hparams, read = tiny_hparams(), []
     loader = tiny_data(hparams).train
