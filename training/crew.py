@@ -130,7 +130,9 @@ class Crew:
         return found
 
     def _call_roll(self, patience_seconds: float) -> None:
-        """The leader hears of all the others that they have come. In torch's own barrier those wait for it for ever."""
+        """The leader hears of all the others that they have come. In torch's own barrier those would wait for it as
+        long as a start may take.
+        """
         here, end = torch.zeros(1), time.monotonic() + patience_seconds
         if not self.leads:
             _wait(dist.isend(here, 0), patience_seconds)

@@ -12,8 +12,15 @@ import pytest
 
 from models import torchs_threads
 from models.compiled import in_numba
+from models.meeting import meet
 from models.torchs_threads import share
 
+TOGETHER = """
+import numpy as np
+from models.meeting import APART
+from tests.models.test_torchs_threads import come_together
+come_together(2, np.zeros(2 * APART, np.int64))
+"""
 ROOT = Path(torchs_threads.__file__).parents[1]
 PROGRAM = """
 import ctypes
@@ -38,6 +45,21 @@ def count_of(i: int, x: np.ndarray, step: float) -> None:
 @in_numba
 def count(n_threads: int, *given: Any) -> None:
     share(count_of, n_threads, len(given[0]), given)
+
+
+@in_numba
+def come_together_of(i: int, arrivals: np.ndarray) -> None:
+    meet(arrivals, i, 2)
+
+
+@in_numba
+def come_together(n_threads: int, *given: Any) -> None:
+    share(come_together_of, n_threads, 2, given)
+
+
+def test_two_threads_are_at_work_at_once() -> None:
+    """In a process of its own, since one thread alone would wait for ever."""
+    subprocess.run([sys.executable, "-c", TOGETHER], cwd=ROOT, check=True, timeout=100)
 
 
 @pytest.mark.parametrize("n_threads", [1, 2, 5])  # also more than there are cores
