@@ -18,6 +18,7 @@ from corpus.line_index import LineIndex
 from corpus.mel_cache import MelCache
 from corpus.utterances import Skipped, Utterance
 from hparams import HParams, UserError
+from tests.threads import computing_threads
 
 RATE = 22050
 
@@ -177,14 +178,10 @@ def test_filling_again_reads_no_recording(tmp_path: Path, request: pytest.Fixtur
 
 def test_filling_leaves_torch_its_threads(tmp_path: Path) -> None:
     utterance = recording(tmp_path / "a.wav")
-    before = torch.get_num_threads()
-    try:
-        torch.set_num_threads(3)
+    with computing_threads(3):
         MelCache(tmp_path / "cache", HParams()).fill([utterance], 2)
         with ThreadPoolExecutor(1) as new_thread:
             assert torch.get_num_threads() == new_thread.submit(torch.get_num_threads).result() == 3
-    finally:
-        torch.set_num_threads(before)
 
 
 def test_a_recording_that_was_read_already_is_kept(tmp_path: Path, request: pytest.FixtureRequest) -> None:

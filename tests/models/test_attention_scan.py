@@ -15,7 +15,7 @@ from models import attention_on_cpu, attention_on_gpu, attention_scan
 from models.attention_scan import AttentionScan
 from models.attention_tape import ScanWeights
 from models.layers import length_mask
-from tests.models.threads import computing_threads
+from tests.threads import computing_threads
 
 BATCH, TOKENS, HIDDEN, WIDTH, DIM, KERNEL = 3, 6, 4, 3, 2, 5
 each_way = pytest.mark.parametrize("steps", [attention_on_cpu, attention_on_gpu], ids=["numba", "torch"])

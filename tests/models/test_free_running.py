@@ -12,7 +12,7 @@ from models import free_running, kept_weights
 from models.speaking_state import StepsInTorch, StepsOnCpu
 from models.tacotron2 import Tacotron2
 from tests.models.test_tacotron2 import batch_of, lively_model
-from tests.models.threads import computing_threads
+from tests.threads import computing_threads
 
 each_way = pytest.mark.parametrize("steps", [StepsOnCpu, StepsInTorch], ids=["numba", "torch"])
 

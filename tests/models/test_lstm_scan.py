@@ -6,7 +6,7 @@ from torch import Tensor
 
 from models.layers import run_lstm
 from models.lstm_scan import LstmScan
-from tests.models.threads import computing_threads
+from tests.threads import computing_threads
 
 
 def gradients(n_hidden: int, *, half: bool) -> list[Tensor]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from models import time_convolution
 from models.tiles import at_points, summed_up
 from models.time_convolution import PolynomialConvolution, convolve
+from tests.threads import computing_threads
 
 
 def layer_of(n_in: int, n_out: int, n_taps: int, *, dilation: int = 1, bias: bool = True) -> nn.Conv1d:
@@ -85,13 +85,12 @@ def test_tiles_of_every_length_are_exact_but_for_rounding(
     assert torch.autograd.gradcheck(PolynomialConvolution.apply, values)
 
 
-def test_how_many_threads_share_the_tiles_changes_no_bit(request: pytest.FixtureRequest) -> None:
+def test_how_many_threads_share_the_tiles_changes_no_bit() -> None:
     x, points, found = torch.randn(3, 50, 64), torch.randn(8, 8), []
-    request.addfinalizer(partial(torch.set_num_threads, torch.get_num_threads()))
     for n_threads in (1, 2):
-        torch.set_num_threads(n_threads)
-        values = at_points(x, points, step=4, before=2, n_tiles=13)
-        found.append((values, summed_up(values, points, step=4, before=2, length=50)))
+        with computing_threads(n_threads):
+            values = at_points(x, points, step=4, before=2, n_tiles=13)
+            found.append((values, summed_up(values, points, step=4, before=2, length=50)))
     assert all(torch.equal(one, two) for one, two in zip(*found, strict=True))
 
 
