@@ -12,11 +12,18 @@ from corpus.batches import BatchLoader
 from hparams import HParams, build_hparams
 from models import build_model
 from training.choices import choose_frame_budget, choose_precision, read_choices, write_choices
-from training.precision import require_precision
+from training.precision import NO_BFLOAT16, half_precision, require_precision
 
 
 def settle(job: Job, corpus: PreparedCorpus, folder: Path) -> HParams:
     """The recipe without any "auto"."""
+    hparams = _measured(job, corpus, folder)
+    if hparams.precision == "bfloat16" and half_precision(job.device) is None:
+        job.chatter.print(f"format  {NO_BFLOAT16}: training in it is slow, float32 is faster", soft_wrap=True)
+    return hparams
+
+
+def _measured(job: Job, corpus: PreparedCorpus, folder: Path) -> HParams:
     choices, hparams = read_choices(folder), job.hparams
     wanted = {"precision": hparams.precision == "auto", "max_frames_per_batch": job.options.batch_frames == "auto"}
     known = {name: value for name, value in choices.items() if wanted.get(name)}

@@ -13,6 +13,14 @@ from torch import Tensor
 BITS, ONE, ALMOST_HALF = np.uint32(16), np.uint32(1), np.uint32(0x7FFF)
 
 
+def multiplies_bfloat16() -> bool:
+    """Tell whether oneDNN multiplies bfloat16 matrices on this processor; elsewhere torch does it by plain operations.
+
+    oneDNN itself is asked: what torch.cpu tells of instructions knows nothing of ONEDNN_MAX_CPU_ISA.
+    """
+    return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
 def array_of(x: Tensor) -> np.ndarray:
     """What `widened` and `store` understand, in the tensor's own memory."""
     found: np.ndarray = (x.view(torch.uint16) if x.dtype == torch.bfloat16 else x).numpy()

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-PACKED = (torch.float32, torch.bfloat16)
+from models.number_formats import multiplies_bfloat16
 
 
 def state_of(weight: Tensor) -> tuple[int | None, int]:
@@ -19,7 +19,7 @@ class RepeatedProduct:
 
     def __init__(self, weight: Tensor, dtype: torch.dtype, n_rows: int) -> None:
         self._dtype, self._weight = dtype, weight.detach().to(dtype).contiguous()
-        self._is_packed = dtype in PACKED and weight.device.type == "cpu" and torch.backends.mkldnn.is_available()
+        self._is_packed = weight.device.type == "cpu" and _is_packed(dtype)
         if self._is_packed:
             fewest = 2 if dtype == torch.bfloat16 else 1  # for one row alone it would be laid out for a slow way
             self._weight = torch.ops.mkldnn._reorder_linear_weight(self._weight, max(n_rows, fewest))
@@ -30,3 +30,10 @@ class RepeatedProduct:
             found: Tensor = torch.ops.mkldnn._linear_pointwise(y, self._weight, None, "none", [], "")
             return found
         return F.linear(y, self._weight)
+
+
+def _is_packed(dtype: torch.dtype) -> bool:
+    """Tell whether oneDNN has a layout of its own for such weights on this processor."""
+    if dtype == torch.bfloat16:
+        return multiplies_bfloat16()
+    return dtype == torch.float32 and torch.backends.mkldnn.is_available()

@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 
 from hparams import UserError
+from models.number_formats import multiplies_bfloat16
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+NO_BFLOAT16 = "this processor has no instructions for bfloat16"
 
 
 def require_precision(wanted: str, device: torch.device) -> None:
@@ -21,7 +23,7 @@ def half_precision(device: torch.device) -> str | None:
     """The shorter format that the device computes with, if there is one."""
     if device.type == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
-    return "bfloat16" if torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported() else None
+    return "bfloat16" if multiplies_bfloat16() else None
 
 
 class Precision:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import contextlib
+
 import numba
 import numpy as np
 import torch
 
-from models.number_formats import array_of, store, widened
+from models.number_formats import array_of, multiplies_bfloat16, store, widened
 
 
 @numba.njit
@@ -33,3 +35,11 @@ def test_what_is_wide_is_left_as_it_is() -> None:
         found = torch.empty_like(x)
         copy(array_of(x), array_of(found))
         assert torch.equal(found, x)
+
+
+def test_whether_bfloat16_is_multiplied_is_what_onednn_says_to_a_weight() -> None:
+    is_taken = False
+    with contextlib.suppress(RuntimeError):
+        torch.ops.mkldnn._reorder_linear_weight(torch.ones(16, 16, dtype=torch.bfloat16), 2)
+        is_taken = True
+    assert multiplies_bfloat16() == is_taken

@@ -7,13 +7,21 @@ import torch
 
 from hparams import UserError
 from tests.tiny import tacotron, tiny_hparams, tiny_trainer
-from training.precision import Precision
+from training.precision import Precision, half_precision
 
 CPU = torch.device("cpu")
 
 
 def test_automatic_precision_is_float32_until_something_else_was_measured() -> None:
     assert Precision("auto", CPU).name == "float32"
+
+
+@pytest.mark.parametrize(("can", "wanted"), [(True, "bfloat16"), (False, None)])
+def test_a_processor_has_a_shorter_format_where_it_multiplies_it(
+    monkeypatch: pytest.MonkeyPatch, can: bool, wanted: str | None
+) -> None:
+    monkeypatch.setattr("training.precision.multiplies_bfloat16", lambda: can)
+    assert half_precision(CPU) == wanted
 
 
 @pytest.fixture
