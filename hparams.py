@@ -1,4 +1,4 @@
-"""Every training default with its unit and bounds, and the ways to override one; presets.py has the recipes."""
+"""Every training default with its unit and bounds, and the ways to override one; recipes/presets.py has the recipes."""
 
 from __future__ import annotations
 

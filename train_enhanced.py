@@ -27,6 +27,15 @@ MODES = {
     "report": "make report.html of --run from its folder alone",
     "synthesize": "speak --text or --text_file with a trained voice",
 }
+MODULES = {
+    "train": "train",
+    "test": "self_test",
+    "validate": "voice.validate",
+    "check": "data.check",
+    "tune": "tune",
+    "report": "report",
+    "synthesize": "voice.synthesize",
+}
 FORMATS = ("auto", "ljspeech", "ruslan", "filelist", "csv", "paired")
 SUPERVISE = ("on", "advise", "off")
 TORCHRUN = ("TORCHELASTIC_RUN_ID", "LOCAL_RANK")
@@ -114,8 +123,8 @@ def _add_speech(speech: argparse._ArgumentGroup) -> None:
 def module_of(options: argparse.Namespace) -> str:
     """The module of commands/ that runs the mode; torchrun watches its processes itself."""
     if options.mode == "train" and options.watchdog == "on" and not any(name in os.environ for name in TORCHRUN):
-        return "watchdog"
-    return "self_test" if options.mode == "test" else str(options.mode)
+        return "process.watchdog"
+    return MODULES[options.mode]
 
 
 def require_alone(mode: str) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 
 from commands.console import open_console
-from commands.run_folder import latest_run
-from monitoring.report import story_of, write_report
-from monitoring.words import words_of
+from commands.run.run_folder import latest_run
+from monitoring.language.base import words_of
+from monitoring.report.report import story_of, write_report
 from smart_tuner.settings import load_settings
 
 

@@ -12,17 +12,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from commands.console import open_console
-from commands.recipe import choose_device
-from commands.run_folder import make_writable
-from corpus import demo, espeak
+from commands.run.recipe import choose_device
+from commands.run.run_folder import make_writable
+from corpus.demo import demo_corpus as demo
+from corpus.text import espeak
+from files import REPOSITORY
 from hparams import UserError
-from monitoring.courier import Door, Flooded, Undeliverable, Unreachable
-from monitoring.message import Importance, Message
-from monitoring.webhook import WebhookDoor
-from monitoring.words import words_of
+from monitoring.language.base import words_of
+from monitoring.messaging.message import Importance, Message
+from monitoring.messaging.sender import Door, Flooded, Undeliverable, Unreachable
+from monitoring.messaging.webhook import WebhookDoor
 from smart_tuner.settings import load_settings
 
-PROGRAM = Path(__file__).parents[1] / "train_enhanced.py"
+PROGRAM = REPOSITORY / "train_enhanced.py"
 STEPS = 20
 UTTERANCES = 64
 
@@ -144,7 +146,7 @@ def _mlflow(bench: Bench) -> str:
         return "off (mlflow.enabled in the settings)"
     if settings.uri is None:
         return "a file beside the runs"
-    from monitoring.mlflow_store import experiments_at
+    from monitoring.exporters.mlflow_store import experiments_at
 
     return f"the server answers, {experiments_at(settings.uri)} experiments"
 
@@ -153,7 +155,7 @@ def _telegram(bench: Bench) -> str:
     settings = load_settings(bench.options.config).telegram
     if not settings.enabled:
         return "off (telegram.enabled in the settings)"
-    from monitoring.telegram import TelegramDoor
+    from monitoring.messaging.telegram import TelegramDoor
 
     door = TelegramDoor(settings)
     try:

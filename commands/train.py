@@ -11,20 +11,20 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from commands.companion_process import CompanionProcess, is_anything_left
-from commands.heartbeat import Heartbeat, open_heartbeat
-from commands.job import Job, plan_job
-from commands.prepared_corpus import PreparedCorpus, prepare_corpus
-from commands.ranks import AskedToStop, LeadersBeats, assembled, one_after_another, require_same, together
-from commands.run_folder import choose_run_folder, locked, make_writable
-from commands.session import EXIT_FAILED, train
-from commands.speakers import require_all_heard
-from commands.stop_signals import StopSignals
+from commands.process.companion_process import CompanionProcess, is_anything_left
+from commands.process.heartbeat import Heartbeat, open_heartbeat
+from commands.process.ranks import AskedToStop, LeadersBeats, assembled, one_after_another, require_same, together
+from commands.process.stop_signals import StopSignals
+from commands.run.corpus import PreparedCorpus, prepare_corpus
+from commands.run.job import Job, plan_job
+from commands.run.run_folder import choose_run_folder, locked, make_writable
+from commands.run.session import EXIT_FAILED, train
+from commands.run.speakers import require_all_heard
 from corpus.batches import BatchLoader
 from hparams import HParams, UserError
-from training.amendments import amended
-from training.crew import Crew, CrewBroken
-from training.follower import follow
+from training.checkpoints.amendments import amended
+from training.distributed.leader import Crew, CrewBroken
+from training.distributed.worker import follow
 
 
 def run(options: argparse.Namespace) -> int:

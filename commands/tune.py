@@ -14,14 +14,14 @@ from optuna.trial import FrozenTrial
 from rich.console import Console
 
 from commands.console import open_console
-from commands.forwarded_signals import ForwardedSignals
-from commands.run_folder import FolderInUse, locked
-from commands.stop_signals import EXIT_CODES
-from commands.trial import tidy
-from commands.trial_record import artifact_folder, show_elsewhere
-from commands.tune_plan import Search, keep_start, plan_search
-from commands.tune_results import earlier_bests, finish, last_failure, run_of, said_of
-from commands.tune_workers import STORAGE_VARIABLE, Workers
+from commands.process.forwarded_signals import ForwardedSignals
+from commands.process.stop_signals import EXIT_CODES
+from commands.run.run_folder import FolderInUse, locked
+from commands.search.plan import Search, keep_start, plan_search
+from commands.search.results import earlier_bests, finish, last_failure, run_of, said_of
+from commands.search.trial import tidy
+from commands.search.trial_artifacts import artifact_folder, show_elsewhere
+from commands.search.worker_pool import STORAGE_VARIABLE, Workers
 from hparams import UserError
 from smart_tuner.search.storage import STORAGE_ERRORS, StudyStorage, explained, session_of, to_watch
 from smart_tuner.search.study import open_study

@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from corpus.atomic_file import replacing
-from corpus.audio import MelFrontend, Recording, UnusableAudio, read_recording, resample, trim
-from corpus.line_index import LineIndex
+from corpus.audio.mel import MelFrontend, Recording, UnusableAudio, read_recording, resample, trim
+from corpus.checksummed_lines import LineIndex
 from corpus.utterances import Skipped, Utterance
+from files import atomic_replacement
 from hparams import HParams, UserError
 
 SETTINGS_THAT_MATTER = (
@@ -148,7 +148,7 @@ class MelCache:
         """Write a mel and its checksum in one step."""
         buffer = io.BytesIO()
         np.save(buffer, mel, allow_pickle=False)
-        with replacing(self._entry(content), sync=False) as temporary:
+        with atomic_replacement(self._entry(content), sync=False) as temporary:
             temporary.write_bytes(buffer.getvalue() + _checksum(buffer.getvalue()))
 
     def _load(self, content: str) -> np.ndarray | None:

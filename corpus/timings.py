@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from pathlib import Path
 
-from corpus.espeak import MARKS, Timed
+from corpus.text.espeak import MARKS, Timed
 
 _STRESS = "ˈˌ"
 _LENGTH = "ː"

@@ -2,11 +2,11 @@
 
 import torch
 
-from smart_tuner.facts import Facts, KnobFacts
-from smart_tuner.interventions import Order
+from smart_tuner.inputs.run_facts import Facts, KnobFacts
+from smart_tuner.runtime import Supervision, Tell
 from smart_tuner.settings import Settings
-from smart_tuner.supervision import Supervision, Tell
 from smart_tuner.supervisor import Supervisor
+from smart_tuner.treatment.interventions import Order
 
 
 class Learner:

@@ -6,9 +6,9 @@ import torch
 from torch import nn
 
 from hparams import HParams
-from models.attention_on_gpu import forget_stretches
 from models.glow_tts.model import GlowTTS
-from models.tacotron2 import Tacotron2
+from models.tacotron2.attention_gpu import forget_stretches
+from models.tacotron2.model import Tacotron2
 
 TrainableModel = Tacotron2 | GlowTTS
 """Each satisfies the protocol AcousticModel and is an nn.Module, which no annotation can say at once."""

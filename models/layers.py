@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.lstm_scan import LstmScan
-from models.time_convolution import convolve
+from models.kernels.conv1d import convolve
+from models.kernels.lstm import LstmScan
 
 # cuDNN wants them in one piece of memory and makes one; ours are also used one by one.
 warnings.filterwarnings("ignore", message="RNN module weights are not part of single contiguous chunk")

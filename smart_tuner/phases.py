@@ -7,8 +7,8 @@ import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from smart_tuner.inputs.view import View
 from smart_tuner.settings import Phases
-from smart_tuner.view import View
 
 FIRST_PHASE = "pre_alignment"
 STABLE_EVALUATIONS = 2

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from hparams import UserError
-from monitoring.journal import read
-from smart_tuner.decisions import Decision
-from smart_tuner.facts import Facts
+from monitoring.journal.journal import read
+from smart_tuner.inputs.run_facts import Facts
 from smart_tuner.settings import Settings, load_settings
 from smart_tuner.supervisor import Arm, Supervisor
+from smart_tuner.treatment.decisions import Decision
 
 DECISIONS = ("phase", "diagnosis", "proposal", "intervention", "follow_up")
 HEAD = ("schema_version", "time")

@@ -9,9 +9,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hparams import UserError
-from monitoring.message_settings import TelegramSettings, WebhookSettings
-from monitoring.mlflow_settings import MlflowSettings
-from monitoring.words import Language
+from monitoring.exporters.mlflow_settings import MlflowSettings
+from monitoring.language.base import Language
+from monitoring.messaging.settings import TelegramSettings, WebhookSettings
 from smart_tuner.search.settings import SearchSettings, Section
 
 DEFAULT_CONFIG = Path(__file__).with_name("config.yaml")

@@ -7,22 +7,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from monitoring.history import SignalHistory
-from monitoring.signals import Signals
-from smart_tuner.decisions import Decision, decide
+from monitoring.measures.history import SignalHistory
+from monitoring.measures.signals import Signals
 from smart_tuner.detectors import EVERY_CHECKPOINT, EVERY_EVALUATION, EVERY_STEP, EVERY_TENTH_STEP, Detector
 from smart_tuner.diagnosis import Diagnosis
-from smart_tuner.facts import Facts
-from smart_tuner.follow_up import Judgement, compare, level
-from smart_tuner.forks import judge_forks
-from smart_tuner.interventions import Order
-from smart_tuner.knob_turning import go_on_turning
-from smart_tuner.memory import Memory
-from smart_tuner.outliers import OutlierMemory, Outliers
+from smart_tuner.inputs.outliers import OutlierMemory, Outliers
+from smart_tuner.inputs.run_facts import Facts
+from smart_tuner.inputs.view import View
 from smart_tuner.phases import next_phase
 from smart_tuner.settings import Settings
-from smart_tuner.treatment import Treatment, cooldown_steps
-from smart_tuner.view import View
+from smart_tuner.state import Memory
+from smart_tuner.treatment.decisions import Decision, decide
+from smart_tuner.treatment.follow_up import Judgement, compare, level
+from smart_tuner.treatment.forks import judge_forks
+from smart_tuner.treatment.interventions import Order
+from smart_tuner.treatment.knob_moves import go_on_turning
+from smart_tuner.treatment.treatment import Treatment, cooldown_steps
 
 EVERY_STEP_AND_TENTH = EVERY_STEP | EVERY_TENTH_STEP
 

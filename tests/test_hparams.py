@@ -14,7 +14,7 @@ from hparams import (
     build_hparams,
     parse_overrides,
 )
-from presets import PRESETS
+from recipes.presets import PRESETS
 
 
 def refused(**values: Any) -> str:

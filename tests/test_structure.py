@@ -15,14 +15,18 @@ from smart_tuner.settings import PhaseTargets, QualityControl, Settings, Supervi
 
 ROOT = Path(__file__).parents[1]
 # What each package may import of the others; commands/, benchmarks/ and tests/ may import everything.
+LEAVES = {"hparams", "files", "recipes", "reports"}
 ALLOWED: dict[str, set[str]] = {
-    "hparams": set(),
-    "presets": {"hparams"},
-    "corpus": {"hparams"},
-    "models": {"hparams", "corpus"},
-    "training": {"hparams", "corpus", "models"},
-    "monitoring": {"hparams"},
-    "smart_tuner": {"hparams", "monitoring"},
+    "hparams": {"recipes"},
+    "files": set(),
+    "recipes": {"hparams"},
+    "reports": set(),
+    "corpus": LEAVES,
+    "models": {*LEAVES, "corpus"},
+    "speech": {*LEAVES, "corpus", "models"},
+    "training": {*LEAVES, "corpus", "models", "speech"},
+    "monitoring": LEAVES,
+    "smart_tuner": {*LEAVES, "monitoring"},
 }
 EVERYTHING = ("commands", "benchmarks", "docs", "tests", "train_enhanced")
 OWN = {*ALLOWED, *EVERYTHING}

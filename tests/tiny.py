@@ -14,12 +14,12 @@ from corpus.batches import BatchLoader, Example
 from corpus.utterances import Utterance
 from hparams import HParams
 from models import TrainableModel, build_model
-from models.tacotron2 import Tacotron2
-from training.crew import Crew
+from models.tacotron2.model import Tacotron2
+from reports import ArmReport, EvaluationReport, RollbackReport, StepReport
+from training.distributed.leader import Crew
 from training.evaluation import Sentence
-from training.reports import ArmReport, EvaluationReport, RollbackReport, StepReport
+from training.step.learner import Learner
 from training.trainer import EnhancedTrainer, TrainingData
-from training.update import Learner
 
 N_MEL = 6
 SYMBOLS = tuple("_abcdefghijk")

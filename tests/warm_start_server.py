@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
+import commands.process.watchdog
 import commands.train
 import commands.tune
-import commands.watchdog
 import tests.warm_start
 from tests.tiny import tiny_data, tiny_hparams, tiny_model
 

@@ -13,7 +13,7 @@ from corpus.batches import Batch, BatchLoader
 from hparams import HParams
 from models import TrainableModel
 from models.interface import Decoded, Forced, LossKnobs
-from training.reports import DecodeReport, SentenceReport
+from reports import DecodeReport, SentenceReport
 
 PATIENCE = 2
 """Times the longest recording: a decode that has not stopped by then will not, and waiting for it costs minutes."""

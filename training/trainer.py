@@ -16,17 +16,17 @@ from corpus.batches import Batch, BatchLoader
 from hparams import HParams, build_hparams
 from models import TrainableModel
 from models.interface import LossKnobs
-from training.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
-from training.compatibility import foreign_step, optimizer_fits
-from training.crew import Crew, Task
+from models.weights import foreign_step, load_checkpoint, optimizer_fits
+from reports import EvaluationReport, StepReport, Watcher
+from speech.voice import save_voice
+from training.checkpoints.checkpoint import list_checkpoints, save_checkpoint
+from training.control import Steering
+from training.distributed.leader import Crew, Task
 from training.evaluation import Sentence, evaluate_utterances, measuring, speak
 from training.knobs import RECIPE_FIELDS, Knobs
-from training.precision import Precision
-from training.reports import EvaluationReport, StepReport, Watcher
 from training.schedule import Clock, PhasePlan, planned_learning_rate
-from training.steering import Steering
-from training.update import Learner, Updated, is_out_of_memory, split_batch
-from training.voice import save_voice
+from training.step.learner import Learner, Updated, is_out_of_memory, split_batch
+from training.step.precision import Precision
 
 UPDATE_RATIO_EVERY = 10  # steps; measuring it needs a copy of all weights
 

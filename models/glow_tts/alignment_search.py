@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.compiled import in_numba
-from models.torchs_threads import share
+from models.kernels.compile import in_numba
+from models.kernels.openmp_loop import share
 
 
 def monotonic_path(log_likelihood: Tensor, text_lengths: Tensor, mel_lengths: Tensor) -> Tensor:

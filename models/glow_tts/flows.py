@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from hparams import HParams
+from models.kernels.conv1d import convolve
+from models.kernels.packed_linear import state_of
 from models.layers import dropout, precise, without_autocast
-from models.repeated_product import state_of
-from models.time_convolution import convolve
 
 SMALLEST_VARIANCE = 1e-6
 

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hparams import HParams
+from models.kernels.conv1d import convolve
 from models.layers import dropout, precise
-from models.time_convolution import convolve
 
 PRENET_LAYERS, PRENET_KERNEL_SIZE, P_PRENET_DROPOUT = 3, 5, 0.5
 DURATION_KERNEL_SIZE = 3

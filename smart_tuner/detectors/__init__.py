@@ -4,51 +4,51 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from smart_tuner.detectors import (
-    attention_lost,
-    attention_not_forming,
-    bad_utterance,
-    collapsed_durations,
-    data_starvation,
-    disk_running_full,
-    exploding_flow,
+from smart_tuner.detectors import hopeless_run
+from smart_tuner.detectors.data import loading, utterances
+from smart_tuner.detectors.machine import disk, memory
+from smart_tuner.detectors.optimization import (
     exploding_gradient,
-    gate_never_fires,
-    hopeless_run,
     learning_rate_too_high,
     learning_rate_too_low,
     loss_spike,
     nonfinite_step,
     oscillating_loss,
-    out_of_memory,
-    overfit_durations,
     overfitting,
     plateau,
-    premature_stop,
     sawtooth_loss,
     vanishing_gradient,
 )
+from smart_tuner.detectors.speech import (
+    attention_lost,
+    attention_not_forming,
+    collapsed_durations,
+    flow,
+    gate_never_fires,
+    overfit_durations,
+    premature_stop,
+)
 from smart_tuner.diagnosis import Diagnosis
-from smart_tuner.view import View
+from smart_tuner.inputs.view import View
 
 Detector = Callable[[View], Diagnosis | None]
 
 EVERY_STEP: dict[str, Detector] = {
-    "out_of_memory": out_of_memory.detect,
-    "bad_utterance": bad_utterance.detect,
+    "out_of_memory": memory.detect,
+    "bad_utterance": utterances.detect,
     "nonfinite_step": nonfinite_step.detect,
     "loss_spike": loss_spike.detect,
     "exploding_gradient": exploding_gradient.detect,
 }
 EVERY_TENTH_STEP: dict[str, Detector] = {
     "hopeless_run": hopeless_run.detect,
-    "exploding_flow": exploding_flow.detect,
+    "exploding_flow": flow.detect,
     "learning_rate_too_high": learning_rate_too_high.detect,
     "learning_rate_too_low": learning_rate_too_low.detect,
     "vanishing_gradient": vanishing_gradient.detect,
     "oscillating_loss": oscillating_loss.detect,
     "sawtooth_loss": sawtooth_loss.detect,
-    "data_starvation": data_starvation.detect,
+    "data_starvation": loading.detect,
 }
 EVERY_EVALUATION: dict[str, Detector] = {
     "attention_lost": attention_lost.detect,
@@ -60,5 +60,5 @@ EVERY_EVALUATION: dict[str, Detector] = {
     "overfit_durations": overfit_durations.detect,
     "plateau": plateau.detect,
 }
-EVERY_CHECKPOINT: dict[str, Detector] = {"disk_running_full": disk_running_full.detect}
+EVERY_CHECKPOINT: dict[str, Detector] = {"disk_running_full": disk.detect}
 DETECTORS: dict[str, Detector] = EVERY_STEP | EVERY_TENTH_STEP | EVERY_EVALUATION | EVERY_CHECKPOINT

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from smart_tuner.diagnosis import Diagnosis
-from smart_tuner.view import View
+from smart_tuner.inputs.view import View
 
 
 def detect(view: View) -> Diagnosis | None:

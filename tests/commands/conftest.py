@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 import train_enhanced
-from commands.heartbeat import VARIABLE
-from tests.commands.pipe import Pipe
+from commands.process.heartbeat import VARIABLE
+from tests.commands.process.pipe import Pipe
 from tests.commands.program import UNWATCHED, Program, good_clips, tiny, write_metadata
 
 
@@ -55,6 +55,6 @@ def pipe() -> Iterator[Pipe]:
 @pytest.fixture
 def heard(monkeypatch: pytest.MonkeyPatch, pipe: Pipe) -> Pipe:
     """What a training in this very process would tell a watchdog."""
-    monkeypatch.setattr("commands.heartbeat.die_with", lambda _watchdog, _signal: None)
+    monkeypatch.setattr("commands.process.heartbeat.die_with", lambda _watchdog, _signal: None)
     monkeypatch.setenv(VARIABLE, f"{pipe.writer},{os.getppid()}")
     return pipe

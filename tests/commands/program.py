@@ -17,10 +17,10 @@ import pytest
 import soundfile
 
 import train_enhanced
-from commands import companion
-from monitoring.journal import read as read_journal
+from commands.companion import companion
+from monitoring.journal.journal import read as read_journal
 from tests.warm_start import WarmProcess, warm_program
-from training.checkpoint import list_checkpoints
+from training.checkpoints.checkpoint import list_checkpoints
 
 Process = WarmProcess | subprocess.Popen[str]
 PROGRAM = Path(train_enhanced.__file__)

@@ -13,11 +13,11 @@ import pytest
 import soundfile
 import torch
 
-from commands import check
+from commands.data import check
 from corpus.utterances import read_corpus
+from models.weights import load_checkpoint
 from tests.commands.program import RATE, Program, good_clips, journal, losses, newest, tiny, tone, write_metadata
 from tests.tiny import GLOW
-from training.checkpoint import load_checkpoint
 
 Maker = Callable[[Path], object]
 

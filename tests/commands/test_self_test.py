@@ -13,7 +13,7 @@ import pytest
 from commands.self_test import Bench, Wrong, _mlflow, _telegram, _webhook
 from tests.commands.program import PROGRAM, Program
 from tests.monitoring.bot_api import CHAT, TOKEN, BotApi
-from tests.monitoring.test_webhook import Hook
+from tests.monitoring.messaging.test_webhook import Hook
 
 
 def test_all_components_work_here(tmp_path: Path) -> None:

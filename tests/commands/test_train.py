@@ -14,7 +14,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from commands.job import pinned_knobs
+from commands.run.job import pinned_knobs
+from models.weights import load_checkpoint
+from speech.voice import load_voice
 from tests.commands.program import (
     PROGRAM,
     TINY,
@@ -26,9 +28,8 @@ from tests.commands.program import (
     summary,
     wait_for,
 )
-from training.checkpoint import list_checkpoints, load_checkpoint
+from training.checkpoints.checkpoint import list_checkpoints
 from training.knobs import KNOB_NAMES
-from training.voice import load_voice
 
 SUMMARY_KEYS = {
     "schema_version",

@@ -20,7 +20,7 @@ from sqlalchemy.pool import NullPool
 
 from smart_tuner.search.trials import CONTINUES, FAILED, done, running
 from tests.commands.program import Program, contents, journal, newest, summary, tiny, wait_for
-from tests.commands.studies import NAME, SEARCH, kinds, settings, started, study_in, tune
+from tests.commands.search.studies import NAME, SEARCH, kinds, settings, started, study_in, tune
 from tests.postgres_server import PostgresServer
 from tests.warm_start import WarmProcess
 

@@ -13,8 +13,8 @@ import soundfile
 import torch
 
 from corpus import mel_cache
-from corpus.audio import MelFrontend, UnusableAudio, read_audio, read_recording, trim
-from corpus.line_index import LineIndex
+from corpus.audio.mel import MelFrontend, UnusableAudio, read_audio, read_recording, trim
+from corpus.checksummed_lines import LineIndex
 from corpus.mel_cache import MelCache
 from corpus.utterances import Skipped, Utterance
 from hparams import HParams, UserError

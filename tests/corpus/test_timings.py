@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from corpus import espeak
-from corpus.espeak import Timed
+from corpus.text import espeak
+from corpus.text.espeak import Timed
 from corpus.timings import Timings, align_characters, read_timings, write_timings
 
 

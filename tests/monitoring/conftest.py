@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from monitoring.progress import ProgressDisplay
-from monitoring.run_record import Naming, RunRecord
+from monitoring.journal.recorder import Naming, RunRecord
+from monitoring.terminal.progress import ProgressDisplay
 from tests.monitoring.bot_api import BotApi
-from tests.monitoring.telegram_line import Line
+from tests.monitoring.messaging.telegram_line import Line
 
 
 @pytest.fixture
@@ -29,9 +29,9 @@ def record(tmp_path: Path) -> Any:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("monitoring.courier.FIRST_WAIT_SECONDS", 0.02)
-    monkeypatch.setattr("monitoring.telegram.REQUEST_SECONDS", 1.0)
-    monkeypatch.setattr("monitoring.telegram.LONGEST_CALL_SECONDS", 5.0)
+    monkeypatch.setattr("monitoring.messaging.sender.FIRST_WAIT_SECONDS", 0.02)
+    monkeypatch.setattr("monitoring.messaging.telegram.REQUEST_SECONDS", 1.0)
+    monkeypatch.setattr("monitoring.messaging.telegram.LONGEST_CALL_SECONDS", 5.0)
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from monitoring.journal import Journal
-from monitoring.spoken import Spoken, write_spoken
+from monitoring.journal.decoded_arrays import Spoken, write_spoken
+from monitoring.journal.journal import Journal
 
 EXPECTED = {"signal": "total_loss", "direction": "down", "by_step": 60, "forecast": 2.0, "noise": 0.1, "target": None}
 DIAGNOSIS: dict[str, Any] = {

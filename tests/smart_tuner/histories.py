@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from monitoring.history import SignalHistory
-from monitoring.signals import Signals
+from monitoring.measures.history import SignalHistory
+from monitoring.measures.signals import Signals
 from smart_tuner.detectors import EVERY_CHECKPOINT, EVERY_EVALUATION, EVERY_STEP, EVERY_TENTH_STEP, Detector
 from smart_tuner.diagnosis import Diagnosis
-from smart_tuner.facts import Facts, KnobFacts
-from smart_tuner.outliers import OutlierMemory
+from smart_tuner.inputs.outliers import OutlierMemory
+from smart_tuner.inputs.run_facts import Facts, KnobFacts
+from smart_tuner.inputs.view import View
 from smart_tuner.phases import FIRST_PHASE, next_phase
 from smart_tuner.settings import Phases, QualityControl
-from smart_tuner.view import View
 
 Values = Sequence[float | None] | Mapping[int, float | None]
 """One value a step from step 1 on, or values by step."""

@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from monitoring.signals import Signals
-from smart_tuner.facts import Facts
-from smart_tuner.interventions import Order
+from monitoring.measures.signals import Signals
+from smart_tuner.inputs.run_facts import Facts
+from smart_tuner.runtime import Supervision
 from smart_tuner.settings import Settings
-from smart_tuner.supervision import Supervision
 from smart_tuner.supervisor import Supervisor
+from smart_tuner.treatment.interventions import Order
 
 ACTIONS = (
     *("turn", "rerun_step", "quarantine", "screen", "reset_moments", "roll_back", "restart", "race"),

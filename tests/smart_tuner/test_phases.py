@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from smart_tuner.inputs.view import View
 from smart_tuner.phases import PhaseChange, next_phase
 from smart_tuner.settings import Phases, PhaseTargets
-from smart_tuner.view import View
 from tests.smart_tuner.histories import FLOW, HEALTHY, Values, every, make_facts, make_view, watch
 
 PHASES = Phases()

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitoring.signals import Signals
-from smart_tuner.facts import Facts, KnobFacts
+from monitoring.measures.signals import Signals
+from smart_tuner.inputs.run_facts import Facts, KnobFacts
 from smart_tuner.replay import Replay, first_difference
 from smart_tuner.settings import Settings
 from smart_tuner.supervisor import Supervisor
-from smart_tuner.treatment import FREE_REMEDIES
+from smart_tuner.treatment.treatment import FREE_REMEDIES
 from tests.smart_tuner.simulated_loop import ACTIONS, SimulatedLoop
 
 EVERY = 20

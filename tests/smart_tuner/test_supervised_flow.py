@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from monitoring.signals import Signals
-from smart_tuner.facts import KnobFacts
+from monitoring.measures.signals import Signals
+from smart_tuner.inputs.run_facts import KnobFacts
 from tests.smart_tuner.histories import FLOW
 from tests.smart_tuner.simulated_loop import SimulatedLoop
 from tests.smart_tuner.test_properties import FACTS

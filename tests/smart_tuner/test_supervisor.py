@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from monitoring.signals import Signals
-from smart_tuner.facts import Facts, KnobFacts
+from monitoring.measures.signals import Signals
+from smart_tuner.inputs.run_facts import Facts, KnobFacts
 from smart_tuner.settings import Settings
 from smart_tuner.supervisor import Supervisor
 from tests.smart_tuner.simulated_loop import SimulatedLoop, Trace

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from hparams import HParams
+from models.weights import load_checkpoint
+from reports import EvaluationReport, StepReport
 from tests.tiny import MemoryWatcher, tiny_hparams, tiny_trainer
-from training.checkpoint import list_checkpoints, load_checkpoint
-from training.reports import EvaluationReport, StepReport
+from training.checkpoints.checkpoint import list_checkpoints
 from training.trainer import EnhancedTrainer, TrainingData
 
 ALL_SAVED: dict[str, Any] = {"iters_per_checkpoint": 1, "iters_per_evaluation": 1000, "keep_checkpoints": 99}

@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from monitoring.signals import evaluation_signals, step_signals
+from models.weights import load_checkpoint
+from monitoring.measures.signals import evaluation_signals, step_signals
+from speech.voice import load_voice
 from tests.tiny import GLOW, tiny_hparams, tiny_trainer
-from training.adam import Adam
-from training.checkpoint import list_checkpoints, load_checkpoint
-from training.rectified_adam import RectifiedAdam
+from training.checkpoints.checkpoint import list_checkpoints
+from training.step.adam import Adam
+from training.step.learner import build_optimizer
+from training.step.rectified_adam import RectifiedAdam
 from training.trainer import EnhancedTrainer, Limits
-from training.update import build_optimizer
-from training.voice import load_voice
 
 QUIET = {"iters_per_evaluation": 100, "iters_per_checkpoint": 3}
 

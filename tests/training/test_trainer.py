@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from corpus.batches import Batch
+from models.weights import load_checkpoint
+from speech.voice import load_voice
 from tests.tiny import NO_DROPOUT, MemoryWatcher, tacotron, tiny_data, tiny_hparams, tiny_mel, tiny_trainer
-from training.checkpoint import list_checkpoints, load_checkpoint
+from training.checkpoints.checkpoint import list_checkpoints
 from training.trainer import EnhancedTrainer, Limits
-from training.voice import load_voice
 
 QUIET = {"iters_per_evaluation": 1000, "iters_per_checkpoint": 1000}
 

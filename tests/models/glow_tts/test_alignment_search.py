@@ -6,7 +6,6 @@ import itertools
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
@@ -14,11 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from files import REPOSITORY
 from models.glow_tts.alignment_search import monotonic_path, search_by_frame
 from tests.models.reference import Reference, read_reference
 
 Search = Callable[[Tensor, Tensor, Tensor], Tensor]
-ROOT = Path(__file__).parents[3]
+ROOT = REPOSITORY
 both_searches = pytest.mark.parametrize("search", [monotonic_path, search_by_frame])
 
 

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from smart_tuner.detectors import DETECTORS
 from smart_tuner.diagnosis import SEVERITIES
-from smart_tuner.follow_up import LEVEL_POINTS, expect, judge, level
-from smart_tuner.outliers import OutlierMemory
+from smart_tuner.inputs.outliers import OutlierMemory
+from smart_tuner.inputs.view import View
 from smart_tuner.phases import next_phase
 from smart_tuner.settings import Phases
-from smart_tuner.view import View
+from smart_tuner.treatment.follow_up import LEVEL_POINTS, expect, judge, level
 from tests.smart_tuner.histories import Values, make_facts, make_view
 
 SHARES = ("free_diagonality", "diagonality", "gate_accuracy", "gate_overrun", "gate_premature")

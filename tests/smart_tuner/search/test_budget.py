@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from hparams import HParams, build_hparams
-from presets import TACOTRON2_DEMO
+from recipes.presets import TACOTRON2_DEMO
 from smart_tuner.search.budget import Budget, plan_budget, trial_recipe, whole_recipe
 from smart_tuner.search.settings import SearchSettings
 

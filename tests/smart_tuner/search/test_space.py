@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from hparams import ARCHITECTURE_FIELDS, HParams, UserError, build_hparams
-from presets import PRESETS
+from recipes.presets import PRESETS
 from smart_tuner.search.settings import MID_RUN_FIELDS, SEARCHABLE, Range, SearchSettings
 from smart_tuner.search.space import Dimension, space_of
 

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, text
 
+from files import REPOSITORY
 from hparams import UserError
 from smart_tuner.search.storage import JOURNAL, JournalLock, session_of, to_watch, without_password
 from tests.postgres_server import PostgresServer
 from tests.smart_tuner.search.some_study import storage, study
 
-ROOT = Path(__file__).parents[3]
+ROOT = REPOSITORY
 
 
 def test_a_line_that_a_killed_worker_left_half_written_is_cut_off_when_the_study_is_opened(tmp_path: Path) -> None:

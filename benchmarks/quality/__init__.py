@@ -1,0 +1,1 @@
+"""Benchmarks of the voices: how well they are understood, what a search finds."""

@@ -1,0 +1,55 @@
+"""How far the attention's centres lie from the true phone times of the demo corpus."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from corpus.audio.mel import loud_span, read_audio
+from corpus.batches import BatchLoader, Example
+from corpus.demo.demo_corpus import timings_path
+from corpus.mel_cache import MelCache
+from corpus.text.frontend import text_frontend
+from corpus.timings import align_characters, read_timings
+from corpus.utterances import read_corpus
+from hparams import HParams
+from speech.voice import load_voice
+from training.evaluation import evaluate_utterances, measuring
+from training.knobs import Knobs
+
+
+def median_deviation_steps(voice_path: Path, corpus_folder: Path, mel_folder: Path) -> float:
+    """Median over the phones of all held-out utterances, teacher-forced, in decoder steps."""
+    voice = load_voice(voice_path)
+    hparams, frontend = voice.hparams, text_frontend(voice.hparams)
+    cache = MelCache(mel_folder, hparams)
+    held_out = [u for u in read_corpus(str(corpus_folder), "filelist").utterances if u.split == "validation"]
+    examples = [Example(u, tuple(frontend.encode(u.text)), cache.n_frames(u)) for u in held_out]
+    knobs = Knobs.from_hparams(hparams).for_losses(voice.step, hparams)
+    with measuring(voice.model, hparams.seed):
+        _, decodes = evaluate_utterances(voice.model, BatchLoader(examples, hparams, cache.mel), hparams, knobs)
+    attentions = {decode.id: decode.forced_attention for decode in decodes}
+    deviations = [
+        abs(attended - true)
+        for utterance in held_out
+        for attended, true in phone_centres(
+            attentions[utterance.id], frontend.normalize(utterance.text), utterance.audio_path, hparams
+        )
+    ]
+    return float(np.median(deviations))
+
+
+def phone_centres(attention: np.ndarray, ipa: str, audio_path: Path, hparams: HParams) -> Iterator[tuple[float, float]]:
+    """For each phone: where the attention to its characters is centred and where it truly is, in decoder steps."""
+    wave = read_audio(audio_path, hparams.sampling_rate)
+    trimmed, _ = loud_span(wave, sampling_rate=hparams.sampling_rate, hparams=hparams)
+    samples_per_step = hparams.hop_length * hparams.n_frames_per_step
+    steps = np.arange(attention.shape[0]) + 0.5
+    spans = align_characters(ipa, read_timings(timings_path(audio_path)).phones)
+    phones = sorted({span for span in spans if span is not None})
+    for start, end in phones:
+        weight = attention[:, [i for i, span in enumerate(spans) if span == (start, end)]].sum(1)
+        true = ((start + end) / 2 * hparams.sampling_rate - trimmed) / samples_per_step
+        yield float((weight * steps).sum() / weight.sum()), true

@@ -1,0 +1,1 @@
+"""Benchmarks of time and memory: training steps, speech, start-up, several processes."""

@@ -1,0 +1,1 @@
+"""The process beside a training that shows it: report, exporters, messages, bot."""

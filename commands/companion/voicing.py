@@ -1,0 +1,14 @@
+"""Joins the sound-making column to the watching one: mels become waves."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from corpus.audio.mel import griffin_lim
+from hparams import HParams
+
+
+def vocode(mel: np.ndarray, hparams: HParams) -> np.ndarray:
+    """Natural-log mel [n_mel, T] → samples."""
+    return griffin_lim(torch.from_numpy(mel), hparams).numpy()

@@ -1,0 +1,1 @@
+"""Modes about recordings and transcripts."""

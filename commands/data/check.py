@@ -1,0 +1,37 @@
+"""--mode check: what is wrong with a corpus; exit 0 for go, 2 for no-go."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+
+from commands.console import open_console
+from commands.run.corpus import find_corpus
+from commands.run.recipe import recipe
+from commands.run.run_folder import make_writable
+from corpus.check.corpus_check import check_corpus, render
+from corpus.text.frontend import text_frontend
+from smart_tuner.settings import load_settings
+
+GO, NO_GO = 0, 2
+
+
+def run(options: argparse.Namespace) -> int:
+    hparams = recipe(options, load_settings(options.config))
+    frontend = text_frontend(hparams)
+    make_writable(options.output)
+    _, corpus = find_corpus(options, hparams)
+    report = check_corpus(
+        corpus,
+        hparams,
+        frontend=frontend,
+        cache_folder=options.output / ".cache" / "mels",
+        workers=os.cpu_count() or 1,
+    )
+    if options.json:
+        sys.stdout.write(json.dumps(report.to_json(), ensure_ascii=False) + "\n")
+    else:
+        open_console().print(render(report))
+    return GO if report.go else NO_GO

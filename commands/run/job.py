@@ -1,0 +1,74 @@
+"""What is to be trained and how: all that is decided before the run's folder is touched."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from rich.console import Console
+
+from commands.console import open_console
+from commands.process.ranks import own_device
+from commands.run.recipe import choose_device, recipe
+from hparams import HParams, UserError
+from smart_tuner.settings import Settings, load_settings
+from training.distributed.leader import Crew
+from training.knobs import KNOB_NAMES
+from training.step.allocator import keep_freed_memory
+from training.step.precision import require_precision
+from training.trainer import EnhancedTrainer, Limits
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training; `join` is called with its trainer, by whoever wants to have a say in it."""
+
+    options: argparse.Namespace
+    settings: Settings
+    hparams: HParams
+    device: torch.device
+    console: Console  # for how it ended
+    chatter: Console  # for all else; --quiet does without
+    limits: Limits
+    join: Callable[[EnhancedTrainer], None] = lambda trainer: None
+    left_alone: frozenset[str] = frozenset()  # actions that its supervisor does not take
+    crew: Crew = field(default_factory=Crew.alone)
+
+
+def plan_job(options: argparse.Namespace) -> Job:
+    """Check all that the person asked for before anything is made."""
+    settings = load_settings(options.config, mlflow_uri=options.mlflow_uri)
+    hparams = recipe(options, settings)
+    pinned_knobs(options.pin)
+    if options.max_minutes is not None and not options.max_minutes > 0:
+        raise UserError(f"--max_minutes {options.max_minutes:g}: expected more than 0")
+    if options.max_steps is not None and options.max_steps < 1:
+        raise UserError(f"--max_steps {options.max_steps}: expected at least 1")
+    deadline = None if options.max_minutes is None else time.monotonic() + 60 * options.max_minutes
+    limits = Limits(max_steps=options.max_steps, deadline=deadline)
+    device = set_up_torch(options, hparams)
+    return Job(options, settings, hparams, device, open_console(), open_console(quiet=options.quiet), limits)
+
+
+def set_up_torch(options: argparse.Namespace, hparams: HParams) -> torch.device:
+    device = own_device(choose_device(options.device))
+    require_precision(hparams.precision, device)
+    set_up_processor(hparams)
+    return device
+
+
+def set_up_processor(hparams: HParams) -> None:
+    """As the recipe has it: two programs with more threads than cores wait for each other, 25 times as long."""
+    torch.set_num_threads(hparams.cpu_threads or torch.get_num_threads())
+    keep_freed_memory()
+    torch.set_flush_denormal(True)  # numbers next to zero would make a tenth of the time of a CPU's step
+
+
+def pinned_knobs(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if unknown := [name for name in names if name not in KNOB_NAMES]:
+        raise UserError(f"--pin: there is no knob {unknown[0]!r}; the knobs are {', '.join(KNOB_NAMES)}")
+    return names

@@ -1,0 +1,88 @@
+"""Where a run lies: its name, its lock, and finding it again."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from corpus.utterances import safe_name
+from hparams import HParams, UserError
+from training.checkpoints.checkpoint import list_checkpoints
+
+
+class FolderInUse(UserError):
+    """Another process has it."""
+
+
+def choose_run_folder(options: argparse.Namespace, hparams: HParams, corpus_name: str) -> Path:
+    """The folder to train in; `--resume none` never writes into a run that is already there."""
+    if options.resume not in ("auto", "none") and Path(options.resume).is_dir() and options.run_name is None:
+        return Path(options.resume)
+    name = options.run_name or safe_name(f"{corpus_name}-{hparams.language}-{hparams.model}")
+    require_run_name(name)
+    folder = options.output / name
+    if options.resume != "none" or not folder.exists():
+        return folder
+    if options.run_name:
+        raise UserError(f"--run_name {name}: {folder} exists already; choose another name, or --resume auto to go on")
+    return next(free for i in range(2, 10_000) if not (free := options.output / f"{name}-{i}").exists())
+
+
+def require_run_name(name: str) -> None:
+    if not re.fullmatch(r"[\w.~-]+", name) or name.startswith("."):
+        raise UserError(f"--run_name {name!r}: expected letters, digits, '_', '-' and '.', not starting with '.'")
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Make the folder and keep every other process out of it; one made here in which nothing came to be goes again."""
+    is_new = not folder.exists()
+    make_writable(folder)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise FolderInUse(f"{folder} is in use by another process; wait for it or choose another --run_name") from error
+    try:
+        yield
+    finally:
+        if is_new and [path.name for path in folder.iterdir()] == [".lock"]:
+            shutil.rmtree(folder, ignore_errors=True)
+        lock.release()
+
+
+def make_writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".probe-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written ({error.strerror}); choose another --output") from error
+
+
+def latest_run(output: Path) -> Path:
+    """The run whose summary was written last."""
+    summaries = sorted(output.glob("*/summary.json"), key=lambda path: path.stat().st_mtime_ns)
+    if not summaries:
+        raise UserError(f"no run found in {output}; train one first (--mode train) or name it with --run")
+    return summaries[-1].parent
+
+
+def best_voice_file(run: Path) -> Path:
+    """What a run has to speak with: its voice, else its newest checkpoint."""
+    if not run.is_dir():
+        raise UserError(f"--run {run}: there is no such folder; expected one like logs/<run>")
+    if (run / "voice.safetensors").is_file():
+        return run / "voice.safetensors"
+    saved = list_checkpoints(run / "checkpoints")
+    if not saved:
+        raise UserError(f"--run {run}: it has no voice and no checkpoint yet; let it train longer")
+    return saved[-1].path

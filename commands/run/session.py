@@ -1,0 +1,252 @@
+"""One session of training in a run's folder: begins or goes on, and ends with its last word written."""
+
+from __future__ import annotations
+
+import errno
+import json
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from commands.process.heartbeat import Heartbeat
+from commands.process.stop_signals import exit_code
+from commands.run.attach_supervisor import description, facts_of, supervise
+from commands.run.corpus import PreparedCorpus, read_sentences
+from commands.run.course import Course, plan_course
+from commands.run.estimate import Plan, make_plan
+from commands.run.job import Job, pinned_knobs
+from commands.run.order_place import kept_place
+from commands.run.person_orders import OrderTaker
+from commands.run.recipe import preset_values
+from commands.run.resume import Start, find_start
+from commands.run.run_settings import settle
+from commands.run.subscribers import Beating
+from corpus.batches import BatchLoader
+from corpus.utterances import safe_name
+from files import atomic_replacement
+from hparams import HParams, UserError, build_hparams
+from models import build_model
+from monitoring.journal.recorder import Naming, RunRecord
+from monitoring.journal.summary import read_summary
+from monitoring.terminal.progress import ProgressDisplay
+from smart_tuner.runtime import Supervision
+from training.checkpoints.checkpoint import DiskFull, list_checkpoints
+from training.checkpoints.initial_weights import forget_origin, keep_origin
+from training.checkpoints.quarantine import NAME as QUARANTINE
+from training.checkpoints.quarantine import read_quarantine
+from training.trainer import EnhancedTrainer
+
+EXIT_FAILED, EXIT_HOPELESS = 1, 3
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+
+Beside = Callable[[], AbstractContextManager[None]]
+
+
+def train(
+    job: Job, corpus: PreparedCorpus, *, folder: Path, heartbeat: Heartbeat, beside: Beside = nullcontext
+) -> int | None:
+    """Returns the exit code, or None when the run is finished already; `beside` goes on while it trains."""
+    job = replace(job, hparams=settle(job, corpus, folder))
+    hparams = job.hparams
+    sentences = read_sentences(job.options.eval_sentences, corpus.frontend, hparams)
+    data = corpus.training_data(hparams, sentences)
+    keep_out_quarantined(data.train, folder)
+    start = find_start(job.options, hparams, folder, symbols=data.symbols)
+    torch.manual_seed(hparams.seed)
+    model = build_model(hparams, len(data.symbols))
+    fresh = start.load_weights(model)
+    course = plan_course(start, hparams, job.limits, n_batches=data.train.n_batches(0))
+    if start.has_reached(job.limits, data.train, hparams) and read_summary(folder).get("status") == "finished":
+        return None
+    n_steps = max(0, course.last_step - start.step)
+    plan = make_plan(corpus, model, hparams, n_steps=n_steps, limits=job.limits, device=job.device)
+    job.chatter.print(plan.text)
+    if fresh:
+        job.chatter.print(f"warm start: {len(fresh)} weights begin anew: {', '.join(fresh)}", soft_wrap=True)
+    branches_off = start.path is not None and start.path.parent.resolve() != (folder / "checkpoints").resolve()
+    if branches_off:
+        keep_origin(folder, model, fresh=fresh)
+    elif start.kind == "started":
+        forget_origin(folder)
+    place = kept_place(folder)
+    record = _open_record(job, corpus, folder=folder, course=course)
+    try:
+        watcher = Beating(record, heartbeat)
+        trainer = EnhancedTrainer(
+            model, data, hparams, folder=folder, watcher=watcher, device=job.device, crew=job.crew
+        )
+        supervision = _supervise(job, trainer, record, course.length)
+        start.apply(trainer)
+        if branches_off:  # its supervisor is to know what its own journal says, and no more
+            supervision = _supervise(job, trainer, record, course.length)
+        if branches_off or job.options.supervise != "on":
+            trainer.steering.forget_moves()
+        orders = OrderTaker(trainer, record, supervision, job.settings.supervision, heartbeat, place=place)
+        trainer.between_steps = orders.look
+        job.join(trainer)
+        _journal_start(job, corpus, record, trainer, start, supervision, _planned(job, course, plan))
+        write_hparams(folder, hparams)
+        with beside():
+            return _fit(job, trainer, record)
+    finally:
+        record.close()
+
+
+def _planned(job: Job, course: Course, plan: Plan) -> dict[str, float | None]:
+    return {
+        "planned_steps": course.last_step,
+        "course_steps": course.length,
+        "most_steps": job.limits.max_steps,
+        "forecast_seconds": plan.seconds,
+        "weights": plan.n_weights,
+    }
+
+
+def keep_out_quarantined(train: BatchLoader, folder: Path) -> None:
+    train.quarantined |= read_quarantine(folder).keys()
+    if not train.has_utterances:
+        raise UserError(f"{folder / QUARANTINE}: lists all {len(train.examples)} utterances to train on; take some out")
+
+
+def _open_record(job: Job, corpus: PreparedCorpus, *, folder: Path, course: Course) -> RunRecord:
+    display = ProgressDisplay(
+        job.chatter,
+        name=folder.name,
+        last_step=course.last_step,
+        course_steps=course.length,
+        every_seconds=job.settings.progress_every_seconds,
+        most_steps=job.limits.max_steps,
+    )
+    try:
+        return RunRecord(
+            folder,
+            Naming(corpus.frontend.symbols, safe_name),
+            model=job.hparams.model,
+            n_samples=job.hparams.evaluation_samples,
+            display=display,
+        )
+    except OSError as error:
+        if _is_disk_full(error):
+            raise
+        what = f"{folder / 'journal.jsonl'}: cannot be written ({error.strerror})"
+        raise UserError(
+            f"{what}; without a journal nothing is trained: mend it or choose another --run_name"
+        ) from error
+
+
+def _supervise(job: Job, trainer: EnhancedTrainer, record: RunRecord, planned_steps: int) -> Supervision | None:
+    mode = job.options.supervise
+    if mode == "off":
+        return None
+    preset = build_hparams(preset_values(job.options, job.hparams.model))
+    facts = facts_of(trainer, preset, pinned=pinned_knobs(job.options.pin), planned_steps=planned_steps)
+    able = tuple(action for action in facts.actions if action not in job.left_alone)
+    wanted = job.settings.supervision.forks
+    forks = wanted == "on" or (wanted == "auto" and job.device.type == "cuda")
+    facts = facts.model_copy(update={"actions": able, "forks": forks})
+    return supervise(record, trainer, facts, job.settings, mode)
+
+
+def _journal_start(
+    job: Job,
+    corpus: PreparedCorpus,
+    record: RunRecord,
+    trainer: EnhancedTrainer,
+    start: Start,
+    supervision: Supervision | None,
+    plan: dict[str, float | None],
+) -> None:
+    """Record what this run is made of: its data, settings and choices."""
+    choices: dict[str, Any] = {
+        "precision": trainer.precision.name,
+        "max_frames_per_batch": job.hparams.max_frames_per_batch,
+        "processes": job.crew.size,
+        "threads": torch.get_num_threads(),
+        "device": job.device.type,
+        "pinned": list(pinned_knobs(job.options.pin)),
+    }
+    record.enter_phase(None if supervision is None else supervision.supervisor.memory.phase)
+    record.journal.write(
+        start.kind,
+        trainer.progress.step,
+        hparams=job.hparams.model_dump(mode="json"),
+        choices=choices,
+        changed=start.changed,
+        **plan,
+        corpus=corpus.name,
+        data=job.options.data,
+        data_format=job.options.data_format,
+        source=None if start.path is None else str(start.path),
+        train_utterances=len(corpus.train),
+        held_out_utterances=len(corpus.held_out),
+        **({} if supervision is None else {"supervision": description(supervision, trainer, job.options.supervise)}),
+    )
+    for skip in corpus.skipped:
+        record.journal.write("skipped", trainer.progress.step, utterance=skip.where, reason=skip.reason)
+    progress, samples = trainer.progress, read_summary(record.folder).get("samples", [])
+    record.begin(
+        step=progress.step,
+        epoch=progress.epoch,
+        best=trainer.best_checkpoint(),
+        samples=samples,
+    )
+    saved = list_checkpoints(record.folder / "checkpoints")
+    if start.path in [checkpoint.path for checkpoint in saved]:
+        kept = [checkpoint.step for checkpoint in saved if checkpoint.step <= progress.step]
+        record.after_checkpoint(latest=start.path, best=trainer.best_checkpoint(), kept=kept)
+
+
+def _fit(job: Job, trainer: EnhancedTrainer, record: RunRecord) -> int:
+    try:
+        reason = trainer.fit(job.limits)
+        if (stop := job.limits.stop) is None:
+            trainer.write_voice()
+        hopeless = trainer.steering.hopeless
+        record.finish(status=_status(stop, hopeless=hopeless), reason=reason)
+    except (DiskFull, OSError) as error:
+        if not _is_disk_full(error):
+            raise
+        record.finish(status="failed", reason=f"disk full: {error}")
+        job.console.print(f"failed: {error}; make room and run the same command again")
+        return EXIT_FAILED
+    finally:
+        if record.is_running:  # something unforeseen is on its way up: the record says what
+            status = "failed" if job.limits.stop is None else "interrupted"
+            record.finish(status=status, reason=repr(sys.exception()))
+    if stop is not None:
+        job.console.print(f"{stop}: saved at step {trainer.progress.step}; the same command goes on from here")
+        return exit_code(stop)
+    if hopeless:
+        job.console.print(f"stopped at step {trainer.progress.step}: {reason}")
+        return EXIT_HOPELESS
+    job.console.print(_farewell(trainer.folder))
+    return 0
+
+
+def _status(stop: str | None, *, hopeless: bool) -> str:
+    if stop is not None:
+        return "interrupted"
+    return "stopped" if hopeless else "finished"
+
+
+def _is_disk_full(error: BaseException) -> bool:
+    return isinstance(error, DiskFull) or (isinstance(error, OSError) and error.errno in NO_SPACE)
+
+
+def _farewell(folder: Path) -> str:
+    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    return (
+        f"finished at step {summary['step']}: {folder / 'voice.safetensors'}\n"
+        f"listen: {folder / 'samples'}   see: tensorboard --logdir {folder.parent}\n"
+        f'speak: python train_enhanced.py --mode synthesize --run {folder} --text "…" --out x.wav'
+    )
+
+
+def write_hparams(folder: Path, hparams: HParams) -> None:
+    with atomic_replacement(folder / "hparams.json") as temporary:
+        temporary.write_text(json.dumps(hparams.model_dump(mode="json"), indent=1) + "\n", encoding="utf-8")

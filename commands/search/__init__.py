@@ -1,0 +1,1 @@
+"""Parts of --mode tune: plan, workers, trials and results of an Optuna study."""

@@ -1,0 +1,1 @@
+"""Modes that use a trained voice."""

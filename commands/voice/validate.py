@@ -1,0 +1,79 @@
+"""--mode validate: how good a checkpoint is on held-out utterances."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from commands.console import open_console
+from commands.run.corpus import PreparedCorpus, prepare_corpus
+from commands.run.job import set_up_processor
+from commands.run.recipe import choose_device, given_options
+from commands.run.run_folder import best_voice_file, latest_run, make_writable
+from hparams import parse_overrides
+from models.weights import require_same_voice
+from monitoring.journal.journal import read as read_journal
+from monitoring.measures.signals import Signals, evaluation_signals
+from reports import EvaluationReport
+from speech.voice import Voice, load_voice
+from training.evaluation import evaluate_utterances, measuring
+from training.knobs import Knobs
+from training.step.precision import Precision
+
+
+def run(options: argparse.Namespace) -> int:
+    console = open_console(keep_stdout=options.json)
+    path = voice_file(options)
+    voice = load_voice(path, parse_overrides(options.hparams), given_options(options))
+    make_writable(options.output)
+    corpus = prepare_corpus(with_data_of_run(options, path), voice.hparams, console)
+    require_same_voice(voice.origin, voice.hparams, corpus.frontend.symbols)
+    set_up_processor(voice.hparams)
+    report = evaluate(voice, corpus, device=choose_device(options.device))
+    signals = evaluation_signals(report)
+    result = {"checkpoint": str(path), "step": voice.step, "utterances": len(report.decodes), "signals": signals}
+    if options.json:
+        sys.stdout.write(json.dumps(result, ensure_ascii=False) + "\n")
+    else:
+        console.print(_table(result, signals))
+    return 0
+
+
+def voice_file(options: argparse.Namespace) -> Path:
+    """What to evaluate or speak with: --resume CHECKPOINT, else the best of --run, else of the latest run."""
+    if options.resume not in ("auto", "none"):
+        given = Path(options.resume)
+        return best_voice_file(given) if given.is_dir() else given
+    return best_voice_file(options.run or latest_run(options.output))
+
+
+def with_data_of_run(options: argparse.Namespace, voice: Path) -> argparse.Namespace:
+    """Without --data: what the run itself was trained from, by its journal."""
+    run = voice.parent.parent if voice.parent.name == "checkpoints" else voice.parent
+    if options.data is not None or not (run / "journal.jsonl").is_file():
+        return options
+    starts = [record for record in read_journal(run / "journal.jsonl") if "data" in record]
+    if not starts:
+        return options
+    return argparse.Namespace(**vars(options) | {name: starts[-1][name] for name in ("data", "data_format")})
+
+
+def evaluate(voice: Voice, corpus: PreparedCorpus, *, device: torch.device) -> EvaluationReport:
+    model, hparams = voice.model.to(device), voice.hparams
+    knobs = Knobs.from_hparams(hparams).for_losses(voice.step, hparams)
+    held_out = corpus.training_data(hparams, ()).held_out
+    with measuring(model, hparams.seed), Precision(hparams.precision, device).autocast():
+        losses, decodes = evaluate_utterances(model, held_out, hparams, knobs)
+    return EvaluationReport(voice.step, 0, 0.0, losses, decodes, ())
+
+
+def _table(result: dict[str, Any], signals: Signals) -> str:
+    width = max(map(len, signals))
+    rows = [f"{name:<{width}}  {'–' if value is None else format(value, '.4f')}" for name, value in signals.items()]
+    head = f"{result['checkpoint']} at step {result['step']}, on {result['utterances']} held-out utterances"
+    return "\n".join([head, *rows])

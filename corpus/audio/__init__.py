@@ -1,0 +1,1 @@
+"""Recordings to log-mel spectrograms."""

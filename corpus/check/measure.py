@@ -1,0 +1,114 @@
+"""What the check measures of one utterance; its recording is read once."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from corpus.audio.mel import Recording, UnusableAudio, loud_span, read_recording
+from corpus.batches import why_not_aligned
+from corpus.mel_cache import MelCache, require_length
+from corpus.utterances import Utterance
+from hparams import HParams
+
+Fault = Literal["audio", "length", "transcript"]
+
+
+class Frontend(Protocol):
+    """What the check needs of a text front end."""
+
+    def normalize(self, text: str) -> str:
+        """What will be spoken."""
+
+    def encode(self, text: str) -> list[int]:
+        """Symbol ids of a raw text."""
+
+    def unknown(self, text: str) -> list[str]:
+        """Symbols of the normalised text that the set lacks."""
+
+
+@dataclass(frozen=True)
+class TextFacts:
+    """Measures of a transcript."""
+
+    n_characters: int
+    unknown: tuple[str, ...]
+    n_symbols: int
+
+
+@dataclass(frozen=True)
+class AudioFacts:
+    """Measures of a recording; `seconds` are those left after trimming, `content` names the samples."""
+
+    seconds: float
+    edge_silence_seconds: float
+    sampling_rate: int
+    full_scale_share: float
+    content: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """All that is known of one utterance; one with a `fault` cannot be trained on, and `reason` says why."""
+
+    utterance: Utterance
+    text: TextFacts
+    audio: AudioFacts | None
+    fault: Fault | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Usable:
+    """An utterance without a fault."""
+
+    utterance: Utterance
+    text: TextFacts
+    audio: AudioFacts
+
+    @property
+    def characters_per_second(self) -> float:
+        """How fast the transcript is spoken, if it is the right one."""
+        return self.text.n_characters / self.audio.seconds
+
+
+def measure(utterance: Utterance, *, hparams: HParams, frontend: Frontend, cache: MelCache | None) -> Facts:
+    """Read and measure one utterance; a cache gets the mel on the way."""
+    text = _text_facts(utterance.text, frontend)
+    try:
+        recording = read_recording(utterance.audio_path)
+    except UnusableAudio as error:
+        return Facts(utterance, text, None, "audio", str(error))
+    audio = _audio_facts(recording, hparams)
+    try:
+        require_length(audio.seconds, hparams)
+        if cache is not None:
+            cache.keep(utterance, recording)
+    except UnusableAudio as error:
+        return Facts(utterance, text, audio, "length", str(error))
+    if text.n_symbols == 0:
+        return Facts(utterance, text, audio, "transcript", "its transcript holds nothing that can be spoken")
+    n_frames = 1 + int(audio.seconds * hparams.sampling_rate / hparams.hop_length)
+    if reason := why_not_aligned(text.n_symbols, n_frames, hparams):
+        return Facts(utterance, text, audio, "transcript", reason)
+    return Facts(utterance, text, audio)
+
+
+def _text_facts(text: str, frontend: Frontend) -> TextFacts:
+    """Measure a transcript."""
+    spoken = "".join(frontend.normalize(text).split())
+    return TextFacts(len(spoken), tuple(frontend.unknown(text)), n_symbols=len(frontend.encode(text)))
+
+
+def _audio_facts(recording: Recording, hparams: HParams) -> AudioFacts:
+    """Measure a recording at its own sampling rate."""
+    rate = recording.sampling_rate
+    start, end = loud_span(recording.wave, sampling_rate=rate, hparams=hparams)
+    return AudioFacts(
+        seconds=(end - start) / rate,
+        edge_silence_seconds=max(start, len(recording.wave) - end) / rate,
+        sampling_rate=rate,
+        full_scale_share=recording.full_scale_share,
+        content=hashlib.blake2b(recording.wave.tobytes(), digest_size=16).hexdigest(),
+    )

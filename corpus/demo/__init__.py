@@ -1,0 +1,1 @@
+"""A corpus made on the spot: generated sentences, spoken by espeak-ng."""

@@ -1,0 +1,1 @@
+"""Text to symbol ids: normalisation, phonemes, the symbol set."""

@@ -1,0 +1,1 @@
+"""English numbers, dates and abbreviations as words."""

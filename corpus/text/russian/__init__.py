@@ -1,0 +1,1 @@
+"""Russian numbers, dates, amounts and abbreviations as words."""

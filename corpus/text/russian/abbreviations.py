@@ -1,0 +1,124 @@
+"""Russian abbreviations, initials and acronyms in words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from corpus.text.cleaning import Rules, final_dot, table
+from corpus.text.russian.numbers import Case, case_at, word_before
+
+_PHRASES = (
+    ("в т. ч.", "в том числе"),
+    ("т. д.", "так далее"),
+    ("т. п.", "тому подобное"),
+    ("т. е.", "то есть"),
+    ("т. к.", "так как"),
+    ("т. н.", "так называемый"),
+    ("т. о.", "таким образом"),
+    ("и др.", "и другие"),
+    ("и пр.", "и прочее"),
+    ("до н. э.", "до нашей эры"),
+    ("н. э.", "нашей эры"),
+    ("и. о.", "исполняющий обязанности"),
+)
+_SHORTENED = (
+    ("см.", "смотри"),
+    ("ср.", "сравни"),
+    ("напр.", "например"),
+    ("тыс.", "тысяч"),
+    ("млн", "миллионов"),
+    ("млрд", "миллиардов"),
+    ("руб.", "рублей"),
+    ("коп.", "копеек"),
+    ("г-н", "господин"),
+    ("г-жа", "госпожа"),
+    ("б-р", "бульвар"),
+    ("р-н", "район"),
+    ("пр-т", "проспект"),
+    ("о-в", "остров"),
+    ("км/ч", "километров в час"),
+)
+_BEFORE_NAMES = table(
+    "им=имени, тов=товарищ, проф=профессор, акад=академик, доц=доцент, св=святой, гр=гражданин, ген=генерал, "
+    "пос=посёлок, дер=деревня, оз=озеро, о=остров"
+)
+_PLACES: dict[str, str] = table(
+    "ул=улица улицы улице улицу улицей улице, пл=площадь площади площади площадь площадью площади, "
+    "пер=переулок переулка переулку переулок переулком переулке, просп=проспект проспекта проспекту проспект "
+    "проспектом проспекте, наб=набережная набережной набережной набережную набережной набережной, "
+    "г=город города городу город городом городе, обл=область области области область областью области, "
+    "р=река реки реке реку рекой реке"
+)
+_NUMBERED: dict[str, str] = table(
+    "д=дом дома дому дом домом доме, кв=квартира квартиры квартире квартиру квартирой квартире, "
+    "корп=корпус корпуса корпусу корпус корпусом корпусе, стр=страница страницы странице страницу страницей "
+    "странице, с=страница страницы странице страницу страницей странице, рис=рисунок рисунка рисунку рисунок "
+    "рисунком рисунке, табл=таблица таблицы таблице таблицу таблицей таблице, гл=глава главы главе главу главой "
+    "главе, п=пункт пункта пункту пункт пунктом пункте, ст=статья статьи статье статью статьёй статье, "
+    "т=том тома тому том томом томе, ч=часть части части часть частью части, оф=офис офиса офису офис офисом офисе"
+)
+_PLACE_CASES: dict[str, Case] = {"в": "p", "во": "p", "на": "p", "по": "d", "за": "i", "под": "i", "через": "a"}
+
+
+def _declined(forms: str, match: re.Match[str]) -> str:
+    """The form for the preposition before the abbreviation: на ул. → на улице."""
+    before = word_before(match.string, match.start())
+    return forms.split()["ngdaip".index(_PLACE_CASES.get(before) or case_at(match.string, match.start()))]
+
+
+def _place(match: re.Match[str]) -> str:
+    return _declined(_PLACES[match[1].lower()], match) + " "
+
+
+def _numbered(match: re.Match[str]) -> str:
+    return _declined(_NUMBERED[match[1].lower()], match) + " "
+
+
+def _fixed_rule(short: str, long: str) -> tuple[re.Pattern[str], Callable[[re.Match[str]], str]]:
+    """Only the first letter may be a capital: Н. Э. Бауман has initials."""
+    rest = re.escape(short[1:]).replace("\\ ", r"\s?")
+    return (
+        re.compile(rf"(?<!\w)(?i:{short[0]}){rest}(?!\w)"),
+        lambda match: long + (final_dot(match) if short.endswith(".") else ""),
+    )
+
+
+ABBREVIATION_RULES: Rules = (
+    *(_fixed_rule(short, long) for short, long in _PHRASES),
+    (re.compile(rf"(?<!\w)(?<!\d )((?i:{'|'.join(_PLACES)}))\.\s?(?=[А-ЯЁ][а-яё])"), _place),
+    (re.compile(rf"(?<!\w)({'|'.join(_BEFORE_NAMES)})\.\s?(?=[А-ЯЁ])"), lambda m: _BEFORE_NAMES[m[1].lower()] + " "),
+    (re.compile(rf"(?<![\w.])(?<!\d )({'|'.join(_NUMBERED)})\.\s?(?=\d)", re.IGNORECASE), _numbered),
+)
+
+
+SHORTENINGS: Rules = tuple(_fixed_rule(short, long) for short, long in _SHORTENED)
+"""Of words by themselves; measures come first, as in 5 руб."""
+
+
+# Letters that are named one by one
+
+_LETTER_NAMES = table(
+    "а=а, б=бэ, в=вэ, г=гэ, д=дэ, е=е, ё=ё, ж=жэ, з=зэ, и=и, й=и краткое, к=ка, л=эль, м=эм, н=эн, о=о, п=пэ, р=эр, "
+    "с=эс, т=тэ, у=у, ф=эф, х=ха, ц=цэ, ч=чэ, ш=ша, щ=ща, ъ=твёрдый знак, ы=ы, ь=мягкий знак, э=э, ю=ю, я=я"
+)
+_SPELLED = "МГУ|ООН|ЦРУ|АЭС|ЭВМ|ЕС|ОАЭ|ЕГЭ|ОАО|ООО|АО|ИП|УК|ГУВД|СПбГУ"
+_INTERJECTIONS = r"(?!(?:Х+М+|К+Х+М+|М+|Г+М+|Б+Р+|Т+С+|Ш+|П+Ф+|Ф+)\b)"
+
+
+def _letter_names(match: re.Match[str]) -> str:
+    letters = re.findall("[а-яё]", match[0].lower())
+    return " ".join(_LETTER_NAMES[letter] for letter in letters)
+
+
+def _initials(match: re.Match[str]) -> str:
+    return _letter_names(match) + (final_dot(match) or " ")
+
+
+LETTER_RULES: Rules = (
+    (re.compile(r"(?<![\w.])(?:[А-ЯЁ]\.\s?){2,}(?=[А-ЯЁ][а-яё])"), lambda m: _letter_names(m) + " "),
+    (re.compile(r"(?<![\w.])[А-ЯЁ]\.\s?[А-ЯЁ]\.(?!\w)"), _initials),
+    (re.compile(r"(?<![\w.])[А-ЯЁ]\.\s?(?=[А-ЯЁ][а-яё])"), lambda m: _letter_names(m) + " "),
+    (re.compile(r"\bСША\b"), "сэ шэ а"),
+    (re.compile(rf"\b{_INTERJECTIONS}(?:[БВГДЖЗКЛМНПРСТФХЦЧШЩ]{{2,}}|{_SPELLED})\b"), _letter_names),
+)

@@ -1,0 +1,1 @@
+"""Fast CPU and GPU code that several models share."""

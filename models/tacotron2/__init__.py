@@ -1,0 +1,1 @@
+"""Tacotron 2: network, loss, attention, free-running decoders."""

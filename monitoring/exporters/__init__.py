@@ -1,0 +1,1 @@
+"""Copies of a run for other tools: TensorBoard and MLflow."""

@@ -1,0 +1,1 @@
+"""Messages and reports in English and Russian."""

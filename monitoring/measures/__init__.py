@@ -1,0 +1,1 @@
+"""Signals computed from reports: alignment, gate, distance, score, and their history."""

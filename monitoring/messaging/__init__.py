@@ -1,0 +1,1 @@
+"""Messages to people: Telegram, webhook, and commands from a chat."""

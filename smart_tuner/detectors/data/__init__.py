@@ -1,0 +1,1 @@
+"""Detectors of trouble with recordings, transcripts and their loading."""

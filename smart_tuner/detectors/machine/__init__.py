@@ -1,0 +1,1 @@
+"""Detectors of trouble with memory and disk."""

@@ -1,0 +1,19 @@
+"""Soon there will be no room for another checkpoint."""
+
+from __future__ import annotations
+
+from smart_tuner.diagnosis import Diagnosis
+from smart_tuner.inputs.view import View
+
+ENTER_CHECKPOINTS, LEAVE_CHECKPOINTS = 2.0, 4.0
+
+
+def detect(view: View) -> Diagnosis | None:
+    free, size = view.values("disk_free_bytes")[-1:], view.values("checkpoint_bytes")[-1:]
+    if not free or not size:
+        return None
+    wanted = LEAVE_CHECKPOINTS if "disk_running_full" in view.active else ENTER_CHECKPOINTS
+    if free[0] >= wanted * size[0]:
+        return None
+    evidence = {"disk_free_bytes": free[0], "checkpoint_bytes": size[0]}
+    return Diagnosis("disk_running_full", "warning", view.step, view.step, evidence)

@@ -1,0 +1,1 @@
+"""Detectors of trouble with losses, gradients and the learning rate."""

@@ -1,0 +1,1 @@
+"""Detectors of trouble with attention, gate, durations and the flow."""

@@ -1,0 +1,1 @@
+"""From a diagnosis to interventions and their follow-up."""

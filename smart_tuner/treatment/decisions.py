@@ -1,0 +1,26 @@
+"""What a supervisor decided, as the journal keeps it and the training loop hears it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from smart_tuner.state import Memory
+from smart_tuner.treatment.interventions import Order
+
+Kind = Literal["phase", "diagnosis", "proposal", "intervention", "follow_up"]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One record for the journal, and what the training loop is to do about it."""
+
+    kind: Kind
+    step: int
+    fields: Mapping[str, Any]
+    orders: tuple[Order, ...] = ()
+
+
+def decide(memory: Memory, kind: Kind, fields: Mapping[str, Any], *orders: Order) -> Decision:
+    return Decision(kind, memory.step, {"phase": memory.phase, **fields}, orders)

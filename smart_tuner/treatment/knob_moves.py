@@ -1,0 +1,42 @@
+"""Knobs move by the largest factor allowed at a time, and on a long way a step every few training steps."""
+
+from __future__ import annotations
+
+from smart_tuner.inputs.run_facts import Facts
+from smart_tuner.settings import Supervision
+from smart_tuner.state import Memory
+from smart_tuner.treatment.decisions import Decision, decide
+from smart_tuner.treatment.interventions import Order
+
+TURNS_AN_EVALUATION = 8
+
+
+def turn(knob: str, target: float, facts: Facts, memory: Memory, limits: Supervision) -> Order:
+    """One step of a knob towards its target; a knob that is switched off begins and ends at its first position."""
+    factor, now, first = limits.largest_step_factor, memory.knobs[knob], facts.knobs[knob].first
+    if now == 0:
+        position = target if first is None else min(target, first)
+    elif target == 0 and (first is None or now <= first):
+        position = 0.0
+    else:
+        position = min(target, now * factor) if target > now else max(target, now / factor)
+    memory.knobs[knob], memory.turned_at = position, memory.step
+    return Order("turn", knobs={knob: position})
+
+
+def go_on_turning(facts: Facts, memory: Memory, limits: Supervision) -> list[Decision]:
+    """The next step of knobs on their way, to where a treatment wants them or back to where they were."""
+    if memory.step < memory.turned_at + max(1, facts.steps_per_evaluation // TURNS_AN_EVALUATION):
+        return []
+    moving, pending = dict(memory.returning), memory.pending
+    if pending is not None and pending.knob is not None and pending.target is not None and not pending.racing:
+        moving[pending.knob] = pending.target
+    decisions = []
+    for knob, target in moving.items():
+        if (now := memory.knobs[knob]) != target:
+            order = turn(knob, target, facts, memory, limits)
+            fields = {"knob": knob, "from": now, "to": memory.knobs[knob], "on_the_way_to": target}
+            decisions.append(decide(memory, "intervention", fields, order))
+        if memory.knobs[knob] == target:
+            memory.returning.pop(knob, None)
+    return decisions

@@ -1,0 +1,156 @@
+"""For each ailment its remedies, mildest first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from smart_tuner.treatment.forks import fork_and_race
+from smart_tuner.treatment.remedies import (
+    Remedy,
+    balanced_gate_weight,
+    calibrated_threshold,
+    fetch_faster,
+    finish_with_best,
+    from_the_start,
+    guide_weight,
+    keep_fewer_checkpoints,
+    more_batches_an_update,
+    of_what_exploded,
+    quarantine,
+    rate_for_healthy_updates,
+    rerun_step,
+    reset_frozen_moments,
+    reset_moments,
+    roll_back,
+    split_batches,
+    stop,
+    turn_by,
+    turn_to,
+    typical_gradient,
+    where_it_was_healthy,
+)
+from smart_tuner.treatment.restarts import (
+    restart,
+    restart_with_balanced_gate,
+    restart_with_larger_steps,
+    restart_with_preset,
+)
+
+EARLY_SHARE = 0.3  # of the plan: until then a new start costs little
+
+slower = turn_by("learning_rate_multiplier", 0.5, "total_loss", "down")
+healthy_rate = turn_to("learning_rate_multiplier", rate_for_healthy_updates, "total_loss", "down")
+
+LADDERS: dict[str, Mapping[str, Remedy]] = {
+    "nonfinite_step": {
+        "rerun_step": rerun_step,
+        "roll_back": roll_back("nonfinite_share", "down"),
+        "roll_back_slower": roll_back("nonfinite_share", "down", learning_rate_factor=0.5),
+        "restart": restart("nonfinite_share", "down"),
+    },
+    "exploding_gradient": {
+        "tighter_clipping": turn_to("grad_clip_thresh", typical_gradient, "gradient_norm", "down"),
+        "lower_learning_rate": turn_by("learning_rate_multiplier", 0.5, "gradient_norm", "down"),
+        "roll_back": roll_back("gradient_norm", "down"),
+        "roll_back_slower": roll_back("gradient_norm", "down", learning_rate_factor=0.5),
+        "restart": restart("gradient_norm", "down"),
+        "restart_slower": restart("gradient_norm", "down", learning_rate_factor=0.1),
+    },
+    "vanishing_gradient": {
+        "reset_moments": reset_moments,
+        "restart": restart("total_loss", "down"),
+    },
+    "loss_spike": {
+        "roll_back": roll_back("total_loss", "down"),
+        "roll_back_slower": roll_back("total_loss", "down", learning_rate_factor=0.5),
+        "reset_moments": reset_moments,
+        "lower_learning_rate": slower,
+        "restart": restart("total_loss", "down"),
+        "restart_slower": restart("total_loss", "down", learning_rate_factor=0.1),
+    },
+    "oscillating_loss": {
+        "lower_learning_rate": slower,
+        "larger_effective_batch": turn_to("batches_per_update", more_batches_an_update, "total_loss", "down"),
+        "tighter_clipping": turn_by("grad_clip_thresh", 0.5, "total_loss", "down"),
+    },
+    "exploding_flow": {
+        "roll_back": of_what_exploded(lambda signal: roll_back(signal, "down")),
+        "roll_back_slower": of_what_exploded(lambda signal: roll_back(signal, "down", learning_rate_factor=0.5)),
+        "tighter_clipping": of_what_exploded(
+            lambda signal: turn_to("grad_clip_thresh", typical_gradient, signal, "down")
+        ),
+        "lower_learning_rate": of_what_exploded(
+            lambda signal: turn_by("learning_rate_multiplier", 0.5, signal, "down")
+        ),
+        "restart": of_what_exploded(lambda signal: restart(signal, "down")),
+        "restart_slower": of_what_exploded(lambda signal: restart(signal, "down", learning_rate_factor=0.1)),
+    },
+    "sawtooth_loss": {
+        "tighter_clipping": turn_to("grad_clip_thresh", typical_gradient, "nll_loss", "down"),
+        "lower_learning_rate": turn_by("learning_rate_multiplier", 0.5, "nll_loss", "down"),
+        "larger_effective_batch": turn_to("batches_per_update", more_batches_an_update, "nll_loss", "down"),
+        "restart_slower": restart("nll_loss", "down", learning_rate_factor=0.1),
+    },
+    "collapsed_durations": {
+        "restart_with_preset": restart_with_preset("length_accuracy", "up"),
+        "roll_back": roll_back("length_accuracy", "up"),
+        "lower_learning_rate": turn_by("learning_rate_multiplier", 0.5, "length_accuracy", "up"),
+        "restart": restart("length_accuracy", "up"),
+    },
+    "overfit_durations": {
+        "freeze_durations": turn_to("duration_loss_weight", lambda case: 0.0, "val_duration_loss", "down"),
+        "lower_learning_rate": turn_by("learning_rate_multiplier", 0.5, "val_duration_loss", "down"),
+    },
+    "attention_not_forming": {
+        "restart_with_preset": restart_with_preset("free_diagonality", "up"),
+        "more_guidance": turn_to("guide_weight_multiplier", guide_weight, "free_diagonality", "up"),
+        "narrower_guidance": turn_by("guide_sigma", 0.5, "free_diagonality", "up"),
+        "larger_effective_batch": turn_to("batches_per_update", more_batches_an_update, "diagonality", "up"),
+        "lower_learning_rate": turn_by("learning_rate_multiplier", 0.5, "free_diagonality", "up"),
+        "restart": restart("free_diagonality", "up"),
+        "larger_reduction_factor": restart_with_larger_steps,
+    },
+    "attention_lost": {
+        "roll_back": roll_back("free_diagonality", "up"),
+        "more_guidance": turn_to("guide_weight_multiplier", guide_weight, "free_diagonality", "up"),
+        "roll_back_slower": roll_back("free_diagonality", "up", learning_rate_factor=0.5),
+        "restart": restart("free_diagonality", "up"),
+    },
+    "gate_never_fires": {
+        "balanced_gate_weight": turn_to("gate_positive_weight", balanced_gate_weight("up"), "gate_overrun", "down"),
+        "calibrated_threshold": turn_to("gate_threshold", calibrated_threshold, "gate_accuracy", "up"),
+        "more_gate_weight": turn_by("gate_positive_weight", 2.0, "gate_accuracy", "up"),
+    },
+    "premature_stop": {
+        "restart_with_balanced_gate": restart_with_balanced_gate,
+        "balanced_gate_weight": turn_to("gate_positive_weight", balanced_gate_weight("down"), "gate_premature", "down"),
+        "calibrated_threshold": turn_to("gate_threshold", calibrated_threshold, "gate_accuracy", "up"),
+        "less_gate_weight": turn_by("gate_positive_weight", 0.5, "gate_accuracy", "up"),
+    },
+    "plateau": {
+        "fork_and_race": fork_and_race,
+        "lower_learning_rate": turn_by("learning_rate_multiplier", 0.5, "val_total_loss", "down"),
+    },
+    "overfitting": {
+        "lower_learning_rate": turn_by("learning_rate_multiplier", 0.5, "val_spectrum_loss", "down"),
+        "finish_with_best": finish_with_best,
+    },
+    "learning_rate_too_high": {
+        "restart": from_the_start(restart("update_ratio", "down", until_share=EARLY_SHARE)),
+        "restart_with_preset": from_the_start(restart_with_preset("update_ratio", "down")),
+        "roll_back": where_it_was_healthy(roll_back("total_loss", "down")),
+        "healthy_learning_rate": healthy_rate,
+        "restart_late": restart("update_ratio", "down"),
+    },
+    "learning_rate_too_low": {
+        "restart": from_the_start(restart("update_ratio", "up", until_share=EARLY_SHARE)),
+        "roll_back": roll_back("update_ratio", "up"),
+        "reset_moments": reset_frozen_moments,
+        "healthy_learning_rate": from_the_start(healthy_rate),
+    },
+    "bad_utterance": {"quarantine": quarantine},
+    "data_starvation": {"fetch_faster": fetch_faster},
+    "out_of_memory": {"split_batches": split_batches},
+    "disk_running_full": {"keep_fewer_checkpoints": keep_fewer_checkpoints},
+    "hopeless_run": {"stop": stop},
+}

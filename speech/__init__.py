@@ -1,0 +1,1 @@
+"""A loaded voice and the speech it makes."""

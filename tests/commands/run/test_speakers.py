@@ -1,0 +1,220 @@
+"""Several speakers: a voice for each, by name, in training, evaluation and synthesis."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from commands.run.corpus import read_sentences
+from commands.run.speakers import chosen_speaker
+from corpus.batches import BatchLoader, Example, collate
+from corpus.text.frontend import text_frontend
+from corpus.utterances import Utterance
+from hparams import HParams, UserError
+from models import TrainableModel
+from models.weights import load_checkpoint
+from tests.commands.program import RATE, Program, journal, newest, tiny, tone
+from tests.commands.search.studies import settings
+from tests.tiny import GLOW, tiny_examples, tiny_hparams, tiny_mel, tiny_model
+from training.evaluation import Sentence, evaluate_utterances, measuring, speak
+from training.knobs import Knobs
+from training.step.learner import split_batch
+
+SEVERAL = {name: value for name, value in GLOW.items() if name != "model"} | {
+    "num_speakers": 3,
+    "learning_rate": 0.05,
+    "warmup_steps": 0,
+}
+
+
+@pytest.fixture
+def speakers(tmp_path: Path) -> Path:
+    """Bert speaks low, Anna high, one clip is nobody's."""
+    rows = []
+    for i in range(12):
+        name = ("bert", "anna")[i % 2]
+        soundfile.write(tmp_path / f"{i}.wav", tone(0.6 + 0.1 * i, seed=i % 2), RATE)
+        rows.append(f"{tmp_path / f'{i}.wav'}|good words {'abcdefghijkl'[i]}|{name}")
+    soundfile.write(tmp_path / "12.wav", tone(0.7), RATE)
+    (tmp_path / "list.txt").write_text("\n".join([*rows, f"{tmp_path / '12.wav'}|no name|"]) + "\n", encoding="utf-8")
+    return tmp_path / "list.txt"
+
+
+def train(program: Program, data: Path, *arguments: object, **changes: object) -> Path:
+    options = ("--data", data, "--run_name", "run", "--model", "glow_tts", "--max_steps", 4, *arguments)
+    outcome = program(*options, *tiny(**SEVERAL | changes))
+    assert outcome.code == 0, outcome.err
+    return program.output / "run"
+
+
+def test_each_has_a_voice_and_is_called_by_name(program: Program, speakers: Path, tmp_path: Path) -> None:
+    run = train(program, speakers)
+    assert [r["reason"] for r in journal(run, "skipped")] == ["its speaker, unnamed, is none of the model's"]
+    assert load_checkpoint(newest(run))["hparams"]["speakers"] == ["anna", "bert"]
+    waves = {}
+    for name, given in {"first": (), "anna": ("--speaker", "anna"), "bert": ("--speaker", "bert")}.items():
+        out = tmp_path / f"{name}.wav"
+        outcome = program("--mode", "synthesize", "--run", run, "--text", "good words", "--out", out, *given)
+        assert outcome.code == 0, outcome.err
+        waves[name] = out.read_bytes()
+    assert waves["first"] == waves["anna"] != waves["bert"]
+    unknown = ("--run", run, "--text", "good", "--out", tmp_path / "x.wav", "--speaker", "carl")
+    program("--mode", "synthesize", *unknown).refused("nobody of that name; expected one of anna, bert")
+    assert program("--mode", "validate", "--run", run).code == 0
+
+
+def test_they_keep_their_places_when_training_goes_on(program: Program, speakers: Path) -> None:
+    run = train(program, speakers)
+    speakers.write_text(speakers.read_text(encoding="utf-8").replace("|anna", "|zoe"), encoding="utf-8")
+    options = ("--data", speakers, "--run_name", "run", "--model", "glow_tts", "--max_steps", 6)
+    program(*options, *tiny(**SEVERAL)).refused(r"speakers is \['anna', 'bert'\] there, \['bert', 'zoe'\] here")
+    assert newest(run).name.startswith("step-00000004-")
+
+
+def test_only_those_that_are_named_are_learnt_in_their_order(program: Program, speakers: Path) -> None:
+    run = train(program, speakers, speakers="bert")
+    assert load_checkpoint(newest(run))["hparams"]["speakers"] == ["bert"]
+    assert len(journal(run, "skipped")) == 7
+    train(program, speakers, "--run_name", "other", speakers="bert; anna")
+    other = newest(program.output / "other")
+    assert load_checkpoint(other)["hparams"]["speakers"] == ["bert", "anna"]
+    options = ("--data", speakers, "--model", "glow_tts", *tiny(**SEVERAL | {"speakers": "bert;ann"}))
+    program(*options).refused("nothing to learn ann from")
+
+
+def test_a_recording_is_said_again_by_its_own_speaker() -> None:
+    hparams = tiny_hparams(**GLOW, num_speakers=2, inference_noise_scale=0.0)
+    model, knobs = wild_model(hparams), Knobs.from_hparams(hparams).for_losses(1, hparams)
+    for speaker in (0, 1):
+        (example,) = (replace(example, speaker=speaker) for example in tiny_examples([9]))
+        with measuring(model, 1):
+            _, (decode,) = evaluate_utterances(model, BatchLoader([example], hparams, tiny_mel), hparams, knobs)
+            (said,) = speak(model, [Sentence("x", "", example.symbol_ids, speaker)], 1)
+        n = min(decode.free_mel.shape[1], said.free_mel.shape[1])  # there who does not stop is cut sooner
+        assert np.allclose(decode.free_mel[:, :n], said.free_mel[:, :n], atol=1e-3)
+
+
+def test_names_are_neither_paths_nor_html(program: Program, speakers: Path, tmp_path: Path) -> None:
+    odd = ("../../x", "<script>alert(1)</script>")
+    text = speakers.read_text(encoding="utf-8").replace("|anna", f"|{odd[0]}").replace("|bert", f"|{odd[1]}")
+    speakers.write_text(text, encoding="utf-8")
+    (tmp_path / "own.txt").write_text("good words\ngood words\n", encoding="utf-8")
+    run = train(program, speakers, "--eval_sentences", tmp_path / "own.txt", iters_per_evaluation=4)
+    program.shown(run)
+    assert len(list((run / "samples").glob("*own-00*.wav"))) == 2
+    assert not list(tmp_path.parent.glob("x*")) and not list(program.output.glob("x*"))
+    assert "<script>alert" not in (run / "report.html").read_text(encoding="utf-8")
+    said = ("--run", run, "--text", "good", "--out", tmp_path / "x.wav", "--speaker", odd[0])
+    assert program("--mode", "synthesize", *said).code == 0
+
+
+def test_a_speaker_with_a_single_recording_is_not_the_one_that_is_held_out(
+    program: Program, speakers: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the hash says: here it holds out nothing, and would begin with the first row."""
+    monkeypatch.setattr("commands.run.corpus.is_held_out", lambda utterance, percent: False)
+    monkeypatch.setattr("commands.run.corpus._digest", lambda text: text)
+    rows = speakers.read_text(encoding="utf-8").splitlines()[:8]
+    first = min(rows, key=lambda row: Path(row.split("|")[0]).stem)
+    rows[rows.index(first)] = first.rsplit("|", 1)[0] + "|carl"
+    speakers.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    run = train(program, speakers)
+    assert load_checkpoint(newest(run))["hparams"]["speakers"] == ["anna", "bert", "carl"]
+
+
+def test_who_joins_a_warm_start_does_not_get_the_voice_of_another(
+    program: Program, speakers: Path, tmp_path: Path
+) -> None:
+    first = newest(train(program, speakers))
+    assert "emb_g.weight" not in warm(program, speakers, first, "same")
+    text = speakers.read_text(encoding="utf-8").replace("|anna", "|zoe")
+    (tmp_path / "others.txt").write_text(text, encoding="utf-8")
+    assert "emb_g.weight" in warm(program, tmp_path / "others.txt", first, "others")
+
+
+def warm(program: Program, data: Path, checkpoint: Path, name: str) -> str:
+    options = ("--data", data, "--run_name", name, "--model", "glow_tts", "--max_steps", 1)
+    outcome = program(*options, "--warm_start", checkpoint, *tiny(**SEVERAL))
+    assert outcome.code == 0, outcome.err
+    return outcome.flat
+
+
+def test_a_study_finds_settings_for_several_speakers(program: Program, speakers: Path, tmp_path: Path) -> None:
+    space = {"learning_rate": {"times": [0.5, 2]}}
+    options = ("--data", speakers, "--run_name", "study", "--n_trials", 1, *settings(tmp_path / "x", space=space))
+    outcome = program("--mode", "tune", "--model", "glow_tts", *options, *tiny(**SEVERAL, epochs=400, cpu_threads=1))
+    assert outcome.code == 0, (outcome.out, outcome.err)
+    trial = program.output / "study" / "trials" / "trial-00000"
+    assert journal(trial, "started")[0]["hparams"]["speakers"] == ["anna", "bert"]
+
+
+def test_more_than_there_is_room_for_are_refused(program: Program, speakers: Path) -> None:
+    options = ("--data", speakers, "--model", "glow_tts")
+    program(*options, *tiny(**SEVERAL | {"num_speakers": 1})).refused("the corpus has 2 speakers, anna, bert; set it")
+
+
+def test_own_sentences_are_spoken_in_turns(tmp_path: Path) -> None:
+    (tmp_path / "own.txt").write_text("one\ntwo\nthree\n", encoding="utf-8")
+    hparams = HParams(model="glow_tts", num_speakers=2, speakers=("anna", "bert"))
+    sentences = read_sentences(tmp_path / "own.txt", text_frontend(hparams), hparams)
+    assert [(s.id, s.speaker) for s in sentences] == [("own-000-anna", 0), ("own-001-bert", 1), ("own-002-anna", 0)]
+
+
+def wild_model(hparams: HParams) -> TrainableModel:
+    """One in which everything matters."""
+    model = tiny_model(hparams).eval()
+    for weight in model.parameters():
+        torch.nn.init.normal_(weight, std=0.2)
+    return model
+
+
+def test_a_sentence_is_spoken_by_whom_it_was_given_to() -> None:
+    hparams = tiny_hparams(**GLOW, num_speakers=2, inference_noise_scale=0.0)
+    model = wild_model(hparams)
+    sentences = [Sentence(str(i), "abc", (1, 2, 3), speaker) for i, speaker in enumerate((0, 1, 0))]
+    first, second, third = (report.free_mel for report in speak(model, sentences, batch_size=2))
+    assert np.allclose(first, third, atol=1e-4)
+    assert first.shape != second.shape or not np.allclose(first, second, atol=1e-2)
+
+
+def test_a_batch_knows_who_speaks_whole_and_in_parts() -> None:
+    texts = ((1, 2), (1, 2, 3), (1,))
+    examples = [Example(Utterance(str(i), Path(), "x"), ids, 5, speaker=i) for i, ids in enumerate(texts)]
+    batch = collate(examples, [torch.zeros(4, 5).numpy()] * 3)
+    assert batch.speakers is not None and batch.speakers.tolist() == [1, 0, 2]
+    parts = [part.speakers for part in split_batch(batch, 2)]
+    assert [None if part is None else part.tolist() for part in parts] == [[1, 0], [2]]
+
+
+def test_a_voice_of_one_speaker_is_not_called_by_name() -> None:
+    assert chosen_speaker(None, HParams()) is None
+    with pytest.raises(UserError, match="this voice has one speaker only"):
+        chosen_speaker("anna", HParams())
+
+
+def test_a_voice_that_has_lost_its_names_or_its_numbers_is_refused(
+    program: Program, speakers: Path, tmp_path: Path
+) -> None:
+    state = load_checkpoint(newest(train(program, speakers)))
+    said = ("--mode", "synthesize", "--resume", tmp_path / "x.pt", "--text", "good", "--out", tmp_path / "x.wav")
+    torch.save(state | {"hparams": state["hparams"] | {"speakers": []}}, tmp_path / "x.pt")
+    program(*said).refused("does not say who its 3 speakers are")
+    state["model"]["decoder.flows.1.weight"].zero_()
+    torch.save(state, tmp_path / "x.pt")
+    program(*said).refused("what this voice says are no numbers")
+
+
+def test_names_may_be_numbers() -> None:
+    assert HParams(model="glow_tts", num_speakers=2, speakers=[7, " anna "]).speakers == ("7", "anna")
+    assert HParams(model="glow_tts", num_speakers=2, speakers=7).speakers == ("7",)
+
+
+def test_of_many_names_ten_are_shown() -> None:
+    names = tuple(f"s{i:02d}" for i in range(40))
+    with pytest.raises(UserError, match=r"s08, s09 and 30 more"):
+        chosen_speaker("nobody", HParams(model="glow_tts", num_speakers=40, speakers=names))

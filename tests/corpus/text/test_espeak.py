@@ -1,0 +1,233 @@
+"""corpus/text/espeak.py: IPA, speech and the place of every phone and word in it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from itertools import pairwise
+from multiprocessing import get_context
+
+import numpy as np
+import pytest
+
+from corpus.text import espeak
+from files import REPOSITORY
+from hparams import UserError
+
+SENTENCES = {
+    "en-us": "The quick brown fox jumps over churches, and all of the people call. Is fire ready?",
+    "en-gb": "The quick brown fox jumps over churches, and all of the people call. Is fire ready?",
+    "ru": "Съешь ещё этих мягких французских булок, да выпей чаю. Правда, хорошо?",
+    "de": "Die Straße führt zum Bahnhof, aber der Zug ist schon lange fort!",
+    "cs": "Příliš žluťoučký kůň úpěl ďábelské ódy.",
+}
+
+
+def letters(ipa: str) -> str:
+    return "".join(character for character in ipa if character not in espeak.MARKS + " ")
+
+
+def loudness(speech: espeak.Speech, start_seconds: float, end_seconds: float) -> float:
+    start, end = round(start_seconds * speech.sampling_rate), round(end_seconds * speech.sampling_rate)
+    return float(np.sqrt(np.mean(speech.audio[start:end].astype(float) ** 2)))
+
+
+def test_words_become_ipa_with_stress_and_length_and_keep_their_marks() -> None:
+    assert espeak.phonemize("Hello, world!", "en-us") == "həlˈoʊ, wˈɜːld!"
+
+
+@pytest.mark.parametrize(
+    ("text", "marks"),
+    [
+        ("Yes.", "."),
+        ("Yes", ""),
+        ("It costs 3.5", ""),
+        ("It costs 3.5 or 4,000, no; more", ",;"),
+        ('He said: "go," and went.', ":,."),
+        ("Why?! Because... (it is) so!", "?.!"),
+        ("A, b, c. D", ",,."),
+        ("Один, два. Три", ",."),
+        ("...", ""),
+    ],
+)
+def test_only_the_marks_that_end_a_clause_are_kept(text: str, marks: str) -> None:
+    language = "ru" if text.startswith("О") else "en-us"
+    ipa = espeak.phonemize(text, language)
+    assert "".join(character for character in ipa if character in espeak.MARKS) == marks
+    assert not any(word[0] in espeak.MARKS for word in ipa.split())
+
+
+def test_words_are_separated_by_one_space() -> None:
+    ipa = espeak.phonemize("  one\n\ntwo,\tthree ", "en-us")
+    assert ipa == "wˈʌn tˈuː, θɹˈiː"
+
+
+def test_switches_to_another_language_leave_no_trace() -> None:
+    text = "Он сказал hello миру."
+    assert espeak.phonemize(text, "ru").split()[2] == "həlˈəʊ"
+    assert "ɭhəlˈəʊ" in "".join(phone.label for phone in espeak.speak(text, "ru").phones)
+
+
+def test_the_ascii_of_some_voices_is_not_taken_for_marks() -> None:
+    assert espeak.phonemize("是", "zh") == "s\u0323ˈi\u03235"
+    assert espeak.phonemize("mig", "da") == "mʔɑj"
+
+
+def test_control_characters_are_no_commands() -> None:
+    assert "nˈaɪn" in espeak.phonemize("one \x0199S two", "en-us")
+
+
+@pytest.mark.parametrize("language", SENTENCES)
+def test_the_phones_are_the_ipa(language: str) -> None:
+    speech = espeak.speak(SENTENCES[language], language)
+    assert "".join(phone.label for phone in speech.phones) == letters(espeak.phonemize(SENTENCES[language], language))
+
+
+@pytest.mark.parametrize("language", SENTENCES)
+def test_phones_and_words_are_ordered_and_inside_the_audio(language: str) -> None:
+    speech = espeak.speak(SENTENCES[language], language)
+    seconds = len(speech.audio) / speech.sampling_rate
+    for timed in (speech.phones, speech.words):
+        assert all(0 <= one.start_seconds <= one.end_seconds <= seconds for one in timed)
+        assert all(one.end_seconds <= following.start_seconds for one, following in pairwise(timed))
+
+
+@pytest.mark.parametrize("language", SENTENCES)
+def test_vowels_are_loud_and_what_belongs_to_no_phone_is_silent(language: str) -> None:
+    speech = espeak.speak(SENTENCES[language], language)
+    vowels = [phone for phone in speech.phones if phone.label.strip("ˈˌː") in set("aeiouɪɛɔʊæʌəɑ")]
+    assert len(vowels) > 5
+    assert all(loudness(speech, vowel.start_seconds, vowel.end_seconds) > 500 for vowel in vowels)
+    covered = np.zeros(len(speech.audio), dtype=bool)
+    for phone in speech.phones:
+        start, end = round(phone.start_seconds * speech.sampling_rate), round(phone.end_seconds * speech.sampling_rate)
+        covered[start:end] = True
+    assert not speech.audio[~covered].any()
+    assert speech.audio[covered].any()
+
+
+def test_a_comma_is_a_pause_between_phones() -> None:
+    speech = espeak.speak("One, two.", "en-us")
+    first, second = speech.words
+    assert (first.label, second.label) == ("One", "two")
+    assert second.start_seconds - first.end_seconds > 0.1
+
+
+def test_a_plosive_owns_the_closure_before_its_burst() -> None:
+    speech = espeak.speak("A cat again.", "en-us")
+    plosive = next(phone for phone in speech.phones if phone.label == "k")
+    before = next(phone for phone in speech.phones if phone.end_seconds == plosive.start_seconds)
+    assert loudness(speech, plosive.start_seconds, plosive.start_seconds + 0.03) == 0
+    assert loudness(speech, plosive.start_seconds, plosive.end_seconds) > 100
+    assert loudness(speech, before.end_seconds - 0.01, before.end_seconds) > 100
+
+
+def test_an_unreported_onset_belongs_to_the_phone_it_leads_to() -> None:
+    speech = espeak.speak("Правда.", "ru")
+    plosive, trill = speech.phones[:2]
+    assert (plosive.label, trill.label) == ("p", "r")
+    assert plosive.end_seconds == trill.start_seconds
+
+
+def test_words_that_are_spoken_as_one_are_one_word() -> None:
+    speech = espeak.speak("Some of the people don't pay 3.5 coins", "en-us")
+    assert [word.label for word in speech.words] == ["Some", "of the", "people", "don't", "pay", "3.5", "coins"]
+    assert len(espeak.phonemize("Some of the people", "en-us").split()) == 3
+
+
+def test_a_word_lasts_from_its_first_phone_to_its_last() -> None:
+    speech = espeak.speak("Cats sleep.", "en-us")
+    assert speech.words[0].start_seconds == speech.phones[0].start_seconds
+    assert speech.words[0].end_seconds == speech.phones[3].end_seconds
+    assert speech.words[1].end_seconds == speech.phones[-1].end_seconds
+
+
+@pytest.mark.parametrize("text", ["", "...", " \n"])
+def test_nothing_to_say_has_no_phones(text: str) -> None:
+    speech = espeak.speak(text, "en-us")
+    assert speech.phones == speech.words == []
+    assert not speech.audio.any()
+    assert espeak.phonemize(text, "en-us") == ""
+
+
+def test_a_language_is_supported_by_every_tag_of_a_voice_that_can_read() -> None:
+    assert all(espeak.supported(tag) for tag in ("en-us", "EN-US", "en-gb", "en", "ru", "de", "fr", "no", "nb", "zh"))
+    assert not any(espeak.supported(tag) for tag in ("xx", "", "../ru", "en-us+f3", "fo"))
+
+
+def test_every_supported_language_speaks() -> None:
+    assert len(espeak.languages()) > 100
+    silent = [tag for tag in espeak.languages() if not espeak.speak("a e i o u", tag).phones]
+    assert silent == []
+
+
+@pytest.mark.parametrize("use", [espeak.speak, espeak.phonemize, lambda _, tag: espeak.require_supported(tag)])
+def test_an_unknown_language_names_the_nearest(use: object) -> None:
+    assert callable(use)
+    with pytest.raises(UserError, match=r"'en-uk': espeak-ng has no voice.* en-us"):
+        use("Hello", "en-uk")
+
+
+def test_voices_leave_no_speed_behind() -> None:
+    before = len(espeak.speak(SENTENCES["en-us"], "en-us").audio)
+    for language in ("be", "ca", "jbo", "ru"):
+        espeak.speak("a e i o u", language)
+    assert len(espeak.speak(SENTENCES["en-us"], "en-us").audio) == pytest.approx(before, rel=0.02)
+
+
+def test_threads_do_not_disturb_each_other() -> None:
+    jobs = list(SENTENCES.items()) * 20
+    expected = [espeak.phonemize(text, language) for language, text in jobs]
+    with ThreadPoolExecutor(8) as threads:
+        ipa = list(threads.map(lambda job: espeak.phonemize(job[1], job[0]), jobs))
+        phones = list(threads.map(lambda job: espeak.speak(job[1], job[0]).phones, jobs))
+    assert ipa == expected
+    assert ["".join(phone.label for phone in spoken) for spoken in phones] == [letters(one) for one in expected]
+
+
+def test_a_spawned_process_speaks() -> None:
+    expected = espeak.phonemize("Hello, world!", "en-us")
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as processes:
+        assert processes.submit(espeak.phonemize, "Hello, world!", "en-us").result(timeout=300) == expected
+
+
+FORK_WHILE_SPEAKING = """
+import os, threading
+from corpus.text import espeak
+done = threading.Event()
+def keep_speaking():
+    while not done.is_set():
+        espeak.speak("She sells sea shells by the sea shore.", "en-us")
+speaker = threading.Thread(target=keep_speaking)
+speaker.start()
+for _ in range(20):
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if espeak.phonemize("Hello, world!", "en-us") == "həlˈoʊ, wˈɜːld!" else 3)
+    assert os.waitpid(child, 0)[1] == 0
+done.set()
+speaker.join()
+"""
+
+
+def test_a_process_forked_while_another_thread_speaks_is_not_stuck() -> None:
+    finished = subprocess.run([sys.executable, "-c", FORK_WHILE_SPEAKING], timeout=300, capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+
+
+def test_much_phonemizing_leaves_the_next_speech_whole() -> None:
+    """In a process of its own: what the library loses there depends on all that it has read before."""
+    program = """
+from wordfreq import top_n_list
+from corpus.text import espeak
+lists = {"ar": "ar", "bg": "bg", "cmn": "zh", "cs": "cs", "da": "da", "de": "de", "el": "el", "en-us": "en", "es": "es",
+    "fa": "fa", "fi": "fi", "fr-fr": "fr", "hi": "hi", "hu": "hu", "it": "it", "ja": "ja", "ko": "ko", "lt": "lt",
+    "nl": "nl", "pl": "pl", "pt-br": "pt", "ru": "ru", "sv": "sv", "ta": "ta", "tr": "tr", "uk": "uk", "vi": "vi"}
+for language, words in lists.items():
+    espeak.phonemize(" ".join(top_n_list(words, 200)) + ".", language)
+print("".join(phone.label for phone in espeak.speak("The quick brown fox.", "en-us").phones))
+"""
+    root = REPOSITORY
+    said = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True).stdout
+    assert said.strip().startswith("ðəkwˈɪk")

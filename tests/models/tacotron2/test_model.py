@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from corpus.batches import Batch, collate
+from models.interface import LossKnobs, Output
+from models.layers import length_mask
+from models.tacotron2.model import CLOSED_GATE_LOGIT, AttendedSpeech, Tacotron2
+from tests.tiny import NO_DROPOUT, SYMBOLS, tiny_examples, tiny_hparams, tiny_mel, tiny_model
+
+KNOBS = LossKnobs(guide_weight=2.0, guide_sigma=0.3, gate_positive_weight=4.0, duration_loss_weight=1.0)
+FRAMES = [7, 4, 11]  # none but the 4 fits reduction factors of 2 and 3 evenly
+every_r = pytest.mark.parametrize("r", [1, 3])
+
+
+def lively_model(**changes: Any) -> Tacotron2:
+    """Without dropout, with weights so large that outputs differ much, in float64 so that rounding differs little."""
+    model = Tacotron2(tiny_hparams(**NO_DROPOUT, **changes), len(SYMBOLS)).double().eval()
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(0.0, 0.5, generator=generator)
+    return model
+
+
+def batch_of(frames: list[int]) -> Batch:
+    examples = tiny_examples(FRAMES)
+    chosen = [e for e in examples if e.n_frames in frames]
+    batch = collate(chosen, [tiny_mel(e.utterance) for e in chosen])
+    return replace(batch, mels=batch.mels.double())
+
+
+def alone(batch: Batch, i: int) -> Batch:
+    n, t = int(batch.text_lengths[i]), int(batch.mel_lengths[i])
+    rows = slice(i, i + 1)
+    return Batch(
+        batch.ids[rows],
+        batch.text[rows, :n],
+        batch.text_lengths[rows],
+        batch.mels[rows, :, :t],
+        batch.mel_lengths[rows],
+    )
+
+
+def with_garbage_in_the_padding(batch: Batch) -> Batch:
+    text = batch.text.masked_fill(~length_mask(batch.text_lengths, batch.text.size(1)), 5)
+    beyond = ~length_mask(batch.mel_lengths, batch.mels.size(2)).unsqueeze(1)
+    return Batch(batch.ids, text, batch.text_lengths, batch.mels.masked_fill(beyond, 9.0), batch.mel_lengths)
+
+
+def item(output: Output, batch: Batch, i: int, r: int) -> list[Tensor]:
+    """The valid region of an item's outputs."""
+    n, t = int(batch.text_lengths[i]), int(batch.mel_lengths[i])
+    s = -(-t // r)
+    return [output.mels[i, :, :t], output.mels_postnet[i, :, :t], output.gates[i, :s], output.alignments[i, :s, :n]]
+
+
+def decoded_item(decoded: AttendedSpeech, i: int, n: int) -> list[Tensor]:
+    t, s = int(decoded.mel_lengths[i]), int(decoded.steps[i])
+    return [decoded.mels[i, :, :t], decoded.gates[i, :s], decoded.alignments[i, :s, :n], decoded.stopped[i]]
+
+
+def biggest_difference(model: Tacotron2, r: int) -> float:
+    """Between items of a padded batch and the same items alone, teacher forced."""
+    batch = batch_of(FRAMES)
+    output = model(batch)
+    pairs = [
+        (a, b)
+        for i in range(len(FRAMES))
+        for a, b in zip(item(output, batch, i, r), item(model(alone(batch, i)), alone(batch, i), 0, r), strict=True)
+    ]
+    return max(float((a - b).abs().max().detach()) for a, b in pairs)
+
+
+@every_r
+def test_padding_does_not_leak_into_teacher_forced_outputs(r: int) -> None:
+    assert biggest_difference(lively_model(n_frames_per_step=r), r) < 1e-9
+
+
+@every_r
+def test_padding_leaks_where_old_checkpoints_expect_it(r: int) -> None:
+    assert biggest_difference(lively_model(n_frames_per_step=r, leaky_padding=True), r) > 1e-2
+
+
+@every_r
+@pytest.mark.parametrize("training", [False, True])
+def test_what_is_in_the_padding_changes_no_output_and_no_loss(r: int, training: bool) -> None:
+    model = lively_model(n_frames_per_step=r).train(training)
+    clean = batch_of(FRAMES)
+    dirty = with_garbage_in_the_padding(clean)
+    a, b = model(clean), model(dirty)
+    for i in range(len(FRAMES)):
+        for x, y in zip(item(a, clean, i, r), item(b, dirty, i, r), strict=True):
+            torch.testing.assert_close(x, y)
+    torch.testing.assert_close(model.losses(a, clean, KNOBS).parts, model.losses(b, dirty, KNOBS).parts)
+
+
+@every_r
+@pytest.mark.parametrize("mask_padding", [True, False])
+def test_a_batch_loses_what_its_items_lose_alone(r: int, mask_padding: bool) -> None:
+    model = lively_model(n_frames_per_step=r, mask_padding=mask_padding)
+    batch = batch_of(FRAMES)
+    together = model.losses(model(batch), batch, KNOBS).parts
+    singles = [alone(batch, i) for i in range(len(FRAMES))]
+    parts = [model.losses(model(single), single, KNOBS).parts for single in singles]
+    frames = batch.mel_lengths.double()
+    steps = torch.ceil(frames / r)
+    for name, weight in {"mel_loss": frames, "gate_loss": steps, "guide_loss": steps}.items():
+        expected = sum(w * p[name] for w, p in zip(weight, parts, strict=True)) / weight.sum()
+        torch.testing.assert_close(together[name], expected)
+
+
+@every_r
+def test_batched_synthesis_stops_each_item_at_its_own_gate_and_says_what_it_says_alone(r: int) -> None:
+    batch = batch_of(FRAMES)
+    free = lively_model(n_frames_per_step=r, gate_threshold=1.0).synthesize(batch.text, batch.text_lengths)
+    threshold, steps = a_threshold_with_different_ends(torch.sigmoid(free.gates))
+    model = lively_model(n_frames_per_step=r, gate_threshold=threshold)
+    decoded = model.synthesize(batch.text, batch.text_lengths)
+    assert decoded.steps.tolist() == steps
+    assert decoded.mel_lengths.tolist() == [s * r for s in steps]
+    assert decoded.stopped.all()
+    assert decoded.gates.size(1) == max(steps)
+    for i, n in enumerate(batch.text_lengths.tolist()):
+        single = model.synthesize(batch.text[i : i + 1, :n], batch.text_lengths[i : i + 1])
+        assert single.mels.size(2) == steps[i] * r
+        for x, y in zip(decoded_item(decoded, i, n), decoded_item(single, 0, n), strict=True):
+            torch.testing.assert_close(x, y)
+
+
+def a_threshold_with_different_ends(gates: Tensor) -> tuple[float, list[int]]:
+    """A gate threshold that every item [B, S] passes, not all at one step; and the step count up to there."""
+    for threshold in gates.flatten().sort().values.tolist():
+        passed = gates > threshold + 1e-4
+        steps = [int(row.nonzero()[0]) + 1 if row.any() else 0 for row in passed]
+        if min(steps) > 0 and len(set(steps)) > 1:
+            return threshold + 1e-4, steps
+    raise AssertionError("the gates of this model never differ")
+
+
+@pytest.mark.parametrize(("asked", "steps"), [(None, 5), (3, 3), (50, 5)])
+def test_synthesis_never_takes_more_steps_than_allowed(asked: int | None, steps: int) -> None:
+    batch = batch_of(FRAMES)
+    model = lively_model(n_frames_per_step=2, gate_threshold=1.0, max_decoder_steps=5)
+    decoded = model.synthesize(batch.text, batch.text_lengths, asked)
+    assert decoded.steps.tolist() == [steps] * 3 and decoded.mels.shape[2] == 2 * steps
+    assert not decoded.stopped.any()
+
+
+def test_a_gate_that_opens_at_the_last_allowed_step_has_stopped() -> None:
+    batch = batch_of(FRAMES)
+    model = lively_model(max_decoder_steps=1, gate_threshold=1e-9)
+    assert model.synthesize(batch.text, batch.text_lengths).stopped.all()
+
+
+def test_prenet_dropout_stays_on_in_synthesis() -> None:
+    batch = batch_of(FRAMES)
+    model = tiny_model(tiny_hparams(gate_threshold=1.0)).double().eval()
+    a, b = (model.synthesize(batch.text, batch.text_lengths).mels for _ in range(2))
+    assert not torch.equal(a, b)
+
+
+@every_r
+def test_attention_rows_sum_to_one_and_are_zero_on_padding(r: int) -> None:
+    batch = batch_of(FRAMES)
+    model = lively_model(n_frames_per_step=r)
+    decoded = model.synthesize(batch.text, batch.text_lengths)
+    for alignments in (model(batch).alignments, decoded.alignments):
+        torch.testing.assert_close(alignments.sum(2), torch.ones_like(alignments[:, :, 0]))
+        padding = ~length_mask(batch.text_lengths, batch.text.size(1))
+        assert (alignments.transpose(1, 2)[padding] == 0).all()
+
+
+def test_the_padding_of_the_outputs_is_silent_and_shut() -> None:
+    batch = batch_of(FRAMES)
+    output = lively_model(n_frames_per_step=3)(batch)
+    beyond = ~length_mask(batch.mel_lengths, batch.mels.size(2))
+    assert beyond.any()
+    for mels in (output.mels, output.mels_postnet):
+        assert (mels.transpose(1, 2)[beyond] == 0).all()
+    steps = torch.ceil(batch.mel_lengths / 3)
+    assert (output.gates == CLOSED_GATE_LOGIT).equal(~length_mask(steps, output.gates.size(1)))
+
+
+def test_every_weight_learns() -> None:
+    batch = batch_of(FRAMES)
+    model = lively_model().train()
+    model.losses(model(batch), batch, KNOBS).total.backward()
+    silent = {n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()}
+    assert silent == set()
+
+
+def test_teacher_forced_steps_and_free_steps_are_the_same_computation() -> None:
+    batch = alone(batch_of(FRAMES), 0)
+    model = lively_model(n_frames_per_step=2, gate_threshold=1.0)
+    decoded = model.synthesize(batch.text, batch.text_lengths)
+    spoken = Batch(batch.ids, batch.text, batch.text_lengths, decoded.mels_before_postnet, decoded.mel_lengths)
+    forced = model(spoken)
+    torch.testing.assert_close(forced.mels.detach(), decoded.mels_before_postnet)
+    torch.testing.assert_close(forced.gates.detach(), decoded.gates)

@@ -1,0 +1,364 @@
+"""What MLflow holds of a run: in a file beside it, and on a real server that is killed and comes back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from monitoring.exporters.mlflow_run import MlflowRun
+from monitoring.exporters.mlflow_settings import MlflowSettings, default_store, memory_of, without_password
+from monitoring.exporters.mlflow_store import PARENT
+from monitoring.exporters.system_load import SystemMetrics
+from monitoring.journal.tail import Following
+from tests.monitoring.journals import INTERVENTION, RunFolder, sick_run
+from tests.monitoring.mlflow_server import Server
+
+pytestmark = pytest.mark.xdist_group("a store of MLflow")  # making one takes seconds, and so does starting a server
+RESTART: dict[str, Any] = {
+    **{name: value for name, value in INTERVENTION.items() if name not in ("knob", "from", "to")},
+    "remedy": "restart",
+    "action": "restart",
+    "knobs": {"learning_rate_multiplier": 0.1},
+    "settings": {"weight_decay": 0.0},
+}
+
+
+@pytest.fixture(autouse=True)
+def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setattr("monitoring.journal.tail.FIRST_WAIT_SECONDS", 0.2)
+    monkeypatch.setattr("monitoring.journal.tail.LOOK_EVERY_SECONDS", 0.05)
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One store for all."""
+    return tmp_path_factory.mktemp("logs")
+
+
+@pytest.fixture
+def run(output: Path, request: pytest.FixtureRequest) -> RunFolder:
+    run = RunFolder(output / request.node.name)
+    run.start()
+    return run
+
+
+def following(run: RunFolder, say: Any = pytest.fail, **settings: Any) -> Following:
+    (run.path / "companion").mkdir(exist_ok=True)
+    chosen = MlflowSettings(**settings)
+    memory = memory_of(chosen.store(run.path.parent))
+    return Following("mlflow", run.path, lambda: MlflowRun(run.path, chosen), memory=memory, say=say)
+
+
+def send(run: RunFolder, **settings: Any) -> list[Run]:
+    """Everything of the journal that was not sent before; returns the runs of this folder, its children last."""
+    follower = following(run, **settings)
+    follower.end.set()
+    follower.run()
+    return runs_of(run, settings.get("uri"), settings.get("experiment", "voices"))
+
+
+def client(run: RunFolder, uri: str | None = None) -> MlflowClient:
+    return MlflowClient(tracking_uri=uri or default_store(run.path.parent))
+
+
+def runs_of(run: RunFolder, uri: str | None = None, experiment: str = "voices") -> list[Run]:
+    found = client(run, uri).get_experiment_by_name(experiment)
+    assert found is not None
+    all_runs = client(run, uri).search_runs([found.experiment_id])
+    mine = [one for one in all_runs if one.info.run_name.split(",")[0] == run.path.name]
+    return sorted(mine, key=lambda one: (PARENT in one.data.tags, int(one.data.tags.get("attempt", "1"))))
+
+
+def history(run: RunFolder, of: Run, name: str, uri: str | None = None) -> list[tuple[int, float]]:
+    return [(m.step, m.value) for m in client(run, uri).get_metric_history(of.info.run_id, name)]
+
+
+def artifacts(run: RunFolder, of: Run, path: str | None = None, uri: str | None = None) -> set[str]:
+    return {file.path for file in client(run, uri).list_artifacts(of.info.run_id, path) if not file.is_dir}
+
+
+def test_a_run_is_told_whole(run: RunFolder) -> None:
+    run.steps(1, 20, update_ratio=None)
+    run.evaluation(20, 0.6)
+    run.finish(20)
+    (run.path / "hparams.json").write_text("{}", encoding="utf-8")
+    (run.path / "voice.safetensors").write_bytes(b"weights")
+    (sent,) = send(run)
+    assert sent.info.status == "FINISHED"
+    assert sent.data.params["hparams.learning_rate"] == "0.001"
+    assert sent.data.params["choices.device"] == "cpu"
+    assert history(run, sent, "total_loss") == [(step, 10 / step) for step in range(1, 21)]
+    assert history(run, sent, "composite_tts_score") == [(20, 0.6)]
+    assert "update_ratio" not in sent.data.metrics
+    assert (sent.data.tags["model"], sent.data.tags["status"]) == ("tacotron2", "finished")
+    assert artifacts(run, sent) == {"journal.jsonl", "hparams.json", "voice.safetensors"}
+    assert sent.data.metrics["system/system_memory_usage_megabytes"] > 0
+
+
+def test_the_supervisors_verdicts_are_tags(output: Path) -> None:
+    (sent,) = send(sick_run(output / "sick"))
+    tags = sent.data.tags
+    assert (tags["phase"], tags["interventions"], tags["interventions.helped"]) == ("alignment", "1", "1")
+    assert (tags["interventions.open"], tags["reason"]) == ("0", "epochs")
+
+
+def test_samples_are_artifacts_and_the_worst_are_not(run: RunFolder) -> None:
+    run.evaluation(10, **run.spoken(10))
+    for name in ("step-00000010-a.png", "step-00000010-a.wav", "worst/a.wav"):
+        (run.path / "samples" / name).parent.mkdir(exist_ok=True)
+        (run.path / "samples" / name).write_bytes(b"x")
+    (sent,) = send(run)
+    assert artifacts(run, sent, "samples") == {f"samples/step-00000010-a.{kind}" for kind in ("png", "wav")}
+
+
+@pytest.mark.parametrize(("policy", "kept"), [("all", {"a.pt"}), ("voice", set()), ("none", set())])
+def test_checkpoints_are_kept_by_policy(run: RunFolder, policy: str, kept: set[str]) -> None:
+    (run.path / "checkpoints").mkdir()
+    (run.path / "checkpoints" / "a.pt").write_bytes(b"weights")
+    (run.path / "voice.safetensors").write_bytes(b"weights")
+    for name in ("a.pt", "gone.pt"):
+        run.journal.write("checkpoint", 10, path=f"checkpoints/{name}", kept=[10], signals={"checkpoint_bytes": 7.0})
+    run.finish(10)
+    (sent,) = send(run, checkpoints=policy)
+    assert artifacts(run, sent, "checkpoints") == {f"checkpoints/{name}" for name in kept}
+    assert ("voice.safetensors" in artifacts(run, sent)) == (policy != "none")
+
+
+def test_a_resumed_training_goes_on_in_the_same_run(run: RunFolder) -> None:
+    run.steps(1, 10)
+    run.finish(10, "interrupted", "SIGINT")
+    (first,) = send(run)
+    assert first.info.status == "KILLED"
+    run.start("resumed", 10, hparams={"learning_rate": 0.5})
+    run.steps(11, 20)
+    (second,) = send(run)
+    assert second.info.run_id == first.info.run_id and second.info.status == "RUNNING"
+    assert [step for step, _ in history(run, second, "total_loss")] == list(range(1, 21))
+    assert second.data.params["hparams.learning_rate"] == "0.001"
+    assert second.data.tags["now.hparams.learning_rate"] == "0.5"
+
+
+def test_a_run_is_found_again_without_a_memory_of_it(run: RunFolder) -> None:
+    run.steps(1, 10)
+    (first,) = send(run)
+    for memory in (run.path / "companion").glob("mlflow*.json"):
+        memory.unlink()
+    run.steps(11, 20)
+    (second,) = send(run)
+    assert second.info.run_id == first.info.run_id
+    assert [step for step, _ in history(run, second, "total_loss")] == list(range(1, 21))
+
+
+def test_each_new_start_is_a_child_run(run: RunFolder) -> None:
+    run.steps(1, 10)
+    run.journal.write("intervention", 10, **RESTART)
+    run.steps(11, 20)
+    run.journal.write("intervention", 20, **RESTART)
+    run.steps(21, 30)
+    run.finish(30)
+    parent, second, third = send(run)
+    assert [step for step, _ in history(run, parent, "total_loss")] == list(range(1, 31))
+    assert [step for step, _ in history(run, second, "total_loss")] == list(range(11, 21))
+    assert [step for step, _ in history(run, third, "total_loss")] == list(range(21, 31))
+    assert {second.data.tags[PARENT], third.data.tags[PARENT]} == {parent.info.run_id}
+    assert second.data.params == {"knobs.learning_rate_multiplier": "0.1", "hparams.weight_decay": "0.0"}
+    assert (third.data.tags["attempt"], third.data.tags["remedy"]) == ("3", "restart")
+    assert [one.info.status for one in (parent, second, third)] == ["FINISHED", "KILLED", "FINISHED"]
+
+
+def test_a_new_start_that_was_undone_is_no_child_any_more(run: RunFolder) -> None:
+    run.journal.write("intervention", 10, **RESTART)
+    run.start("resumed", 5)
+    run.steps(6, 9)
+    parent, child = send(run)
+    assert child.info.status == "KILLED"
+    assert history(run, child, "total_loss") == [] and len(history(run, parent, "total_loss")) == 4
+
+
+def test_what_was_only_advised_is_no_new_start(run: RunFolder) -> None:
+    run.journal.write("intervention", 10, **RESTART, advice=True)
+    assert len(send(run)) == 1
+
+
+def test_of_a_race_the_winner_is_told(run: RunFolder) -> None:
+    run.steps(1, 2)
+    run.race(5, from_step=2)
+    (sent,) = send(run)
+    assert history(run, sent, "total_loss") == [(1, 10.0), (2, 5.0), (3, 2.0), (4, 2.0)]
+    assert history(run, sent, "stop_rate") == [(4, 1.0)]
+
+
+@pytest.mark.parametrize(("status", "at_the_end"), [("interrupted", "KILLED"), ("failed", "FAILED")])
+def test_a_new_start_goes_on_after_an_interruption(run: RunFolder, status: str, at_the_end: str) -> None:
+    run.journal.write("intervention", 10, **RESTART)
+    run.finish(10, status, "SIGINT")
+    assert [one.info.status for one in send(run)] == [at_the_end, at_the_end]
+    run.start("resumed", 10)
+    run.steps(11, 12)
+    parent, child = send(run)
+    assert (parent.info.status, child.info.status) == ("RUNNING", "RUNNING")
+    assert [step for step, _ in history(run, child, "total_loss")] == [11, 12]
+    run.finish(12)
+    assert [one.info.status for one in send(run)] == ["FINISHED", "FINISHED"]
+
+
+def test_a_run_that_was_deleted_begins_anew(run: RunFolder) -> None:
+    run.steps(1, 10)
+    (first,) = send(run)
+    client(run).delete_run(first.info.run_id)
+    run.start("resumed", 10)
+    run.steps(11, 12)
+    (second,) = send(run)
+    assert second.info.run_id != first.info.run_id
+    assert [step for step, _ in history(run, second, "total_loss")] == [11, 12]
+
+
+def test_a_run_that_is_deleted_while_it_is_followed_begins_anew(run: RunFolder) -> None:
+    run.steps(1, 10)
+    run.journal.write("intervention", 10, **RESTART)
+    parent, child = send(run)
+    client(run).delete_run(child.info.run_id)
+    run.steps(11, 12)
+    (same,) = send(run)
+    assert same.info.run_id == parent.info.run_id
+    client(run).delete_run(parent.info.run_id)
+    run.steps(13, 14)
+    (anew,) = send(run)
+    assert anew.info.run_id != parent.info.run_id
+    assert [step for step, _ in history(run, anew, "total_loss")] == [13, 14]
+
+
+def test_a_deleted_experiment_keeps_its_name(run: RunFolder) -> None:
+    run.steps(1, 10)
+    (sent,) = send(run, experiment="gone")
+    client(run).delete_experiment(sent.info.experiment_id)
+    run.start("resumed", 10)
+    run.steps(11, 12)
+    follower = following(run, experiment="gone")
+    follower.end.set()
+    follower.run()
+    (anew,) = runs_of(run, experiment="gone (2)")
+    assert (
+        client(run).get_experiment(anew.info.experiment_id).tags["mlflow.experimentKind"] == "custom_model_development"
+    )
+    assert [step for step, _ in history(run, anew, "total_loss")] == [11, 12]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("http://u:x@h:5000/", "http://h:5000", True),
+        ("http://h:5000", "http://h:5001", False),
+        ("postgresql://h/db?password=x", "postgresql://h/db?password=y", True),
+    ],
+)
+def test_a_store_is_known_by_its_address(one: str, other: str, same: bool) -> None:
+    assert (memory_of(one) == memory_of(other)) == same
+    assert without_password("postgresql://h/db?user=u&password=geheim") == "postgresql://h/db"
+
+
+def test_another_store_is_told_everything(run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And leaves nothing where the program happens to be called."""
+    monkeypatch.chdir(tmp_path)
+    run.steps(1, 10)
+    send(run)
+    (elsewhere,) = send(run, uri=default_store(tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["mlflow.db"]
+    assert len(history(run, elsewhere, "total_loss", default_store(tmp_path))) == 10
+    run.steps(11, 12)
+    (here,) = send(run)
+    assert len(history(run, here, "total_loss")) == 12
+
+
+def test_two_folders_of_one_name_are_two_runs(tmp_path: Path, output: Path) -> None:
+    first, second = sick_run(tmp_path / "a" / "twin"), sick_run(tmp_path / "b" / "twin")
+    uri = default_store(output)
+    assert len(send(first, uri=uri)) == 1
+    assert len(send(second, uri=uri)) == 2
+
+
+# a server
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = Server(tmp_path_factory.mktemp("server"))
+    server.start()
+    yield server
+    server.kill()
+
+
+def test_a_server_that_dies_in_mid_run_is_caught_up_when_it_is_back(run: RunFolder, server: Server) -> None:
+    said: list[str] = []
+    follower = following(run, said.append, uri=server.uri)
+    follower.start()
+    run.steps(1, 20)
+    wait_until(lambda: not follower.is_behind)
+    server.kill()
+    run.steps(21, 40)
+    (run.path / "samples").mkdir()
+    (run.path / "samples" / "x.png").write_bytes(b"picture")
+    run.evaluation(40, 0.4, samples=[{"id": "a", "sentence": "A.", "file": "samples/x", "recorded": None}])
+    wait_until(lambda: said)
+    assert follower.is_behind and follower.is_alive()
+    server.start()
+    run.steps(41, 50)
+    run.finish(50)
+    follower.end.set()
+    follower.join(60)
+    assert not follower.is_alive() and not follower.is_behind
+    (sent,) = runs_of(run, server.uri)
+    assert history(run, sent, "total_loss", server.uri) == [(step, 10 / step) for step in range(1, 51)]
+    assert sent.info.status == "FINISHED"
+    assert artifacts(run, sent, "samples", server.uri) == {"samples/x.png"}
+    assert len(said) == 1 and f"{server.uri} cannot be reached" in said[0]
+
+
+def wait_until(condition: Any, seconds: float = 60) -> None:
+    give_up = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < give_up, "waited in vain"
+        time.sleep(0.05)
+
+
+def test_what_a_dead_server_did_not_get_is_sent_by_the_next_session(run: RunFolder, server: Server) -> None:
+    dead = Server(run.path)  # nobody listens there
+    run.steps(1, 10)
+    said: list[str] = []
+    follower = following(run, said.append, uri=dead.uri)
+    follower.start()
+    wait_until(lambda: said)
+    follower.give_up.set()
+    follower.join(60)
+    assert follower.is_behind
+    (sent,) = send(run, uri=server.uri)
+    assert len(history(run, sent, "total_loss", server.uri)) == 10
+
+
+def test_a_password_in_the_uri_is_not_told(run: RunFolder) -> None:
+    uri = Server(run.path).uri.replace("://", "://user:geheim@")
+    said: list[str] = []
+    follower = following(run, said.append, uri=uri)
+    follower.start()
+    wait_until(lambda: said)
+    follower.give_up.set()
+    follower.join(60)
+    assert "geheim" not in said[0] and "127.0.0.1" in said[0]
+    for path in (run.path / "companion").iterdir():
+        assert "geheim" not in path.name + path.read_text()
+
+
+def test_system_metrics_come_at_their_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    system = SystemMetrics()
+    assert system.measured()["system_memory_usage_percentage"] > 0
+    assert system.measured() == {}
+    monkeypatch.setattr("monitoring.exporters.system_load.SYSTEM_METRICS_EVERY_SECONDS", 0.0)
+    assert "cpu_utilization_percentage" in system.measured()

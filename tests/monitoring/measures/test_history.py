@@ -1,0 +1,104 @@
+"""The last points of every signal are kept, with their gaps, and forgotten when training goes back."""
+
+from __future__ import annotations
+
+import io
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from monitoring.measures.history import SignalHistory
+
+
+def test_history_keeps_gaps_and_the_latest_value() -> None:
+    history = SignalHistory()
+    history.record(1, {"mel_loss": 2.0, "gate_loss": 1.0})
+    history.record(2, {"mel_loss": None})
+    history.record(3, {"mel_loss": math.inf})
+    assert history.series("mel_loss") == [(1, 2.0), (2, None), (3, None)]
+    assert history.latest() == {"mel_loss": None, "gate_loss": 1.0}
+    assert history.series("never_measured") == []
+
+
+def test_history_is_bounded_per_signal() -> None:
+    history = SignalHistory(points_per_signal=3)
+    for step in range(10):
+        history.record(step, {"mel_loss": float(step)})
+    assert history.series("mel_loss") == [(7, 7.0), (8, 8.0), (9, 9.0)]
+
+
+def test_history_refuses_to_go_back() -> None:
+    history = SignalHistory()
+    history.record(5, {"mel_loss": 1.0})
+    history.record(5, {"mel_loss": 2.0})  # the last evaluation may repeat one
+    with pytest.raises(ValueError, match="after a rollback"):
+        history.record(4, {"mel_loss": 1.0})
+
+
+def test_history_survives_a_checkpoint_that_holds_only_plain_data() -> None:
+    history = SignalHistory()
+    history.record(1, {"mel_loss": np.float64(2.0), "gate_loss": None})
+    history.record(2, {"mel_loss": 1.5})
+    file = io.BytesIO()
+    torch.save(history.state_dict(), file)
+    file.seek(0)
+    restored = SignalHistory()
+    restored.record(9, {"stale": 1.0})
+    restored.load_state_dict(torch.load(file, weights_only=True))
+    assert restored.latest() == {"mel_loss": 1.5, "gate_loss": None}
+    assert restored.series("mel_loss") == history.series("mel_loss")
+    restored.record(3, {"mel_loss": 1.0})
+
+
+def test_a_loaded_history_is_bounded_too() -> None:
+    long = SignalHistory()
+    for step in range(5):
+        long.record(step, {"mel_loss": 1.0})
+    short = SignalHistory(points_per_signal=2)
+    short.load_state_dict(long.state_dict())
+    assert [step for step, _ in short.series("mel_loss")] == [3, 4]
+
+
+def history() -> SignalHistory:
+    history = SignalHistory()
+    for step, loss in enumerate([5.0, 4.0, None, 3.0, math.nan, 2.0], start=1):
+        history.record(step, {"mel_loss": loss})
+    history.record(6, {"val_mel_loss": 7.0})
+    return history
+
+
+def test_values_since_a_step_are_the_known_ones_oldest_first() -> None:
+    assert history().since("mel_loss", 2) == [(2, 4.0), (4, 3.0), (6, 2.0)]
+    assert history().since("mel_loss", 0) == [(1, 5.0), (2, 4.0), (4, 3.0), (6, 2.0)]
+    assert history().since("mel_loss", 7) == [] == history().since("never_measured", 0)
+
+
+def test_a_repeated_step_is_not_cut_in_half() -> None:
+    twice = history()
+    twice.record(6, {"mel_loss": 1.5})
+    assert twice.since("mel_loss", 6) == [(6, 2.0), (6, 1.5)]
+
+
+def test_going_back_forgets_what_came_after_the_step() -> None:
+    cut = history()
+    cut.forget_after(4)
+    assert cut.series("mel_loss") == [(1, 5.0), (2, 4.0), (3, None), (4, 3.0)]
+    assert cut.series("val_mel_loss") == [] and cut.since("val_mel_loss", 0) == []
+    cut.record(5, {"mel_loss": 9.0})
+    assert cut.since("mel_loss", 4) == [(4, 3.0), (5, 9.0)]
+
+
+def test_what_was_all_forgotten_has_no_latest_value() -> None:
+    cut = history()
+    cut.forget_after(4)
+    assert cut.latest() == {"mel_loss": 3.0}
+    cut.forget_after(0)
+    assert cut.latest() == {}
+
+
+def test_going_back_to_the_present_forgets_nothing() -> None:
+    cut = history()
+    cut.forget_after(6)
+    assert cut.state_dict() == history().state_dict()

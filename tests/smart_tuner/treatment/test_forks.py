@@ -1,0 +1,169 @@
+"""On a plateau several ways on are tried; one is taken when it beats two untouched runs by more than they differ."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from monitoring.measures.signals import Signals
+from smart_tuner.diagnosis import Diagnosis
+from smart_tuner.inputs.run_facts import KnobFacts
+from smart_tuner.replay import Replay, first_difference
+from smart_tuner.settings import Settings, Supervision
+from smart_tuner.state import Memory, Pending
+from smart_tuner.supervisor import Arm, Supervisor
+from smart_tuner.treatment.follow_up import Verdict
+from smart_tuner.treatment.forks import LEAST_NOISE, fork_and_race, judge_forks
+from smart_tuner.treatment.interventions import Expectation, Order
+from smart_tuner.treatment.remedies import Case
+from tests.smart_tuner.histories import every, make_facts, make_view
+from tests.smart_tuner.simulated_loop import ACTIONS, SimulatedLoop
+
+KNOBS = {
+    "learning_rate_multiplier": KnobFacts(start=1.0, low=1 / 256, high=256.0),
+    "guide_weight_multiplier": KnobFacts(start=1.0, low=0.0, high=8.0),
+    "grad_clip_thresh": KnobFacts(start=4.0, low=0.01, high=1000.0),
+}
+DOWN = Expectation("val_mel_loss", "down", 900, 2.0, 0.05)
+
+
+def order_of(
+    checkpoints: Sequence[int] = (500, 600), *, step: int = 640, work: int = 640, **facts: Any
+) -> Order | None:
+    given: dict[str, Any] = {"knobs": KNOBS, "forks": True, "planned_steps": 3000, "actions": ("turn", "race")}
+    series = {"val_mel_loss": every(100, [2.0] * 6), "val_total_loss": every(100, [3.0] * 6)}
+    view = make_view(series, make_facts(**given | facts), step=step)
+    knobs = {name: knob.start for name, knob in view.facts.knobs.items()}
+    memory = Memory(knobs=knobs, step=step, work_steps=work, checkpoints=list(checkpoints))
+    plan = fork_and_race(Case(Diagnosis("plateau", "warning", step, 300, {}), view, memory, Supervision(), True))
+    if plan is None:
+        return None
+    assert (plan.expected.signal, plan.expected.direction) == ("val_mel_loss", "down")
+    return plan.orders[0]
+
+
+def test_each_fork_turns_one_knob_and_two_arms_turn_none() -> None:
+    order = order_of()
+    assert order is not None and (order.action, order.step, order.n_steps) == ("race", 600, 100)
+    control, same, *forks = order.arms
+    assert control == same == {"learning_rate_multiplier": 1.0, "guide_weight_multiplier": 1.0, "grad_clip_thresh": 4.0}
+    assert order.reseeded_arm == 1
+    turned = [{name: value for name, value in fork.items() if value != control[name]} for fork in forks]
+    assert turned == [
+        {"learning_rate_multiplier": 0.5},
+        {"learning_rate_multiplier": 2.0},
+        {"guide_weight_multiplier": 0.5},
+        {"grad_clip_thresh": 2.0},
+    ]
+
+
+def test_a_pinned_knob_and_one_that_is_off_or_at_its_bound_stay() -> None:
+    knobs = KNOBS | {
+        "guide_weight_multiplier": KnobFacts(start=0.0, low=0.0, high=8.0, first=0.25),
+        "learning_rate_multiplier": KnobFacts(start=1.0, low=0.8, high=4.0),
+    }
+    order = order_of(knobs=knobs, pinned=("grad_clip_thresh",))
+    assert order is not None
+    assert [arm["learning_rate_multiplier"] for arm in order.arms] == [1.0, 1.0, 2.0]
+    assert {arm["grad_clip_thresh"] for arm in order.arms} == {4.0}
+
+
+def test_a_stretch_is_some_hundred_steps_at_most() -> None:
+    order = order_of(steps_per_evaluation=2000, planned_steps=100_000)
+    assert order is not None and order.n_steps == 500
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"forks": False},
+        {"checkpoints": ()},
+        {"planned_steps": 600, "work": 601},  # six arms of 100 steps, and 40 steps done again
+        {"pinned": tuple(KNOBS)},
+    ],
+)
+def test_where_it_cannot_or_may_not_be_done_it_is_not(changes: dict[str, Any]) -> None:
+    assert order_of(**changes) is None
+
+
+def test_it_may_cost_just_what_is_left() -> None:
+    assert order_of(planned_steps=640, work=640) is not None
+    assert order_of(planned_steps=640, work=641) is None
+
+
+@pytest.mark.parametrize(
+    ("values", "winner", "verdict"),
+    [
+        ((2.0, 2.02, 1.9, 1.8), 3, "helped"),
+        ((2.02, 2.0, 1.97, 2.5), 2, "helped"),
+        ((2.0, 2.1, 1.96), 0, "no_effect"),  # the controls differ more than that
+        ((2.1, 2.0, 1.96), 0, "no_effect"),
+        ((2.0, 2.0, 1.99), 0, "no_effect"),  # of two controls alike it is not to be believed that chance does nothing
+        ((2.0, 2.0, 2.5, 2.4), 0, "no_effect"),
+        ((2.0, 2.0, None, 1.9), 3, "helped"),
+        ((2.0, None, 1.0), 0, "no_effect"),
+        ((None, 2.0, 1.0), 0, "no_effect"),
+        ((2.0, 2.0, None), 0, "no_effect"),
+    ],
+)
+def test_the_best_fork_has_to_beat_both_controls_by_more_than_they_differ(
+    values: tuple[float | None, ...], winner: int, verdict: Verdict
+) -> None:
+    judged = judge_forks(DOWN, values, make_facts())
+    assert (judged.winner, judged.judgement.verdict) == (winner, verdict)
+    assert judged.noise >= LEAST_NOISE or None in values[:2]
+
+
+def raced(values: Sequence[float]) -> tuple[Supervisor, dict[str, Any], int]:
+    supervisor = Supervisor(make_facts(knobs=KNOBS, forks=True, actions=("turn", "race")), Settings())
+    supervisor.memory.step = 640
+    supervisor.memory.pending = Pending(ailment="plateau", remedy="fork_and_race", step=640, expected=DOWN, racing=True)
+    arms = [
+        Arm(
+            {"learning_rate_multiplier": factor},
+            tuple((601 + i, {"total_loss": value}) for i in range(3)),
+            {"val_mel_loss": value},
+        )
+        for factor, value in zip((1.0, 1.0, 0.5, 2.0), values, strict=True)
+    ]
+    (decision,), winner = supervisor.observe_race(600, arms)
+    return supervisor, dict(decision.fields), winner
+
+
+def test_training_goes_on_with_the_winner_and_the_journal_says_which() -> None:
+    supervisor, told, winner = raced([2.0, 2.01, 1.8, 1.95])
+    assert winner == 2 and told["verdict"] == "helped"
+    assert told["evidence"] == {"control": 2.0, "noise": pytest.approx(0.01), "winner": 2, "from_step": 600}
+    assert supervisor.memory.knobs["learning_rate_multiplier"] == 0.5
+    assert supervisor.history.latest()["val_mel_loss"] == 1.8 and supervisor.memory.step == 603
+
+
+def test_without_a_winner_the_untouched_run_goes_on_and_it_is_not_tried_again() -> None:
+    supervisor, told, winner = raced([2.0, 2.1, 1.97, 1.99])
+    assert winner == 0 and told["verdict"] == "no_effect" and not told["reverted"]
+    assert supervisor.memory.knobs["learning_rate_multiplier"] == 1.0
+    assert supervisor.memory.failed["plateau"] == ["fork_and_race"]
+
+
+def test_a_flat_run_is_forked_once_and_replay_decides_the_same() -> None:
+    def flat(step: int, work: int) -> tuple[Signals, Signals, dict[str, float | None]]:
+        loss = 2.0 if step > 100 else 4.0 - step / 50
+        rate = {"learning_rate": 1e-3, "gradient_norm": 1.0, "update_ratio": 1e-3}
+        healthy = {"diagonality": 0.9, "free_diagonality": 0.9, "gate_accuracy": 0.9, "stop_rate": 1.0}
+        return {"total_loss": loss, **rate}, {"val_total_loss": loss, "val_mel_loss": loss, **healthy}, {}
+
+    facts = make_facts(
+        knobs=KNOBS, forks=True, actions=ACTIONS, steps_per_evaluation=20, planned_steps=800, alignment_patience_steps=0
+    )
+    loop = SimulatedLoop(facts, flat)
+    loop.run(700)
+    forked = [told for told in loop.decisions("intervention") if told.get("remedy") == "fork_and_race"]
+    assert len(forked) == 1 and len(forked[0]["arms"]) == 6
+    verdicts = [told for told in loop.decisions("follow_up") if told["remedy"] == "fork_and_race"]
+    assert [told["verdict"] for told in verdicts] == ["no_effect"]
+    told = Replay()
+    for record in loop.records:
+        told.take(record)
+    assert first_difference(told) is None and len(told.decided) == len(loop.decisions())

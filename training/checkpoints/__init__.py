@@ -1,0 +1,1 @@
+"""Files of a run that training reads back: checkpoints, initial weights, quarantine."""

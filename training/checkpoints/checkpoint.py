@@ -1,0 +1,81 @@
+"""Checkpoints: written atomically, named by their own checksum, read without running code from them."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from files import write_atomically
+from models.weights import CHECKPOINT_NAME, SCHEMA_VERSION
+
+
+class DiskFull(Exception):
+    """A checkpoint could not be written even after older ones were removed."""
+
+
+@dataclass(frozen=True)
+class SavedCheckpoint:
+    """A checkpoint file of ours, as its name describes it."""
+
+    path: Path
+    step: int
+    checksum: str
+
+
+def list_checkpoints(folder: Path) -> list[SavedCheckpoint]:
+    """Those of a run, oldest first."""
+    matches = ((path, CHECKPOINT_NAME.fullmatch(path.name)) for path in folder.glob("step-*.pt"))
+    found = [SavedCheckpoint(path, int(m["step"]), m["checksum"]) for path, m in matches if m]
+    return sorted(found, key=lambda c: (c.step, c.path.stat().st_mtime_ns))
+
+
+def save_checkpoint(folder: Path, state: dict[str, Any], *, keep: int, best_step: int | None) -> Path:
+    """Write the state, then remove what retention no longer wants; makes room from old ones when the disk is full."""
+    buffer = io.BytesIO()
+    torch.save({"schema_version": SCHEMA_VERSION, **state}, buffer)
+    content = buffer.getbuffer()
+    step = int(state["progress"]["step"])
+    path = folder / f"step-{step:08d}-{hashlib.sha256(content).hexdigest()[:16]}.pt"
+    folder.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(folder)
+    while True:
+        try:
+            write_atomically(path, content)
+            break
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            if not _remove_oldest(folder, best_step):
+                raise DiskFull(f"the disk is full: no room for {len(content) / 1e6:.0f} MB at {folder}") from error
+    _retire(folder, path, keep=keep, best_step=best_step)
+    return path
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """A kill in the middle of a save leaves its temporary file."""
+    for path in folder.glob(".*.tmp"):
+        path.unlink()
+
+
+def _remove_oldest(folder: Path, best_step: int | None) -> bool:
+    """Make room, but never with the newest checkpoint or the best."""
+    spare = [c for c in list_checkpoints(folder)[:-1] if c.step != best_step]
+    if spare:
+        spare[0].path.unlink()
+    return bool(spare)
+
+
+def _retire(folder: Path, newest: Path, *, keep: int, best_step: int | None) -> None:
+    saved = list_checkpoints(folder)
+    step = next(c.step for c in saved if c.path == newest)
+    stale = [c for c in saved if c.step == step and c.path != newest]
+    older = [c for c in saved if c.step != step]
+    for checkpoint in stale + older[: max(0, len(older) + 1 - keep)]:
+        if checkpoint.step != best_step or checkpoint in stale:
+            checkpoint.path.unlink()
