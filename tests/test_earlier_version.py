@@ -1,0 +1,89 @@
+"""Runs, checkpoints, voices, journals and studies written by an earlier version keep working.
+
+The files in tests/fixtures/earlier_version were written before the packages were rearranged: two runs of the tiny model
+that were stopped at step 6, the journals of the same runs without the stop, a study of three trials, and the journals
+of two supervised runs with a learning rate far too high.
+"""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+from pathlib import Path
+
+import pytest
+import soundfile
+
+from files import REPOSITORY
+from smart_tuner.replay import first_difference, replay
+from smart_tuner.search.trials import best
+from tests.commands.program import Program, journal, losses, tiny
+from tests.commands.search.studies import study_in
+
+FIXTURES = REPOSITORY / "tests" / "fixtures" / "earlier_version"
+MODELS = ["tacotron2", "glow_tts"]
+CHANGES = {
+    **{"epochs": 4, "sampling_rate": 8000, "n_mel_channels": 20, "mel_fmax": 4000.0, "validation_percent": 20},
+    **{"hop_length": 128, "filter_length": 512, "win_length": 512, "cpu_threads": 1},
+}
+GLOW_TTS = {
+    **{"hidden_channels_enc": 8, "encoder_num_layers": 1, "encoder_hidden_channels_ffn": 12, "hidden_channels_dp": 8},
+    **{"num_flow_blocks_dec": 2, "num_block_layers": 2, "hidden_channels_dec": 8, "kernel_size_dec": 3},
+    **{"max_decoder_steps": 40, "guide_loss_weight": 0.0},
+}
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    shutil.copytree(FIXTURES, tmp_path / "logs")
+    return tmp_path / "logs"
+
+
+@pytest.fixture
+def program(output: Path, capsys: pytest.CaptureFixture[str]) -> Program:
+    return Program(capsys, output)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_stopped_run_goes_on_as_if_it_had_not_been_stopped(program: Program, output: Path, model: str) -> None:
+    changes = CHANGES | (GLOW_TTS if model == "glow_tts" else {})
+    outcome = program("--data", output / "corpus", "--run_name", model, "--model", model, *tiny(**changes))
+    assert outcome.code == 0, outcome.err
+    (resumed,) = journal(output / model, "resumed")
+    assert resumed["step"] == 6 and resumed["changed"] == {}
+    (output / "uninterrupted").mkdir()
+    shutil.copy(output / "whole" / f"{model}.jsonl", output / "uninterrupted" / "journal.jsonl")
+    assert losses(output / model) == pytest.approx(losses(output / "uninterrupted"), rel=1e-3)
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("source", ["voice.safetensors", "checkpoints"])
+def test_voices_and_checkpoints_speak(program: Program, output: Path, model: str, source: str) -> None:
+    run = output / model
+    if source == "checkpoints":
+        (run / "voice.safetensors").unlink()
+    outcome = program("--mode", "synthesize", "--run", run, "--text", "Some words.", "--out", output / "x.wav")
+    assert outcome.code == 0, outcome.err
+    wave, rate = soundfile.read(output / "x.wav")
+    assert rate == 8000 and len(wave) > 0
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_report_of_a_run_is_made_from_its_folder(program: Program, output: Path, model: str) -> None:
+    assert program("--mode", "report", "--run", output / model).code == 0
+    assert "step" in (output / model / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_journal_replays_to_the_recorded_decisions(output: Path, model: str) -> None:
+    run = output / "supervised"
+    run.mkdir()
+    (run / "journal.jsonl").write_bytes(gzip.decompress((output / f"sick_{model}.jsonl.gz").read_bytes()))
+    replayed = replay(run)
+    assert len(replayed.decided) == 5 and first_difference(replayed) is None
+
+
+def test_a_study_opens_and_knows_its_best_trial(output: Path) -> None:
+    study = study_in(output)
+    winner = best(study)
+    assert len(study.trials) == 3 and winner is not None and winner.number == 0
