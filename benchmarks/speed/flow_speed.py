@@ -26,8 +26,8 @@ from models.glow_tts import flows, text_encoder
 from models.glow_tts.model import GlowTTS
 from recipes.presets import PRESETS
 from training.knobs import Knobs
-from training.step.precision import NO_BFLOAT16, half_precision
 from training.step.learner import Learner
+from training.step.precision import NO_BFLOAT16, half_precision
 
 ITEMS, SYMBOLS, FRAMES, ALPHABET = 8, 100, 500, 148
 PUBLIC, WANTED_RATIO, WANTED_REAL_TIME = 3060.0, 1.5, 40.0

@@ -37,10 +37,9 @@ from models.tacotron2.loss import tacotron2_losses
 from models.tacotron2.model import Tacotron2
 from recipes.presets import PRESETS
 from training.knobs import Knobs
-from training.step.precision import NO_BFLOAT16, half_precision
-from training.step.learner import build_optimizer
 from training.step.allocator import keep_freed_memory
 from training.step.learner import build_optimizer
+from training.step.precision import NO_BFLOAT16, half_precision
 
 ALPHABET = 148
 OWN, HALF, PEER, TWIN = "own float32", "own bfloat16", "torchaudio float32", "frame by frame float32"
