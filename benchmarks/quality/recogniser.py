@@ -23,10 +23,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.quality.sentences import ORDINARY_SENTENCES
-from corpus.audio.mel import MelFrontend, griffin_lim, resample
+from corpus.audio.mel import MelFrontend, resample
 from corpus.text.espeak import speak
 from files import atomic_replacement
 from hparams import HParams
+from models.vocoders.griffin_lim import griffin_lim
 
 LANGUAGE = "en-us"
 BLANK, LETTERS = "_", "_ 'abcdefghijklmnopqrstuvwxyz"  # the blank of CTC has index 0

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from corpus.audio.mel import griffin_lim
 from hparams import HParams
+from models.vocoders.griffin_lim import griffin_lim
 
 
 def vocode(mel: np.ndarray, hparams: HParams) -> np.ndarray:
