@@ -1,58 +1,58 @@
-"""What the trainer tells those who watch: plain facts, no judgement."""
+"""Plain dataclasses shared by training and supervision: what a trainer reports, and what it can be ordered to do."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
 
 @dataclass(frozen=True)
 class StepReport:
-    """One training step; losses and norm are None when the step was not finite and so was skipped."""
+    """One training step; losses and gradient norm are None when the step was not finite and so was skipped."""
 
     step: int
     epoch: int
     utterance_ids: tuple[str, ...]
-    utterance_losses: tuple[float, ...]  # one an utterance, NaN included; none after running out of memory
+    utterance_losses: tuple[float, ...]  # one an utterance, NaN included; empty after running out of memory
     total_loss: float | None
-    loss_parts: Mapping[str, float | None]  # what it is the sum of, and what else was computed with it
-    measures: Mapping[str, float | None]  # of the model's weights and gradients; None in most steps
-    gradient_norm: float | None
+    loss_parts: Mapping[str, float | None]  # terms of the total and other losses computed with it, by signal name
+    measures: Mapping[str, float | None]  # of weights and gradients, by signal name; None in steps without measurement
+    gradient_norm: float | None  # global L2 before clipping
     learning_rate: float
-    update_ratio: float | None
+    update_ratio: float | None  # norm of the update / norm of the weights
     frames_per_second: float
-    data_wait_share: float
+    data_wait_share: float  # share of the step's time spent waiting for its batch
     memory_bytes: int
-    nonfinite_steps: int
-    out_of_memory_steps: int
+    nonfinite_steps: int  # of the run so far
+    out_of_memory_steps: int  # of the run so far
 
 
 @dataclass(frozen=True)
 class DecodeReport:
-    """One held-out utterance, decoded with its recording as teacher and freely."""
+    """One held-out utterance, decoded teacher-forced and free-running; every array is cut to its valid region."""
 
     id: str
     text: str
     symbol_ids: tuple[int, ...]
-    forced_attention: np.ndarray  # [S, N]
+    forced_attention: np.ndarray  # [S, N] decoder steps, tokens
     free_attention: np.ndarray  # [S', N]
-    forced_gate: np.ndarray | None  # [S] probabilities; None of a model without a gate
+    forced_gate: np.ndarray | None  # [S] probability of the end; None of a model without a gate
     gate_threshold: float
-    durations: np.ndarray | None  # [N] frames predicted for each symbol; None of a model that predicts none
+    durations: np.ndarray | None  # [N] predicted frames of each symbol; None of a model that predicts none
     n_frames_per_step: int
-    recorded_mel: np.ndarray  # [n_mel, T]
-    forced_mel: np.ndarray  # [n_mel, T]
-    free_mel: np.ndarray  # [n_mel, T']
-    stopped: bool
+    recorded_mel: np.ndarray  # [n_mel, T] natural log
+    forced_mel: np.ndarray  # [n_mel, T] natural log
+    free_mel: np.ndarray  # [n_mel, T'] natural log
+    stopped: bool  # whether the free-running decode ended by itself
 
 
 @dataclass(frozen=True)
 class SentenceReport:
-    """One of the person's own sentences, spoken freely."""
+    """One of the person's own sentences, decoded free-running."""
 
     id: str
     text: str
@@ -68,15 +68,25 @@ class EvaluationReport:
 
     step: int
     epoch: int
-    training_seconds: float
+    training_seconds: float  # spent in training steps so far, evaluations not counted
     losses: dict[str, float]
     decodes: Sequence[DecodeReport]
     sentences: Sequence[SentenceReport]
 
 
 @dataclass(frozen=True)
+class CheckpointReport:
+    """A checkpoint was written, or found at the start of a session."""
+
+    step: int
+    latest: Path
+    best: Path | None
+    kept: Sequence[int]  # steps of all checkpoints on disk
+
+
+@dataclass(frozen=True)
 class RollbackReport:
-    """Training went back to a checkpoint (None: none could be read); `problems` say what was wrong with newer ones."""
+    """Return to a checkpoint; `step` is None when none could be read, `problems` say why newer ones failed."""
 
     wanted_step: int
     step: int | None
@@ -84,12 +94,97 @@ class RollbackReport:
 
 
 @dataclass(frozen=True)
-class ArmReport:
-    """One contender of a race from the same checkpoint on the same data."""
+class QuarantineReport:
+    """Utterances that are excluded from training from now on."""
 
-    knobs: dict[str, float]
+    utterances: tuple[str, ...]
+    reason: str
+
+
+@dataclass(frozen=True)
+class ArmReport:
+    """One contender of a race: trained from the race's checkpoint on the same data, then evaluated."""
+
+    knobs: Mapping[str, float]
     steps: tuple[StepReport, ...]
     evaluation: EvaluationReport
+
+
+@dataclass(frozen=True)
+class RaceReport:
+    """All contenders of a race from one checkpoint."""
+
+    start_step: int
+    arms: tuple[ArmReport, ...]
+
+
+class TrainingObserver(Protocol):
+    """Receiver of a trainer's reports; scores evaluations and chooses the winner of a race."""
+
+    def on_step(self, report: StepReport) -> None: ...
+
+    def on_evaluation_start(self) -> None: ...
+
+    def on_evaluation(self, report: EvaluationReport) -> float | None:
+        """Return the score that decides which checkpoint is best."""
+        ...
+
+    def on_save_start(self) -> None:
+        """Flush: everything reported so far must be on disk before the checkpoint that counts on it."""
+        ...
+
+    def on_checkpoint(self, report: CheckpointReport) -> None: ...
+
+    def on_rollback(self, report: RollbackReport) -> None: ...
+
+    def on_quarantine(self, report: QuarantineReport) -> None: ...
+
+    def on_race_step(self) -> None:
+        """One step of a contender is done; it is not a step of the run yet."""
+        ...
+
+    def on_race(self, report: RaceReport) -> int:
+        """Return the index of the arm that training goes on with."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+Action = Literal[
+    "turn",
+    "rerun_step",
+    "quarantine",
+    "screen",
+    "reset_moments",
+    "roll_back",
+    "restart",
+    "race",
+    "keep_fewer_checkpoints",
+    "fetch_faster",
+    "enter_phase",
+    "finish",
+    "stop",
+]
+
+
+@dataclass(frozen=True)
+class TrainerOrder:
+    """One action that a supervisor or a person orders; the trainer executes it between two steps."""
+
+    action: Action
+    knobs: Mapping[str, float] = field(default_factory=dict)  # turn, restart, roll_back: new positions
+    step: int = 0  # roll_back, race: the checkpoint to go back to
+    skip_since: int | None = None  # roll_back: leave out the data of all steps from this one on
+    n_steps: int = 0  # race: length of each arm; reset_moments: length of the new warm-up
+    arms: tuple[Mapping[str, float], ...] = ()  # race: the knobs of each arm
+    reseeded_arm: int | None = None  # race: the arm with another random seed, which shows the noise between runs
+    hparams: Mapping[str, float] = field(default_factory=dict)  # restart: changes of the recipe itself
+    utterances: tuple[str, ...] = ()  # quarantine
+    phase: str = ""  # enter_phase
+    targets: Mapping[str, float] = field(default_factory=dict)  # enter_phase: shares that multiply the schedules
+    reason: str = ""  # quarantine, finish, stop
 
 
 class Watcher(Protocol):

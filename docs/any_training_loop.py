@@ -2,11 +2,11 @@
 
 import torch
 
+from reports import TrainerOrder
 from smart_tuner.inputs.run_facts import Facts, KnobFacts
 from smart_tuner.runtime import Supervision, Tell
 from smart_tuner.settings import Settings
 from smart_tuner.supervisor import Supervisor
-from smart_tuner.treatment.interventions import Order
 
 
 class Learner:
@@ -16,7 +16,7 @@ class Learner:
         self.model = torch.nn.Sequential(torch.nn.Linear(1, 64), torch.nn.Tanh(), torch.nn.Linear(64, 1))
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=learning_rate, momentum=0.9)
 
-    def carry_out(self, order: Order) -> None:
+    def carry_out(self, order: TrainerOrder) -> None:
         if order.action == "restart":
             self.__init__(self.optimizer.defaults["lr"])  # type: ignore[misc]
         multiplier = order.knobs["learning_rate_multiplier"]

@@ -6,12 +6,20 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from monitoring.measures.signals import Signals
+from reports import TrainerOrder
 from smart_tuner.supervisor import Arm, Supervisor
-from smart_tuner.treatment.controls import RunControls
 from smart_tuner.treatment.decisions import Decision
 
 Tell = Callable[[str, int, Mapping[str, Any]], None]
 """Takes down a decision: its kind, its step and what it says."""
+
+
+class RunControls(Protocol):
+    """A training loop that can be steered: names the actions it knows and carries orders out between two steps."""
+
+    @property
+    def actions(self) -> Sequence[str]: ...
+    def carry_out(self, order: TrainerOrder) -> None: ...
 
 
 class FinishedArm(Protocol):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from reports import TrainerOrder
 from smart_tuner.phases import FIRST_PHASE
-from smart_tuner.treatment.interventions import Expectation, Order
+from smart_tuner.treatment.interventions import Expectation
 
 
 class Pending(BaseModel):
@@ -78,7 +79,7 @@ class Memory(BaseModel):
             kept.pop(ailment, None)
         self.granted = [wish for wish in self.granted if wish[0] != ailment]
 
-    def take_in(self, order: Order) -> None:
+    def take_in(self, order: TrainerOrder) -> None:
         """What carrying out an order will change."""
         self.knobs |= order.knobs
         if order.action == "quarantine":

@@ -9,6 +9,7 @@ from typing import Any
 
 from monitoring.measures.history import SignalHistory
 from monitoring.measures.signals import Signals
+from reports import TrainerOrder
 from smart_tuner.detectors import EVERY_CHECKPOINT, EVERY_EVALUATION, EVERY_STEP, EVERY_TENTH_STEP, Detector
 from smart_tuner.diagnosis import Diagnosis
 from smart_tuner.inputs.outliers import OutlierMemory, Outliers
@@ -20,7 +21,6 @@ from smart_tuner.state import Memory
 from smart_tuner.treatment.decisions import Decision, decide
 from smart_tuner.treatment.follow_up import Judgement, compare, level
 from smart_tuner.treatment.forks import judge_forks
-from smart_tuner.treatment.interventions import Order
 from smart_tuner.treatment.knob_moves import go_on_turning
 from smart_tuner.treatment.treatment import Treatment, cooldown_steps
 
@@ -140,10 +140,10 @@ class Supervisor:
             self.history.record(self.memory.step, arm.evaluation)
         return level(self.view, signal)
 
-    def phase_order(self) -> Order:
+    def phase_order(self) -> TrainerOrder:
         """What the present phase makes of the schedules; also for a training loop that has just been resumed."""
         targets = self.settings.phases.of(self.memory.phase).model_dump(exclude={"latest_epoch", "rollbacks"})
-        return Order("enter_phase", phase=self.memory.phase, targets={k: float(v) for k, v in targets.items()})
+        return TrainerOrder("enter_phase", phase=self.memory.phase, targets={k: float(v) for k, v in targets.items()})
 
     def _take_in(self, step: int, signals: Signals, outliers: Outliers) -> None:
         memory = self.memory

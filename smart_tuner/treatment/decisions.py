@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from reports import TrainerOrder
 from smart_tuner.state import Memory
-from smart_tuner.treatment.interventions import Order
 
 Kind = Literal["phase", "diagnosis", "proposal", "intervention", "follow_up"]
 
@@ -19,8 +19,8 @@ class Decision:
     kind: Kind
     step: int
     fields: Mapping[str, Any]
-    orders: tuple[Order, ...] = ()
+    orders: tuple[TrainerOrder, ...] = ()
 
 
-def decide(memory: Memory, kind: Kind, fields: Mapping[str, Any], *orders: Order) -> Decision:
+def decide(memory: Memory, kind: Kind, fields: Mapping[str, Any], *orders: TrainerOrder) -> Decision:
     return Decision(kind, memory.step, {"phase": memory.phase, **fields}, orders)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from reports import TrainerOrder
 from smart_tuner.inputs.run_facts import Facts
 from smart_tuner.treatment.follow_up import Judgement, gain_over
-from smart_tuner.treatment.interventions import Expectation, Order, Plan
+from smart_tuner.treatment.interventions import Expectation, Plan
 from smart_tuner.treatment.remedies import Case, promise
 
 CONTROLS = 2
@@ -42,7 +43,7 @@ def fork_and_race(case: Case) -> Plan | None:
     if len(arms) * n_steps + case.view.step - healthy[-1] > case.can_afford:
         return None
     signal = case.facts.named("val_spectrum_loss")
-    order = Order("race", step=healthy[-1], arms=arms, n_steps=n_steps, reseeded_arm=CONTROLS - 1)
+    order = TrainerOrder("race", step=healthy[-1], arms=arms, n_steps=n_steps, reseeded_arm=CONTROLS - 1)
     return Plan(promise(case, signal if case.view.values(signal) else "val_total_loss", "down"), (order,))
 
 

@@ -2,44 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
-Action = Literal[
-    "turn",
-    "rerun_step",
-    "quarantine",
-    "screen",
-    "reset_moments",
-    "roll_back",
-    "restart",
-    "race",
-    "keep_fewer_checkpoints",
-    "fetch_faster",
-    "enter_phase",
-    "finish",
-    "stop",
-]
-
-
-@dataclass(frozen=True)
-class Order:
-    """One thing to do between two steps."""
-
-    action: Action
-    knobs: Mapping[str, float] = field(default_factory=dict)  # turn, restart: where they shall stand
-    step: int = 0  # roll_back, race: the checkpoint to go back to
-    skip_since: int | None = None  # roll_back: leave out the data of the steps from here on
-    n_steps: int = 0  # race: how long each arm runs; reset_moments: of the new warm-up
-    arms: tuple[Mapping[str, float], ...] = ()  # race: the knobs of each arm
-    reseeded_arm: int | None = None  # race: one that draws other random numbers, to show what they make of a run
-    hparams: Mapping[str, float] = field(default_factory=dict)  # restart: what the recipe itself has to change
-    utterances: tuple[str, ...] = ()
-    phase: str = ""
-    targets: Mapping[str, float] = field(default_factory=dict)  # enter_phase: what it makes of the schedules
-    reason: str = ""
-
+from reports import TrainerOrder
 
 Direction = Literal["up", "down"]
 
@@ -61,7 +27,7 @@ class Plan:
     """A remedy made concrete; a knob is moved to its target in steps of the size allowed."""
 
     expected: Expectation
-    orders: tuple[Order, ...] = ()
+    orders: tuple[TrainerOrder, ...] = ()
     knob: str | None = None
     target: float | None = None
 

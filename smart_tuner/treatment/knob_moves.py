@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from reports import TrainerOrder
 from smart_tuner.inputs.run_facts import Facts
 from smart_tuner.settings import Supervision
 from smart_tuner.state import Memory
 from smart_tuner.treatment.decisions import Decision, decide
-from smart_tuner.treatment.interventions import Order
 
 TURNS_AN_EVALUATION = 8
 
 
-def turn(knob: str, target: float, facts: Facts, memory: Memory, limits: Supervision) -> Order:
+def turn(knob: str, target: float, facts: Facts, memory: Memory, limits: Supervision) -> TrainerOrder:
     """One step of a knob towards its target; a knob that is switched off begins and ends at its first position."""
     factor, now, first = limits.largest_step_factor, memory.knobs[knob], facts.knobs[knob].first
     if now == 0:
@@ -21,7 +21,7 @@ def turn(knob: str, target: float, facts: Facts, memory: Memory, limits: Supervi
     else:
         position = min(target, now * factor) if target > now else max(target, now / factor)
     memory.knobs[knob], memory.turned_at = position, memory.step
-    return Order("turn", knobs={knob: position})
+    return TrainerOrder("turn", knobs={knob: position})
 
 
 def go_on_turning(facts: Facts, memory: Memory, limits: Supervision) -> list[Decision]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from reports import TrainerOrder
 from smart_tuner.detectors.optimization.learning_rate import typical_ratio
 from smart_tuner.detectors.speech.flow import BOUNDS
 from smart_tuner.diagnosis import Diagnosis
@@ -13,7 +14,7 @@ from smart_tuner.inputs.view import View
 from smart_tuner.settings import Supervision
 from smart_tuner.state import Memory
 from smart_tuner.treatment.follow_up import expect, level
-from smart_tuner.treatment.interventions import Direction, Expectation, Order, Plan
+from smart_tuner.treatment.interventions import Direction, Expectation, Plan
 
 HEALTHY_UPDATE_RATIO = 0.003  # in the midst of training
 HEALTHY_FIRST_RATIO = 0.025  # of fresh weights; it falls as they grow
@@ -149,7 +150,7 @@ def typical_gradient(case: Case) -> float | None:
 def rerun_step(case: Case) -> Plan | None:
     """The same batch once more: a transient fault is gone, a persistent one comes back."""
     expected = Expectation("nonfinite_now", "down", case.view.step + 1, None, 0.0, target=0.0)
-    return Plan(expected, (Order("rerun_step"),))
+    return Plan(expected, (TrainerOrder("rerun_step"),))
 
 
 def quarantine(case: Case) -> Plan | None:
@@ -159,11 +160,11 @@ def quarantine(case: Case) -> Plan | None:
     if not named or len(known) + len(named) > case.limits.quarantine_share * case.facts.utterances:
         return None
     promised = promise(case, "outlier_share", "down", target=0.1, evaluations=1)
-    orders = [Order("quarantine", utterances=named, reason=case.diagnosis.ailment)]
+    orders = [TrainerOrder("quarantine", utterances=named, reason=case.diagnosis.ailment)]
     if case.diagnosis.evidence.get("not_finite"):
-        orders.append(Order("screen"))
+        orders.append(TrainerOrder("screen"))
     if _unclipped_gradient(case) > EXTREME_GRADIENT * case.view.quality.gradient_norm_threshold:
-        orders.append(Order("reset_moments", n_steps=REWARM_STEPS))
+        orders.append(TrainerOrder("reset_moments", n_steps=REWARM_STEPS))
     able = [order for order in orders if order.action in ("quarantine", *case.facts.actions)]
     return Plan(promised, tuple(able))
 
@@ -215,7 +216,7 @@ def roll_back(signal: str, direction: Direction, *, learning_rate_factor: float 
         target = None if well is None else _nearly(well, signal, direction, case.facts)
         by_step = healthy[-1] + case.later(case.limits.follow_up_evaluations) - case.view.step
         promise = Expectation(signal, direction, by_step, sick, 0.05, target)
-        order = Order("roll_back", step=healthy[-1], skip_since=case.diagnosis.since, knobs=knobs)
+        order = TrainerOrder("roll_back", step=healthy[-1], skip_since=case.diagnosis.since, knobs=knobs)
         return Plan(promise, (order,))
 
     return plan
@@ -223,11 +224,11 @@ def roll_back(signal: str, direction: Direction, *, learning_rate_factor: float 
 
 def reset_moments(case: Case) -> Plan | None:
     promised = promise(case, "total_loss", "down", evaluations=1)
-    return Plan(promised, (Order("reset_moments", n_steps=REWARM_STEPS),))
+    return Plan(promised, (TrainerOrder("reset_moments", n_steps=REWARM_STEPS),))
 
 
 def fetch_faster(case: Case) -> Plan | None:
-    return Plan(promise(case, "data_wait_share", "down", evaluations=1), (Order("fetch_faster"),))
+    return Plan(promise(case, "data_wait_share", "down", evaluations=1), (TrainerOrder("fetch_faster"),))
 
 
 def split_batches(case: Case) -> Plan | None:
@@ -240,13 +241,13 @@ def split_batches(case: Case) -> Plan | None:
 
 
 def keep_fewer_checkpoints(case: Case) -> Plan | None:
-    return Plan(promise(case, "disk_free_bytes", "up", evaluations=1), (Order("keep_fewer_checkpoints"),))
+    return Plan(promise(case, "disk_free_bytes", "up", evaluations=1), (TrainerOrder("keep_fewer_checkpoints"),))
 
 
 def finish_with_best(case: Case) -> Plan | None:
     """More training would only harm: the best voice so far is the result."""
     promise = Expectation(case.facts.named("val_spectrum_loss"), "down", case.view.step, None, 0.0)
-    return Plan(promise, (Order("finish", reason="overfitting: the best checkpoint is the result"),))
+    return Plan(promise, (TrainerOrder("finish", reason="overfitting: the best checkpoint is the result"),))
 
 
 WHAT_TO_CHANGE: Mapping[str, str] = {
@@ -265,4 +266,4 @@ def stop(case: Case) -> Plan | None:
     ailments = sorted(case.diagnosis.evidence)
     advice = "; ".join(dict.fromkeys(WHAT_TO_CHANGE[ailment] for ailment in ailments if ailment in WHAT_TO_CHANGE))
     reason = f"hopeless: {', '.join(ailments)} goes on although every remedy was tried; {advice}"
-    return Plan(Expectation("total_loss", "down", case.view.step, None, 0.0), (Order("stop", reason=reason),))
+    return Plan(Expectation("total_loss", "down", case.view.step, None, 0.0), (TrainerOrder("stop", reason=reason),))

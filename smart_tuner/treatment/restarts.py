@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from reports import TrainerOrder
 from smart_tuner.treatment.follow_up import level
-from smart_tuner.treatment.interventions import Direction, Expectation, Order, Plan
+from smart_tuner.treatment.interventions import Direction, Expectation, Plan
 from smart_tuner.treatment.remedies import Case, Remedy, balanced_gate_weight, rate_for_healthy_updates
 
 HALF_WAY = 0.5  # of the plan: later a new start costs more than it is worth
@@ -26,7 +27,7 @@ def restart(
         sick = level(case.view, signal)
         promise = Expectation(signal, direction, case.view.step + steps_done, sick, 0.05)
         knobs = _safer_knobs(case, learning_rate_factor)
-        return Plan(promise, (Order("restart", knobs=knobs, hparams=case.facts.preset_settings),))
+        return Plan(promise, (TrainerOrder("restart", knobs=knobs, hparams=case.facts.preset_settings),))
 
     return plan
 

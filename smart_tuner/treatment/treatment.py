@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from reports import TrainerOrder
 from smart_tuner.diagnosis import Diagnosis
 from smart_tuner.inputs.view import View
 from smart_tuner.settings import Settings, Supervision
 from smart_tuner.state import Memory, Pending
 from smart_tuner.treatment.decisions import Decision, decide
 from smart_tuner.treatment.follow_up import Judgement, is_measured_at_evaluations, judge, level
-from smart_tuner.treatment.interventions import Order, Plan
+from smart_tuner.treatment.interventions import Plan
 from smart_tuner.treatment.knob_moves import turn
 from smart_tuner.treatment.policy import LADDERS
 from smart_tuner.treatment.remedies import Case
@@ -203,7 +204,7 @@ class Treatment:
         pending.racing = True
         arms = ({pending.knob: pending.before}, {pending.knob: treated})
         fields = {"ailment": pending.ailment, "remedy": pending.remedy, "check": "race", "from_step": before[-1]}
-        order = Order("race", step=before[-1], arms=arms, n_steps=n_steps)
+        order = TrainerOrder("race", step=before[-1], arms=arms, n_steps=n_steps)
         return decide(memory, "follow_up", fields | {"knob": pending.knob, "n_steps": n_steps}, order)
 
     def make_way(self, view: View, memory: Memory) -> list[Decision]:

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from monitoring.measures.signals import Signals
+from reports import TrainerOrder
 from smart_tuner.inputs.run_facts import Facts
 from smart_tuner.runtime import Supervision
 from smart_tuner.settings import Settings
 from smart_tuner.supervisor import Supervisor
-from smart_tuner.treatment.interventions import Order
 
 ACTIONS = (
     *("turn", "rerun_step", "quarantine", "screen", "reset_moments", "roll_back", "restart", "race"),
@@ -41,7 +41,7 @@ class SimulatedLoop:
     advise: bool = False
     actions: Sequence[str] = ACTIONS
     records: list[dict[str, Any]] = field(default_factory=list)
-    orders: list[tuple[int, Order]] = field(default_factory=list)
+    orders: list[tuple[int, TrainerOrder]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.step, self.work, self.ended = 0, 0, False
@@ -49,7 +49,7 @@ class SimulatedLoop:
         self.knobs = {name: knob.start for name, knob in self.facts.knobs.items()}
         self.saved_knobs: dict[int, dict[str, float]] = {}
         self.turns: list[tuple[str, float, float]] = []  # knob, from, to
-        self.moves: list[Order] = []
+        self.moves: list[TrainerOrder] = []
         self.supervisor = Supervisor(self.facts, self.settings, advise=self.advise)
         self.supervision = Supervision(self.supervisor, self, tell=self.tell)
         given = {"facts": self.facts.model_dump(mode="json"), "settings": self.settings.model_dump(mode="json")}
@@ -65,7 +65,7 @@ class SimulatedLoop:
         wanted = kinds or ("phase", "diagnosis", "intervention", "follow_up")
         return [record for record in self.records if record["kind"] in wanted]
 
-    def carry_out(self, order: Order) -> None:
+    def carry_out(self, order: TrainerOrder) -> None:
         self.orders.append((self.step, order))
         if order.action == "turn":
             self.turns += [(name, self.knobs[name], value) for name, value in order.knobs.items()]
@@ -101,7 +101,7 @@ class SimulatedLoop:
         self.record("checkpoint", kept=self.kept, signals=SIZES)
         self.supervision.checkpoint(self.step, self.kept, SIZES)
 
-    def _move(self, order: Order) -> None:
+    def _move(self, order: TrainerOrder) -> None:
         if order.action == "roll_back":
             self.step = order.step
             self.kept = [step for step in self.kept if step <= order.step]
@@ -126,13 +126,13 @@ class SimulatedLoop:
             self.kept = [step for step in self.kept if step <= order.step]
         self._save()
 
-    def _turned_since(self, race: Order) -> dict[str, float]:
+    def _turned_since(self, race: TrainerOrder) -> dict[str, float]:
         """What was turned when the verdict on the race was known."""
         last = [order for _, order in self.orders]
         later = last[last.index(race) + 1 :]
         return {name: value for order in later if order.action == "turn" for name, value in order.knobs.items()}
 
-    def _arm(self, order: Order, knobs: Mapping[str, float]) -> SimulatedArm:
+    def _arm(self, order: TrainerOrder, knobs: Mapping[str, float]) -> SimulatedArm:
         steps = []
         for step in range(order.step + 1, order.step + order.n_steps + 1):
             steps.append((step, self.trace(step, self.work)[0]))

@@ -14,9 +14,9 @@ from hparams import HParams
 from models import ARCHITECTURES
 from monitoring.language.base import Words, number, words_of
 from monitoring.measures.signals import evaluation_signals
+from reports import Action
 from smart_tuner.phases import FIRST_PHASE
 from smart_tuner.settings import Phases
-from smart_tuner.treatment.interventions import Action
 from smart_tuner.treatment.policy import LADDERS
 from tests.monitoring.measures.test_signals import TOKENS, Decode, Evaluation
 from training.knobs import KNOB_NAMES

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from reports import TrainerOrder
 from smart_tuner.replay import Replay, first_difference
 from smart_tuner.settings import Settings, Supervision
-from smart_tuner.treatment.interventions import Order
 from tests.smart_tuner.simulated_loop import SimulatedLoop
 from tests.smart_tuner.test_properties import FACTS
 from tests.smart_tuner.test_supervisor import HEALTHY_EVALUATION, healthy_step, loop_with
@@ -113,7 +113,7 @@ def test_a_yes_from_before_a_new_start_is_void() -> None:
     loop = asking()
     answer(loop, "approve")
     loop.supervisor.memory.rejected = [("plateau", "lower_learning_rate")]
-    loop.supervisor.memory.take_in(Order("restart"))
+    loop.supervisor.memory.take_in(TrainerOrder("restart"))
     assert loop.supervisor.memory.granted == loop.supervisor.memory.rejected == []
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from monitoring.measures.signals import Signals
+from reports import TrainerOrder
 from smart_tuner.diagnosis import Diagnosis
 from smart_tuner.inputs.run_facts import KnobFacts
 from smart_tuner.replay import Replay, first_difference
@@ -16,7 +17,7 @@ from smart_tuner.state import Memory, Pending
 from smart_tuner.supervisor import Arm, Supervisor
 from smart_tuner.treatment.follow_up import Verdict
 from smart_tuner.treatment.forks import LEAST_NOISE, fork_and_race, judge_forks
-from smart_tuner.treatment.interventions import Expectation, Order
+from smart_tuner.treatment.interventions import Expectation
 from smart_tuner.treatment.remedies import Case
 from tests.smart_tuner.histories import every, make_facts, make_view
 from tests.smart_tuner.simulated_loop import ACTIONS, SimulatedLoop
@@ -31,7 +32,7 @@ DOWN = Expectation("val_mel_loss", "down", 900, 2.0, 0.05)
 
 def order_of(
     checkpoints: Sequence[int] = (500, 600), *, step: int = 640, work: int = 640, **facts: Any
-) -> Order | None:
+) -> TrainerOrder | None:
     given: dict[str, Any] = {"knobs": KNOBS, "forks": True, "planned_steps": 3000, "actions": ("turn", "race")}
     series = {"val_mel_loss": every(100, [2.0] * 6), "val_total_loss": every(100, [3.0] * 6)}
     view = make_view(series, make_facts(**given | facts), step=step)

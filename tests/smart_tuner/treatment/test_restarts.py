@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from reports import TrainerOrder
 from smart_tuner.diagnosis import Diagnosis
 from smart_tuner.inputs.run_facts import KnobFacts
 from smart_tuner.settings import Supervision
 from smart_tuner.state import Memory
-from smart_tuner.treatment.interventions import Order
 from smart_tuner.treatment.policy import LADDERS
 from smart_tuner.treatment.remedies import HEALTHY_FIRST_RATIO, HEALTHY_UPDATE_RATIO, Case
 from smart_tuner.treatment.restarts import restart, restart_with_preset
@@ -42,7 +42,7 @@ with_preset = restart_with_preset("free_diagonality", "up")
 
 def restarted(
     ailment: str, knobs: dict[str, KnobFacts], *, ratio: float = 0.1, factor: float = 0.5, **facts: Any
-) -> Order:
+) -> TrainerOrder:
     case = case_of(ailment, knobs, ratio=ratio, **facts)
     plan = restart("total_loss", "down", learning_rate_factor=factor)(case)
     assert plan is not None
