@@ -29,9 +29,9 @@ from monitoring.exporters.mlflow_run import MlflowRun
 from monitoring.exporters.mlflow_settings import memory_of
 from monitoring.exporters.mlflow_study import StudyRun
 from monitoring.exporters.tensorboard import TensorBoardLog
-from monitoring.journal.control_file import OrderBox
-from monitoring.journal.run_state import RunStory
-from monitoring.journal.tail import Following, Onlooker
+from monitoring.journal.control_file import RequestFile
+from monitoring.journal.run_state import JournalState
+from monitoring.journal.tail import JournalSubscriber, JournalTail
 from monitoring.report.report import Report
 from monitoring.report.samples import SampleFiles, Voicing
 from smart_tuner.settings import DEFAULT_CONFIG, Settings, load_settings
@@ -51,55 +51,55 @@ class Companion:
     ) -> None:
         """`study`: of which the run is a trial."""
         self._run = run
-        samples = Following("samples", run, lambda: SampleFiles(run, voicing_of(run)), say=say)
+        samples = JournalTail("samples", run, lambda: SampleFiles(run, voicing_of(run)), warn=say)
         shown = {
-            name: Following(name, run, make, behind=samples, say=say) for name, make in pages(run, settings).items()
+            name: JournalTail(name, run, make, after=samples, warn=say) for name, make in pages(run, settings).items()
         }
         self._all = [samples, *shown.values()]
         if settings.mlflow.enabled:
             self._all.append(
-                Following(
+                JournalTail(
                     SENDS,
                     run,
                     lambda: MlflowRun(run, settings.mlflow, study),
-                    memory=memory_of(settings.mlflow.store(run.parent if study is None else study.output)),
-                    behind=shown.get("report", samples),
-                    say=say,
+                    state_name=memory_of(settings.mlflow.store(run.parent if study is None else study.output)),
+                    after=shown.get("report", samples),
+                    warn=say,
                 )
             )
         posts = posts_of(run, settings, samples, say)
         self._posts = [post for _, post in posts]
-        self._all += [following for following, _ in posts]
+        self._all += [tail for tail, _ in posts]
 
     def start(self) -> None:
-        for following in self._all:
-            following.start()
+        for tail in self._all:
+            tail.start()
         for post in self._posts:
             post.start()
 
     def finish(self) -> bool:
         """Show and send the rest; whether nothing is left."""
-        for following in self._all:
-            following.end.set()
-        story = RunStory.of(self._run)
-        for post in self._posts if not story.is_over else ():
-            post.training_is_gone(story.step)
-        for following in self._all:
-            if following.name != SENDS:
-                following.join()
+        for tail in self._all:
+            tail.finish_requested.set()
+        state = JournalState.load(self._run)
+        for post in self._posts if not state.is_over else ():
+            post.training_is_gone(state.step)
+        for tail in self._all:
+            if tail.name != SENDS:
+                tail.join()
         deadline = time.monotonic() + SENDING_SECONDS
         for post in self._posts:
             post.finish(max(0.0, deadline - time.monotonic()))
-        for following in self._all:
-            following.join(max(0.0, deadline - time.monotonic()))
-            following.give_up.set()
-            following.join()
-        return not any(following.is_behind for following in self._all) and not any(len(p.outbox) for p in self._posts)
+        for tail in self._all:
+            tail.join(max(0.0, deadline - time.monotonic()))
+            tail.cancel_requested.set()
+            tail.join()
+        return not any(tail.is_behind for tail in self._all) and not any(len(p.outbox) for p in self._posts)
 
 
-def pages(run: Path, settings: Settings) -> dict[str, Callable[[], Onlooker]]:
+def pages(run: Path, settings: Settings) -> dict[str, Callable[[], JournalSubscriber]]:
     """What is made in the run's folder, if the settings want it, by name."""
-    wanted: dict[str, Callable[[], Onlooker]] = {}
+    wanted: dict[str, Callable[[], JournalSubscriber]] = {}
     if settings.tensorboard:
         wanted["tensorboard"] = lambda: TensorBoardLog(run)
     if settings.report.enabled:
@@ -159,7 +159,7 @@ def tell(run: Path, text: str) -> None:
     """To the log, and to whoever looks at the training."""
     LOG.warning(text)
     with contextlib.suppress(OSError):  # on a full disk the log says it
-        OrderBox(run).note(text)
+        RequestFile(run).append_note(text)
 
 
 class WithoutSecrets(logging.Formatter):

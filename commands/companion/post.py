@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from monitoring.journal.tail import Following
+from monitoring.journal.tail import JournalTail
 from monitoring.language.base import Words, words_of
 from monitoring.messaging.message import Importance, Message
 from monitoring.messaging.notifications import Messages
@@ -19,7 +19,7 @@ Say = Callable[[str], None]
 
 
 class Post:
-    """One way to people: what is put into its outbox by `following` is brought by a courier."""
+    """One way to people: what is put into its outbox by `tail` is brought by a courier."""
 
     def __init__(self, name: str, run: Path, words: Words, door: Door, most_a_minute: int, say: Say) -> None:
         self.outbox = Outbox(run / "companion" / f"{name}-outbox.json", words)
@@ -39,9 +39,9 @@ class Post:
         self.outbox.save_if_possible()
 
 
-def posts_of(run: Path, settings: Settings, samples: Following, say: Say) -> list[tuple[Following, Post]]:
+def posts_of(run: Path, settings: Settings, samples: JournalTail, say: Say) -> list[tuple[JournalTail, Post]]:
     """Those that the settings want, each with the one who fills its outbox."""
-    posts: list[tuple[Following, Post]] = []
+    posts: list[tuple[JournalTail, Post]] = []
     if settings.telegram.enabled:
         from commands.companion.telegram_post import TelegramPost
 
@@ -55,7 +55,7 @@ def posts_of(run: Path, settings: Settings, samples: Following, say: Say) -> lis
     return posts
 
 
-def _following(post: Post, run: Path, settings: TelegramSettings, samples: Following, say: Say) -> Following:
+def _following(post: Post, run: Path, settings: TelegramSettings, samples: JournalTail, say: Say) -> JournalTail:
     def messages() -> Messages:
         return Messages(
             run,
@@ -65,4 +65,4 @@ def _following(post: Post, run: Path, settings: TelegramSettings, samples: Follo
             sample_seconds=60 * settings.sample_minutes,
         )
 
-    return Following(post.courier.name, run, messages, outlives=samples, say=say)
+    return JournalTail(post.courier.name, run, messages, ends_after=samples, warn=say)

@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from files import write_atomically
-from monitoring.journal.control_file import Order
+from monitoring.journal.control_file import PersonRequest
 from monitoring.journal.summary import read_summary
 
 SENT_AWAY = ("SIGTERM", "SIGUSR1")  # by a cluster, not by a person
@@ -17,7 +17,7 @@ SENT_AWAY = ("SIGTERM", "SIGUSR1")  # by a cluster, not by a person
 class Place(BaseModel):
     offset: int  # in the box of orders
     paused_by: str | None = None
-    unsaved: list[Order] = []
+    unsaved: list[PersonRequest] = []
     """What was done since the last checkpoint."""
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from commands.process.heartbeat import Heartbeat
 from commands.run.order_place import Place, keep_place
 from hparams import UserError
-from monitoring.journal.control_file import Order, OrderReader
+from monitoring.journal.control_file import PersonRequest, RequestReader
 from monitoring.journal.recorder import RunRecord
 from smart_tuner.runtime import Supervision
 from smart_tuner.settings import Supervision as SupervisionSettings
@@ -43,9 +43,9 @@ class OrderTaker:
         """`place`: where a session was that has not come to its end; without one, only what is asked from now on."""
         self._trainer, self._record, self._supervision = trainer, record, supervision
         self._settings, self._heartbeat = settings, heartbeat
-        self._reader = OrderReader(record.folder, None if place is None else place.offset)
+        self._reader = RequestReader(record.folder, None if place is None else place.offset)
         self._paused_by: str | None = None
-        self._unsaved: list[Order] = []  # what was done since the last checkpoint
+        self._unsaved: list[PersonRequest] = []  # what was done since the last checkpoint
         self._asked_at: dict[int, float] = {}  # proposals, by time.monotonic()
         self._oldest = time.time() - LATEST_SECONDS
         self._waiting = deque(() if place is None else _once_more(place))
@@ -80,10 +80,10 @@ class OrderTaker:
         unsaved = [*self._unsaved, *self._waiting]
         keep_place(self._record.folder, Place(offset=self._reader.offset, paused_by=self._paused_by, unsaved=unsaved))
 
-    def _take(self, order: Order) -> None:
+    def _take(self, order: PersonRequest) -> None:
         if order.text is not None:
             return self._record.on_note(self._trainer.progress.step, order.text)
-        kinds: dict[str, Callable[[Order], str | None]] = {"stop": self._stop, "set": self._set}
+        kinds: dict[str, Callable[[PersonRequest], str | None]] = {"stop": self._stop, "set": self._set}
         kinds |= {"pause": self._set_pause, "resume": self._set_pause}
         kinds |= dict.fromkeys(("approve", "reject"), self._answer)
         try:
@@ -98,19 +98,19 @@ class OrderTaker:
         self._keep_place()
         return self._tell(order, result="done", **({"reason": remark} if remark else {}))
 
-    def _tell(self, order: Order, **more: str) -> None:
-        self._record.on_order(self._trainer.progress.step, order.told() | more)
+    def _tell(self, order: PersonRequest, **more: str) -> None:
+        self._record.on_order(self._trainer.progress.step, order.journal_fields() | more)
 
-    def _set_pause(self, order: Order) -> None:
+    def _set_pause(self, order: PersonRequest) -> None:
         wants_pause = order.order == "pause"
         if wants_pause == (self._paused_by is not None):
             raise UserError("training pauses already" if wants_pause else "training does not pause")
         self._paused_by = order.by if wants_pause else None
 
-    def _stop(self, _order: Order) -> None:
+    def _stop(self, _order: PersonRequest) -> None:
         self._trainer.limits.stop = STOPPED
 
-    def _set(self, order: Order) -> None:
+    def _set(self, order: PersonRequest) -> None:
         assert order.knob is not None and order.value is not None, "as every order of this kind has"
         knob, value = order.knob, order.value
         if knob not in KNOB_BOUNDS:
@@ -125,7 +125,7 @@ class OrderTaker:
         if self._supervision is not None:
             self._supervision.turned(knob, value)
 
-    def _answer(self, order: Order) -> str | None:
+    def _answer(self, order: PersonRequest) -> str | None:
         number = order.number
         if self._supervision is None or number is None or number not in self._supervision.proposed:
             raise UserError(f"there is no proposal {number} that waits for an answer")
@@ -140,10 +140,10 @@ class OrderTaker:
         self._asked_at = {number: self._asked_at.get(number, now) for number in proposed}
         for number in [number for number, asked in self._asked_at.items() if now - asked > patience]:
             by = "nobody in time"
-            self._take(Order(order=self._settings.approval_default, number=number, by=by, at=time.time()))
+            self._take(PersonRequest(order=self._settings.approval_default, number=number, by=by, at=time.time()))
 
 
-def _once_more(place: Place) -> list[Order]:
+def _once_more(place: Place) -> list[PersonRequest]:
     """What was done before a crash and is in no checkpoint, and the pause that it was in."""
-    paused = [Order(order="pause", by=place.paused_by, at=time.time())] if place.paused_by is not None else []
+    paused = [PersonRequest(order="pause", by=place.paused_by, at=time.time())] if place.paused_by is not None else []
     return [order.model_copy(update={"at": time.time()}) for order in place.unsaved] + paused

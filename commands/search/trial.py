@@ -21,7 +21,7 @@ from commands.run.job import Job
 from commands.run.run_folder import FolderInUse, locked
 from commands.run.session import train
 from hparams import HParams
-from monitoring.journal.run_state import RunStory
+from monitoring.journal.run_state import JournalState
 from monitoring.journal.summary import read_summary
 from smart_tuner.search.budget import Budget, trial_recipe
 from smart_tuner.search.settings import SearchLimits
@@ -166,7 +166,7 @@ class Reporting:
 
     def take_up(self, folder: Path) -> None:
         """What was evaluated before it was cut short."""
-        for told in RunStory.of(folder).evaluations:
+        for told in JournalState.load(folder).evaluations:
             self._report(told["step"], told["signals"]["composite_tts_score"])
 
     def _report(self, step: int, score: float | None) -> None:
@@ -179,11 +179,11 @@ class Reporting:
 
 def outcome_of(folder: Path, limits: SearchLimits, *, from_step: int = 0, nonfinite_before: float = 0.0) -> Outcome:
     """Since the checkpoint it began with, which had so many steps that were not finite."""
-    story, summary = RunStory.of(folder), read_summary(folder)
-    best = story.best
-    series = {name: [value for _, value in story.series[name].all()] for name in story.series}
+    state, summary = JournalState.load(folder), read_summary(folder)
+    best = state.best_evaluation
+    series = {name: [value for _, value in state.series[name].all()] for name in state.series}
     nonfinite = series.get("nonfinite_steps", [0.0])
-    n_steps = max(1, story.step - from_step)
+    n_steps = max(1, state.step - from_step)
     constraints = {"nonfinite_share": (nonfinite[-1] - nonfinite_before) / n_steps - limits.nonfinite_share}
     if norms := series.get("gradient_norm"):  # none of a trial without a finite step
         constraints["gradient_norm"] = median(norms) - limits.gradient_norm

@@ -12,7 +12,7 @@ from commands.companion.companion import accompany, voicing_of
 from commands.process.companion_process import is_anything_left
 from commands.search.trial import Bench, Outcome
 from monitoring.exporters.mlflow_study import StudyRun
-from monitoring.journal.run_state import RunStory
+from monitoring.journal.run_state import JournalState
 from monitoring.language.base import words_of
 from monitoring.messaging.settings import TelegramSettings, WebhookSettings
 from monitoring.report.samples import SampleFiles
@@ -26,18 +26,18 @@ def show_in_dashboard(bench: Bench, study: Study, trial: Trial, outcome: Outcome
     """Before the trial is over, since afterwards nothing can be added; only its last evaluation is drawn and heard."""
     from optuna_dashboard import save_note  # slow: it brings a web server
 
-    story = RunStory.of(folder)
-    spoken = [told for told in story.evaluations if "spoken" in told]
+    state = JournalState.load(folder)
+    spoken = [told for told in state.evaluations if "spoken" in told]
     for told in spoken[:-1]:
         (folder / told["spoken"]).unlink(missing_ok=True)
     samples = SampleFiles(folder, voicing_of(folder))
     for told in spoken[-1:]:
-        samples.take(told, story)
-        samples.settle()
+        samples.on_record(told, state)
+        samples.flush()
         for path in (folder / f"{told['samples'][0]['file']}{suffix}" for suffix in SHOWN):
             if path.is_file():
                 _attach(bench, study, trial, path)
-    save_note(trial, note(story, outcome, folder))
+    save_note(trial, note(state, outcome, folder))
 
 
 def _attach(bench: Bench, study: Study, trial: Trial, path: Path) -> None:
@@ -51,16 +51,16 @@ def artifact_folder(study: Path) -> Path:
     return folder
 
 
-def note(story: RunStory, outcome: Outcome, folder: Path) -> str:
+def note(state: JournalState, outcome: Outcome, folder: Path) -> str:
     """Markdown: how it ended, its figures, and what its supervisor found."""
     words = words_of("en")
     figures = [f"| {name} | {value:.4g} |" for name, value in sorted(outcome.signals.items()) if value is not None]
-    acts = [f"- {act_title(act, words)} ({judged(act, words)})" for act in story.acts]
+    entries = [f"- {act_title(entry, words)} ({judged(entry, words)})" for entry in state.interventions]
     return "\n".join(
         [
-            f"Ended at step {story.step}: {outcome.reason}. All of it: `{folder}`",
+            f"Ended at step {state.step}: {outcome.reason}. All of it: `{folder}`",
             "",
-            *(acts or ["Its supervisor had nothing to do."]),
+            *(entries or ["Its supervisor had nothing to do."]),
             "",
             "| signal | at the best evaluation |",
             "|---|---|",

@@ -14,7 +14,7 @@ from monitoring.exporters.mlflow_settings import MlflowSettings
 from monitoring.exporters.mlflow_store import PARENT, MlflowStore, passing_or
 from monitoring.exporters.mlflow_study import StudyRun
 from monitoring.exporters.system_load import SystemMetrics
-from monitoring.journal.run_state import STARTS, Record, RunStory
+from monitoring.journal.run_state import STARTS, JournalState, Record
 
 MOST_METRICS, MOST_PARAMS, LONGEST_PARAM = 1000, 100, 6000  # in a request, as the server allows
 STATUS = {"finished": "FINISHED", "failed": "FAILED", "stopped": "FAILED", "interrupted": "KILLED"}
@@ -41,9 +41,9 @@ class MlflowRun:
         self._system = SystemMetrics()
         self._key, self._born = "", 0  # of the run, and when it was begun
 
-    def take(self, record: Record, story: RunStory) -> None:
-        self._key = f"{self._run.name} {story.born}"
-        self._born = _milliseconds({"time": story.born})
+    def on_record(self, record: Record, state: JournalState) -> None:
+        self._key = f"{self._run.name} {state.created_at}"
+        self._born = _milliseconds({"time": state.created_at})
         known = {
             **dict.fromkeys(STARTS, self._start),
             "steps": self._steps,
@@ -52,17 +52,17 @@ class MlflowRun:
             "intervention": self._intervention,
             "finished": self._finish,
         }
-        if take := known.get(record["kind"]):
-            take(record)
-        if record["kind"] == "follow_up" and (winner := story.winner(record)) is not None:
+        if handle := known.get(record["kind"]):
+            handle(record)
+        if record["kind"] == "follow_up" and (winner := state.winner(record)) is not None:
             at = {"time": record["time"], "step": winner["steps"][-1]}
             self._steps({**at, **winner})
             self._signals({**at, "signals": winner["evaluation"]})
         if record["kind"] in ("phase", "intervention", "follow_up", "finished"):
-            tags = {"phase": story.phases[-1][1] if story.phases else "none", **_counts(story)}
+            tags = {"phase": state.phases[-1][1] if state.phases else "none", **_counts(state)}
             self._left.append(lambda: self._set_tags(tags))
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         self._sample_system()
         if not self._left:
             return
@@ -257,8 +257,8 @@ def flattened(values: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _counts(story: RunStory) -> dict[str, str]:
-    verdicts = [act.verdict or "open" for act in story.acts]
+def _counts(state: JournalState) -> dict[str, str]:
+    verdicts = [entry.verdict or "open" for entry in state.interventions]
     counts = {f"interventions.{verdict}": str(verdicts.count(verdict)) for verdict in VERDICTS}
     return {"interventions": str(len(verdicts)), **counts}
 

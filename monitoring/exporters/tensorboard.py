@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from monitoring.journal.recorder import WORST
-from monitoring.journal.run_state import STARTS, Record, RunStory
+from monitoring.journal.run_state import STARTS, JournalState, Record
 from monitoring.language.base import words_of
 from monitoring.language.decisions_in_words import in_words
 from monitoring.report.curves import curves_picture
@@ -49,22 +49,22 @@ class TensorBoardLog:
         self._left: list[Callable[[], None]] = []
         self._curves: Callable[[], None] | None = None
 
-    def take(self, record: Record, story: RunStory) -> None:
+    def on_record(self, record: Record, state: JournalState) -> None:
         known = {
             **dict.fromkeys(STARTS, self._start),
             "rolled_back": self._go_back,
             "race": lambda told: self._hide_from(told["from_step"] + 1),
             "steps": self._steps,
-            "evaluation": lambda told: self._evaluation(told, story),
+            "evaluation": lambda told: self._evaluation(told, state),
             **dict.fromkeys(DECISIONS, self._decision),
         }
-        if take := known.get(record["kind"]):
-            take(record)
-        if record["kind"] == "follow_up" and (winner := story.winner(record)) is not None:
+        if handle := known.get(record["kind"]):
+            handle(record)
+        if record["kind"] == "follow_up" and (winner := state.winner(record)) is not None:
             self._steps(winner)
             self._scalars(winner["steps"][-1], winner["evaluation"])
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         try:
             for write in self._left:
                 write()
@@ -127,17 +127,17 @@ class TensorBoardLog:
 
         self._left.append(write)
 
-    def _evaluation(self, record: Record, story: RunStory) -> None:
+    def _evaluation(self, record: Record, state: JournalState) -> None:
         """Curves show all that was before, so of several evaluations that wait only the last one's are drawn."""
         step = record["step"]
         self._scalars(step, record["signals"])
-        self._curves = lambda: self._draw_curves(story, step)
+        self._curves = lambda: self._draw_curves(state, step)
         for sample in record.get("samples", ()):
             if not sample["file"].startswith(WORST):
                 self._left.append(functools.partial(self._sample, file=sample["file"], step=step))
 
-    def _draw_curves(self, story: RunStory, step: int) -> None:
-        curves = pixels(curves_picture(story, words_of("en")))
+    def _draw_curves(self, state: JournalState, step: int) -> None:
+        curves = pixels(curves_picture(state, words_of("en")))
         self._open_writer.add_image("curves", curves, step, dataformats="HWC")
 
     def _sample(self, *, file: str, step: int) -> None:

@@ -13,11 +13,11 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError, model_validator
 
-LONGEST_LINE, LONGEST_NOTE = 4_000, 500
+MAX_LINE_LENGTH, MAX_NOTE_LENGTH = 4_000, 500
 NEEDED = {"note": ("text",), "set": ("knob", "value"), "approve": ("number",), "reject": ("number",)}
 
 
-class Order(BaseModel):
+class PersonRequest(BaseModel):
     """One line of the box."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -36,34 +36,34 @@ class Order(BaseModel):
             raise ValueError(f"{self.order}: expected {' and '.join(missing)}")
         return self
 
-    def told(self) -> dict[str, Any]:
+    def journal_fields(self) -> dict[str, Any]:
         """As the journal has it, which has a time of its own."""
         return self.model_dump(exclude_none=True, exclude={"at"})
 
 
-class OrderBox:
+class RequestFile:
     """Where orders are put."""
 
     def __init__(self, run: Path) -> None:
         self._path = run / "companion" / "orders.jsonl"
 
-    def put(self, order: str, by: str, **fields: Any) -> None:
+    def append(self, order: str, by: str, **fields: Any) -> None:
         """A line of its own even after one that a full disk has cut off."""
-        line = Order.model_validate({"order": order, "by": by, "at": time.time(), **fields}).model_dump_json()
-        if len(line) > LONGEST_LINE:
-            raise ValueError(f"{order}: expected at most {LONGEST_LINE} characters, got {len(line)}")
+        line = PersonRequest.model_validate({"order": order, "by": by, "at": time.time(), **fields}).model_dump_json()
+        if len(line) > MAX_LINE_LENGTH:
+            raise ValueError(f"{order}: expected at most {MAX_LINE_LENGTH} characters, got {len(line)}")
         file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             os.write(file, f"\n{line}\n".encode())
         finally:
             os.close(file)
 
-    def note(self, text: str) -> None:
+    def append_note(self, text: str) -> None:
         """Something that whoever looks at the training's output should know."""
-        self.put("note", "companion", text=text[:LONGEST_NOTE])
+        self.append("note", "companion", text=text[:MAX_NOTE_LENGTH])
 
 
-class OrderReader:
+class RequestReader:
     """Gives the orders that were put in after an offset."""
 
     def __init__(self, run: Path, offset: int | None = None) -> None:
@@ -71,7 +71,7 @@ class OrderReader:
         self._path = run / "companion" / "orders.jsonl"
         self.offset = self._size() if offset is None else offset
 
-    def read(self) -> Iterator[Order]:
+    def read(self) -> Iterator[PersonRequest]:
         """One by one, with the offset behind each; what cannot be read is noted instead, by itself."""
         if self._size() <= self.offset:
             return
@@ -90,10 +90,10 @@ class OrderReader:
             return 0
 
 
-def _parsed(line: bytes) -> Order:
+def _parsed(line: bytes) -> PersonRequest:
     try:
-        return Order.model_validate_json(line)
+        return PersonRequest.model_validate_json(line)
     except ValidationError as error:
         what = error.errors(include_url=False, include_input=False)[0]["msg"]
         text = f"an order cannot be read ({what}): {line[:80]!r}"
-        return Order(order="note", by="training", at=time.time(), text=text[:LONGEST_NOTE])
+        return PersonRequest(order="note", by="training", at=time.time(), text=text[:MAX_NOTE_LENGTH])

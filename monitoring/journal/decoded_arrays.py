@@ -14,7 +14,7 @@ from files import write_atomically
 
 
 @dataclass(frozen=True)
-class Spoken:
+class DecodedSample:
     """One sentence; where it is not a held-out utterance, nobody ever recorded it, and there is no teacher."""
 
     id: str
@@ -33,10 +33,10 @@ class Spoken:
 
 
 _TEXTS = ("id", "sentence", "symbols", "file", "recorded")
-_ARRAYS = tuple(field.name for field in fields(Spoken) if field.name not in _TEXTS)
+_ARRAYS = tuple(field.name for field in fields(DecodedSample) if field.name not in _TEXTS)
 
 
-def write_spoken(path: Path, spoken: Sequence[Spoken]) -> None:
+def write_decoded(path: Path, spoken: Sequence[DecodedSample]) -> None:
     """All sentences of one evaluation in one file."""
     about = json.dumps([{name: getattr(one, name) for name in _TEXTS} for one in spoken])
     arrays = {f"{name}-{i}": getattr(one, name) for i, one in enumerate(spoken) for name in _ARRAYS}
@@ -50,12 +50,12 @@ def write_spoken(path: Path, spoken: Sequence[Spoken]) -> None:
     write_atomically(path, content.getvalue())
 
 
-def read_spoken(path: Path) -> list[Spoken]:
+def read_decoded(path: Path) -> list[DecodedSample]:
     with np.load(path, allow_pickle=False) as content:
         arrays = dict(content)
     about = json.loads(arrays["about"].tobytes())
     return [
-        Spoken(
+        DecodedSample(
             **{**one, "symbols": tuple(one["symbols"])},
             **{name: arrays[key] for name in _ARRAYS if (key := f"{name}-{i}") in arrays},
         )

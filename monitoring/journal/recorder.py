@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from files import write_atomically
-from monitoring.journal.decoded_arrays import Spoken, write_spoken
+from monitoring.journal.decoded_arrays import DecodedSample, write_decoded
 from monitoring.journal.journal import Journal
 from monitoring.measures.history import SignalHistory
 from monitoring.measures.signals import (
@@ -333,14 +333,14 @@ class RunRecord:
         if not samples:
             return {}
         path = self.folder / SAMPLES / f"step-{report.step:08d}.npz"
-        write_spoken(path, samples)
+        write_decoded(path, samples)
         regular = [spoken.file for spoken in samples if not spoken.file.startswith(WORST)]
         self._summary["samples"] = [f"{file}.{kind}" for file in regular for kind in ("wav", "png")]
         names = ("id", "sentence", "file", "recorded")
         told = [{name: getattr(spoken, name) for name in names} for spoken in samples]
         return {"spoken": str(path.relative_to(self.folder)), "samples": told}
 
-    def _samples(self, report: FullEvaluation) -> list[Spoken]:
+    def _samples(self, report: FullEvaluation) -> list[DecodedSample]:
         """The same few held-out utterances every time, and all of the person's own sentences."""
         chosen = sorted(report.decodes, key=lambda decode: decode.id)[: self._n_samples]
         place = f"{SAMPLES}/step-{report.step:08d}-"
@@ -348,13 +348,13 @@ class RunRecord:
             self._of_sentence(sentence, place) for sentence in report.sentences
         ]
 
-    def _worst(self, report: FullEvaluation, utterances: Sequence[UtteranceSignals]) -> list[Spoken]:
+    def _worst(self, report: FullEvaluation, utterances: Sequence[UtteranceSignals]) -> list[DecodedSample]:
         """Those of the lowest score, unless nothing is to be heard at all."""
         scored = zip(report.decodes, (utterance.score for utterance in utterances), strict=True)
         known = sorted(((score, decode.id, decode) for decode, score in scored if score is not None))
         return [self._of_decode(decode, f"{WORST}/") for *_, decode in known[: MOST_WORST if self._n_samples else 0]]
 
-    def _of_decode(self, decode: SpokenDecode, place: str) -> Spoken:
+    def _of_decode(self, decode: SpokenDecode, place: str) -> DecodedSample:
         return replace(
             self._of_sentence(decode, place),
             recorded=f"{RECORDED}/{self._naming.safe_name(decode.id)}",
@@ -362,8 +362,8 @@ class RunRecord:
             recorded_mel=decode.recorded_mel,
         )
 
-    def _of_sentence(self, sentence: SpokenSentence, place: str) -> Spoken:
-        return Spoken(
+    def _of_sentence(self, sentence: SpokenSentence, place: str) -> DecodedSample:
+        return DecodedSample(
             id=sentence.id,
             sentence=sentence.text,
             symbols=tuple(self._naming.symbols[i] for i in sentence.symbol_ids),

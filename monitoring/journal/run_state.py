@@ -66,7 +66,7 @@ def _end_of_course(from_step: int, start: Record) -> int | None:
 
 
 @dataclass
-class Act:
+class InterventionEntry:
     """An intervention, and what became of it."""
 
     number: int
@@ -97,38 +97,39 @@ class Act:
 
 
 @dataclass
-class RunStory:
+class JournalState:
     """Made of journal records one after the other; what was undone by a resume or a rollback is forgotten."""
 
     name: str
-    born: str | None = None  # when its first record was written
+    created_at: str | None = None  # when its first record was written
     start: Record | None = None
     step: int = 0
     phases: list[tuple[int, str]] = field(default_factory=list)
     series: dict[str, Series] = field(default_factory=dict)
     evaluations: list[Record] = field(default_factory=list)
-    acts: list[Act] = field(default_factory=list)
+    interventions: list[InterventionEntry] = field(default_factory=list)
     quarantined: list[str] = field(default_factory=list)
-    latest: dict[str, float | None] = field(default_factory=dict)
+    latest_signals: dict[str, float | None] = field(default_factory=dict)
     planned_steps: int | None = None
     end: Record | None = None
     _arms: Sequence[Record] = ()  # of the latest race: without and with the treatment
-    _n_acts: int = 0  # with those that were undone, since numbers are not given twice
-    _saved: dict[int, list[tuple[Act, int]]] = field(default_factory=dict)  # by checkpoint: acts, and their follow-ups
+    _n_interventions: int = 0  # with those that were undone, since numbers are not given twice
+    _saved: dict[int, list[tuple[InterventionEntry, int]]] = field(default_factory=dict)
+    """By checkpoint step: the interventions before it, each with its number of follow-ups."""
     _clock: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=CLOCKED))  # seconds, step
 
     @staticmethod
-    def of(folder: Path) -> RunStory:
-        story = RunStory(folder.name)
-        story.take_all(records(folder / "journal.jsonl"))
-        return story
+    def load(folder: Path) -> JournalState:
+        state = JournalState(folder.name)
+        state.apply_all(records(folder / "journal.jsonl"))
+        return state
 
-    def take_all(self, records: Iterable[Record]) -> None:
+    def apply_all(self, records: Iterable[Record]) -> None:
         for record in records:
-            self.take(record)
+            self.apply(record)
 
-    def take(self, record: Record) -> None:
-        self.born = self.born or record["time"]
+    def apply(self, record: Record) -> None:
+        self.created_at = self.created_at or record["time"]
         self._enter(record["step"], record.get("phase"))
         known = {
             **dict.fromkeys(STARTS, self._start),
@@ -142,11 +143,11 @@ class RunStory:
             "quarantined": lambda told: self.quarantined.extend(told["utterances"]),
             "finished": self._finished,
         }
-        if take := known.get(record["kind"]):
-            take(record)
+        if handle := known.get(record["kind"]):
+            handle(record)
 
     @property
-    def best(self) -> Record | None:
+    def best_evaluation(self) -> Record | None:
         """The evaluation of the highest score."""
         scored = [told for told in self.evaluations if told["signals"].get("composite_tts_score") is not None]
         return max(scored, key=lambda told: float(told["signals"]["composite_tts_score"]), default=None)
@@ -183,27 +184,29 @@ class RunStory:
         self.start, self.end = record, None
         self.planned_steps = record.get("planned_steps")
         self._forget_after(record["step"])
-        self._undo_acts(record["step"])
+        self._undo_interventions(record["step"])
 
-    def _undo_acts(self, step: int) -> None:
+    def _undo_interventions(self, step: int) -> None:
         """Of those after the checkpoint of this step only what the training did not do itself is left.
 
         Steps do not tell which those are: at a rollback they go back, and what was done stays done.
         """
         kept = self._saved.get(step)
         if kept is None:
-            kept = [(act, len(act.follow_ups)) for act in self.acts if act.step <= step]
-        for act, n_follow_ups in kept:
-            del act.follow_ups[n_follow_ups:]
-        saved = {act.number for act, _ in kept}
-        self.acts = [act for act in self.acts if act.number in saved or act.by != "supervisor"]
+            kept = [(entry, len(entry.follow_ups)) for entry in self.interventions if entry.step <= step]
+        for entry, n_follow_ups in kept:
+            del entry.follow_ups[n_follow_ups:]
+        saved = {entry.number for entry, _ in kept}
+        self.interventions = [
+            entry for entry in self.interventions if entry.number in saved or entry.by != "supervisor"
+        ]
 
     def _steps(self, record: Record) -> None:
         for name, column in record["signals"].items():
             series = self.series.setdefault(name, Series())
             for step, value in zip(record["steps"], column, strict=True):
                 series.add(step, value)
-            self.latest[name] = column[-1]
+            self.latest_signals[name] = column[-1]
         self.step = record["step"]
         if "time" in record:
             self._clock.append((datetime.fromisoformat(record["time"]).timestamp(), self.step))
@@ -214,13 +217,13 @@ class RunStory:
 
     def _checkpoint(self, record: Record) -> None:
         self._signals(record["step"], record.get("signals", {}))
-        self._saved[record["step"]] = [(act, len(act.follow_ups)) for act in self.acts]
-        self._saved = {step: acts for step, acts in self._saved.items() if step in record["kept"]}
+        self._saved[record["step"]] = [(entry, len(entry.follow_ups)) for entry in self.interventions]
+        self._saved = {step: entries for step, entries in self._saved.items() if step in record["kept"]}
 
     def _signals(self, step: int, signals: Mapping[str, float | None]) -> None:
         for name, value in signals.items():
             self.series.setdefault(name, Series()).add(step, value)
-            self.latest[name] = value
+            self.latest_signals[name] = value
         self.step = max(self.step, step)
 
     def _rolled_back(self, record: Record) -> None:
@@ -235,7 +238,7 @@ class RunStory:
     def _forget_after(self, step: int) -> None:
         for name, series in self.series.items():
             series.forget_after(step)
-            self.latest[name] = series.latest
+            self.latest_signals[name] = series.latest
         self.evaluations = [told for told in self.evaluations if told["step"] <= step]
         self.phases = [change for change in self.phases if change[0] <= step] or self.phases[:1]
         self.step = step
@@ -243,16 +246,16 @@ class RunStory:
 
     def _intervention(self, record: Record) -> None:
         if "on_the_way_to" not in record:
-            self._n_acts += 1
-            self.acts.append(Act(self._n_acts, record))
+            self._n_interventions += 1
+            self.interventions.append(InterventionEntry(self._n_interventions, record))
         if record.get("action") == "restart" and "advice" not in record and self.start is not None:
             self.planned_steps = _end_of_course(record["step"], self.start)
 
     def _follow_up(self, record: Record) -> None:
         about = (record["ailment"], record["remedy"])
-        for act in reversed(self.acts):
-            if (act.record.get("ailment"), act.record.get("remedy")) == about:
-                act.follow_ups.append(record)
+        for entry in reversed(self.interventions):
+            if (entry.record.get("ailment"), entry.record.get("remedy")) == about:
+                entry.follow_ups.append(record)
                 break
         if (winner := self.winner(record)) is not None:
             self._steps({"step": winner["steps"][-1], **winner})

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from files import write_atomically
 from monitoring.journal.journal import parse_line
-from monitoring.journal.run_state import RunStory
+from monitoring.journal.run_state import JournalState
 
 MOST_BYTES = 4_000_000  # read at once
 LOOK_EVERY_SECONDS = 0.5
@@ -20,13 +20,13 @@ FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 1.0, 60.0
 Record = Mapping[str, Any]
 
 
-class Onlooker(Protocol):
+class JournalSubscriber(Protocol):
     """Shows a run somewhere."""
 
-    def take(self, record: Record, story: RunStory) -> None:
-        """Note what is to be shown of a record; the story has it already. Nothing is written or sent here."""
+    def on_record(self, record: Record, state: JournalState) -> None:
+        """Note what is to be shown of a record; the state has it already. Nothing is written or sent here."""
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Show what was noted. An OSError (a full disk, a server out of reach) may pass: then this is called again."""
 
     def state_dict(self) -> dict[str, Any]:
@@ -57,81 +57,84 @@ class JournalReader:
         return [parse_line(line, where) for line in whole.split(b"\n")[:-1]]
 
 
-class Following(threading.Thread):
-    """Leads one onlooker through a journal until `end` is set and nothing is left, or `give_up` is set."""
+class JournalTail(threading.Thread):
+    """Thread that hands the records of a growing journal to one subscriber.
+
+    It ends once `finish_requested` is set and nothing is left, or as soon as `cancel_requested` is set.
+    """
 
     def __init__(
         self,
         name: str,
         folder: Path,
-        make: Callable[[], Onlooker],
+        make: Callable[[], JournalSubscriber],
         *,
-        memory: str | None = None,
-        behind: Following | None = None,
-        outlives: Following | None = None,
-        say: Callable[[str], None],
+        state_name: str | None = None,
+        after: JournalTail | None = None,
+        ends_after: JournalTail | None = None,
+        warn: Callable[[str], None],
     ) -> None:
-        """`memory`: the name of the file it keeps its place in, if not its own.
+        """`state_name`: the name of the file it keeps its place in, if not its own.
 
-        `behind`: who has to have shown a record before this one sees it; `outlives`: who has to end before it.
+        `after`: who has to have shown a record before this one sees it; `ends_after`: who has to end before it.
         """
         super().__init__(name=name, daemon=True)
-        self._make, self._behind, self._say = make, behind, say
-        self._outlives = outlives or behind
-        self._journal, self._state_file = folder / "journal.jsonl", folder / "companion" / f"{memory or name}.json"
+        self._make, self._after, self._warn = make, after, warn
+        self._ends_after = ends_after or after
+        self._journal, self._state_file = folder / "journal.jsonl", folder / "companion" / f"{state_name or name}.json"
         self._run_name = folder.name
-        self.end, self.give_up = threading.Event(), threading.Event()
+        self.finish_requested, self.cancel_requested = threading.Event(), threading.Event()
         self.offset, self._state = 0, dict[str, Any]()
         if self._state_file.exists():
             saved = json.loads(self._state_file.read_text(encoding="utf-8"))
             self.offset, self._state = saved["offset"], saved["state"]
 
     def run(self) -> None:
-        """An onlooker that breaks is out, and says so; training and the others go on."""
+        """A subscriber that breaks is out, and says so; training and the others go on."""
         try:
             self._follow()
         except Exception as error:
-            self._say(f"{self.name}: ended by {type(error).__name__}; companion/log.txt in the run's folder says more")
+            self._warn(f"{self.name}: ended by {type(error).__name__}; companion/log.txt in the run's folder says more")
             raise
 
     def _follow(self) -> None:
-        reader, story = JournalReader(self._journal), RunStory(self._run_name)
+        reader, state = JournalReader(self._journal), JournalState(self._run_name)
         while reader.offset < self.offset and (told := reader.read(self.offset)):
-            story.take_all(told)
-        onlooker = self._make()
+            state.apply_all(told)
+        subscriber = self._make()
         try:
-            onlooker.load_state_dict(self._state)
-            while not self.give_up.is_set():
-                is_last = self.end.is_set() and not _is_alive(self._outlives)
-                records = reader.read(self._behind.offset if self._behind and self._behind.is_alive() else None)
+            subscriber.load_state_dict(self._state)
+            while not self.cancel_requested.is_set():
+                is_last = self.finish_requested.is_set() and not _is_alive(self._ends_after)
+                records = reader.read(self._after.offset if self._after and self._after.is_alive() else None)
                 for record in records:
-                    story.take(record)
-                    onlooker.take(record, story)
-                if not self._settle(onlooker, reader.offset):
+                    state.apply(record)
+                    subscriber.on_record(record, state)
+                if not self._flush(subscriber, reader.offset):
                     break
                 if not records:
                     if is_last:
                         break
-                    self.give_up.wait(LOOK_EVERY_SECONDS)
+                    self.cancel_requested.wait(LOOK_EVERY_SECONDS)
         finally:
-            onlooker.close()
+            subscriber.close()
 
-    def _settle(self, onlooker: Onlooker, offset: int) -> bool:
+    def _flush(self, subscriber: JournalSubscriber, offset: int) -> bool:
         """However long it takes; False when given up before."""
         wait = FIRST_WAIT_SECONDS
-        while not self.give_up.is_set():
+        while not self.cancel_requested.is_set():
             try:
-                onlooker.settle()
+                subscriber.flush()
                 if offset != self.offset:
-                    self._save(offset, onlooker.state_dict())
+                    self._save(offset, subscriber.state_dict())
                 return True
             except OSError as error:
                 if wait == FIRST_WAIT_SECONDS:
-                    self._say(f"{self.name}: {error}; it will be caught up")
-            self.give_up.wait(wait)
+                    self._warn(f"{self.name}: {error}; it will be caught up")
+            self.cancel_requested.wait(wait)
             wait = min(2 * wait, LONGEST_WAIT_SECONDS)
         with contextlib.suppress(OSError):  # a disk that is full to the end
-            self._save(self.offset, onlooker.state_dict())
+            self._save(self.offset, subscriber.state_dict())
         return False
 
     @property

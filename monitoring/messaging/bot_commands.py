@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from monitoring.journal.control_file import OrderBox
-from monitoring.journal.run_state import RunStory
+from monitoring.journal.control_file import RequestFile
+from monitoring.journal.run_state import JournalState
 from monitoring.language.base import Words
 from monitoring.messaging.message import Button, Importance, Message
 from monitoring.messaging.outbox import Outbox
@@ -34,7 +34,7 @@ class Person:
 
     def __init__(self, run: Path, outbox: Outbox, words: Words, speak: Speak) -> None:
         self._run, self._outbox, self._words, self._speak = run, outbox, words, speak
-        self._orders = OrderBox(run)
+        self._orders = RequestFile(run)
         self._speaking, self._speeches = threading.Lock(), 0
         self._stop_code, self._stop_until = "", 0.0
 
@@ -64,10 +64,10 @@ class Person:
 
     def _order(self, order: str, user: int, **fields: object) -> None:
         """The training will say what became of it, if it is under way."""
-        if RunStory.of(self._run).is_over:
+        if JournalState.load(self._run).is_over:
             self._answer(self._words.say("is_over"))
         else:
-            self._orders.put(order, f"user {user}", **fields)
+            self._orders.append(order, f"user {user}", **fields)
 
     def _answer_proposal(self, order: str, number: str, user: int) -> None:
         if number.isdecimal() and len(number) <= LONGEST_NUMBER:
@@ -76,26 +76,26 @@ class Person:
             self._answer(self._words.say("not_a_number", value=number[:LONGEST_SHOWN]))
 
     def _status(self) -> None:
-        story = RunStory.of(self._run)
-        lines = [*progress_lines(story, self._words), verdict(story, self._words)]
-        self._answer(progress_title(story, self._words), *lines)
+        state = JournalState.load(self._run)
+        lines = [*progress_lines(state, self._words), verdict(state, self._words)]
+        self._answer(progress_title(state, self._words), *lines)
 
     def _plot(self) -> None:
-        story = RunStory.of(self._run)
+        state = JournalState.load(self._run)
         curves = self._run / "companion" / "plot.png"
-        save_png(pixels(curves_picture(story, self._words)), curves)
-        pictures = [sample_file(self._run, evaluation, ".png") for evaluation in reversed(story.evaluations)]
+        save_png(pixels(curves_picture(state, self._words)), curves)
+        pictures = [sample_file(self._run, evaluation, ".png") for evaluation in reversed(state.evaluations)]
         newest = [picture for picture in pictures if picture is not None][:1]
-        self._answer(progress_title(story, self._words), pictures=(str(curves), *newest))
+        self._answer(progress_title(state, self._words), pictures=(str(curves), *newest))
 
     def _journal(self) -> None:
-        acts = RunStory.of(self._run).acts[-JOURNAL_ENTRIES:]
-        if not acts:
+        entries = JournalState.load(self._run).interventions[-JOURNAL_ENTRIES:]
+        if not entries:
             return self._answer(self._words.say("no_interventions"))
         lines = []
-        for act in acts:
-            title = f"#{act.number} {act_title(act, self._words)}: {judged(act, self._words)}"
-            lines += ["", title, *act_story(act, self._words)]
+        for entry in entries:
+            title = f"#{entry.number} {act_title(entry, self._words)}: {judged(entry, self._words)}"
+            lines += ["", title, *act_story(entry, self._words)]
         return self._answer(self._words.say("interventions"), *lines)
 
     def _say(self, text: str) -> None:

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from monitoring.journal.run_state import STARTS, Record, RunStory
+from monitoring.journal.run_state import STARTS, JournalState, Record
 from monitoring.language.base import Words
 from monitoring.messaging.message import Button, Importance, Message
 from monitoring.messaging.outbox import Outbox
@@ -34,7 +34,7 @@ class Messages:
         self._later: list[tuple[Path, Callable[[], Message]]] = []  # until what was spoken can be heard
         self._not_before = time.time() - HISTORY_SECONDS
 
-    def take(self, record: Record, story: RunStory) -> None:
+    def on_record(self, record: Record, state: JournalState) -> None:
         if _seconds(record) < self._not_before:
             return
         known = {
@@ -49,10 +49,10 @@ class Messages:
             "order": self._order,
             "finished": self._finish,
         }
-        if take := known.get(record["kind"]):
-            take(record, story)
+        if handle := known.get(record["kind"]):
+            handle(record, state)
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         audible = [told for told in self._later if not told[0].exists()]
         messages = [make() for make in [*self._left, *(make for _, make in audible)]]
         for message in messages:
@@ -79,9 +79,9 @@ class Messages:
         message = Message(kind, importance, title, tuple(lines), step=step, **more)
         self._left.append(lambda: message)
 
-    def _start(self, record: Record, story: RunStory) -> None:
+    def _start(self, record: Record, state: JournalState) -> None:
         words, hparams = self._words, record["hparams"]
-        title = words.say("goes_on_from" if record["kind"] == "resumed" else "has_begun", name=story.name)
+        title = words.say("goes_on_from" if record["kind"] == "resumed" else "has_begun", name=state.name)
         model = f"{hparams.get('model')}, {record['weights'] / 1e6:.1f} M" if record.get("weights") else ""
         lines = [
             words.say("what", model=model or hparams.get("model"), language=hparams.get("language")),
@@ -95,19 +95,19 @@ class Messages:
         self._put(record["kind"], Importance.INTERVENTION, title, lines, record["step"])
         self._state |= {"progress_at": _seconds(record), "sample_at": 0.0}
 
-    def _steps(self, record: Record, story: RunStory) -> None:
+    def _steps(self, record: Record, state: JournalState) -> None:
         if _seconds(record) < self._state["progress_at"] + self._progress_seconds:
             return
         self._state["progress_at"] = _seconds(record)
-        title, lines = progress_title(story, self._words), progress_lines(story, self._words)
+        title, lines = progress_title(state, self._words), progress_lines(state, self._words)
         self._put("progress", Importance.PROGRESS, title, lines, record["step"])
 
-    def _evaluation(self, record: Record, story: RunStory) -> None:
+    def _evaluation(self, record: Record, state: JournalState) -> None:
         if _seconds(record) < self._state["sample_at"] + self._sample_seconds:
             return
         self._state["sample_at"] = _seconds(record)
-        title, lines = progress_title(story, self._words), progress_lines(story, self._words)
-        curves = pixels(curves_picture(story, self._words))
+        title, lines = progress_title(state, self._words), progress_lines(state, self._words)
+        curves = pixels(curves_picture(state, self._words))
 
         def message() -> Message:
             picture, voice = sample_file(self._run, record, ".png"), sample_file(self._run, record, ".wav")
@@ -129,40 +129,42 @@ class Messages:
         save_png(picture, path)
         return str(path)
 
-    def _phase(self, record: Record, _story: RunStory) -> None:
+    def _phase(self, record: Record, _state: JournalState) -> None:
         phase = self._words.phases.get(record["to"], record["to"])
         lines = [self._words.values(record["signals"])]
         self._put("phase", Importance.PHASE, self._words.say("phase_is", phase=phase), lines, record["step"])
 
-    def _diagnosis(self, record: Record, _story: RunStory) -> None:
+    def _diagnosis(self, record: Record, _state: JournalState) -> None:
         if record["severity"] != "critical":
             return  # what is done about it tells of it
         title = self._words.say("alarm", ailment=self._words.ailments.get(record["ailment"], record["ailment"]))
         lines = [self._words.say("step", step=record["step"]), found(record, self._words)]
         self._put("alarm", Importance.CRITICAL, title, lines, record["step"])
 
-    def _proposal(self, record: Record, _story: RunStory) -> None:
+    def _proposal(self, record: Record, _state: JournalState) -> None:
         words, name = self._words, self._words.remedies.get(record["remedy"], record["remedy"])
         lines = [found(record, words), words.say("answer_within", time=words.duration(record["timeout_seconds"]))]
         buttons = tuple(Button(words.say(order), f"{order} {record['number']}") for order in ("approve", "reject"))
         title = words.say("may_i", number=record["number"], remedy=name)
         self._put("proposal", Importance.CRITICAL, title, lines, record["step"], buttons=buttons)
 
-    def _intervention(self, record: Record, story: RunStory) -> None:
-        if not story.acts or story.acts[-1].record is not record:
+    def _intervention(self, record: Record, state: JournalState) -> None:
+        if not state.interventions or state.interventions[-1].record is not record:
             return  # a knob on its way
-        act = story.acts[-1]
-        title = f"#{act.number} {act_title(act, self._words)}"
-        self._put("intervention", Importance.INTERVENTION, title, act_story(act, self._words), record["step"])
+        entry = state.interventions[-1]
+        title = f"#{entry.number} {act_title(entry, self._words)}"
+        self._put("intervention", Importance.INTERVENTION, title, act_story(entry, self._words), record["step"])
 
-    def _follow_up(self, record: Record, story: RunStory) -> None:
-        act = next((act for act in story.acts if act.follow_ups and act.follow_ups[-1] is record), None)
-        if act is None or "verdict" not in record:
+    def _follow_up(self, record: Record, state: JournalState) -> None:
+        entry = next(
+            (entry for entry in state.interventions if entry.follow_ups and entry.follow_ups[-1] is record), None
+        )
+        if entry is None or "verdict" not in record:
             return
-        title = f"#{act.number} {self._words.verdicts[act.verdict]}: {act_title(act, self._words)}"
+        title = f"#{entry.number} {self._words.verdicts[entry.verdict]}: {act_title(entry, self._words)}"
         self._put("follow_up", Importance.INTERVENTION, title, [outcome(record, self._words)], record["step"])
 
-    def _order(self, record: Record, _story: RunStory) -> None:
+    def _order(self, record: Record, _state: JournalState) -> None:
         if (record["order"], record["result"]) == ("set", "done"):
             return  # the intervention tells of it
         words = self._words
@@ -170,13 +172,13 @@ class Messages:
         reason = record.get("reason")
         self._put("answer", Importance.ANSWER, title, [reason] if reason else [], record["step"])
 
-    def _finish(self, record: Record, story: RunStory) -> None:
+    def _finish(self, record: Record, state: JournalState) -> None:
         words, is_bad = self._words, record["status"] in ("failed", "stopped")
         lines = [str(record["reason"])] if is_bad else []
-        lines += [*progress_lines(story, words), *(f"• {advice}" for advice in recommendations(story, words))]
-        title = f"{story.name}: {verdict(story, words)}"
+        lines += [*progress_lines(state, words), *(f"• {advice}" for advice in recommendations(state, words))]
+        title = f"{state.name}: {verdict(state, words)}"
         importance = Importance.CRITICAL if is_bad else Importance.END
-        best, curves = story.best, pixels(curves_picture(story, words))
+        best, curves = state.best_evaluation, pixels(curves_picture(state, words))
 
         def message() -> Message:
             voice = None if best is None else sample_file(self._run, best, ".wav")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from monitoring.journal.run_state import Record, RunStory
+from monitoring.journal.run_state import JournalState, Record
 from monitoring.language.base import Words, number
 from monitoring.report.summary import judged, what_was_done
 
@@ -13,27 +13,27 @@ SHOWN = (
 )
 
 
-def progress_title(story: RunStory, words: Words) -> str:
-    if story.end is not None:
-        return f"{words.say(story.end['status'])}: {story.name}, {words.say('step', step=story.step)}"
-    if story.planned_steps is None:
-        return f"{story.name}: {words.say('step', step=story.step)}"
-    said = words.say("of_steps", step=f"{story.step:,}", planned=f"{story.planned_steps:,}")
-    left = story.seconds_left
-    return f"{story.name}: {said}" + ("" if left is None else f", {words.say('left', time=words.duration(left))}")
+def progress_title(state: JournalState, words: Words) -> str:
+    if state.end is not None:
+        return f"{words.say(state.end['status'])}: {state.name}, {words.say('step', step=state.step)}"
+    if state.planned_steps is None:
+        return f"{state.name}: {words.say('step', step=state.step)}"
+    said = words.say("of_steps", step=f"{state.step:,}", planned=f"{state.planned_steps:,}")
+    left = state.seconds_left
+    return f"{state.name}: {said}" + ("" if left is None else f", {words.say('left', time=words.duration(left))}")
 
 
-def progress_lines(story: RunStory, words: Words) -> list[str]:
+def progress_lines(state: JournalState, words: Words) -> list[str]:
     """Phase, the signals that matter, and the last thing that was done."""
     lines = []
-    if story.phases:
-        lines.append(words.say("phase_is", phase=words.phases.get(story.phases[-1][1], story.phases[-1][1])))
-    known = [name for name in SHOWN if story.latest.get(name) is not None]
-    lines += [f"{words.name(name)}: {number(story.latest[name])}" for name in known]
-    if story.acts:
-        act = story.acts[-1]
-        what = words.remedies.get(act.record.get("remedy", "")) or what_was_done(act.record, words)
-        lines.append(words.say("last_act", number=act.number, what=what, verdict=judged(act, words)))
+    if state.phases:
+        lines.append(words.say("phase_is", phase=words.phases.get(state.phases[-1][1], state.phases[-1][1])))
+    known = [name for name in SHOWN if state.latest_signals.get(name) is not None]
+    lines += [f"{words.name(name)}: {number(state.latest_signals[name])}" for name in known]
+    if state.interventions:
+        entry = state.interventions[-1]
+        what = words.remedies.get(entry.record.get("remedy", "")) or what_was_done(entry.record, words)
+        lines.append(words.say("last_act", number=entry.number, what=what, verdict=judged(entry, words)))
     return lines
 
 

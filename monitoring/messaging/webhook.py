@@ -19,7 +19,7 @@ ABOUT_THE_MESSAGE = (400, 413, 415, 422)
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """Following one would ask with GET and without the message."""
+    """JournalTail one would ask with GET and without the message."""
 
     def redirect_request(self, *_: Any) -> None:
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from monitoring.journal.run_state import Act, RunStory
+from monitoring.journal.run_state import InterventionEntry, JournalState
 from monitoring.language.base import Words
 from monitoring.report.plots import FONT, WIDTH_INCHES
 
@@ -30,20 +30,20 @@ PHASE_COLOURS = {"pre_alignment": "#f4e3d7", "alignment": "#fdf6d8", "quality": 
 MARK_COLOURS = {"helped": "#2e7d32", "no_effect": "#757575", "harmful": "#c62828", None: "#1565c0"}
 
 
-def curves_picture(story: RunStory, words: Words) -> Figure:
+def curves_picture(state: JournalState, words: Words) -> Figure:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(WIDTH_INCHES, PANEL_INCHES * len(CHARTS)), dpi=100, layout="constrained")
     panels = figure.subplots(len(CHARTS), 1, sharex=True, squeeze=False)[:, 0]
     for axes, (title, (names, is_logarithmic)) in zip(panels, CHARTS.items(), strict=True):
-        _draw_phases(axes, story)
-        curves = {words.name(name): story.series[name].all() for name in names if name in story.series}
+        _draw_phases(axes, state)
+        curves = {words.name(name): state.series[name].all() for name in names if name in state.series}
         _draw_curves(axes, curves, is_logarithmic=is_logarithmic)
-        _draw_marks(axes, story)
+        _draw_marks(axes, state)
         axes.set_title(words.say(title), fontsize=10, loc="left", fontfamily=FONT)
         axes.grid(alpha=0.3)
-    _number_marks(panels[0], story)
-    panels[-1].set(xlabel=words.say("step", step="").strip(), xlim=(0, max(1, story.step)))
+    _number_marks(panels[0], state)
+    panels[-1].set(xlabel=words.say("step", step="").strip(), xlim=(0, max(1, state.step)))
     return figure
 
 
@@ -65,27 +65,27 @@ def _draw_curves(axes: Axes, curves: Mapping[str, Points], *, is_logarithmic: bo
         axes.legend(fontsize=8, loc="best")
 
 
-def _draw_phases(axes: Axes, story: RunStory) -> None:
-    for (begin, phase), end in zip(story.phases, phase_ends(story), strict=True):
+def _draw_phases(axes: Axes, state: JournalState) -> None:
+    for (begin, phase), end in zip(state.phases, phase_ends(state), strict=True):
         axes.axvspan(begin, end, color=PHASE_COLOURS.get(phase, "#eeeeee"), zorder=0, linewidth=0)
 
 
-def phase_ends(story: RunStory) -> list[int]:
+def phase_ends(state: JournalState) -> list[int]:
     """Where each phase ended or, if it has not, where training is."""
-    return [begin for begin, _ in story.phases[1:]] + [story.step][: len(story.phases)]
+    return [begin for begin, _ in state.phases[1:]] + [state.step][: len(state.phases)]
 
 
-def _draw_marks(axes: Axes, story: RunStory) -> None:
-    for act in story.acts:
-        axes.axvline(_place(act, story), color=MARK_COLOURS[act.verdict], linewidth=1.0, linestyle="--")
+def _draw_marks(axes: Axes, state: JournalState) -> None:
+    for entry in state.interventions:
+        axes.axvline(_place(entry, state), color=MARK_COLOURS[entry.verdict], linewidth=1.0, linestyle="--")
 
 
-def _number_marks(axes: Axes, story: RunStory) -> None:
+def _number_marks(axes: Axes, state: JournalState) -> None:
     place = axes.get_xaxis_transform()
-    for act in story.acts:
-        axes.text(_place(act, story), 1.0, str(act.number), transform=place, fontsize=8, ha="center", va="bottom")
+    for entry in state.interventions:
+        axes.text(_place(entry, state), 1.0, str(entry.number), transform=place, fontsize=8, ha="center", va="bottom")
 
 
-def _place(act: Act, story: RunStory) -> int:
+def _place(entry: InterventionEntry, state: JournalState) -> int:
     """What was done before training went back stands at the end."""
-    return min(act.step, story.step)
+    return min(entry.step, state.step)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from files import write_atomically
-from monitoring.journal.decoded_arrays import Spoken
+from monitoring.journal.decoded_arrays import DecodedSample
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,7 +28,7 @@ FONT = "DejaVu Sans"
 """It comes with matplotlib and has Latin, Cyrillic, Greek and IPA."""
 
 
-def evaluation_picture(spoken: Spoken, seconds_per_frame: float) -> Figure:
+def evaluation_picture(spoken: DecodedSample, seconds_per_frame: float) -> Figure:
     """Draw one sentence: its free-running alignment above, what was spoken and what was recorded below."""
     mels = _named_mels(spoken.free_mel, spoken.recorded_mel)
     figure, panels = _panels(spoken.sentence, [_alignment_inches(spoken.symbols)] + [MEL_INCHES] * len(mels))

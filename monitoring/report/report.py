@@ -15,7 +15,7 @@ from typing import Any
 
 from files import write_atomically
 from hparams import UserError
-from monitoring.journal.run_state import STARTS, Act, Record, RunStory
+from monitoring.journal.run_state import STARTS, InterventionEntry, JournalState, Record
 from monitoring.language.base import Language, Words, number, words_of
 from monitoring.report.curves import CHARTS
 from monitoring.report.html import figure, items, page, table
@@ -33,16 +33,16 @@ class Report:
 
     def __init__(self, run: Path, language: Language) -> None:
         self._run, self._words = run, words_of(language)
-        self._story: RunStory | None = None
+        self._state: JournalState | None = None
 
-    def take(self, record: Record, story: RunStory) -> None:
+    def on_record(self, record: Record, state: JournalState) -> None:
         if record["kind"] in NEWS:
-            self._story = story
+            self._state = state
 
-    def settle(self) -> None:
-        if self._story is not None:
-            write_report(self._run, self._story, self._words)
-            self._story = None
+    def flush(self) -> None:
+        if self._state is not None:
+            write_report(self._run, self._state, self._words)
+            self._state = None
 
     def state_dict(self) -> dict[str, Any]:
         return {}
@@ -54,59 +54,59 @@ class Report:
         """Nothing is open."""
 
 
-def write_report(run: Path, story: RunStory, words: Words) -> Path:
+def write_report(run: Path, state: JournalState, words: Words) -> Path:
     path = run / "report.html"
-    write_atomically(path, report_page(run, story, words).encode("utf-8", "backslashreplace"))
+    write_atomically(path, report_page(run, state, words).encode("utf-8", "backslashreplace"))
     return path
 
 
-def report_page(run: Path, story: RunStory, words: Words) -> str:
-    status = "running" if story.end is None else story.end["status"]
-    advice = recommendations(story, words)
+def report_page(run: Path, state: JournalState, words: Words) -> str:
+    status = "running" if state.end is None else state.end["status"]
+    advice = recommendations(state, words)
     body = [
-        f"<h1>{escape(story.name)}</h1>",
-        f'<p class="verdict {escape(status)}">{escape(verdict(story, words))}</p>',
+        f"<h1>{escape(state.name)}</h1>",
+        f'<p class="verdict {escape(status)}">{escape(verdict(state, words))}</p>',
         _heading(words, "recommendations", bool(advice)),
         items(advice),
-        _through_time(run, story, words),
-        _curves(story, words),
+        _through_time(run, state, words),
+        _curves(state, words),
         _heading(words, "interventions"),
-        *(_story(act, words) for act in story.acts),
-        "" if story.acts else f'<p class="soft">{escape(words.say("no_interventions"))}</p>',
-        _worst(run, story, words),
-        _facts(story, words),
+        *(_story(entry, words) for entry in state.interventions),
+        "" if state.interventions else f'<p class="soft">{escape(words.say("no_interventions"))}</p>',
+        _worst(run, state, words),
+        _facts(state, words),
     ]
-    return page(f"{words.say('report')}: {story.name}", body, words)
+    return page(f"{words.say('report')}: {state.name}", body, words)
 
 
-def comparison_page(stories: Sequence[RunStory], words: Words) -> str:
+def comparison_page(states: Sequence[JournalState], words: Words) -> str:
     """Verdicts and curves of several runs; those of one name are told apart by their place."""
-    names = [story.name for story in stories]
+    names = [state.name for state in states]
     labels = [name if names.count(name) == 1 else f"{name} ({i})" for i, name in enumerate(names, 1)]
-    labelled = list(zip(labels, stories, strict=True))
+    labelled = list(zip(labels, states, strict=True))
     head = [words.say("run"), words.say("status"), words.say("best_score"), words.say("steps"), words.say("duration")]
     rows = [
         [
             label,
-            words.say("running" if story.end is None else story.end["status"]),
-            number(None if story.best is None else story.best["signals"]["composite_tts_score"]),
-            f"{story.step:,}",
-            words.duration(story.evaluations[-1]["training_seconds"]) if story.evaluations else "–",
+            words.say("running" if state.end is None else state.end["status"]),
+            number(None if state.best_evaluation is None else state.best_evaluation["signals"]["composite_tts_score"]),
+            f"{state.step:,}",
+            words.duration(state.evaluations[-1]["training_seconds"]) if state.evaluations else "–",
         ]
-        for label, story in labelled
+        for label, state in labelled
     ]
-    last = max(story.step for story in stories)
+    last = max(state.step for state in states)
     charts = [
         chart(
             words.name(name),
-            {label: story.series[name].all() for label, story in labelled if name in story.series},
+            {label: state.series[name].all() for label, state in labelled if name in state.series},
             last,
             is_logarithmic=name.endswith("loss"),
         )
         for name in COMPARED
-        if any(name in story.series for story in stories)
+        if any(name in state.series for state in states)
     ]
-    verdicts = [f"{label}: {verdict(story, words)}" for label, story in labelled]
+    verdicts = [f"{label}: {verdict(state, words)}" for label, state in labelled]
     body = [f"<h1>{escape(words.say('compare'))}</h1>", table([head, *rows]), items(verdicts), *charts]
     return page(words.say("compare"), body, words)
 
@@ -115,32 +115,32 @@ def _heading(words: Words, text: str, is_shown: bool = True) -> str:
     return f'<h2 id="{text}">{escape(words.say(text))}</h2>' if is_shown else ""
 
 
-def _curves(story: RunStory, words: Words) -> str:
-    inside = phases(story, words) + marks(story, words)
+def _curves(state: JournalState, words: Words) -> str:
+    inside = phases(state, words) + marks(state, words)
     drawn = [
         chart(
             words.say(title),
-            {words.name(name): story.series[name].all() for name in names if name in story.series},
-            story.step,
+            {words.name(name): state.series[name].all() for name in names if name in state.series},
+            state.step,
             is_logarithmic=is_logarithmic,
             inside=inside,
         )
         for title, (names, is_logarithmic) in CHARTS.items()
     ]
-    hint = f'<p class="hint">{escape(words.say("curves_hint"))} {phase_key(story, words)}</p>'
+    hint = f'<p class="hint">{escape(words.say("curves_hint"))} {phase_key(state, words)}</p>'
     return f"{_heading(words, 'curves')}{hint}{''.join(drawn)}"
 
 
-def _story(act: Act, words: Words) -> str:
-    badge = f'<span class="badge {act.verdict or "open"}">{escape(judged(act, words))}</span>'
-    lines = "".join(f"<p>{escape(line)}</p>" for line in act_story(act, words))
-    title = escape(f"{act.number}. {act_title(act, words)}")
-    return f'<details id="act-{act.number}"><summary>{title} {badge}</summary><div>{lines}</div></details>'
+def _story(entry: InterventionEntry, words: Words) -> str:
+    badge = f'<span class="badge {entry.verdict or "open"}">{escape(judged(entry, words))}</span>'
+    lines = "".join(f"<p>{escape(line)}</p>" for line in act_story(entry, words))
+    title = escape(f"{entry.number}. {act_title(entry, words)}")
+    return f'<details id="act-{entry.number}"><summary>{title} {badge}</summary><div>{lines}</div></details>'
 
 
-def _through_time(run: Path, story: RunStory, words: Words) -> str:
+def _through_time(run: Path, state: JournalState, words: Words) -> str:
     """A row for each sample: its recording, then how it was spoken at some evaluations."""
-    shown = _spread([told for told in story.evaluations if told.get("samples")])
+    shown = _spread([told for told in state.evaluations if told.get("samples")])
     if not shown:
         return ""
     rows = []
@@ -169,10 +169,10 @@ def _spread(evaluations: Sequence[Record]) -> list[Record]:
     return [evaluations[i] for i in sorted(places)]
 
 
-def _worst(run: Path, story: RunStory, words: Words) -> str:
-    if not story.evaluations or not story.evaluations[-1].get("utterances"):
+def _worst(run: Path, state: JournalState, words: Words) -> str:
+    if not state.evaluations or not state.evaluations[-1].get("utterances"):
         return ""
-    latest = story.evaluations[-1]
+    latest = state.evaluations[-1]
     samples = {told["id"]: told for told in latest.get("samples", ()) if told not in _regular(latest)}
     scored = [told for told in latest["utterances"] if told["score"] is not None]
     blocks = []
@@ -199,11 +199,11 @@ def _fault(utterance: Record, words: Words) -> str:
     return ", ".join(["", words.values(measured), *faults])
 
 
-def _facts(story: RunStory, words: Words) -> str:
-    if story.start is None:
+def _facts(state: JournalState, words: Words) -> str:
+    if state.start is None:
         return ""
-    rows = [[words.say(name), str(value)] for name, value in facts(story).items()]
-    settings = [[name, json.dumps(value, ensure_ascii=False)] for name, value in story.start["hparams"].items()]
+    rows = [[words.say(name), str(value)] for name, value in facts(state).items()]
+    settings = [[name, json.dumps(value, ensure_ascii=False)] for name, value in state.start["hparams"].items()]
     return (
         f"{_heading(words, 'facts')}{table(rows)}"
         f"<details><summary>{escape(words.say('settings'))}</summary>{table(settings)}</details>"
@@ -219,23 +219,23 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     words = words_of(options.language)
     try:
-        stories = {run: story_of(run) for run in options.runs}
+        states = {run: story_of(run) for run in options.runs}
     except UserError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
     if options.compare:
-        write_atomically(options.out, comparison_page(list(stories.values()), words).encode("utf-8", "replace"))
+        write_atomically(options.out, comparison_page(list(states.values()), words).encode("utf-8", "replace"))
         sys.stdout.write(f"{options.out}\n")
         return 0
-    for run, story in stories.items():
-        sys.stdout.write(f"{write_report(run, story, words)}\n")
+    for run, state in states.items():
+        sys.stdout.write(f"{write_report(run, state, words)}\n")
     return 0
 
 
-def story_of(run: Path) -> RunStory:
+def story_of(run: Path) -> JournalState:
     if not (run / "journal.jsonl").is_file():
         raise UserError(f"{run}: there is no run; expected a folder with a journal.jsonl, like logs/<run>")
     try:
-        return RunStory.of(run.resolve())
+        return JournalState.load(run.resolve())
     except ValueError as error:
         raise UserError(str(error)) from error

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from monitoring.journal.decoded_arrays import Spoken, read_spoken
+from monitoring.journal.decoded_arrays import DecodedSample, read_decoded
 from monitoring.journal.recorder import WORST
-from monitoring.journal.run_state import Record, RunStory
+from monitoring.journal.run_state import JournalState, Record
 from monitoring.report.plots import attention_thumbnail, evaluation_picture, pixels, save_png
 
 
@@ -32,11 +32,11 @@ class SampleFiles:
         self._folder, self._voicing = folder, voicing
         self._left: list[Path] = []
 
-    def take(self, record: Record, story: RunStory) -> None:
+    def on_record(self, record: Record, state: JournalState) -> None:
         if "spoken" in record:
             self._left.append(self._folder / record["spoken"])
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         while self._left:
             self._make_all(self._left[0])
             self._left.pop(0)
@@ -45,11 +45,11 @@ class SampleFiles:
         if not path.exists():
             return  # they were made before
         shutil.rmtree(self._folder / WORST, ignore_errors=True)
-        for spoken in read_spoken(path):
+        for spoken in read_decoded(path):
             self._make(spoken)
         path.unlink()
 
-    def _make(self, spoken: Spoken) -> None:
+    def _make(self, spoken: DecodedSample) -> None:
         stem = self._folder / spoken.file
         stem.parent.mkdir(exist_ok=True)
         self._voice(spoken.free_mel, stem.with_name(f"{stem.name}.wav"))

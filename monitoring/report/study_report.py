@@ -6,7 +6,7 @@ from html import escape
 from pathlib import Path
 
 from files import write_atomically
-from monitoring.journal.run_state import RunStory
+from monitoring.journal.run_state import JournalState
 from monitoring.language.base import number, words_of
 from monitoring.report.html import as_data, figure, items, page, table
 from monitoring.report.study_state import StudyStory, TrialStory
@@ -67,7 +67,7 @@ def _heard(study: StudyStory) -> str:
 def _sample(trial: TrialStory) -> str:
     if not (trial.folder / "journal.jsonl").is_file():  # it ran on another machine
         return ""
-    told = next((told for told in reversed(RunStory.of(trial.folder).evaluations) if told.get("samples")), None)
+    told = next((told for told in reversed(JournalState.load(trial.folder).evaluations) if told.get("samples")), None)
     if told is None:
         return ""
     return figure(trial.folder / told["samples"][0]["file"], f"trial {trial.number}: {number(trial.score)}")

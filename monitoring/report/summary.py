@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from monitoring.journal.run_state import Act, Record, RunStory
+from monitoring.journal.run_state import InterventionEntry, JournalState, Record
 from monitoring.language.base import Words, number
 
 ALIGNED, STOPS, ROUGH = 0.7, 0.8, 0.9  # free_diagonality; gate or length accuracy, and stop_rate; mel_distance
@@ -16,19 +16,19 @@ EVALUATIONS_TO_JUDGE = 3
 MOST_NAMED = 5  # utterances
 
 
-def verdict(story: RunStory, words: Words) -> str:
+def verdict(state: JournalState, words: Words) -> str:
     """One sentence: is there a voice, how good is it, and what did it take?"""
-    status = words.say("running" if story.end is None else story.end["status"])
-    parts = [f"{status}: {quality(story, words)}"]
-    if story.best is not None:
-        score = number(story.best["signals"]["composite_tts_score"])
-        parts[0] += f" ({words.say('score_at', score=score, step=story.best['step'])})"
-    return f"{'; '.join([*parts, interventions(story, words)])}."
+    status = words.say("running" if state.end is None else state.end["status"])
+    parts = [f"{status}: {quality(state, words)}"]
+    if state.best_evaluation is not None:
+        score = number(state.best_evaluation["signals"]["composite_tts_score"])
+        parts[0] += f" ({words.say('score_at', score=score, step=state.best_evaluation['step'])})"
+    return f"{'; '.join([*parts, interventions(state, words)])}."
 
 
-def quality(story: RunStory, words: Words) -> str:
+def quality(state: JournalState, words: Words) -> str:
     """By the best evaluation, as far as there is one."""
-    told = story.best or (story.evaluations[-1] if story.evaluations else None)
+    told = state.best_evaluation or (state.evaluations[-1] if state.evaluations else None)
     if told is None:
         return words.say("quality_unknown")
     if not is_aligned(told):
@@ -38,26 +38,26 @@ def quality(story: RunStory, words: Words) -> str:
     return words.say("quality_rough" if is_rough(told) else "quality_good")
 
 
-def interventions(story: RunStory, words: Words) -> str:
-    done = [act for act in story.acts if not act.is_advice and act.by != "person"]
-    helped = sum(act.verdict == "helped" for act in done)
-    failed = sum(act.verdict in ("no_effect", "harmful") for act in done)
+def interventions(state: JournalState, words: Words) -> str:
+    done = [entry for entry in state.interventions if not entry.is_advice and entry.by != "person"]
+    helped = sum(entry.verdict == "helped" for entry in done)
+    failed = sum(entry.verdict in ("no_effect", "harmful") for entry in done)
     said = [words.say("acts", n=len(done), helped=helped, failed=failed) if done else words.say("left_alone")]
-    for kind, acts in (
-        ("advised", [act for act in story.acts if act.is_advice]),
-        ("by_people", [act for act in story.acts if act.by == "person"]),
+    for kind, entries in (
+        ("advised", [entry for entry in state.interventions if entry.is_advice]),
+        ("by_people", [entry for entry in state.interventions if entry.by == "person"]),
     ):
-        said += [words.say(kind, n=len(acts))] if acts else []
+        said += [words.say(kind, n=len(entries))] if entries else []
     return ", ".join(said)
 
 
-def judged(act: Act, words: Words) -> str:
+def judged(entry: InterventionEntry, words: Words) -> str:
     """What became of it; whatever a person or the watchdog does is nobody's to judge."""
-    if act.is_advice:
+    if entry.is_advice:
         return words.say("only_advised")
-    if act.verdict is None and (act.by != "supervisor" or act.is_superseded):
+    if entry.verdict is None and (entry.by != "supervisor" or entry.is_superseded):
         return words.say("not_judged")
-    return words.verdicts[act.verdict]
+    return words.verdicts[entry.verdict]
 
 
 def is_aligned(evaluation: Record) -> bool:
@@ -74,23 +74,25 @@ def is_rough(evaluation: Record) -> bool:
     return (evaluation["signals"].get("mel_distance") or 0.0) > ROUGH
 
 
-def act_title(act: Act, words: Words) -> str:
-    if act.by == "person":
-        return f"{words.say('step', step=act.step)}: {what_was_done(act.record, words)} ({words.say('by_person')})"
-    remedy = words.remedies.get(act.record["remedy"], act.record["remedy"])
-    return f"{words.say('step', step=act.step)}: {remedy}"
+def act_title(entry: InterventionEntry, words: Words) -> str:
+    if entry.by == "person":
+        return f"{words.say('step', step=entry.step)}: {what_was_done(entry.record, words)} ({words.say('by_person')})"
+    remedy = words.remedies.get(entry.record["remedy"], entry.record["remedy"])
+    return f"{words.say('step', step=entry.step)}: {remedy}"
 
 
-def act_story(act: Act, words: Words) -> list[str]:
+def act_story(entry: InterventionEntry, words: Words) -> list[str]:
     """Evidence, action, what was expected, what came of it; a line each."""
-    lines = [found(act.record, words)] if act.record.get("evidence") is not None else []
-    if names := act.record.get("utterances"):
+    lines = [found(entry.record, words)] if entry.record.get("evidence") is not None else []
+    if names := entry.record.get("utterances"):
         lines.append(words.say("about", utterances=listed(names, words)))
-    lines.append(words.say("would_do" if act.record.get("advice") else "done", what=what_was_done(act.record, words)))
-    if (expected := act.record.get("expected")) is not None:
+    lines.append(
+        words.say("would_do" if entry.record.get("advice") else "done", what=what_was_done(entry.record, words))
+    )
+    if (expected := entry.record.get("expected")) is not None:
         direction = f"goes_{expected['direction']}"
         lines.append(words.say(direction, signal=words.name(expected["signal"]), step=expected["by_step"]))
-    return [*lines, *(outcome(told, words) for told in act.follow_ups)]
+    return [*lines, *(outcome(told, words) for told in entry.follow_ups)]
 
 
 def found(record: Record, words: Words) -> str:
@@ -143,31 +145,31 @@ def listed(names: Sequence[str], words: Words) -> str:
     return words.say("and_more", names=first, n=more) if more > 0 else first
 
 
-def recommendations(story: RunStory, words: Words) -> list[str]:
+def recommendations(state: JournalState, words: Words) -> list[str]:
     """What a person may do next, most important first."""
-    advice = [*_of_the_end(story, words), *_of_the_voice(story, words)]
-    if story.quarantined:
-        advice.append(words.say("advise_quarantined", names=listed(sorted(set(story.quarantined)), words)))
-    if not advice and story.is_over:
+    advice = [*_of_the_end(state, words), *_of_the_voice(state, words)]
+    if state.quarantined:
+        advice.append(words.say("advise_quarantined", names=listed(sorted(set(state.quarantined)), words)))
+    if not advice and state.is_over:
         advice.append(words.say("advise_listen"))
     return advice
 
 
-def _of_the_end(story: RunStory, words: Words) -> list[str]:
-    if story.end is None:
+def _of_the_end(state: JournalState, words: Words) -> list[str]:
+    if state.end is None:
         return []
-    status = story.end["status"]
+    status = state.end["status"]
     if status == "failed":
-        return [words.say("advise_failed", reason=story.end["reason"])]
+        return [words.say("advise_failed", reason=state.end["reason"])]
     if status == "interrupted":
-        return [words.say("advise_resume", step=story.step)]
+        return [words.say("advise_resume", step=state.step)]
     return [words.say("advise_hopeless")] if status == "stopped" else []
 
 
-def _of_the_voice(story: RunStory, words: Words) -> list[str]:
-    if not story.evaluations:
-        return [words.say("advise_longer")] if story.is_over else []
-    latest = story.evaluations[-1]
+def _of_the_voice(state: JournalState, words: Words) -> list[str]:
+    if not state.evaluations:
+        return [words.say("advise_longer")] if state.is_over else []
+    latest = state.evaluations[-1]
     advice = []
     if not is_aligned(latest):
         advice.append(words.say("advise_alignment"))
@@ -175,15 +177,15 @@ def _of_the_voice(story: RunStory, words: Words) -> list[str]:
         advice.append(words.say("advise_ends"))
     elif is_rough(latest):
         advice.append(words.say("advise_rough", distance=number(latest["signals"]["mel_distance"])))
-    return [*advice, *_of_the_trend(story, words)] if story.is_over else advice
+    return [*advice, *_of_the_trend(state, words)] if state.is_over else advice
 
 
-def _of_the_trend(story: RunStory, words: Words) -> list[str]:
-    losses = _log_losses(story)
+def _of_the_trend(state: JournalState, words: Words) -> list[str]:
+    losses = _log_losses(state)
     lowest = min(losses, key=lambda point: point[1], default=None)
     if lowest is not None and losses[-1][1] > lowest[1] + math.log(RISEN) and len(losses) > EVALUATIONS_TO_JUDGE:
         return [words.say("advise_overfitting", step=lowest[0])]
-    scores = _known(story, "composite_tts_score")
+    scores = _known(state, "composite_tts_score")
     if len(scores) <= EVALUATIONS_TO_JUDGE:
         return []
     (step, before), (_, last) = scores[-2:]
@@ -194,22 +196,22 @@ def _of_the_trend(story: RunStory, words: Words) -> list[str]:
     return [words.say("advise_enough", step=recent[0][0])] if spread < LEAST_GAIN else []
 
 
-def _log_losses(story: RunStory) -> list[tuple[int, float]]:
+def _log_losses(state: JournalState) -> list[tuple[int, float]]:
     """Of the held-out spectra; a likelihood is a logarithm already."""
-    mel = [(step, math.log(loss)) for step, loss in _known(story, "val_mel_loss") if loss > 0]
-    return mel or _known(story, "val_nll_loss")
+    mel = [(step, math.log(loss)) for step, loss in _known(state, "val_mel_loss") if loss > 0]
+    return mel or _known(state, "val_nll_loss")
 
 
-def _known(story: RunStory, name: str) -> list[tuple[int, float]]:
-    points = ((told["step"], told["signals"].get(name)) for told in story.evaluations)
+def _known(state: JournalState, name: str) -> list[tuple[int, float]]:
+    points = ((told["step"], told["signals"].get(name)) for told in state.evaluations)
     return [(step, value) for step, value in points if value is not None]
 
 
-def facts(story: RunStory) -> Mapping[str, Any]:
+def facts(state: JournalState) -> Mapping[str, Any]:
     """What the run is made of, by the names of texts; nothing before it has said so."""
-    if story.start is None:
+    if state.start is None:
         return {}
-    start, hparams = story.start, story.start["hparams"]
+    start, hparams = state.start, state.start["hparams"]
     return {
         "model": hparams.get("model"),
         "data": start["data"] if start["data"] is not None else "demo",
@@ -217,5 +219,5 @@ def facts(story: RunStory) -> Mapping[str, Any]:
         "train_utterances": start["train_utterances"],
         "held_out_utterances": start["held_out_utterances"],
         "device": f"{start['choices']['device']}, {start['choices']['precision']}",
-        "steps": story.step,
+        "steps": state.step,
     }

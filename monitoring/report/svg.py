@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from monitoring.journal.run_state import RunStory
+from monitoring.journal.run_state import JournalState
 from monitoring.language.base import Words
 from monitoring.report.curves import PHASE_COLOURS, Points, have_logarithms, phase_ends
 from monitoring.report.summary import judged
@@ -55,11 +55,11 @@ def chart(title: str, curves: Mapping[str, Points], last_step: int, *, is_logari
     )
 
 
-def phases(story: RunStory, words: Words) -> str:
+def phases(state: JournalState, words: Words) -> str:
     """Coloured backgrounds, each saying which phase it is."""
     drawn = []
-    for (begin, phase), end in zip(story.phases, phase_ends(story), strict=True):
-        left, right = _x(begin, story.step), _x(end, story.step)
+    for (begin, phase), end in zip(state.phases, phase_ends(state), strict=True):
+        left, right = _x(begin, state.step), _x(end, state.step)
         name, colour = escape(words.phases.get(phase, phase)), PHASE_COLOURS.get(phase, "#eeeeee")
         drawn.append(
             f'<rect class="phase" x="{left:.1f}" y="{TOP}" width="{max(0.0, right - left):.1f}" '
@@ -68,9 +68,9 @@ def phases(story: RunStory, words: Words) -> str:
     return "".join(drawn)
 
 
-def phase_key(story: RunStory, words: Words) -> str:
+def phase_key(state: JournalState, words: Words) -> str:
     """Which background is which phase."""
-    seen = dict.fromkeys(phase for _, phase in story.phases)
+    seen = dict.fromkeys(phase for _, phase in state.phases)
     return "".join(
         f'<span class="phase" style="background:{PHASE_COLOURS.get(phase, "#eeeeee")}">'
         f"{escape(words.phases.get(phase, phase))}</span> "
@@ -78,15 +78,15 @@ def phase_key(story: RunStory, words: Words) -> str:
     )
 
 
-def marks(story: RunStory, words: Words) -> str:
-    """Numbered lines at the interventions, each a link to its story."""
+def marks(state: JournalState, words: Words) -> str:
+    """Numbered lines at the interventions, each a link to its details."""
     return "".join(
-        f'<a class="mark {act.verdict or "open"}" href="#act-{act.number}">'
+        f'<a class="mark {entry.verdict or "open"}" href="#act-{entry.number}">'
         f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>'
-        f'<circle cx="{x:.1f}" cy="{TOP}" r="12"/><text x="{x:.1f}" y="{TOP + 5}">{act.number}</text>'
-        f"<title>{escape(judged(act, words))}</title></a>"
-        for act in story.acts
-        for x in [_x(act.step, story.step)]
+        f'<circle cx="{x:.1f}" cy="{TOP}" r="12"/><text x="{x:.1f}" y="{TOP + 5}">{entry.number}</text>'
+        f"<title>{escape(judged(entry, words))}</title></a>"
+        for entry in state.interventions
+        for x in [_x(entry.step, state.step)]
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from monitoring.journal.decoded_arrays import Spoken, write_spoken
+from monitoring.journal.decoded_arrays import DecodedSample, write_decoded
 from monitoring.journal.journal import Journal
 
 EXPECTED = {"signal": "total_loss", "direction": "down", "by_step": 60, "forecast": 2.0, "noise": 0.1, "target": None}
@@ -87,7 +87,7 @@ class RunFolder:
     def spoken(self, step: int, **changes: Any) -> Mapping[str, Any]:
         """What an evaluation says of the two samples that it left: one of a held-out utterance, one among the worst."""
         places = (f"samples/step-{step:08d}-a", "samples/worst/a")
-        write_spoken(self.path / f"samples/step-{step:08d}.npz", [spoken(file, **changes) for file in places])
+        write_decoded(self.path / f"samples/step-{step:08d}.npz", [spoken(file, **changes) for file in places])
         told = [{"id": "a", "sentence": "Hello.", "file": file, "recorded": "samples/recorded/a"} for file in places]
         return {"spoken": f"samples/step-{step:08d}.npz", "samples": told}
 
@@ -109,7 +109,7 @@ class RunFolder:
         self.journal.write("finished", step, status=status, reason=reason)
 
 
-def spoken(file: str, **changes: Any) -> Spoken:
+def spoken(file: str, **changes: Any) -> DecodedSample:
     mel = np.random.default_rng(0).normal(-4, 2, (8, 30)).astype(np.float32)
     values: dict[str, Any] = {
         "id": "a",
@@ -121,7 +121,7 @@ def spoken(file: str, **changes: Any) -> Spoken:
         "forced_mel": mel,
         "recorded_mel": mel,
     }
-    return Spoken(file=file, **values | changes)
+    return DecodedSample(file=file, **values | changes)
 
 
 def sick_run(path: Path) -> RunFolder:

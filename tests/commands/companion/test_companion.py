@@ -18,7 +18,7 @@ import pytest
 from commands.companion import companion
 from commands.process.companion_process import is_anything_left
 from files import REPOSITORY
-from monitoring.journal.control_file import OrderBox
+from monitoring.journal.control_file import RequestFile
 from smart_tuner.settings import Settings
 from tests.commands.program import Program, journal, losses, start, summary, tiny, wait_for
 from tests.monitoring.bot_api import CHAT, TOKEN, USER, BotApi
@@ -60,7 +60,7 @@ def said(api: BotApi, text: str) -> list[str]:
 
 def paused(program: Program) -> None:
     """The training leaves the processor to its companion."""
-    OrderBox(run_of(program)).put("pause", "user 7")
+    RequestFile(run_of(program)).append("pause", "user 7")
 
 
 def children(process: WarmProcess, name: str) -> list[psutil.Process]:
@@ -211,7 +211,7 @@ def test_a_companion_that_dies_costs_the_training_nothing(program: Program, data
     children(process, "commands.companion")[0].kill()
     before = len(journal(run, "steps"))
     wait_for(lambda: len(journal(run, "steps")) > before + 3, process)
-    OrderBox(run).put("stop", "user 7")
+    RequestFile(run).append("stop", "user 7")
     process.communicate(timeout=60)
     assert process.returncode == 130
 

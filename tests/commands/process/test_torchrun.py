@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 
 from models.weights import load_checkpoint
-from monitoring.journal.control_file import OrderBox
+from monitoring.journal.control_file import RequestFile
 from tests.commands.program import PROGRAM, UNWATCHED, Program, journal, newest, summary, tiny, wait_for
 from tests.warm_start import warm_program
 from training.checkpoints.checkpoint import list_checkpoints
@@ -90,13 +90,13 @@ def test_a_pause_longer_than_ranks_wait_breaks_nothing_and_a_preempted_rank_stop
     process = torchrun(arguments_for(program, data, "--config", config, epochs=5000))
     wait_for(lambda: (run / "journal.jsonl").is_file() and journal(run, "steps"), process)
     (run / "companion").mkdir(exist_ok=True)
-    box = OrderBox(run)
-    box.put("pause", "user 7")
+    box = RequestFile(run)
+    box.append("pause", "user 7")
     wait_for(lambda: journal(run, "order"), process)
     paused_at = len(journal(run, "steps"))
     time.sleep(10)
     assert process.poll() is None and len(journal(run, "steps")) <= paused_at + 1
-    box.put("resume", "user 7")
+    box.append("resume", "user 7")
     wait_for(lambda: len(journal(run, "steps")) > paused_at + 3, process)
     worker(process, 1).send_signal(signal.SIGUSR1)
     out, err = process.communicate(timeout=100)

@@ -16,7 +16,7 @@ from commands.run.order_place import Place, kept_place
 from commands.run.person_orders import OrderTaker
 from hparams import HParams
 from models.weights import load_checkpoint
-from monitoring.journal.control_file import LONGEST_LINE, OrderBox, OrderReader
+from monitoring.journal.control_file import MAX_LINE_LENGTH, RequestFile, RequestReader
 from smart_tuner.settings import Supervision
 from tests.commands.program import Program, journal, losses, newest, summary, wait_for
 from tests.warm_start import WarmProcess
@@ -34,7 +34,7 @@ class Running:
         self.process: WarmProcess = program.start(data, *arguments, **LONG)
         self.wait(lambda: (self.run / "journal.jsonl").is_file() and journal(self.run, "steps"))
         (self.run / "companion").mkdir(exist_ok=True)
-        self.box = OrderBox(self.run)
+        self.box = RequestFile(self.run)
 
     def wait(self, condition: Callable[[], object]) -> None:
         wait_for(condition, self.process)
@@ -42,7 +42,7 @@ class Running:
     def ask(self, order: str, **fields: Any) -> dict[str, Any]:
         """Returns what the journal says became of it."""
         before = len(journal(self.run, "order"))
-        self.box.put(order, "user 7", **fields)
+        self.box.append(order, "user 7", **fields)
         self.wait(lambda: len(journal(self.run, "order")) > before)
         return journal(self.run, "order")[-1]
 
@@ -84,7 +84,7 @@ def test_a_persons_stop_saves_and_the_same_command_goes_on(running: Running, pro
 
 def test_a_stop_is_heard_in_a_pause(running: Running) -> None:
     running.ask("pause")
-    running.box.put("stop", "user 7")
+    running.box.append("stop", "user 7")
     assert running.process.wait(60) == 130
 
 
@@ -150,7 +150,7 @@ def test_a_pause_outlasts_a_crash_and_says_so(running: Running, program: Program
     assert (again["order"], again["by"], again["result"]) == ("pause", "user 7", "done")
     time.sleep(0.5)
     assert journal(running.run)[-1]["kind"] in ("order", "checkpoint")
-    running.box.put("resume", "user 7")
+    running.box.append("resume", "user 7")
     wait_for(lambda: journal(running.run, "order")[-1]["order"] == "resume", process)
     assert journal(running.run, "order")[-1]["result"] == "done"
     process.kill()
@@ -170,7 +170,7 @@ def test_what_is_asked_while_training_is_away_is_done_when_it_is_back(
     running: Running, program: Program, data: Path
 ) -> None:
     crashed = Crashed(running, program, data)
-    crashed.box.put("set", "user 7", knob="guide_sigma", value=0.25)
+    crashed.box.append("set", "user 7", knob="guide_sigma", value=0.25)
     process = program.start(data, **LONG)
     wait_for(lambda: journal(running.run, "order"), process)
     assert journal(running.run, "order")[-1]["result"] == "done"
@@ -183,7 +183,7 @@ def test_what_was_asked_too_long_ago_is_refused(
 ) -> None:
     crashed = Crashed(running, program, data)
     monkeypatch.setattr("time.time", lambda: time.monotonic())  # long ago
-    crashed.box.put("stop", "user 7")
+    crashed.box.append("stop", "user 7")
     process = program.start(data, **LONG)
     wait_for(lambda: journal(running.run, "order"), process)
     assert "too late" in journal(running.run, "order")[-1]["reason"]
@@ -209,14 +209,14 @@ def test_what_a_checkpoint_holds_is_not_done_again(running: Running, program: Pr
     Crashed(running, program, data)
     process = program.start(data, **LONG)
     wait_for(lambda: len(journal(running.run, "steps")) > 0 and journal(running.run, "resumed"), process)
-    running.box.put("stop", "user 7")
+    running.box.append("stop", "user 7")
     process.communicate()
     assert len(journal(running.run, "intervention")) == 1
     assert load_checkpoint(newest(running.run))["knobs"]["guide_sigma"] == 0.25
 
 
 def test_a_note_of_the_companion_is_shown_and_journalled(running: Running) -> None:
-    running.box.note("telegram: the token is refused\n" + "x" * 1000)
+    running.box.append_note("telegram: the token is refused\n" + "x" * 1000)
     running.wait(lambda: journal(running.run, "note"))
     assert journal(running.run, "note")[0]["text"].startswith("telegram: the token is refused")
     running.ask("stop")
@@ -226,19 +226,19 @@ def test_a_note_of_the_companion_is_shown_and_journalled(running: Running) -> No
 
 def test_what_was_asked_of_an_earlier_session_is_forgotten(tmp_path: Path) -> None:
     (tmp_path / "companion").mkdir()
-    box = OrderBox(tmp_path)
-    box.put("stop", "user 7")
-    reader = OrderReader(tmp_path)
+    box = RequestFile(tmp_path)
+    box.append("stop", "user 7")
+    reader = RequestReader(tmp_path)
     assert list(reader.read()) == []
-    box.put("pause", "user 7")
+    box.append("pause", "user 7")
     assert [order.order for order in reader.read()] == ["pause"]
     assert list(reader.read()) == []
 
 
 def test_half_an_order_waits_for_its_end(tmp_path: Path) -> None:
     (tmp_path / "companion").mkdir()
-    reader, path = OrderReader(tmp_path), tmp_path / "companion" / "orders.jsonl"
-    OrderBox(tmp_path).put("pause", "x")
+    reader, path = RequestReader(tmp_path), tmp_path / "companion" / "orders.jsonl"
+    RequestFile(tmp_path).append("pause", "x")
     whole = path.read_bytes()
     path.write_bytes(whole[:20])
     assert list(reader.read()) == []
@@ -259,9 +259,9 @@ def test_half_an_order_waits_for_its_end(tmp_path: Path) -> None:
 )
 def test_what_cannot_be_read_is_noted_and_costs_no_other_order(tmp_path: Path, line: bytes) -> None:
     (tmp_path / "companion").mkdir()
-    reader = OrderReader(tmp_path)
+    reader = RequestReader(tmp_path)
     (tmp_path / "companion" / "orders.jsonl").write_bytes(line)  # a full disk had no room for its end
-    OrderBox(tmp_path).put("pause", "x")
+    RequestFile(tmp_path).append("pause", "x")
     note, order = reader.read()
     assert (note.order, order.order) == ("note", "pause") and "cannot be read" in str(note.text)
 
@@ -269,20 +269,20 @@ def test_what_cannot_be_read_is_noted_and_costs_no_other_order(tmp_path: Path, l
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_what_is_no_number_cannot_be_asked_for(tmp_path: Path, value: float) -> None:
     with pytest.raises(ValueError, match="finite"):
-        OrderBox(tmp_path).put("set", "user 7", knob="guide_sigma", value=value)
+        RequestFile(tmp_path).append("set", "user 7", knob="guide_sigma", value=value)
 
 
 def test_an_order_is_not_a_novel(tmp_path: Path) -> None:
     (tmp_path / "companion").mkdir()
     with pytest.raises(ValueError, match="at most"):
-        OrderBox(tmp_path).put("set", "user 7", knob="x" * LONGEST_LINE, value=1.0)
+        RequestFile(tmp_path).append("set", "user 7", knob="x" * MAX_LINE_LENGTH, value=1.0)
 
 
 def test_what_was_turned_in_a_pause_is_saved_by_the_stop(running: Running) -> None:
     running.ask("pause")
     running.wait(lambda: journal(running.run, "checkpoint"))
     running.ask("set", knob="guide_sigma", value=0.25)
-    running.box.put("stop", "user 7")
+    running.box.append("stop", "user 7")
     assert running.process.wait(60) == 130
     assert load_checkpoint(newest(running.run))["knobs"]["guide_sigma"] == 0.25
 
@@ -354,9 +354,9 @@ class SimulatedProposals:
 
 def test_an_order_that_ends_the_training_is_not_given_again_and_those_after_it_are(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
-    taker, box = desk.taker(), OrderBox(tmp_path)
+    taker, box = desk.taker(), RequestFile(tmp_path)
     for value in (0.2, 0.3, 0.25):
-        box.put("set", "user 7", knob="guide_sigma", value=value)
+        box.append("set", "user 7", knob="guide_sigma", value=value)
     desk.breaks_at = 0.3
     with pytest.raises(RuntimeError):
         taker.look()
@@ -383,7 +383,7 @@ def test_who_does_not_answer_leaves_it_to_the_settings_once(
 def test_an_approval_is_given_again_after_a_crash(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     taker = desk.taker()
-    OrderBox(tmp_path).put("approve", "user 7", number=3)
+    RequestFile(tmp_path).append("approve", "user 7", number=3)
     taker.look()
     desk.supervisor.proposed = (3,)  # as the checkpoint has it
     desk.taker(desk.crashed()).look()

@@ -15,7 +15,7 @@ from monitoring.exporters.mlflow_run import MlflowRun
 from monitoring.exporters.mlflow_settings import MlflowSettings, default_store, memory_of, without_password
 from monitoring.exporters.mlflow_store import PARENT
 from monitoring.exporters.system_load import SystemMetrics
-from monitoring.journal.tail import Following
+from monitoring.journal.tail import JournalTail
 from tests.monitoring.journals import INTERVENTION, RunFolder, sick_run
 from tests.monitoring.mlflow_server import Server
 
@@ -50,18 +50,18 @@ def run(output: Path, request: pytest.FixtureRequest) -> RunFolder:
     return run
 
 
-def following(run: RunFolder, say: Any = pytest.fail, **settings: Any) -> Following:
+def following(run: RunFolder, say: Any = pytest.fail, **settings: Any) -> JournalTail:
     (run.path / "companion").mkdir(exist_ok=True)
     chosen = MlflowSettings(**settings)
     memory = memory_of(chosen.store(run.path.parent))
-    return Following("mlflow", run.path, lambda: MlflowRun(run.path, chosen), memory=memory, say=say)
+    return JournalTail("mlflow", run.path, lambda: MlflowRun(run.path, chosen), state_name=memory, warn=say)
 
 
 def send(run: RunFolder, **settings: Any) -> list[Run]:
     """Everything of the journal that was not sent before; returns the runs of this folder, its children last."""
-    follower = following(run, **settings)
-    follower.end.set()
-    follower.run()
+    tail = following(run, **settings)
+    tail.finish_requested.set()
+    tail.run()
     return runs_of(run, settings.get("uri"), settings.get("experiment", "voices"))
 
 
@@ -242,9 +242,9 @@ def test_a_deleted_experiment_keeps_its_name(run: RunFolder) -> None:
     client(run).delete_experiment(sent.info.experiment_id)
     run.start("resumed", 10)
     run.steps(11, 12)
-    follower = following(run, experiment="gone")
-    follower.end.set()
-    follower.run()
+    tail = following(run, experiment="gone")
+    tail.finish_requested.set()
+    tail.run()
     (anew,) = runs_of(run, experiment="gone (2)")
     assert (
         client(run).get_experiment(anew.info.experiment_id).tags["mlflow.experimentKind"] == "custom_model_development"
@@ -298,23 +298,23 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 def test_a_server_that_dies_in_mid_run_is_caught_up_when_it_is_back(run: RunFolder, server: Server) -> None:
     said: list[str] = []
-    follower = following(run, said.append, uri=server.uri)
-    follower.start()
+    tail = following(run, said.append, uri=server.uri)
+    tail.start()
     run.steps(1, 20)
-    wait_until(lambda: not follower.is_behind)
+    wait_until(lambda: not tail.is_behind)
     server.kill()
     run.steps(21, 40)
     (run.path / "samples").mkdir()
     (run.path / "samples" / "x.png").write_bytes(b"picture")
     run.evaluation(40, 0.4, samples=[{"id": "a", "sentence": "A.", "file": "samples/x", "recorded": None}])
     wait_until(lambda: said)
-    assert follower.is_behind and follower.is_alive()
+    assert tail.is_behind and tail.is_alive()
     server.start()
     run.steps(41, 50)
     run.finish(50)
-    follower.end.set()
-    follower.join(60)
-    assert not follower.is_alive() and not follower.is_behind
+    tail.finish_requested.set()
+    tail.join(60)
+    assert not tail.is_alive() and not tail.is_behind
     (sent,) = runs_of(run, server.uri)
     assert history(run, sent, "total_loss", server.uri) == [(step, 10 / step) for step in range(1, 51)]
     assert sent.info.status == "FINISHED"
@@ -333,12 +333,12 @@ def test_what_a_dead_server_did_not_get_is_sent_by_the_next_session(run: RunFold
     dead = Server(run.path)  # nobody listens there
     run.steps(1, 10)
     said: list[str] = []
-    follower = following(run, said.append, uri=dead.uri)
-    follower.start()
+    tail = following(run, said.append, uri=dead.uri)
+    tail.start()
     wait_until(lambda: said)
-    follower.give_up.set()
-    follower.join(60)
-    assert follower.is_behind
+    tail.cancel_requested.set()
+    tail.join(60)
+    assert tail.is_behind
     (sent,) = send(run, uri=server.uri)
     assert len(history(run, sent, "total_loss", server.uri)) == 10
 
@@ -346,11 +346,11 @@ def test_what_a_dead_server_did_not_get_is_sent_by_the_next_session(run: RunFold
 def test_a_password_in_the_uri_is_not_told(run: RunFolder) -> None:
     uri = Server(run.path).uri.replace("://", "://user:geheim@")
     said: list[str] = []
-    follower = following(run, said.append, uri=uri)
-    follower.start()
+    tail = following(run, said.append, uri=uri)
+    tail.start()
     wait_until(lambda: said)
-    follower.give_up.set()
-    follower.join(60)
+    tail.cancel_requested.set()
+    tail.join(60)
     assert "geheim" not in said[0] and "127.0.0.1" in said[0]
     for path in (run.path / "companion").iterdir():
         assert "geheim" not in path.name + path.read_text()

@@ -11,15 +11,15 @@ from monitoring.exporters.mlflow_run import MlflowRun
 from monitoring.exporters.mlflow_settings import MlflowSettings, default_store
 from monitoring.exporters.mlflow_store import PARENT
 from monitoring.exporters.mlflow_study import StudyRun
-from monitoring.journal.tail import Following
+from monitoring.journal.tail import JournalTail
 from tests.monitoring.journals import RunFolder
 
 BORN = "2026-11-22T08:00:00+00:00"
 
 
 def send(run: RunFolder, settings: MlflowSettings, study: StudyRun) -> None:
-    sender = Following("mlflow", run.path, lambda: MlflowRun(run.path, settings, study), say=pytest.fail)
-    sender.end.set()
+    sender = JournalTail("mlflow", run.path, lambda: MlflowRun(run.path, settings, study), warn=pytest.fail)
+    sender.finish_requested.set()
     sender.run()
 
 

@@ -16,7 +16,7 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 from torch.utils.tensorboard import SummaryWriter
 
 from monitoring.exporters.tensorboard import CHARTS, TensorBoardLog, chart
-from monitoring.journal.tail import Following
+from monitoring.journal.tail import JournalTail
 from monitoring.report.plots import save_png
 from tests.monitoring.journals import FOLLOW_UP, RunFolder, sick_run
 from tests.monitoring.wave_file import write_pcm
@@ -31,10 +31,10 @@ def run(tmp_path: Path) -> RunFolder:
 
 def log(run: RunFolder) -> None:
     """Have all logged that the journal holds and that was not logged before."""
-    following = Following("tensorboard", run.path, lambda: TensorBoardLog(run.path), say=pytest.fail)
+    tail = JournalTail("tensorboard", run.path, lambda: TensorBoardLog(run.path), warn=pytest.fail)
     (run.path / "companion").mkdir(exist_ok=True)
-    following.end.set()
-    following.run()
+    tail.finish_requested.set()
+    tail.run()
 
 
 def read(run: RunFolder) -> EventAccumulator:
@@ -203,9 +203,9 @@ def test_a_full_disk_is_waited_for(run: RunFolder, full_disk: list[int], monkeyp
     run.steps(1, 2, mel_loss=1.0)
     said: list[str] = []
     (run.path / "companion").mkdir()
-    following = Following("tensorboard", run.path, lambda: TensorBoardLog(run.path), say=said.append)
-    following.end.set()
-    following.run()
+    tail = JournalTail("tensorboard", run.path, lambda: TensorBoardLog(run.path), warn=said.append)
+    tail.finish_requested.set()
+    tail.run()
     run.steps(3, 3, mel_loss=2.0)
     log(run)
     assert full_disk == [] and len(said) == 1 and "No space left" in said[0]

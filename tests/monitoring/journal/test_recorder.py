@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from monitoring.journal.decoded_arrays import read_spoken
+from monitoring.journal.decoded_arrays import read_decoded
 from monitoring.journal.journal import read
 from monitoring.journal.recorder import STEPS_PER_RECORD, RunRecord
 from tests.monitoring.measures.test_signals import Decode, Step
@@ -48,7 +48,7 @@ def test_steps_are_journalled_in_blocks_and_none_is_lost(record: RunRecord, tmp_
 def spoken_ids(folder: Path) -> list[tuple[str, str]]:
     """Id and file of everything that the one evaluation left."""
     (path,) = (folder / "samples").iterdir()
-    return [(spoken.id, spoken.file) for spoken in read_spoken(path)]
+    return [(spoken.id, spoken.file) for spoken in read_decoded(path)]
 
 
 def test_an_evaluation_leaves_what_is_to_be_heard_and_says_where_it_will_be(record: RunRecord, tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_an_evaluation_leaves_what_is_to_be_heard_and_says_where_it_will_be(reco
 def test_what_was_spoken_comes_back_as_it_was(record: RunRecord, tmp_path: Path) -> None:
     mel = np.linspace(-8, 1, 160, dtype=np.float32).reshape(4, 40)
     record.on_evaluation(Report((replace(Spoken(), free_mel=mel, text="<b>\ud800 ё"),)))
-    spoken = read_spoken(tmp_path / "samples" / "step-00000007.npz")[0]
+    spoken = read_decoded(tmp_path / "samples" / "step-00000007.npz")[0]
     assert spoken.sentence == "<b>\ud800 ё" and spoken.symbols == ("a", "b", "c", "a", "b")
     np.testing.assert_array_equal(spoken.free_mel, mel)
     assert spoken.recorded_mel is not None and spoken.forced_mel is not None

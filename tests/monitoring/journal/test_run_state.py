@@ -9,7 +9,7 @@ from typing import Any, get_args
 import pytest
 
 from commands.run.resume import Kind
-from monitoring.journal.run_state import MOST_POINTS, STARTS, RunStory, Series
+from monitoring.journal.run_state import MOST_POINTS, STARTS, JournalState, Series
 from tests.monitoring.journals import FOLLOW_UP, INTERVENTION, RunFolder, sick_run
 
 
@@ -21,15 +21,15 @@ def run(tmp_path: Path) -> RunFolder:
 
 
 def test_a_whole_run_is_told(tmp_path: Path) -> None:
-    story = RunStory.of(sick_run(tmp_path / "run").path)
-    assert story.name == "run" and story.step == 60 and story.is_over
-    assert story.phases == [(0, "pre_alignment"), (20, "alignment")]
-    assert story.series["total_loss"].all()[-1] == (60, 10 / 60)
-    assert [told["step"] for told in story.evaluations] == [20, 60]
-    assert story.best is not None and story.best["step"] == 60
-    assert story.latest["composite_tts_score"] == 0.7
-    (act,) = story.acts
-    assert (act.number, act.step, act.by, act.verdict) == (1, 40, "supervisor", "helped")
+    state = JournalState.load(sick_run(tmp_path / "run").path)
+    assert state.name == "run" and state.step == 60 and state.is_over
+    assert state.phases == [(0, "pre_alignment"), (20, "alignment")]
+    assert state.series["total_loss"].all()[-1] == (60, 10 / 60)
+    assert [told["step"] for told in state.evaluations] == [20, 60]
+    assert state.best_evaluation is not None and state.best_evaluation["step"] == 60
+    assert state.latest_signals["composite_tts_score"] == 0.7
+    (entry,) = state.interventions
+    assert (entry.number, entry.step, entry.by, entry.verdict) == (1, 40, "supervisor", "helped")
 
 
 def test_a_resumed_run_forgets_what_will_happen_anew(run: RunFolder) -> None:
@@ -39,11 +39,11 @@ def test_a_resumed_run_forgets_what_will_happen_anew(run: RunFolder) -> None:
     run.journal.write("intervention", 36, **INTERVENTION | {"by": "watchdog"})
     run.finish(40, "interrupted", "SIGINT")
     run.start("resumed", 20)
-    story = RunStory.of(run.path)
-    assert not story.is_over and story.step == 20
-    assert story.series["total_loss"].all()[-1][0] == 20
-    assert story.evaluations == []
-    assert [act.by for act in story.acts] == ["watchdog"]
+    state = JournalState.load(run.path)
+    assert not state.is_over and state.step == 20
+    assert state.series["total_loss"].all()[-1][0] == 20
+    assert state.evaluations == []
+    assert [entry.by for entry in state.interventions] == ["watchdog"]
 
 
 def test_a_rollback_forgets_the_curves_and_keeps_what_was_done(run: RunFolder) -> None:
@@ -54,16 +54,16 @@ def test_a_rollback_forgets_the_curves_and_keeps_what_was_done(run: RunFolder) -
     run.journal.write("intervention", 40, **INTERVENTION)
     run.journal.phase = "pre_alignment"
     run.journal.write("rolled_back", 20, to=20, wanted_step=20, problems=[])
-    story = RunStory.of(run.path)
-    assert (story.step, story.evaluations, len(story.acts)) == (20, [], 1)
-    assert story.phases[-1] == (1, "pre_alignment") or story.phases[-1][1] == "pre_alignment"
-    assert story.series["total_loss"].all()[-1][0] == 20
+    state = JournalState.load(run.path)
+    assert (state.step, state.evaluations, len(state.interventions)) == (20, [], 1)
+    assert state.phases[-1] == (1, "pre_alignment") or state.phases[-1][1] == "pre_alignment"
+    assert state.series["total_loss"].all()[-1][0] == 20
 
 
 def test_a_rollback_that_was_not_possible_changes_nothing(run: RunFolder) -> None:
     run.steps(1, 40)
     run.journal.write("rolled_back", 40, to=None, wanted_step=20, problems=["gone"])
-    assert RunStory.of(run.path).step == 40
+    assert JournalState.load(run.path).step == 40
 
 
 @pytest.mark.parametrize(("verdict", "loss"), [("helped", 2.0), ("no_effect", 3.0)])
@@ -71,24 +71,24 @@ def test_of_a_race_the_winner_is_the_run(run: RunFolder, verdict: str, loss: flo
     run.steps(1, 40)
     run.journal.write("intervention", 30, **INTERVENTION)
     run.race(40, from_step=20, verdict=verdict)
-    story = RunStory.of(run.path)
-    assert story.step == 22
-    assert story.series["total_loss"].all()[-2:] == [(21, loss), (22, loss)]
-    assert story.latest["stop_rate"] == (1.0 if verdict == "helped" else 0.5)
-    assert story.acts[0].verdict == verdict
+    state = JournalState.load(run.path)
+    assert state.step == 22
+    assert state.series["total_loss"].all()[-2:] == [(21, loss), (22, loss)]
+    assert state.latest_signals["stop_rate"] == (1.0 if verdict == "helped" else 0.5)
+    assert state.interventions[0].verdict == verdict
 
 
 def test_a_follow_up_belongs_to_the_latest_such_intervention(run: RunFolder) -> None:
     run.journal.write("intervention", 10, **INTERVENTION)
     run.journal.write("intervention", 20, **INTERVENTION | {"remedy": "roll_back"})
     run.journal.write("follow_up", 30, **FOLLOW_UP)
-    assert [act.verdict for act in RunStory.of(run.path).acts] == ["helped", None]
+    assert [entry.verdict for entry in JournalState.load(run.path).interventions] == ["helped", None]
 
 
 def test_a_knob_on_its_way_is_no_intervention_of_its_own(run: RunFolder) -> None:
     fields = {"knob": "guide_sigma", "from": 0.4, "to": 0.3, "on_the_way_to": 0.2}
     run.journal.write("intervention", 10, **fields)
-    assert RunStory.of(run.path).acts == []
+    assert JournalState.load(run.path).interventions == []
 
 
 def test_a_series_stays_small_and_keeps_its_shape() -> None:
@@ -115,8 +115,8 @@ def test_a_signal_without_a_value_is_a_gap() -> None:
 def test_however_a_session_begins_it_says_what_the_run_is_made_of(tmp_path: Path, kind: str) -> None:
     run = RunFolder(tmp_path / "run")
     run.start(kind)
-    story = RunStory.of(run.path)
-    assert story.start is not None and story.planned_steps == 100
+    state = JournalState.load(run.path)
+    assert state.start is not None and state.planned_steps == 100
 
 
 def test_every_kind_of_start_is_known() -> None:
@@ -124,7 +124,7 @@ def test_every_kind_of_start_is_known() -> None:
 
 
 def numbers(run: RunFolder) -> list[tuple[int, int, str | None]]:
-    return [(act.number, act.step, act.verdict) for act in RunStory.of(run.path).acts]
+    return [(entry.number, entry.step, entry.verdict) for entry in JournalState.load(run.path).interventions]
 
 
 ROLL_BACK = INTERVENTION | {"remedy": "roll_back_slower", "action": "roll_back", "to_step": 60}
@@ -170,7 +170,7 @@ def test_a_checkpoint_that_is_gone_is_not_remembered(run: RunFolder) -> None:
     run.checkpoint(60)
     run.start("resumed", 80)
     assert [number for number, *_ in numbers(run)] == []
-    assert RunStory.of(run.path)._saved.keys() == {60}
+    assert JournalState.load(run.path)._saved.keys() == {60}
 
 
 def test_what_was_undone_is_not_the_latest(run: RunFolder) -> None:
@@ -179,18 +179,18 @@ def test_what_was_undone_is_not_the_latest(run: RunFolder) -> None:
     run.steps(21, 60)
     run.evaluation(60, 0.9)
     run.journal.write("rolled_back", 20, wanted_step=20, to=20, problems=[])
-    latest = RunStory.of(run.path).latest
+    latest = JournalState.load(run.path).latest_signals
     assert (latest["composite_tts_score"], latest["total_loss"]) == (0.3, 0.5)
 
 
-def told_at(*seconds_and_steps: tuple[float, int]) -> RunStory:
+def told_at(*seconds_and_steps: tuple[float, int]) -> JournalState:
     """Blocks of steps by the clock."""
-    story = RunStory("run", planned_steps=1000)
+    state = JournalState("run", planned_steps=1000)
     for seconds, step in seconds_and_steps:
         time = datetime.fromtimestamp(1e9 + seconds, UTC).isoformat()
         signals: dict[str, Any] = {"total_loss": [1.0]}
-        story.take({"kind": "steps", "step": step, "steps": [step], "signals": signals, "time": time})
-    return story
+        state.apply({"kind": "steps", "step": step, "steps": [step], "signals": signals, "time": time})
+    return state
 
 
 def test_the_time_left_is_by_the_pace_of_late() -> None:
@@ -217,6 +217,6 @@ def test_after_a_new_start_the_whole_way_lies_ahead(
     run.start(**changes)
     told = INTERVENTION | {"remedy": "restart", "action": "restart"}
     run.journal.write("intervention", 40, **told, advice=True)
-    assert RunStory.of(run.path).planned_steps == 100
+    assert JournalState.load(run.path).planned_steps == 100
     run.journal.write("intervention", 40, **told)
-    assert RunStory.of(run.path).planned_steps == planned
+    assert JournalState.load(run.path).planned_steps == planned

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from files import write_atomically
-from monitoring.journal.run_state import RunStory
-from monitoring.journal.tail import Following, JournalReader
+from monitoring.journal.run_state import JournalState
+from monitoring.journal.tail import JournalReader, JournalTail
 from tests.monitoring.journals import RunFolder
 
 
 class Notes:
-    """An onlooker that remembers; it fails as often as it is told to."""
+    """A subscriber that remembers; it fails as often as it is told to."""
 
     def __init__(self, failures: int = 0) -> None:
         self.failures = failures
@@ -28,11 +28,11 @@ class Notes:
         self.state: dict[str, Any] = {}
         self.is_closed = False
 
-    def take(self, record: Any, story: RunStory) -> None:
+    def on_record(self, record: Any, state: JournalState) -> None:
         self.noted.append(record["step"])
-        self.story_steps.append(story.step)
+        self.story_steps.append(state.step)
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         if self.failures:
             self.failures -= 1
             raise ConnectionError("nobody there")
@@ -62,11 +62,11 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("monitoring.journal.tail.LOOK_EVERY_SECONDS", 0.001)
 
 
-def follow(run: RunFolder, notes: Notes, say: Callable[[str], None] = pytest.fail, **options: Any) -> Following:
-    following = Following("notes", run.path, lambda: notes, say=say, **options)
-    following.end.set()
-    following.run()
-    return following
+def follow(run: RunFolder, notes: Notes, say: Callable[[str], None] = pytest.fail, **options: Any) -> JournalTail:
+    tail = JournalTail("notes", run.path, lambda: notes, warn=say, **options)
+    tail.finish_requested.set()
+    tail.run()
+    return tail
 
 
 def test_each_record_is_shown_once_over_several_sessions(run: RunFolder) -> None:
@@ -84,11 +84,11 @@ def test_the_story_holds_what_came_before_the_session(run: RunFolder) -> None:
     run.evaluation(5)
     follow(run, Notes())
     run.steps(6, 6)
-    stories: list[int] = []
+    states: list[int] = []
     notes = Notes()
-    notes.take = lambda record, story: stories.append(len(story.evaluations))  # type: ignore[method-assign]
+    notes.on_record = lambda record, state: states.append(len(state.evaluations))  # type: ignore[method-assign]
     follow(run, notes)
-    assert stories == [1]
+    assert states == [1]
 
 
 def test_a_torn_line_waits_for_its_end(run: RunFolder) -> None:
@@ -127,10 +127,10 @@ def test_who_is_out_of_reach_is_tried_again_and_nothing_is_lost(run: RunFolder) 
 def test_what_was_not_shown_when_given_up_is_shown_next_time(run: RunFolder) -> None:
     run.steps(1, 2)
     notes = Notes(failures=10**9)
-    following = Following("notes", run.path, lambda: notes, say=lambda _: following.give_up.set())
-    following.start()
-    following.join(10)
-    assert not following.is_alive() and following.is_behind and notes.is_closed
+    tail = JournalTail("notes", run.path, lambda: notes, warn=lambda _: tail.cancel_requested.set())
+    tail.start()
+    tail.join(10)
+    assert not tail.is_alive() and tail.is_behind and notes.is_closed
     later = Notes()
     assert not follow(run, later).is_behind
     assert later.shown == [2]
@@ -140,38 +140,38 @@ def test_one_that_breaks_says_so(run: RunFolder) -> None:
     run.steps(1, 2)
     said: list[str] = []
     notes = Notes()
-    notes.settle = lambda: json.loads("{")  # type: ignore[method-assign]
-    following = Following("notes", run.path, lambda: notes, say=said.append)
+    notes.flush = lambda: json.loads("{")  # type: ignore[method-assign]
+    tail = JournalTail("notes", run.path, lambda: notes, warn=said.append)
     with pytest.raises(json.JSONDecodeError):
-        following.run()
+        tail.run()
     assert "notes: ended by JSONDecodeError" in said[0]
-    assert following.is_behind
+    assert tail.is_behind
 
 
 def test_another_one_stays_behind_until_that_one_is_through(run: RunFolder) -> None:
     release, order = threading.Event(), list[str]()
     slow, fast = Notes(), Notes()
-    settle_slow, settle_fast = slow.settle, fast.settle
+    flush_slow, flush_fast = slow.flush, fast.flush
 
     def wait() -> None:
         if slow.noted:
             assert release.wait(10)
             order.append("slow")
-        settle_slow()
+        flush_slow()
 
     def note() -> None:
         if fast.noted:
             order.append("fast")
-        settle_fast()
+        flush_fast()
 
-    slow.settle, fast.settle = wait, note  # type: ignore[method-assign]
-    first = Following("slow", run.path, lambda: slow, say=pytest.fail)
-    second = Following("fast", run.path, lambda: fast, behind=first, say=pytest.fail)
+    slow.flush, fast.flush = wait, note  # type: ignore[method-assign]
+    first = JournalTail("slow", run.path, lambda: slow, warn=pytest.fail)
+    second = JournalTail("fast", run.path, lambda: fast, after=first, warn=pytest.fail)
     first.start()
     second.start()
     run.steps(1, 2)
-    for following in (first, second):
-        following.end.set()
+    for tail in (first, second):
+        tail.finish_requested.set()
     second.join(0.1)
     assert second.is_alive() and fast.shown == []
     release.set()
@@ -182,9 +182,9 @@ def test_another_one_stays_behind_until_that_one_is_through(run: RunFolder) -> N
 
 def test_nobody_waits_for_one_that_broke(run: RunFolder) -> None:
     run.steps(1, 2)
-    broken = Following("broken", run.path, Notes, say=pytest.fail)  # was never started
+    broken = JournalTail("broken", run.path, Notes, warn=pytest.fail)  # was never started
     notes = Notes()
-    follow(run, notes, behind=broken)
+    follow(run, notes, after=broken)
     assert notes.shown == [2]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from monitoring.journal.control_file import OrderReader
+from monitoring.journal.control_file import RequestReader
 from monitoring.language.base import words_of
 from monitoring.messaging.bot_commands import LONGEST_SPEECH, MOST_SPEECHES, Person
 from monitoring.messaging.message import Importance, Message
@@ -28,7 +28,7 @@ class Chat:
         self.outbox = Outbox(run.path / "outbox.json", words_of("en"))
         self.person = Person(run.path, self.outbox, words_of("en"), self._speak)
         self.spoken: list[str] = []
-        self._orders = OrderReader(run.path)
+        self._orders = RequestReader(run.path)
 
     def _speak(self, text: str, path: Path) -> None:
         if text == "unspeakable":
@@ -45,7 +45,7 @@ class Chat:
         return answer
 
     def orders(self) -> list[dict[str, object]]:
-        return [order.told() for order in self._orders.read()]
+        return [order.journal_fields() for order in self._orders.read()]
 
 
 @pytest.fixture

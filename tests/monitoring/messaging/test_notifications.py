@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from monitoring.journal.tail import Following
+from monitoring.journal.tail import JournalTail
 from monitoring.language.base import words_of
 from monitoring.messaging.message import Importance, Message
 from monitoring.messaging.notifications import Messages
@@ -29,9 +29,9 @@ class Told:
         """Those that are new."""
         outbox = Outbox(self.run.path / "outbox.json", self._words)
         make: Callable[[], Messages] = lambda: Messages(self.run.path, outbox, self._words, **self._seconds)  # noqa: E731
-        following = Following("telegram", self.run.path, make, say=pytest.fail)
-        following.end.set()
-        following.run()
+        tail = JournalTail("telegram", self.run.path, make, warn=pytest.fail)
+        tail.finish_requested.set()
+        tail.run()
         found = []
         while (first := outbox.first()) is not None:
             outbox.done(first)

@@ -15,7 +15,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.wait import WebDriverWait
 
-from monitoring.journal.run_state import RunStory
+from monitoring.journal.run_state import JournalState
 from monitoring.language.base import words_of
 from monitoring.report.plots import attention_thumbnail, save_png
 from monitoring.report.report import comparison_page, write_report
@@ -53,7 +53,7 @@ def page(tmp_path: Path, browser: webdriver.Chrome) -> webdriver.Chrome:
             write_pcm(path, list(tone.astype(int)), rate=22_050)
         save_png(attention_thumbnail(np.eye(9)), run.path / f"{sample['file']}.attention.png")
     run.evaluation(80, 0.8, **told)
-    browser.get(write_report(run.path, RunStory.of(run.path), words_of("en")).as_uri())
+    browser.get(write_report(run.path, JournalState.load(run.path), words_of("en")).as_uri())
     return browser
 
 
@@ -89,13 +89,13 @@ def test_the_pictures_show(page: webdriver.Chrome) -> None:
 
 
 def test_a_mark_opens_its_story(page: webdriver.Chrome) -> None:
-    story = page.find_element(By.ID, "act-1")
-    assert story.get_attribute("open") is None
+    state = page.find_element(By.ID, "act-1")
+    assert state.get_attribute("open") is None
     mark = page.find_element(By.CSS_SELECTOR, "a.mark text")
     page.execute_script("arguments[0].scrollIntoView({block: 'center'})", mark)
     mark.click()
-    assert story.get_attribute("open") == "true"
-    assert "lower the learning rate" in story.text and "Came: it helped" in story.text
+    assert state.get_attribute("open") == "true"
+    assert "lower the learning rate" in state.text and "Came: it helped" in state.text
 
 
 def test_a_link_to_a_story_opens_it(page: webdriver.Chrome) -> None:
@@ -107,7 +107,7 @@ def test_a_link_to_a_story_opens_it(page: webdriver.Chrome) -> None:
 def test_runs_side_by_side_render_too(tmp_path: Path, browser: webdriver.Chrome) -> None:
     runs = [sick_run(tmp_path / name).path for name in ("one", "two")]
     path = tmp_path / "both.html"
-    path.write_text(comparison_page([RunStory.of(run) for run in runs], words_of("ru")), encoding="utf-8")
+    path.write_text(comparison_page([JournalState.load(run) for run in runs], words_of("ru")), encoding="utf-8")
     browser.get(path.as_uri())
     assert complaints(browser) == []
     assert len(browser.find_elements(By.TAG_NAME, "polyline")) == 6
@@ -120,7 +120,7 @@ def test_what_the_data_says_is_no_code(tmp_path: Path, browser: webdriver.Chrome
     run = RunFolder(tmp_path / "run")
     run.start(data=evil)
     run.finish(0, "failed", evil)
-    browser.get(write_report(run.path, RunStory.of(run.path), words_of("en")).as_uri())
+    browser.get(write_report(run.path, JournalState.load(run.path), words_of("en")).as_uri())
     assert browser.title == "Report: run"
     assert evil in browser.find_element(By.TAG_NAME, "body").text
     assert complaints(browser) == []

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from monitoring.journal.decoded_arrays import Spoken
+from monitoring.journal.decoded_arrays import DecodedSample
 from monitoring.report.plots import (
     LONGEST_TITLE,
     MOST_TOKEN_LABELS,
@@ -22,8 +22,8 @@ from monitoring.report.plots import (
 SECONDS_PER_FRAME = 256 / 22050
 
 
-def sample(**changes: Any) -> Spoken:
-    whole = Spoken(
+def sample(**changes: Any) -> DecodedSample:
+    whole = DecodedSample(
         id="demo-1",
         sentence="read it quickly",
         symbols=tuple("read it quickly"),

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitoring.journal.run_state import RunStory
-from monitoring.journal.tail import Following
+from monitoring.journal.run_state import JournalState
+from monitoring.journal.tail import JournalTail
 from monitoring.language.base import words_of
 from monitoring.report.plots import attention_thumbnail, save_png
 from monitoring.report.report import MOST_EVALUATIONS, Report, comparison_page, main, report_page
@@ -51,7 +51,7 @@ def run(tmp_path: Path) -> RunFolder:
 
 
 def page_of(run: RunFolder, language: Any = "en") -> str:
-    return report_page(run.path, RunStory.of(run.path), words_of(language))
+    return report_page(run.path, JournalState.load(run.path), words_of(language))
 
 
 def heard_at(run: RunFolder, step: int, score: float = 0.5, **changes: Any) -> None:
@@ -172,9 +172,9 @@ def test_whatever_the_data_says_stays_text(tmp_path_factory: pytest.TempPathFact
     utterance |= {"free_diagonality": 0.5, "mel_distance": None, "length_ratio": None}
     run.evaluation(60, samples=[sample], utterances=[utterance])
     run.finish(60, "failed", evil)
-    story = RunStory.of(run.path)
-    story.name = evil
-    elements = Elements(report_page(run.path, story, ENGLISH).encode("utf-8", "backslashreplace").decode())
+    state = JournalState.load(run.path)
+    state.name = evil
+    elements = Elements(report_page(run.path, state, ENGLISH).encode("utf-8", "backslashreplace").decode())
     assert len(elements.all("script")) == 1
     assert not [attributes for _, attributes in elements.found if "onerror" in attributes]
     assert len(elements.found) < harmless + 60
@@ -184,9 +184,9 @@ def test_it_is_kept_up_to_date(run: RunFolder) -> None:
     (run.path / "companion").mkdir()
 
     def follow() -> str:
-        following = Following("report", run.path, lambda: Report(run.path, "en"), say=pytest.fail)
-        following.end.set()
-        following.run()
+        tail = JournalTail("report", run.path, lambda: Report(run.path, "en"), warn=pytest.fail)
+        tail.finish_requested.set()
+        tail.run()
         return (run.path / "report.html").read_text(encoding="utf-8")
 
     assert "score 0.7 at step 60" in follow()
@@ -200,7 +200,7 @@ def test_runs_stand_side_by_side(run: RunFolder, tmp_path: Path) -> None:
     other = RunFolder(tmp_path / "<b>other")
     other.start()
     other.steps(1, 20)
-    page = comparison_page([RunStory.of(run.path), RunStory.of(other.path)], ENGLISH)
+    page = comparison_page([JournalState.load(run.path), JournalState.load(other.path)], ENGLISH)
     elements = Elements(page)
     assert "run: Finished" in elements.text and "<b>other: Still training" in elements.text
     assert len(elements.all("svg")) == 3 and not elements.all("b")
@@ -208,10 +208,10 @@ def test_runs_stand_side_by_side(run: RunFolder, tmp_path: Path) -> None:
 
 def test_runs_of_one_name_are_told_apart(run: RunFolder, tmp_path: Path) -> None:
     twin = sick_run(tmp_path / "elsewhere" / "run")
-    elements = Elements(comparison_page([RunStory.of(run.path), RunStory.of(twin.path)], ENGLISH))
+    elements = Elements(comparison_page([JournalState.load(run.path), JournalState.load(twin.path)], ENGLISH))
     assert "run (1): Finished" in elements.text and "run (2): Finished" in elements.text
     assert len(elements.all("polyline")) == 2 * len(
-        Elements(comparison_page([RunStory.of(run.path)], ENGLISH)).all("polyline")
+        Elements(comparison_page([JournalState.load(run.path)], ENGLISH)).all("polyline")
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from monitoring.journal.journal import read
-from monitoring.journal.run_state import RunStory
+from monitoring.journal.run_state import JournalState
 from monitoring.report.samples import SampleFiles, Voicing
 from tests.monitoring.journals import RunFolder
 
@@ -27,8 +27,8 @@ def make(run: RunFolder, vocode: Any = lambda mel: mel.mean(0)) -> list[str]:
     """All samples of the journal; returns the files there are."""
     files = SampleFiles(run.path, Voicing(vocode, write_samples, seconds_per_frame=lambda: 0.01))
     for record in read(run.path / "journal.jsonl"):
-        files.take(record, RunStory("run"))
-    files.settle()
+        files.on_record(record, JournalState("run"))
+    files.flush()
     return sorted(str(path.relative_to(run.path / "samples")) for path in run.path.glob("samples/**/*.*"))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from monitoring.journal.run_state import RunStory
+from monitoring.journal.run_state import JournalState
 from monitoring.language.base import words_of
 from monitoring.report.summary import act_story, act_title, interventions, judged, recommendations, verdict
 from tests.monitoring.journals import FOLLOW_UP, INTERVENTION, RunFolder
@@ -30,12 +30,12 @@ def run(tmp_path: Path) -> RunFolder:
     return run
 
 
-def evaluated(run: RunFolder, *changes: dict[str, float | None], status: str | None = "finished") -> RunStory:
+def evaluated(run: RunFolder, *changes: dict[str, float | None], status: str | None = "finished") -> JournalState:
     for i, change in enumerate(changes):
         run.evaluation(10 * (i + 1), signals=GOOD | change)
     if status is not None:
         run.finish(10 * len(changes), status, "the disk is full")
-    return RunStory.of(run.path)
+    return JournalState.load(run.path)
 
 
 @pytest.mark.parametrize(
@@ -68,12 +68,12 @@ def test_the_verdict_says_how_it_ended(run: RunFolder, status: str | None, said:
 
 
 def test_a_verdict_needs_no_evaluation(run: RunFolder) -> None:
-    assert "nothing has been evaluated yet; nothing had to be done." in verdict(RunStory.of(run.path), ENGLISH)
+    assert "nothing has been evaluated yet; nothing had to be done." in verdict(JournalState.load(run.path), ENGLISH)
 
 
 def test_the_best_evaluation_counts_not_the_last(run: RunFolder) -> None:
-    story = evaluated(run, {"composite_tts_score": 0.9}, {"composite_tts_score": 0.1, "free_diagonality": 0.1})
-    assert "speaks and ends its sentences (score 0.9 at step 10)" in verdict(story, ENGLISH)
+    state = evaluated(run, {"composite_tts_score": 0.9}, {"composite_tts_score": 0.1, "free_diagonality": 0.1})
+    assert "speaks and ends its sentences (score 0.9 at step 10)" in verdict(state, ENGLISH)
 
 
 def scores(*values: float) -> list[dict[str, float | None]]:
@@ -112,12 +112,12 @@ def test_advice_fits_what_was_measured(
 
 def test_while_all_goes_well_there_is_nothing_to_advise(run: RunFolder) -> None:
     assert recommendations(evaluated(run, *scores(0.5, 0.6, 0.7, 0.8), status=None), ENGLISH) == []
-    assert recommendations(RunStory.of(run.path), ENGLISH) == []
+    assert recommendations(JournalState.load(run.path), ENGLISH) == []
 
 
 def test_quarantined_recordings_are_named(run: RunFolder) -> None:
     run.journal.write("quarantined", 3, utterances=[f"u{i}" for i in range(7)], reason="not finite")
-    (advice,) = recommendations(RunStory.of(run.path), ENGLISH)
+    (advice,) = recommendations(JournalState.load(run.path), ENGLISH)
     assert "u0, u1, u2, u3, u4 and 2 more" in advice
 
 
@@ -125,8 +125,8 @@ def told(run: RunFolder, follow_up: dict[str, Any] | None = None, **changes: Any
     run.journal.write("intervention", 40, **INTERVENTION | changes)
     if follow_up:
         run.journal.write("follow_up", 60, **FOLLOW_UP | follow_up)
-    (act,) = RunStory.of(run.path).acts
-    return act_title(act, ENGLISH), act_story(act, ENGLISH)
+    (entry,) = JournalState.load(run.path).interventions
+    return act_title(entry, ENGLISH), act_story(entry, ENGLISH)
 
 
 def test_what_did_not_help_was_undone(run: RunFolder) -> None:
@@ -147,8 +147,8 @@ def test_a_rollback_says_where_to_and_with_what(run: RunFolder) -> None:
         to_step=20,
         knobs={"learning_rate_multiplier": 0.5},
     )
-    (act,) = RunStory.of(run.path).acts
-    assert "Done: back to a checkpoint, step 20, with learning-rate multiplier 0.5" in act_story(act, ENGLISH)
+    (entry,) = JournalState.load(run.path).interventions
+    assert "Done: back to a checkpoint, step 20, with learning-rate multiplier 0.5" in act_story(entry, ENGLISH)
 
 
 def test_a_race_is_told_before_its_verdict(run: RunFolder) -> None:
@@ -156,23 +156,23 @@ def test_a_race_is_told_before_its_verdict(run: RunFolder) -> None:
     run.journal.write(
         "follow_up", 50, ailment="loss_spike", remedy="lower_learning_rate", check="race", from_step=30, knob="x"
     )
-    (act,) = RunStory.of(run.path).acts
-    assert act.verdict is None
-    assert act_story(act, ENGLISH)[-1] == "Too close to call: trained with and without it from step 30"
+    (entry,) = JournalState.load(run.path).interventions
+    assert entry.verdict is None
+    assert act_story(entry, ENGLISH)[-1] == "Too close to call: trained with and without it from step 30"
 
 
 def test_the_watchdog_tells_its_own(run: RunFolder) -> None:
     run.journal.write("intervention", 40, remedy="restart_process", from_checkpoint=20, by="watchdog")
-    (act,) = RunStory.of(run.path).acts
-    assert act_title(act, ENGLISH) == "step 40: start the process again"
-    assert act_story(act, ENGLISH) == ["Done: start the process again"]
+    (entry,) = JournalState.load(run.path).interventions
+    assert act_title(entry, ENGLISH) == "step 40: start the process again"
+    assert act_story(entry, ENGLISH) == ["Done: start the process again"]
 
 
 def test_what_was_only_advised_is_not_called_done(run: RunFolder) -> None:
     run.journal.write("intervention", 5, **INTERVENTION, advice=True)
-    story = evaluated(run, {})
-    assert "nothing had to be done, advice: 1." in verdict(story, ENGLISH)
-    assert judged(story.acts[0], ENGLISH) == "advised only"
+    state = evaluated(run, {})
+    assert "nothing had to be done, advice: 1." in verdict(state, ENGLISH)
+    assert judged(state.interventions[0], ENGLISH) == "advised only"
 
 
 def test_what_a_person_does_is_nobodys_to_judge(run: RunFolder) -> None:
@@ -181,13 +181,13 @@ def test_what_a_person_does_is_nobodys_to_judge(run: RunFolder) -> None:
     run.journal.write("intervention", 7, **INTERVENTION | {"remedy": "roll_back"})
     superseded = {"ailment": "loss_spike", "remedy": "roll_back", "superseded_by": "person"}
     run.journal.write("follow_up", 8, **superseded)
-    story = RunStory.of(run.path)
-    assert [judged(act, ENGLISH) for act in story.acts] == ["not judged", "not judged yet", "not judged"]
-    assert interventions(story, ENGLISH) == "interventions: 2, of which helped: 0, did not: 0, changes by people: 1"
+    state = JournalState.load(run.path)
+    assert [judged(entry, ENGLISH) for entry in state.interventions] == ["not judged", "not judged yet", "not judged"]
+    assert interventions(state, ENGLISH) == "interventions: 2, of which helped: 0, did not: 0, changes by people: 1"
 
 
 def test_an_ailment_is_named_in_what_came_of_another(run: RunFolder) -> None:
     run.journal.write("intervention", 5, **INTERVENTION)
     run.journal.write("follow_up", 8, **FOLLOW_UP | {"verdict": "harmful", "evidence": {"then": "nonfinite_step"}})
-    (act,) = RunStory.of(run.path).acts
-    assert "(then a step was not finite)" in act_story(act, ENGLISH)[-1]
+    (entry,) = JournalState.load(run.path).interventions
+    assert "(then a step was not finite)" in act_story(entry, ENGLISH)[-1]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from monitoring.journal.run_state import RunStory
+from monitoring.journal.run_state import JournalState
 from monitoring.language.base import words_of
 from monitoring.report.curves import curves_picture
 from monitoring.report.svg import Scale
@@ -26,4 +26,4 @@ def test_so_do_the_curves_of_a_picture(tmp_path: Path, loss: float, scale: str) 
     run = RunFolder(tmp_path / "run")
     run.start()
     run.evaluation(20, signals={"composite_tts_score": 0.5, "val_total_loss": loss})
-    assert curves_picture(RunStory.of(run.path), words_of("en")).axes[0].get_yscale() == scale
+    assert curves_picture(JournalState.load(run.path), words_of("en")).axes[0].get_yscale() == scale
