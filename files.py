@@ -1,14 +1,19 @@
-"""Files that are either complete or absent, whatever happens to the process that writes them."""
+"""Files that survive a kill: atomic writes, repair of torn lines, checksummed lines."""
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
-from collections.abc import Iterator
+import threading
+import zlib
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 REPOSITORY = Path(__file__).parent
+READ_BLOCK_BYTES = 4096
 
 
 @contextmanager
@@ -29,6 +34,77 @@ def atomic_replacement(path: Path, *, sync: bool = True) -> Iterator[Path]:
 
 
 def write_atomically(path: Path, content: bytes | memoryview) -> None:
-    """Write all of `content` under this name, or nothing."""
+    """Write all of `content` to `path`, or nothing."""
     with atomic_replacement(path) as temporary:
         temporary.write_bytes(content)
+
+
+def truncate_torn_line(path: Path) -> None:
+    """Cut off a last line without a newline, which a killed writer left, so that the next line is not glued to it.
+
+    Only for a file with one writer at a time: another writer's line might be cut while it is being written.
+    """
+    with path.open("rb") as file:
+        size = end = file.seek(0, os.SEEK_END)
+        while end:
+            start = max(0, end - READ_BLOCK_BYTES)
+            file.seek(start)
+            newline = file.read(end - start).rfind(b"\n")
+            if newline >= 0:
+                end = start + newline + 1
+                break
+            end = start
+    if end < size:
+        os.truncate(path, end)
+
+
+class ChecksummedIndex:
+    """Dictionary of JSON values in an append-only file of lines `checksum [key,value]`; a key's last line counts.
+
+    Several processes may append at the same time; each sees the entries that were there when it opened the file. A line
+    that a kill has torn fails its checksum and is skipped.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._lock = path, threading.Lock()
+        self._entries: dict[str, Any] = dict(_read_entries(path))
+
+    def get(self, key: str) -> Any:
+        """Return the value of a key, or `None` if there is none."""
+        return self._entries.get(key)
+
+    def add(self, entries: Mapping[str, Any]) -> None:
+        """Append entries in a single write, so that those of other processes are not mixed into them."""
+        lines = b"".join(_format_entry(key, value) for key, value in entries.items())
+        with self._lock:
+            self._entries |= entries
+            file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+            try:
+                # Another process may be appending, so a torn line is ended here instead of being cut off.
+                os.write(file, b"\n" + lines if _ends_in_torn_line(self._path) else lines)
+            finally:
+                os.close(file)
+
+
+def _format_entry(key: str, value: Any) -> bytes:
+    body = json.dumps([key, value], ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+    return b"%08x %b\n" % (zlib.crc32(body), body)
+
+
+def _read_entries(path: Path) -> Iterator[tuple[str, Any]]:
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        for line in file:
+            checksum, _, body = line.rstrip(b"\n").partition(b" ")
+            if checksum == b"%08x" % zlib.crc32(body):
+                key, value = json.loads(body.decode("utf-8", "surrogatepass"))
+                yield key, value
+
+
+def _ends_in_torn_line(path: Path) -> bool:
+    with path.open("rb") as file:
+        if file.seek(0, os.SEEK_END) == 0:
+            return False
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) != b"\n"

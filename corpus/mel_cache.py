@@ -17,9 +17,8 @@ import numpy as np
 import torch
 
 from corpus.audio.mel import MelFrontend, Recording, UnusableAudio, read_recording, resample, trim
-from corpus.checksummed_lines import LineIndex
 from corpus.utterances import Skipped, Utterance
-from files import atomic_replacement
+from files import ChecksummedIndex, atomic_replacement
 from hparams import HParams, UserError
 
 SETTINGS_THAT_MATTER = (
@@ -59,7 +58,7 @@ class MelCache:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"{folder}: the folder for mels cannot be made ({error.strerror})") from error
-        self._index = LineIndex(folder / f"index-{self._settings_digest}.txt")
+        self._index = ChecksummedIndex(folder / f"index-{self._settings_digest}.txt")
 
     def mel(self, utterance: Utterance) -> np.ndarray:
         """Return float32 log-mels [n_mel_channels, frames] of the trimmed recording, or raise `UnusableAudio`."""

@@ -22,7 +22,7 @@ import soundfile
 
 from benchmarks.quality.recogniser import Recogniser, character_error_rate, load_or_train
 from benchmarks.quality.sentences import ORDINARY_SENTENCES
-from files import REPOSITORY
+from files import REPOSITORY, truncate_torn_line
 from monitoring.journal.journal import read as read_journal
 from monitoring.journal.journal import records
 from smart_tuner.search.importance import ranks_of
@@ -99,8 +99,10 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     options.output.mkdir(parents=True, exist_ok=True)
     path = options.output / "score_worth.jsonl"
-    rows: list[Row] = list(records(path)) if path.exists() else []  # one that was torn is measured again
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    rows: list[Row] = []
+    if path.exists():
+        truncate_torn_line(path)  # its checkpoint is measured again
+        rows = list(records(path))
     with path.open("a", encoding="utf-8") as file:
         for row in measured(options.output, load_or_train(options.recogniser), rows):
             rows.append(row)

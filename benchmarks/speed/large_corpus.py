@@ -24,11 +24,11 @@ from rich.console import Console
 
 from commands.run.corpus import prepare_corpus
 from corpus.batches import epoch_order
-from corpus.checksummed_lines import LineIndex
 from corpus.mel_cache import MelCache, file_key
 from corpus.text.frontend import text_frontend
 from corpus.text.text_cache import remember_texts
 from corpus.utterances import read_corpus
+from files import ChecksummedIndex
 from hparams import HParams
 
 UTTERANCES, RECORDINGS, RATE = 100_000, 200, 22050
@@ -74,7 +74,7 @@ def prepare_first(folder: Path) -> None:
     corpus = read_corpus(str(folder / "corpus"), "ljspeech")
     cache = MelCache(cache_folder / "mels", hparams)
     cache.fill(corpus.utterances[:RECORDINGS], 2)
-    index = LineIndex(next((cache_folder / "mels").glob("index-*.txt")))
+    index = ChecksummedIndex(next((cache_folder / "mels").glob("index-*.txt")))
     known = [index.get(file_key(u.audio_path)) for u in corpus.utterances[:RECORDINGS]]
     index.add({file_key(u.audio_path): known[i % RECORDINGS] for i, u in enumerate(corpus.utterances)})
     frontend = text_frontend(hparams)

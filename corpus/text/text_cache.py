@@ -9,8 +9,8 @@ from concurrent.futures import ProcessPoolExecutor
 from itertools import islice
 from pathlib import Path
 
-from corpus.checksummed_lines import LineIndex
 from corpus.text.frontend import TextFrontend
+from files import ChecksummedIndex
 
 VERSION = 1  # goes up when the same text becomes other words
 AT_ONCE = 500
@@ -23,7 +23,7 @@ def remember_texts(
     frontend: TextFrontend, texts: Iterable[str], folder: Path, *, workers: int, progress: Progress | None = None
 ) -> None:
     """From now on the frontend knows what these become; what is new is written down, a few hundred at a time."""
-    index = LineIndex(folder / f"texts-{_digest(f'{VERSION}|{frontend.language}|{frontend.alphabet}')}.txt")
+    index = ChecksummedIndex(folder / f"texts-{_digest(f'{VERSION}|{frontend.language}|{frontend.alphabet}')}.txt")
     keys = {text: _digest(text) for text in dict.fromkeys(texts)}
     missing = [text for text, key in keys.items() if index.get(key) is None]
     done = 0

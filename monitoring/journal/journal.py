@@ -13,6 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from files import truncate_torn_line
+
 SCHEMA_VERSION = 1
 RESERVE_BYTES = 1_000_000
 """Room for some thousand records: enough to say how a run ended on a full disk."""
@@ -26,7 +28,8 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.phase: str | None = None  # of training, told by every record; None without a supervisor
         self._reserve = path.with_name(path.name + ".reserve")
-        _cut_torn_line(path)
+        if path.exists():
+            truncate_torn_line(path)
         self.keep_reserve()
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
 
@@ -115,14 +118,6 @@ def parse_line(line: bytes, where: str) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise ValueError(f"{where}: expected a JSON object, got {line[:80]!r}: remove the line")
     return record
-
-
-def _cut_torn_line(path: Path) -> None:
-    """Cut what follows the last newline: the next record would be glued to it."""
-    content = path.read_bytes() if path.exists() else b""
-    end = content.rfind(b"\n") + 1
-    if end < len(content):
-        os.truncate(path, end)
 
 
 def _plain(value: Any, where: str) -> Any:

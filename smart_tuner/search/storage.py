@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -21,6 +20,7 @@ from sqlalchemy import URL, create_engine, make_url, text
 from sqlalchemy.exc import ArgumentError, OperationalError, ProgrammingError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
+from files import truncate_torn_line
 from hparams import UserError
 
 JOURNAL = "study.journal"
@@ -69,25 +69,11 @@ class JournalLock(JournalFileOpenLock):
 
     def acquire(self) -> bool:
         self._lock.acquire()
-        _cut_torn_line(self._journal)
+        truncate_torn_line(self._journal)
         return True
 
     def release(self) -> None:
         self._lock.release()
-
-
-def _cut_torn_line(path: Path) -> None:
-    with path.open("rb+") as file:
-        end = file.seek(0, os.SEEK_END)
-        while end:
-            begin = max(0, end - 4096)
-            file.seek(begin)
-            if (found := file.read(end - begin).rfind(b"\n")) >= 0:
-                break
-            end = begin
-        whole = begin + found + 1 if end else 0
-        if whole != file.seek(0, os.SEEK_END):
-            file.truncate(whole)
 
 
 def open_storage(

@@ -14,9 +14,9 @@ import torch
 
 from corpus import mel_cache
 from corpus.audio.mel import MelFrontend, UnusableAudio, read_audio, read_recording, trim
-from corpus.checksummed_lines import LineIndex
 from corpus.mel_cache import MelCache
 from corpus.utterances import Skipped, Utterance
+from files import ChecksummedIndex
 from hparams import HParams, UserError
 from tests.threads import computing_threads
 
@@ -124,8 +124,8 @@ def test_a_note_cannot_lead_out_of_the_folder(tmp_path: Path) -> None:
     mel = MelCache(tmp_path / "cache", HParams()).mel(utterance)
     MelCache(tmp_path / "other", HParams()).mel(recording(tmp_path / "b.wav", hertz=900))
     foreign = entries(tmp_path / "other")[0].name.split("-")[0]
-    index = LineIndex(next((tmp_path / "cache").glob("index-*")))
-    index.add({key: [f"../other/{foreign}", n] for key, (_, n) in index._known.items()})
+    index = ChecksummedIndex(next((tmp_path / "cache").glob("index-*")))
+    index.add({key: [f"../other/{foreign}", n] for key, (_, n) in index._entries.items()})
     np.testing.assert_array_equal(MelCache(tmp_path / "cache", HParams()).mel(utterance), mel)
 
 
