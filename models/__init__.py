@@ -1,4 +1,4 @@
-"""Every architecture by name."""
+"""Acoustic models (text to mel) and vocoders (mel to wave), with the kernels they share."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from models.tacotron2.attention_gpu import forget_stretches
 from models.tacotron2.model import Tacotron2
 
 TrainableModel = Tacotron2 | GlowTTS
-"""Each satisfies the protocol AcousticModel and is an nn.Module, which no annotation can say at once."""
+"""Each is an nn.Module and satisfies the protocol AcousticModel; Python has no annotation for both at once."""
 
 ARCHITECTURES: dict[str, type[TrainableModel]] = {"tacotron2": Tacotron2, "glow_tts": GlowTTS}
 
 
 def build_model(hparams: HParams, n_symbols: int) -> TrainableModel:
-    """A freshly initialised model of the recipe's architecture."""
+    """Build a freshly initialised model of the recipe's architecture."""
     return ARCHITECTURES[hparams.model](hparams, n_symbols)
 
 
@@ -25,7 +25,7 @@ def count_parameters(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
-def free_memory() -> None:
-    """What models and torch keep of a GPU's memory for the next time goes back to it."""
+def release_gpu_memory() -> None:
+    """Return GPU memory that models and torch hold in reserve for their next pass."""
     forget_stretches()
     torch.cuda.empty_cache()

@@ -1,4 +1,7 @@
-"""What an acoustic model owes the trainer."""
+"""The contract between the trainer and an acoustic model, and the outputs that models share.
+
+Shapes: B utterances, N symbols, T mel frames, S decoder steps.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +19,10 @@ class Losses:
 
     total: Tensor
     parts: dict[str, Tensor]
-    by_utterance: Tensor  # [B] above zero: how badly each utterance is spoken, to tell a bad clip from a bad model
+    by_utterance: Tensor  # [B] above zero: the error of each utterance, to tell a bad recording from a bad model
 
     def detached(self) -> Losses:
-        """The same numbers without the graph that made them."""
+        """The same numbers without their autograd graph."""
         parts = {name: value.detach() for name, value in self.parts.items()}
         return Losses(self.total.detach(), parts, self.by_utterance.detach())
 
@@ -35,8 +38,8 @@ class LossKnobs:
 
 
 @dataclass(frozen=True)
-class Output:
-    """A teacher-forced pass of a decoder with attention. Decoder steps S = ceil(T / r)."""
+class AttentionOutput:
+    """Teacher-forced pass of a decoder with attention; S = ceil(T / frames per step)."""
 
     mels: Tensor  # [B, n_mel, T] before the postnet
     mels_postnet: Tensor  # [B, n_mel, T]
@@ -45,88 +48,92 @@ class Output:
 
 
 @dataclass(frozen=True)
-class Forced:
-    """What a pass with the recordings as teachers came to, for those who look; item b is valid up to its lengths."""
+class TeacherForcedOutput:
+    """Teacher-forced pass in a form common to all models, for evaluation; item b is valid up to its lengths."""
 
     mels: Tensor  # [B, n_mel, T]
     mel_lengths: Tensor  # [B] frames
     alignments: Tensor  # [B, S, N], rows sum to 1
     steps: Tensor  # [B]
-    gates: Tensor | None  # [B, S] probability of the end; None of a model that knows durations
-    durations: Tensor | None  # [B, N] frames predicted for each symbol; None of a model that predicts none
+    gates: Tensor | None  # [B, S] probability that speech ends; None for a model that predicts durations
+    durations: Tensor | None  # [B, N] predicted frames of each symbol; None for a model that predicts none
 
 
 @dataclass(frozen=True)
-class Decoded:
-    """A free-running pass; item b is valid up to its own lengths."""
+class FreeRunningOutput:
+    """Free-running synthesis; item b is valid up to its own lengths."""
 
     mels: Tensor  # [B, n_mel, T]
     mel_lengths: Tensor  # [B] frames
     alignments: Tensor  # [B, S, N]
     steps: Tensor  # [B]
-    stopped: Tensor  # [B] bool: by itself, not because it was cut
+    stopped: Tensor  # [B] bool: true if the model ended speech itself, false if it was cut at the step limit
 
 
 class AcousticModel(Protocol):
-    """Text to mel: trained on batches, then speaks freely. Implementations are nn.Modules."""
+    """Text-to-mel model: trained on batches, then synthesises freely. Implementations are nn.Modules.
+
+    `models/contract.py` checks the behaviour that no type can express.
+    """
 
     LOSS_PARTS: tuple[str, ...]
-    """Names of what the loss is the sum of, and of what else is computed with it, as signals bear them."""
+    """Signal names of the terms of the loss, and of other values computed with it; `total_loss` comes on top."""
 
     MEASURES: tuple[str, ...]
-    """Names of what `measures` tells, as signals bear them."""
+    """Signal names of the values that `measures` returns."""
 
     SPECTRUM_LOSS: str
-    """Which part says how well the recordings are predicted."""
+    """The loss part that measures how well mels are predicted."""
 
     LOG_LOSSES: tuple[str, ...]
-    """Those that are logarithms, like that of a likelihood, and may lie below zero."""
+    """Losses that are logarithms, such as a negative log-likelihood, and may be negative."""
 
     HAS_ATTENTION: bool
-    """Whether it has to learn which symbol is next; without, alignment is monotonic by construction."""
+    """True if the model has to learn its alignment; false if the alignment is monotonic by construction."""
 
     @property
     def frames_per_step(self) -> int:
-        """Mel frames of a step of its alignments."""
+        """Mel frames in one step of the alignments."""
         ...
 
     def forward(self, batch: Batch) -> Any:
-        """A pass over recordings; what it returns is for `losses` and `forced`."""
+        """Teacher-forced pass; the result goes to `losses` and `teacher_forced_output`."""
         ...
 
-    def losses(self, output: Any, batch: Batch, knobs: LossKnobs) -> Losses:
-        """The losses of a pass against its batch."""
-        ...
+    def losses(self, output: Any, batch: Batch, knobs: LossKnobs) -> Losses: ...
 
     def snapshot(self) -> list[Tensor]:
-        """Copies of what a pass changes while it trains, beside gradients; none where a pass changes nothing."""
+        """Copy the state, other than gradients, that a training pass changes; empty if a pass changes none."""
         ...
 
-    def restore(self, snapshot: list[Tensor]) -> None: ...
+    def restore(self, snapshot: list[Tensor]) -> None:
+        """Undo what passes since the snapshot have changed."""
+        ...
 
     def measures(self) -> dict[str, float]:
-        """The health of its weights."""
+        """Health values of the weights, by the names in `MEASURES`."""
         ...
 
     def gradient_parts(self) -> dict[str, list[nn.Parameter]]:
-        """Modules whose gradients are told apart, by signal name."""
+        """Parameters whose gradient norm is reported separately, by signal name."""
         ...
 
-    def forced(self, output: Any, batch: Batch) -> Forced: ...
+    def teacher_forced_output(self, output: Any, batch: Batch) -> TeacherForcedOutput: ...
 
     def fold(self) -> None:
-        """Multiply out what is kept in factors for learning: it will only speak from now on."""
+        """Merge parametrised weights for faster synthesis; the model cannot be trained afterwards."""
         ...
 
-    def open_gate_at(self, threshold: float) -> None:
-        """The probability of the end that stops synthesis, where the model has such a gate."""
+    def set_gate_threshold(self, threshold: float) -> None:
+        """Set the gate probability that ends synthesis; no effect on a model without a gate."""
         ...
 
     def synthesize(
         self, text: Tensor, text_lengths: Tensor, max_steps: int | None = None, speakers: Tensor | None = None
-    ) -> Decoded:
-        """Free-running decode of symbol ids [B, N] with lengths [B], cut at `max_steps` (the recipe's, if smaller).
+    ) -> FreeRunningOutput:
+        """Free-running synthesis of symbol ids [B, N] with lengths [B].
 
-        `speakers` [B] of a model that has several.
+        It is cut at `max_steps` or the recipe's `max_decoder_steps`, whichever is smaller. A model of several speakers
+        needs `speakers` [B].
         """
         ...

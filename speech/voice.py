@@ -15,15 +15,8 @@ from torch import Tensor
 from files import write_atomically
 from hparams import HParams, UserError, build_hparams
 from models import TrainableModel, build_model
-from models.weights import (
-    VOICE_PARTS,
-    Origin,
-    load_all_weights,
-    load_checkpoint,
-    require_numbers,
-    require_own,
-    require_same_voice,
-)
+from models.checkpoint_file import VOICE_ENTRIES, load_checkpoint, require_own_format
+from models.weights import SavedSettings, load_all_weights, require_compatible, require_finite_weights
 
 
 @dataclass(frozen=True)
@@ -32,7 +25,7 @@ class Voice:
 
     model: TrainableModel
     hparams: HParams
-    origin: Origin
+    origin: SavedSettings
     step: int
 
 
@@ -59,7 +52,7 @@ def load_voice(path: Path, *overrides: dict[str, Any]) -> Voice:
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
         weights, metadata = load_tensors(content), header["__metadata__"]
         symbols, step = tuple(json.loads(metadata["symbols"])), int(metadata["step"])
-        origin = Origin(path, dict(json.loads(metadata["hparams"])), symbols)
+        origin = SavedSettings(path, dict(json.loads(metadata["hparams"])), symbols)
     except OSError as error:
         raise UserError(f"voice {path}: cannot be read ({error.strerror})") from error
     except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
@@ -69,17 +62,17 @@ def load_voice(path: Path, *overrides: dict[str, Any]) -> Voice:
 
 def _from_checkpoint(path: Path, overrides: tuple[dict[str, Any], ...]) -> Voice:
     state = load_checkpoint(path)
-    require_own(path, state, VOICE_PARTS)
+    require_own_format(path, state, VOICE_ENTRIES)
     knobs = state.get("knobs", {})  # the gate's threshold may have been calibrated while training
     calibrated = {name: knobs[name] for name in ("gate_threshold",) if name in knobs}
-    origin = Origin(path, state["hparams"] | calibrated, tuple(state["symbols"]))
+    origin = SavedSettings(path, state["hparams"] | calibrated, tuple(state["symbols"]))
     return _build(origin, state, overrides, step=int(state["progress"]["step"]))
 
 
-def _build(origin: Origin, state: dict[str, Any], overrides: tuple[dict[str, Any], ...], *, step: int) -> Voice:
+def _build(origin: SavedSettings, state: dict[str, Any], overrides: tuple[dict[str, Any], ...], *, step: int) -> Voice:
     hparams = build_hparams(origin.hparams, *overrides)
-    require_same_voice(origin, hparams, origin.symbols)
-    require_numbers(origin.path, state)
+    require_compatible(origin, hparams, origin.symbols)
+    require_finite_weights(origin.path, state)
     if hparams.num_speakers and not hparams.speakers:
         raise UserError(
             f"voice {origin.path}: does not say who its {hparams.num_speakers} speakers are; use another one"

@@ -12,8 +12,8 @@ import torch
 
 from corpus.batches import Batch
 from hparams import UserError
-from models import build_model, free_memory
-from models.weights import load_checkpoint
+from models import build_model, release_gpu_memory
+from models.checkpoint_file import load_checkpoint
 from reports import ArmReport, RollbackReport, StepReport
 from training.checkpoints.amendments import amend
 from training.checkpoints.checkpoint import list_checkpoints
@@ -164,7 +164,7 @@ class Steering:
                 raise ValueError(f"{name}: expected {bounds.low:g} to {bounds.high:g}, got {value:g}")
         for name, value in knobs.items():
             setattr(self._trainer.knobs, name, float(value))
-        self._trainer.model.open_gate_at(self._trainer.knobs.gate_threshold)
+        self._trainer.model.set_gate_threshold(self._trainer.knobs.gate_threshold)
 
     def remember_place(self, batches: Sequence[Batch]) -> None:
         """Where this step's data came from."""
@@ -182,7 +182,7 @@ class Steering:
         if self._trainer.knobs.micro_batches <= self._micro_batches and self.end is None:
             raise error
         del error  # its traceback holds what was computed
-        free_memory()
+        release_gpu_memory()
         self._run_last_step_again()
 
     def _wait(self, move: Move) -> None:

@@ -12,7 +12,7 @@ from torch import nn
 from corpus.batches import Batch, BatchLoader
 from hparams import HParams
 from models import TrainableModel
-from models.interface import Decoded, Forced, LossKnobs
+from models.interface import FreeRunningOutput, LossKnobs, TeacherForcedOutput
 from reports import DecodeReport, SentenceReport
 
 PATIENCE = 2
@@ -60,7 +60,7 @@ def evaluate_utterances(
         output = model(batch)
         for name, value in model.losses(output, batch, knobs).parts.items():
             sums[f"val_{name}"] = sums.get(f"val_{name}", 0.0) + float(value) * len(batch.ids)
-        forced = model.forced(output, batch)
+        forced = model.teacher_forced_output(output, batch)
         patience = PATIENCE * -(-batch.mels.size(2) // model.frames_per_step)
         decoded = model.synthesize(batch.text, batch.text_lengths, patience, batch.speakers)
         texts = [examples[id_].utterance.text for id_ in batch.ids]
@@ -79,7 +79,14 @@ def _by_length(loader: BatchLoader, hparams: HParams) -> list[list[int]]:
 
 
 def _decode_report(
-    i: int, batch: Batch, forced: Forced, decoded: Decoded, *, text: str, model: TrainableModel, gate_threshold: float
+    i: int,
+    batch: Batch,
+    forced: TeacherForcedOutput,
+    decoded: FreeRunningOutput,
+    *,
+    text: str,
+    model: TrainableModel,
+    gate_threshold: float,
 ) -> DecodeReport:
     n_tokens, n_frames, n_steps = int(batch.text_lengths[i]), int(batch.mel_lengths[i]), int(forced.steps[i])
     return DecodeReport(

@@ -15,8 +15,8 @@ import torch
 from corpus.batches import Batch, BatchLoader
 from hparams import HParams, build_hparams
 from models import TrainableModel
+from models.checkpoint_file import foreign_step, load_checkpoint, optimizer_fits
 from models.interface import LossKnobs
-from models.weights import foreign_step, load_checkpoint, optimizer_fits
 from reports import EvaluationReport, StepReport, Watcher
 from speech.voice import save_voice
 from training.checkpoints.checkpoint import list_checkpoints, save_checkpoint
@@ -363,7 +363,7 @@ class EnhancedTrainer:
             if before.get(RECIPE_FIELDS.get(name, name)) == now.get(RECIPE_FIELDS.get(name, name))
         }
         self.knobs = replace(self.knobs, **kept)
-        self.model.open_gate_at(self.knobs.gate_threshold)
+        self.model.set_gate_threshold(self.knobs.gate_threshold)
 
     def _load_optimizer(self, saved: dict[str, Any]) -> None:
         """Its moments; the settings stay those of the recipe."""

@@ -31,7 +31,7 @@ from benchmarks.speed.tacotron2_peers import never_stop, step_through_frames, to
 from corpus.batches import Batch
 from hparams import HParams, build_hparams
 from models import layers
-from models.interface import Output
+from models.interface import AttentionOutput
 from models.tacotron2 import model as tacotron2
 from models.tacotron2.loss import tacotron2_losses
 from models.tacotron2.model import Tacotron2
@@ -81,7 +81,7 @@ class Contender:
     """One way to train."""
 
     model: nn.Module
-    forward: Callable[[Batch], Output]
+    forward: Callable[[Batch], AttentionOutput]
     dtype: torch.dtype
 
     def loss(self, batch: Batch, hparams: HParams) -> Tensor:

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from corpus.audio.torchaudio_compat import torchaudio_module
 from corpus.batches import Batch
 from hparams import HParams
-from models.interface import Output
+from models.interface import AttentionOutput
 from models.tacotron2.model import Decoder, Tacotron2
 
 NEVER_STOPS = -1e4  # logit of a gate
@@ -49,12 +49,12 @@ def torchaudios_name(name: str) -> str:
     return name.replace(".conv.", ".").replace(".linear_layer.", ".")
 
 
-def torchaudios_pass(peer: nn.Module, batch: Batch) -> Output:
+def torchaudios_pass(peer: nn.Module, batch: Batch) -> AttentionOutput:
     """As its own forward pass, but for any reduction factor, which its masking does not know."""
     memory = peer.encoder(peer.embedding(batch.text).transpose(1, 2), batch.text_lengths)  # type: ignore[operator]
     frames = batch.mels.transpose(1, 2).contiguous().transpose(1, 2)  # it takes several at once by a view
     mels, gates, alignments = peer.decoder(memory, frames, memory_lengths=batch.text_lengths)  # type: ignore[operator]
-    return Output(mels, mels + peer.postnet(mels), gates, alignments)  # type: ignore[operator]
+    return AttentionOutput(mels, mels + peer.postnet(mels), gates, alignments)  # type: ignore[operator]
 
 
 def step_through_frames(decoder: Decoder, memory: Tensor, mask: Tensor, mels: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -13,7 +13,7 @@ import torch
 from commands.run.corpus import PreparedCorpus
 from corpus.batches import Batch, BatchLoader, epoch_order
 from hparams import HParams
-from models import TrainableModel, count_parameters, free_memory
+from models import TrainableModel, count_parameters, release_gpu_memory
 from training.step.probe import try_out
 from training.trainer import Limits
 
@@ -85,7 +85,7 @@ def measure(corpus: PreparedCorpus, model: TrainableModel, hparams: HParams, *, 
             with contextlib.suppress(torch.OutOfMemoryError):
                 seconds, kept_bytes, share = _timed(trial, loader.load(typical).to(device), hparams)
     del trial
-    free_memory()
+    release_gpu_memory()
     memory = kept_bytes * max(frames) / share + count_parameters(model) * BYTES_PER_WEIGHT
     if device.type == "cpu":
         memory += psutil.Process().memory_info().rss

@@ -12,17 +12,13 @@ import torch
 from corpus.batches import BatchLoader
 from hparams import HParams, UserError
 from models import TrainableModel, build_model
+from models.checkpoint_file import RUN_ENTRIES, foreign_step, is_foreign, load_checkpoint, require_own_format
 from models.weights import (
-    RUN_PARTS,
-    Origin,
-    foreign_step,
-    is_foreign,
+    SavedSettings,
+    changed_settings,
     load_all_weights,
-    load_checkpoint,
-    other_differences,
-    require_numbers,
-    require_own,
-    require_same_voice,
+    require_compatible,
+    require_finite_weights,
     warm_start,
 )
 from training.checkpoints.checkpoint import list_checkpoints
@@ -103,7 +99,7 @@ def find_start(options: argparse.Namespace, hparams: HParams, folder: Path, *, s
         raise UserError(f"--resume {given}: the folder holds no usable checkpoint; expected a run folder or a .pt file")
     start = _resumed(path, hparams, symbols)
     if given.resolve() != folder.resolve():
-        require_numbers(path, start.state)  # in a run of our own it is known what to do about others
+        require_finite_weights(path, start.state)  # in a run of our own it is known what to do about others
         _require_no_other_future(folder, start)
     return start
 
@@ -122,7 +118,7 @@ def _fresh(options: argparse.Namespace, hparams: HParams) -> Start:
     if options.warm_start is None:
         return Start("started")
     state = load_checkpoint(options.warm_start)
-    require_numbers(options.warm_start, state)
+    require_finite_weights(options.warm_start, state)
     return Start("warm_started", options.warm_start, state, ignore_layers=not_taken_over(state, hparams))
 
 
@@ -136,7 +132,7 @@ def not_taken_over(state: dict[str, Any], hparams: HParams) -> tuple[str, ...]:
 def require_warm_start(path: Path, hparams: HParams, n_symbols: int) -> None:
     """A training of this recipe can begin warm with it."""
     state = load_checkpoint(path)
-    require_numbers(path, state)
+    require_finite_weights(path, state)
     with torch.random.fork_rng():
         warm_start(build_model(hparams, n_symbols), path, state, not_taken_over(state, hparams))
 
@@ -145,9 +141,9 @@ def _resumed(path: Path, hparams: HParams, symbols: tuple[str, ...]) -> Start:
     state = load_checkpoint(path)
     if is_foreign(state):
         return Start("resumed", path, state)
-    require_own(path, state, RUN_PARTS)
-    require_same_voice(Origin(path, state["hparams"], tuple(state["symbols"])), hparams, symbols)
-    return Start("resumed", path, state, other_differences(state, hparams))
+    require_own_format(path, state, RUN_ENTRIES)
+    require_compatible(SavedSettings(path, state["hparams"], tuple(state["symbols"])), hparams, symbols)
+    return Start("resumed", path, state, changed_settings(state, hparams))
 
 
 def newest_usable(run: Path) -> Path | None:

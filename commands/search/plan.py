@@ -24,7 +24,8 @@ from commands.voice.validate import with_data_of_run
 from corpus.utterances import safe_name
 from files import atomic_replacement, write_atomically
 from hparams import HParams, UserError, build_hparams, parse_overrides
-from models.weights import RUN_PARTS, Origin, is_foreign, load_checkpoint, require_own, require_same_voice
+from models.checkpoint_file import RUN_ENTRIES, is_foreign, load_checkpoint, require_own_format
+from models.weights import SavedSettings, require_compatible
 from smart_tuner.search.budget import plan_budget
 from smart_tuner.search.space import space_of
 from smart_tuner.search.storage import StudyStorage, open_storage
@@ -132,7 +133,7 @@ def _require_same_origin(kept: Path, given: Path) -> None:
 
 def _progress_of(checkpoint: Path, recipe: HParams, symbols: tuple[str, ...]) -> dict[str, Any]:
     state = load_checkpoint(checkpoint)
-    require_same_voice(Origin(checkpoint, state["hparams"], tuple(state["symbols"])), recipe, symbols)
+    require_compatible(SavedSettings(checkpoint, state["hparams"], tuple(state["symbols"])), recipe, symbols)
     return dict(state["progress"])
 
 
@@ -141,7 +142,7 @@ def _recipe_of(checkpoint: Path, options: argparse.Namespace) -> HParams:
     state = load_checkpoint(checkpoint)
     if is_foreign(state):
         raise UserError(f"--resume {checkpoint}: is not a checkpoint of this program; train from it first")
-    require_own(checkpoint, state, RUN_PARTS)
+    require_own_format(checkpoint, state, RUN_ENTRIES)
     hparams, knobs = dict(state["hparams"]), dict(state["knobs"])
     turned = {name: value for name, value in knobs.items() if name in HParams.model_fields}
     turned["learning_rate"] = hparams["learning_rate"] * knobs["learning_rate_multiplier"]

@@ -21,7 +21,7 @@ from commands.voice.validate import voice_file
 from corpus.audio.mel import write_wave
 from corpus.text.frontend import TextFrontend, text_frontend
 from hparams import UserError, parse_overrides
-from models.weights import require_same_voice
+from models.weights import require_compatible
 from speech.voice import Voice, load_voice
 from training.evaluation import Sentence, measuring, speak
 
@@ -35,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
     console = open_console()
     voice = load_voice(voice_file(options), parse_overrides(options.hparams), given_options(options))
     frontend = text_frontend(voice.hparams)
-    require_same_voice(voice.origin, voice.hparams, frontend.symbols)
+    require_compatible(voice.origin, voice.hparams, frontend.symbols)
     speaker = chosen_speaker(options.speaker, voice.hparams)
     texts = [options.text] if options.text_file is None else read_lines(options.text_file, "--text_file")
     paths = output_paths(options, len(texts))

@@ -16,7 +16,7 @@ from commands.run.job import set_up_processor
 from commands.run.recipe import choose_device, given_options
 from commands.run.run_folder import best_voice_file, latest_run, make_writable
 from hparams import parse_overrides
-from models.weights import require_same_voice
+from models.weights import require_compatible
 from monitoring.journal.journal import read as read_journal
 from monitoring.measures.signals import Signals, evaluation_signals
 from reports import EvaluationReport
@@ -32,7 +32,7 @@ def run(options: argparse.Namespace) -> int:
     voice = load_voice(path, parse_overrides(options.hparams), given_options(options))
     make_writable(options.output)
     corpus = prepare_corpus(with_data_of_run(options, path), voice.hparams, console)
-    require_same_voice(voice.origin, voice.hparams, corpus.frontend.symbols)
+    require_compatible(voice.origin, voice.hparams, corpus.frontend.symbols)
     set_up_processor(voice.hparams)
     report = evaluate(voice, corpus, device=choose_device(options.device))
     signals = evaluation_signals(report)

@@ -20,14 +20,14 @@ from models.glow_tts.alignment_search import monotonic_path
 from models.glow_tts.flows import FlowDecoder
 from models.glow_tts.loss import FlowOutput, glow_tts_losses
 from models.glow_tts.text_encoder import TextEncoder
-from models.interface import Decoded, Forced, Losses, LossKnobs
+from models.interface import FreeRunningOutput, Losses, LossKnobs, TeacherForcedOutput
 from models.layers import length_mask, precise, without_autocast
 
 Frames = TypeVar("Frames", int, Tensor)
 
 
 @dataclass(frozen=True)
-class FlowSpeech(Decoded):
+class GlowFreeRunningOutput(FreeRunningOutput):
     """With what only GlowTTS has."""
 
     means: Tensor  # [B, n_mel, T'] before the last frames that do not fill a squeeze are cut off
@@ -115,26 +115,26 @@ class GlowTTS(nn.Module):
             },
         }
 
-    def forced(self, output: FlowOutput, batch: Batch) -> Forced:
+    def teacher_forced_output(self, output: FlowOutput, batch: Batch) -> TeacherForcedOutput:
         """The mels that the symbols' means give with the durations of the recording."""
         mel_lengths = self._whole(batch.mel_lengths)
         mask = _mask(mel_lengths, output.latents.size(2))
         mels = self.decoder.inverse(output.means, mask, self._speaker(batch.speakers))
         alignments = _likely_symbols(output.log_likelihood, batch.text_lengths)
-        return Forced(mels, mel_lengths, alignments, mel_lengths, None, torch.expm1(output.log_durations))
+        return TeacherForcedOutput(mels, mel_lengths, alignments, mel_lengths, None, torch.expm1(output.log_durations))
 
     def fold(self) -> None:
         for layer in self.modules():
             if is_parametrized(layer):
                 remove_parametrizations(layer, "weight")
 
-    def open_gate_at(self, threshold: float) -> None:
+    def set_gate_threshold(self, threshold: float) -> None:
         """It has no gate: durations say when speech ends."""
 
     @torch.no_grad()
     def synthesize(
         self, text: Tensor, text_lengths: Tensor, max_steps: int | None = None, speakers: Tensor | None = None
-    ) -> FlowSpeech:
+    ) -> GlowFreeRunningOutput:
         """Each symbol lasts a frame at least; padding lasts none."""
         text_mask, speaker = _mask(text_lengths, text.size(1)), self._speaker(speakers)
         means, log_scales, log_durations = self.encoder(text, text_mask, speaker)
@@ -148,7 +148,9 @@ class GlowTTS(nn.Module):
         latents = latents[:, :, :n_frames]
         mels = self.decoder.inverse(latents, _mask(lengths, n_frames), speaker)
         alignments = _likely_symbols(_log_likelihood(latents, means, log_scales), text_lengths)
-        return FlowSpeech(mels, lengths, alignments, lengths, stopped, of_frames, durations, log_durations.squeeze(1))
+        return GlowFreeRunningOutput(
+            mels, lengths, alignments, lengths, stopped, of_frames, durations, log_durations.squeeze(1)
+        )
 
     def _durations(self, log_durations: Tensor, text_mask: Tensor, limit: int) -> tuple[Tensor, Tensor]:
         """Frames of each symbol [B, N], none beyond the limit, and whether an item stayed within it."""

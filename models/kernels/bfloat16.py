@@ -13,7 +13,7 @@ from torch import Tensor
 BITS, ONE, ALMOST_HALF = np.uint32(16), np.uint32(1), np.uint32(0x7FFF)
 
 
-def multiplies_bfloat16() -> bool:
+def supports_bfloat16_matmul() -> bool:
     """Tell whether oneDNN multiplies bfloat16 matrices on this processor; elsewhere torch does it by plain operations.
 
     oneDNN itself is asked: what torch.cpu tells of instructions knows nothing of ONEDNN_MAX_CPU_ISA.

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.kernels.bfloat16 import multiplies_bfloat16
+from models.kernels.bfloat16 import supports_bfloat16_matmul
 
 
 def state_of(weight: Tensor) -> tuple[int | None, int]:
@@ -35,5 +35,5 @@ class RepeatedProduct:
 def _is_packed(dtype: torch.dtype) -> bool:
     """Tell whether oneDNN has a layout of its own for such weights on this processor."""
     if dtype == torch.bfloat16:
-        return multiplies_bfloat16()
+        return supports_bfloat16_matmul()
     return dtype == torch.float32 and torch.backends.mkldnn.is_available()

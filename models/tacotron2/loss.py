@@ -8,11 +8,11 @@ from torch.nn import functional as F
 
 from corpus.batches import Batch
 from hparams import HParams
-from models.interface import Losses, LossKnobs, Output
+from models.interface import AttentionOutput, Losses, LossKnobs
 from models.layers import length_mask
 
 
-def tacotron2_losses(output: Output, batch: Batch, knobs: LossKnobs, hparams: HParams) -> Losses:
+def tacotron2_losses(output: AttentionOutput, batch: Batch, knobs: LossKnobs, hparams: HParams) -> Losses:
     """Means over real positions; with `leaky_padding` over all of the padded batch, as the reference takes them."""
     steps = torch.ceil(batch.mel_lengths / hparams.n_frames_per_step)
     mel_lengths = torch.full_like(batch.mel_lengths, batch.mels.size(2)) if hparams.leaky_padding else batch.mel_lengths
@@ -25,7 +25,7 @@ def tacotron2_losses(output: Output, batch: Batch, knobs: LossKnobs, hparams: HP
     return Losses(total, parts, mel_loss_by_utterance(output, batch))
 
 
-def mel_loss(output: Output, target: Tensor, mask: Tensor) -> Tensor:
+def mel_loss(output: AttentionOutput, target: Tensor, mask: Tensor) -> Tensor:
     """Squared error before plus after the postnet; mask [B, T]."""
     count = mask.sum() * target.size(1)
     squares = (output.mels - target).square() + (output.mels_postnet - target).square()
@@ -33,7 +33,7 @@ def mel_loss(output: Output, target: Tensor, mask: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def mel_loss_by_utterance(output: Output, batch: Batch) -> Tensor:
+def mel_loss_by_utterance(output: AttentionOutput, batch: Batch) -> Tensor:
     """[B] squared error before the postnet, whose BatchNorm would spread one broken utterance over all."""
     mask = length_mask(batch.mel_lengths, batch.mels.size(2))
     squares = (output.mels - batch.mels).square().mean(1)

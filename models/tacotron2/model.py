@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from corpus.batches import Batch
 from hparams import HParams
-from models.interface import Decoded, Forced, Losses, LossKnobs, Output
+from models.interface import AttentionOutput, FreeRunningOutput, Losses, LossKnobs, TeacherForcedOutput
 from models.kernels.weight_cache import forget
 from models.layers import (
     Conv,
@@ -197,7 +197,7 @@ class Postnet(nn.Module):
 
 
 @dataclass(frozen=True)
-class AttendedSpeech(Decoded):
+class TacotronFreeRunningOutput(FreeRunningOutput):
     """With what only Tacotron 2 has."""
 
     mels_before_postnet: Tensor  # [B, n_mel, T]
@@ -223,7 +223,7 @@ class Tacotron2(nn.Module):
         self.decoder = Decoder(hparams)
         self.postnet = Postnet(hparams)
 
-    def forward(self, batch: Batch) -> Output:
+    def forward(self, batch: Batch) -> AttentionOutput:
         memory, mask = self._remember(batch.text, batch.text_lengths)
         r = self.hparams.n_frames_per_step
         n_frames = batch.mels.size(2)
@@ -231,14 +231,14 @@ class Tacotron2(nn.Module):
         mels, gates, alignments = self.decoder(memory, mask, padded)
         mels = mels[:, :, :n_frames]
         mels_postnet = mels + self._sharpen(mels, batch.mel_lengths)
-        output = Output(mels, mels_postnet, gates, alignments)
+        output = AttentionOutput(mels, mels_postnet, gates, alignments)
         return self._mask(output, batch.mel_lengths) if self.hparams.mask_padding else output
 
-    def _mask(self, output: Output, mel_lengths: Tensor) -> Output:
+    def _mask(self, output: AttentionOutput, mel_lengths: Tensor) -> AttentionOutput:
         steps = torch.ceil(mel_lengths / self.hparams.n_frames_per_step)
         beyond = ~length_mask(mel_lengths, output.mels.size(2)).unsqueeze(1)
         stopped = ~length_mask(steps, output.gates.size(1))
-        return Output(
+        return AttentionOutput(
             output.mels.masked_fill(beyond, 0.0),
             output.mels_postnet.masked_fill(beyond, 0.0),
             output.gates.masked_fill(stopped, CLOSED_GATE_LOGIT),
@@ -252,10 +252,10 @@ class Tacotron2(nn.Module):
     def fold(self) -> None:
         """Its weights are no products."""
 
-    def open_gate_at(self, threshold: float) -> None:
+    def set_gate_threshold(self, threshold: float) -> None:
         self.decoder.gate_threshold = threshold
 
-    def losses(self, output: Output, batch: Batch, knobs: LossKnobs) -> Losses:
+    def losses(self, output: AttentionOutput, batch: Batch, knobs: LossKnobs) -> Losses:
         return tacotron2_losses(output, batch, knobs, self.hparams)
 
     def snapshot(self) -> list[Tensor]:
@@ -271,15 +271,15 @@ class Tacotron2(nn.Module):
     def gradient_parts(self) -> dict[str, list[nn.Parameter]]:
         return {}
 
-    def forced(self, output: Output, batch: Batch) -> Forced:
+    def teacher_forced_output(self, output: AttentionOutput, batch: Batch) -> TeacherForcedOutput:
         steps = torch.ceil(batch.mel_lengths / self.frames_per_step).long()
         gates = torch.sigmoid(output.gates.float())
-        return Forced(output.mels_postnet, batch.mel_lengths, output.alignments, steps, gates, None)
+        return TeacherForcedOutput(output.mels_postnet, batch.mel_lengths, output.alignments, steps, gates, None)
 
     @torch.no_grad()
     def synthesize(
         self, text: Tensor, text_lengths: Tensor, max_steps: int | None = None, speakers: Tensor | None = None
-    ) -> AttendedSpeech:
+    ) -> TacotronFreeRunningOutput:
         limit = min(max_steps or self.hparams.max_decoder_steps, self.hparams.max_decoder_steps)
         briefly = speaks_alone(text)  # too briefly to convert the encoder's weights for it
         with without_autocast(text) if briefly else nullcontext():
@@ -290,7 +290,7 @@ class Tacotron2(nn.Module):
         before = said[..., :-1].reshape(len(text), -1, self.hparams.n_mel_channels).transpose(1, 2)
         mel_lengths = steps * self.hparams.n_frames_per_step
         mels = before + self._sharpen(before, mel_lengths)
-        return AttendedSpeech(mels, mel_lengths, alignments, steps, stopped, before, said[..., -1])
+        return TacotronFreeRunningOutput(mels, mel_lengths, alignments, steps, stopped, before, said[..., -1])
 
     def _sharpen(self, mels: Tensor, lengths: Tensor) -> Tensor:
         """The postnet's correction of mels [B, n_mel, T]."""

@@ -15,7 +15,7 @@ import torch
 
 from commands.data import check
 from corpus.utterances import read_corpus
-from models.weights import load_checkpoint
+from models.checkpoint_file import load_checkpoint
 from tests.commands.program import RATE, Program, good_clips, journal, losses, newest, tiny, tone, write_metadata
 from tests.tiny import GLOW
 

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from commands.run.job import pinned_knobs
-from models.weights import load_checkpoint
+from models.checkpoint_file import load_checkpoint
 from speech.voice import load_voice
 from tests.commands.program import (
     PROGRAM,

@@ -8,15 +8,8 @@ import torch
 from torch import Tensor
 
 from hparams import HParams, UserError
-from models.weights import (
-    Origin,
-    is_foreign,
-    load_all_weights,
-    load_checkpoint,
-    other_differences,
-    require_same_voice,
-    warm_start,
-)
+from models.checkpoint_file import is_foreign, load_checkpoint
+from models.weights import SavedSettings, changed_settings, load_all_weights, require_compatible, warm_start
 from tests.tiny import GLOW, SYMBOLS, tiny_hparams, tiny_model, tiny_trainer
 
 PATH = Path("old.pt")
@@ -120,12 +113,12 @@ def test_a_dictionary_without_weights_is_refused(state: dict[str, Any]) -> None:
         load_all_weights(tiny_model(HPARAMS), PATH, state)
 
 
-def origin(symbols: tuple[str, ...] = SYMBOLS, **changes: Any) -> Origin:
-    return Origin(PATH, tiny_hparams(**changes).model_dump(mode="json"), symbols)
+def origin(symbols: tuple[str, ...] = SYMBOLS, **changes: Any) -> SavedSettings:
+    return SavedSettings(PATH, tiny_hparams(**changes).model_dump(mode="json"), symbols)
 
 
 def test_the_same_architecture_audio_and_symbols_fit_whatever_else_differs() -> None:
-    require_same_voice(origin(learning_rate=0.5, batch_size=7, p_prenet_dropout=0.1), HPARAMS, SYMBOLS)
+    require_compatible(origin(learning_rate=0.5, batch_size=7, p_prenet_dropout=0.1), HPARAMS, SYMBOLS)
 
 
 @pytest.mark.parametrize(
@@ -138,28 +131,28 @@ def test_the_same_architecture_audio_and_symbols_fit_whatever_else_differs() -> 
 )
 def test_another_architecture_or_audio_is_refused_by_name(changes: dict[str, Any], named: str) -> None:
     with pytest.raises(UserError, match=named):
-        require_same_voice(origin(**changes), HPARAMS, SYMBOLS)
+        require_compatible(origin(**changes), HPARAMS, SYMBOLS)
 
 
 def test_other_symbols_are_refused_even_when_there_are_as_many() -> None:
     with pytest.raises(UserError, match="trained on 12 symbols"):
-        require_same_voice(origin(tuple(reversed(SYMBOLS))), HPARAMS, SYMBOLS)
+        require_compatible(origin(tuple(reversed(SYMBOLS))), HPARAMS, SYMBOLS)
 
 
 def test_settings_that_changed_are_told_before_and_now() -> None:
     state = {"hparams": tiny_hparams(learning_rate=0.5).model_dump(mode="json")}
-    assert other_differences(state, HPARAMS) == {"learning_rate": [0.5, 0.01]}
+    assert changed_settings(state, HPARAMS) == {"learning_rate": [0.5, 0.01]}
 
 
 def test_what_was_not_a_setting_yet_was_as_it_is_by_default() -> None:
     hparams = HParams(model="glow_tts")
     saved = hparams.model_dump(mode="json")
     del saved["speakers"], saved["alignment_prior"]
-    require_same_voice(Origin(PATH, saved, SYMBOLS), hparams, SYMBOLS)
-    assert other_differences({"hparams": saved}, hparams) == {}
+    require_compatible(SavedSettings(PATH, saved, SYMBOLS), hparams, SYMBOLS)
+    assert changed_settings({"hparams": saved}, hparams) == {}
     with pytest.raises(UserError, match=r"speakers is \[\] there, \['anna'\] here"):
         several = HParams(model="glow_tts", num_speakers=1, speakers=("anna",))
-        require_same_voice(Origin(PATH, saved | {"num_speakers": 1}, SYMBOLS), several, SYMBOLS)
+        require_compatible(SavedSettings(PATH, saved | {"num_speakers": 1}, SYMBOLS), several, SYMBOLS)
 
 
 def test_a_warm_start_takes_what_fits_but_not_what_is_ignored() -> None:

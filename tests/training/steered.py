@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from hparams import HParams
-from models.weights import load_checkpoint
+from models.checkpoint_file import load_checkpoint
 from reports import EvaluationReport, StepReport
 from tests.tiny import MemoryWatcher, tiny_hparams, tiny_trainer
 from training.checkpoints.checkpoint import list_checkpoints

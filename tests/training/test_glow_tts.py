@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.weights import load_checkpoint
+from models.checkpoint_file import load_checkpoint
 from monitoring.measures.signals import evaluation_signals, step_signals
 from speech.voice import load_voice
 from tests.tiny import GLOW, tiny_hparams, tiny_trainer

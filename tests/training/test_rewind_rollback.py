@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from models.weights import load_checkpoint
+from models.checkpoint_file import load_checkpoint
 from reports import RollbackReport
 from speech.voice import load_voice
 from tests.tiny import tacotron, tiny_data, tiny_hparams

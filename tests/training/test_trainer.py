@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from corpus.batches import Batch
-from models.weights import load_checkpoint
+from models.checkpoint_file import load_checkpoint
 from speech.voice import load_voice
 from tests.tiny import NO_DROPOUT, MemoryWatcher, tacotron, tiny_data, tiny_hparams, tiny_mel, tiny_trainer
 from training.checkpoints.checkpoint import list_checkpoints

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from files import write_atomically
-from models.weights import CHECKPOINT_NAME, SCHEMA_VERSION
+from models.checkpoint_file import CHECKPOINT_NAME, SCHEMA_VERSION
 
 
 class DiskFull(Exception):

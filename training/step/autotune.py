@@ -13,7 +13,7 @@ import torch
 
 from corpus.batches import Batch, BatchLoader
 from hparams import HParams, UserError, build_hparams
-from models import TrainableModel, free_memory
+from models import TrainableModel, release_gpu_memory
 from training.checkpoints.named_numbers import read_numbers, write_numbers
 from training.step.learner import is_out_of_memory
 from training.step.precision import half_precision
@@ -98,7 +98,7 @@ def choose_frame_budget(
     order = _by_length(loader)[: hparams.batch_size]
     longest = loader.examples[order[0]].n_frames
     trial = copy.deepcopy(model).to(device).train()
-    free_memory()
+    release_gpu_memory()
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         fits = _fits_on_gpu if device.type == "cuda" else _fits_in_main_memory
         n_fit = largest_that_fits(len(order), fits(trial, loader, order, hparams, device))
@@ -143,7 +143,7 @@ def _fits_on_gpu(
         used = torch.cuda.max_memory_reserved(device)
         del held
         model.zero_grad()
-        free_memory()
+        release_gpu_memory()
         return is_done and used <= GPU_MEMORY_SHARE * room
 
     return fits

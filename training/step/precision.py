@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hparams import UserError
-from models.kernels.bfloat16 import multiplies_bfloat16
+from models.kernels.bfloat16 import supports_bfloat16_matmul
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 NO_BFLOAT16 = "this processor has no instructions for bfloat16"
@@ -23,7 +23,7 @@ def half_precision(device: torch.device) -> str | None:
     """The shorter format that the device computes with, if there is one."""
     if device.type == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
-    return "bfloat16" if multiplies_bfloat16() else None
+    return "bfloat16" if supports_bfloat16_matmul() else None
 
 
 class Precision:

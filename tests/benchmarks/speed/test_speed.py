@@ -15,7 +15,7 @@ SMALL = speed.Size("demo", 2, 8, 5)
 
 @pytest.fixture(params=[True, False])
 def can(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
-    monkeypatch.setattr("training.step.precision.multiplies_bfloat16", lambda: request.param)
+    monkeypatch.setattr("training.step.precision.supports_bfloat16_matmul", lambda: request.param)
     return bool(request.param)
 
 

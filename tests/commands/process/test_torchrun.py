@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 
-from models.weights import load_checkpoint
+from models.checkpoint_file import load_checkpoint
 from monitoring.journal.control_file import RequestFile
 from tests.commands.program import PROGRAM, UNWATCHED, Program, journal, newest, summary, tiny, wait_for
 from tests.warm_start import warm_program

@@ -16,7 +16,7 @@ from filelock import FileLock
 import train_enhanced
 from commands.process.watchdog import going_on, watch
 from files import REPOSITORY
-from models.weights import load_checkpoint
+from models.checkpoint_file import load_checkpoint
 from smart_tuner.settings import WatchdogSettings
 from tests.commands.process.watched import child_of, is_alive, options, stand_in
 from tests.commands.program import UNWATCHED, Program, journal, losses, start, summary, tiny, wait_for

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import files as atomic_file
-from models.weights import load_checkpoint
+from models.checkpoint_file import load_checkpoint
 from monitoring.journal.journal import RESERVE_BYTES
 from tests.commands.process.pipe import Pipe
 from tests.commands.program import Program, journal, losses, newest, summary

@@ -15,7 +15,7 @@ from commands.process.heartbeat import Heartbeat
 from commands.run.order_place import Place, kept_place
 from commands.run.person_orders import OrderTaker
 from hparams import HParams
-from models.weights import load_checkpoint
+from models.checkpoint_file import load_checkpoint
 from monitoring.journal.control_file import MAX_LINE_LENGTH, RequestFile, RequestReader
 from smart_tuner.settings import Supervision
 from tests.commands.program import Program, journal, losses, newest, summary, wait_for

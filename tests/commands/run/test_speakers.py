@@ -17,7 +17,7 @@ from corpus.text.frontend import text_frontend
 from corpus.utterances import Utterance
 from hparams import HParams, UserError
 from models import TrainableModel
-from models.weights import load_checkpoint
+from models.checkpoint_file import load_checkpoint
 from tests.commands.program import RATE, Program, journal, newest, tiny, tone
 from tests.commands.search.studies import settings
 from tests.tiny import GLOW, tiny_examples, tiny_hparams, tiny_mel, tiny_model

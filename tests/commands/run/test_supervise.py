@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import train_enhanced
-from models.weights import load_checkpoint
+from models.checkpoint_file import load_checkpoint
 from smart_tuner import replay
 from smart_tuner.settings import load_settings
 from tests.commands.program import UNWATCHED, Program, journal, losses, newest, summary, tiny

@@ -73,7 +73,7 @@ def test_losses_are_means_over_all_that_is_real() -> None:
 def test_a_recording_is_spoken_with_its_own_durations_by_force() -> None:
     model, batch = glow(), batch_of([9, 12, 7])
     output = model(batch)
-    forced = model.forced(output, batch)
+    forced = model.teacher_forced_output(output, batch)
     assert forced.mel_lengths.tolist() == forced.steps.tolist() == [12, 8, 6]  # whole squeezes, longest text first
     assert forced.gates is None and forced.mels.shape == (3, 6, 12)
     sums = forced.alignments.sum(2)

@@ -6,7 +6,7 @@ import numba
 import numpy as np
 import torch
 
-from models.kernels.bfloat16 import array_of, multiplies_bfloat16, store, widened
+from models.kernels.bfloat16 import array_of, store, supports_bfloat16_matmul, widened
 
 
 @numba.njit
@@ -42,4 +42,4 @@ def test_whether_bfloat16_is_multiplied_is_what_onednn_says_to_a_weight() -> Non
     with contextlib.suppress(RuntimeError):
         torch.ops.mkldnn._reorder_linear_weight(torch.ones(16, 16, dtype=torch.bfloat16), 2)
         is_taken = True
-    assert multiplies_bfloat16() == is_taken
+    assert supports_bfloat16_matmul() == is_taken

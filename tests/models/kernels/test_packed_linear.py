@@ -30,7 +30,7 @@ def test_a_weight_in_bfloat16_is_rearranged_where_the_processor_can_multiply_it(
         rearranged.append(weight.dtype)
         return weight
 
-    monkeypatch.setattr(repeated_product, "multiplies_bfloat16", lambda: can)
+    monkeypatch.setattr(repeated_product, "supports_bfloat16_matmul", lambda: can)
     monkeypatch.setattr(torch.ops.mkldnn, "_reorder_linear_weight", rearrange)
     for dtype in (torch.float32, torch.bfloat16):
         RepeatedProduct(torch.ones(3, 4), dtype, 2)
@@ -39,7 +39,7 @@ def test_a_weight_in_bfloat16_is_rearranged_where_the_processor_can_multiply_it(
 
 @pytest.mark.parametrize("n_rows", [1, 2, 8])
 def test_plain_operations_find_the_same_product(monkeypatch: pytest.MonkeyPatch, n_rows: int) -> None:
-    monkeypatch.setattr(repeated_product, "multiplies_bfloat16", lambda: False)
+    monkeypatch.setattr(repeated_product, "supports_bfloat16_matmul", lambda: False)
     weight, y = torch.randn(24, 40).bfloat16(), torch.randn(n_rows, 40)
     found = RepeatedProduct(weight, torch.bfloat16, n_rows)(y)
     assert found.dtype == torch.bfloat16

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from corpus.batches import Batch
-from models.interface import LossKnobs, Output
+from models.interface import AttentionOutput, LossKnobs
 from models.layers import length_mask
 from models.tacotron2.loss import gate_loss, guide_loss, mel_loss, mel_loss_by_utterance, tacotron2_losses
 from tests.tiny import tiny_data, tiny_hparams, tiny_model
@@ -75,7 +75,7 @@ def test_the_positive_weight_counts_the_end_that_many_times() -> None:
     torch.testing.assert_close(gate_loss(gates, steps, mask, 8.0), torch.tensor(math.log(2) * (3 + 8) / 4))
 
 
-def output_and_batch(r: int, frames: int) -> tuple[Output, Batch]:
+def output_and_batch(r: int, frames: int) -> tuple[AttentionOutput, Batch]:
     """A perfect output for one utterance of so many frames and four symbols, in a batch padded by four frames."""
     steps = -(-frames // r)
     mels = torch.randn(1, 3, frames + 4, generator=torch.Generator().manual_seed(frames))
@@ -83,7 +83,7 @@ def output_and_batch(r: int, frames: int) -> tuple[Output, Batch]:
     gates[0, steps - 1] = 20.0
     alignments = path(gates.size(1), [0], 4)
     batch = Batch(("a",), torch.ones(1, 4, dtype=torch.int64), torch.tensor([4]), mels, torch.tensor([frames]))
-    return Output(mels.clone(), mels.clone(), gates, alignments), batch
+    return AttentionOutput(mels.clone(), mels.clone(), gates, alignments), batch
 
 
 KNOBS = LossKnobs(guide_weight=0.0, guide_sigma=0.4, gate_positive_weight=8.0, duration_loss_weight=1.0)
@@ -94,7 +94,7 @@ def test_with_a_reduction_factor_the_end_is_the_step_that_holds_the_last_frame(r
     output, batch = output_and_batch(r, frames)
     hparams = tiny_hparams(n_frames_per_step=r, n_mel_channels=3)
     assert tacotron2_losses(output, batch, KNOBS, hparams).total < 1e-6
-    shifted = Output(output.mels, output.mels_postnet, output.gates.roll(1, 1), output.alignments)
+    shifted = AttentionOutput(output.mels, output.mels_postnet, output.gates.roll(1, 1), output.alignments)
     assert tacotron2_losses(shifted, batch, KNOBS, hparams).total > 1
 
 
@@ -103,13 +103,13 @@ def test_mel_loss_is_the_mean_square_before_plus_after_the_postnet_over_real_fra
     mask = length_mask(torch.tensor([4]), 6)
     before, after = torch.full_like(target, 2.0), torch.full_like(target, 3.0)
     before[:, :, 4:] = 100.0
-    output = Output(before, after, torch.zeros(1, 6), torch.zeros(1, 6, 2))
+    output = AttentionOutput(before, after, torch.zeros(1, 6), torch.zeros(1, 6, 2))
     torch.testing.assert_close(mel_loss(output, target, mask), torch.tensor(2.0**2 + 3.0**2))
 
 
 def test_the_total_is_the_weighted_sum_of_the_parts() -> None:
     output, batch = output_and_batch(2, 8)
-    worse = Output(output.mels + 1, output.mels_postnet, output.gates * 0, output.alignments)
+    worse = AttentionOutput(output.mels + 1, output.mels_postnet, output.gates * 0, output.alignments)
     hparams = tiny_hparams(gate_loss_weight=3.0, n_frames_per_step=2)
     losses = tacotron2_losses(worse, batch, LossKnobs(2.0, 0.4, 8.0, 1.0), hparams)
     parts = losses.parts
@@ -124,7 +124,7 @@ def test_leaky_losses_count_the_padding_too() -> None:
     output, batch = output_and_batch(1, 7)
     noisy = batch.mels.clone()
     noisy[:, :, 7:] += 1.0
-    output = Output(noisy, output.mels_postnet, output.gates, output.alignments)
+    output = AttentionOutput(noisy, output.mels_postnet, output.gates, output.alignments)
     losses = [
         tacotron2_losses(output, batch, KNOBS, tiny_hparams(n_frames_per_step=1, leaky_padding=leaky)).parts["mel_loss"]
         for leaky in (False, True)
@@ -138,7 +138,7 @@ def test_each_utterance_has_the_mean_square_of_its_real_frames_before_the_postne
     before = torch.full_like(mels, 2.0)
     before[1] = 3.0
     before[1, :, 4:] = math.nan
-    output = Output(before, torch.full_like(mels, 100.0), torch.zeros(2, 6), torch.zeros(2, 6, 2))
+    output = AttentionOutput(before, torch.full_like(mels, 100.0), torch.zeros(2, 6), torch.zeros(2, 6, 2))
     batch = Batch(("a", "b"), torch.ones(2, 2, dtype=torch.int64), torch.tensor([2, 2]), mels, torch.tensor([6, 4]))
     torch.testing.assert_close(mel_loss_by_utterance(output, batch), torch.tensor([4.0, 9.0]))
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from corpus.batches import Batch, collate
-from models.interface import LossKnobs, Output
+from models.interface import AttentionOutput, LossKnobs
 from models.layers import length_mask
-from models.tacotron2.model import CLOSED_GATE_LOGIT, AttendedSpeech, Tacotron2
+from models.tacotron2.model import CLOSED_GATE_LOGIT, Tacotron2, TacotronFreeRunningOutput
 from tests.tiny import NO_DROPOUT, SYMBOLS, tiny_examples, tiny_hparams, tiny_mel, tiny_model
 
 KNOBS = LossKnobs(guide_weight=2.0, guide_sigma=0.3, gate_positive_weight=4.0, duration_loss_weight=1.0)
@@ -53,14 +53,14 @@ def with_garbage_in_the_padding(batch: Batch) -> Batch:
     return Batch(batch.ids, text, batch.text_lengths, batch.mels.masked_fill(beyond, 9.0), batch.mel_lengths)
 
 
-def item(output: Output, batch: Batch, i: int, r: int) -> list[Tensor]:
+def item(output: AttentionOutput, batch: Batch, i: int, r: int) -> list[Tensor]:
     """The valid region of an item's outputs."""
     n, t = int(batch.text_lengths[i]), int(batch.mel_lengths[i])
     s = -(-t // r)
     return [output.mels[i, :, :t], output.mels_postnet[i, :, :t], output.gates[i, :s], output.alignments[i, :s, :n]]
 
 
-def decoded_item(decoded: AttendedSpeech, i: int, n: int) -> list[Tensor]:
+def decoded_item(decoded: TacotronFreeRunningOutput, i: int, n: int) -> list[Tensor]:
     t, s = int(decoded.mel_lengths[i]), int(decoded.steps[i])
     return [decoded.mels[i, :, :t], decoded.gates[i, :s], decoded.alignments[i, :s, :n], decoded.stopped[i]]
 

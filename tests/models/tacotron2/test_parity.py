@@ -10,7 +10,7 @@ from torch import Tensor
 
 from corpus.batches import Batch
 from hparams import HParams
-from models.interface import LossKnobs, Output
+from models.interface import AttentionOutput, LossKnobs
 from models.tacotron2.model import Tacotron2
 from tests.models.reference import Reference, assert_equal, assert_gradients_equal, read_reference
 
@@ -52,7 +52,7 @@ def reference() -> TacotronReference:
     return TacotronReference(numbers.config, numbers.tensors)
 
 
-def assert_outputs_equal(actual: Output, expected: dict[str, Tensor]) -> None:
+def assert_outputs_equal(actual: AttentionOutput, expected: dict[str, Tensor]) -> None:
     assert_equal(actual.mels, expected["mel_outputs"])
     assert_equal(actual.mels_postnet, expected["mel_outputs_postnet"])
     opened = expected["gate_outputs"] < 1000.0  # where it is 1000 it is padding, whose size is not to set a tolerance

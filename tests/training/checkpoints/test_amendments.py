@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hparams import UserError
-from models.weights import load_checkpoint
+from models.checkpoint_file import load_checkpoint
 from speech.voice import load_voice
 from tests.tiny import tacotron, tiny_hparams
 from tests.training.steered import ALL_SAVED, Order, SteeringWatcher, saved_path, steered

@@ -11,7 +11,7 @@ import torch
 
 from files import write_atomically
 from hparams import UserError
-from models.weights import SCHEMA_VERSION, load_checkpoint
+from models.checkpoint_file import SCHEMA_VERSION, load_checkpoint
 from training.checkpoints import checkpoint
 from training.checkpoints.checkpoint import DiskFull, list_checkpoints, save_checkpoint
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from corpus.batches import Batch
-from models.interface import Output
+from models.interface import AttentionOutput
 from tests.tiny import tacotron, tiny_hparams
 from tests.training.steered import (
     ALL_SAVED,
@@ -36,7 +36,7 @@ def limit_memory(
     """More utterances than this fail while training, after they have gone through the model."""
     forward = tacotron(trainer).forward
 
-    def limited(batch: Batch) -> Output:
+    def limited(batch: Batch) -> AttentionOutput:
         output = forward(batch)
         if trainer.model.training and len(batch.ids) > largest:
             raise error

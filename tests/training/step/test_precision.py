@@ -20,7 +20,7 @@ def test_automatic_precision_is_float32_until_something_else_was_measured() -> N
 def test_a_processor_has_a_shorter_format_where_it_multiplies_it(
     monkeypatch: pytest.MonkeyPatch, can: bool, wanted: str | None
 ) -> None:
-    monkeypatch.setattr("training.step.precision.multiplies_bfloat16", lambda: can)
+    monkeypatch.setattr("training.step.precision.supports_bfloat16_matmul", lambda: can)
     assert half_precision(CPU) == wanted
 
 
