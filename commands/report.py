@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
-
 from commands.console import open_console
+from commands.options import TrainOptions
 from commands.run.run_folder import latest_run
 from monitoring.language.base import words_of
 from monitoring.report.report import story_of, write_report
 from smart_tuner.settings import load_settings
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: TrainOptions) -> int:
     run = options.run or latest_run(options.output)
     path = write_report(run, story_of(run), words_of(load_settings(options.config).report.language))
     open_console().print(str(path))

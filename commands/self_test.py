@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from commands.console import open_console
+from commands.options import TrainOptions
 from commands.run.recipe import choose_device
 from commands.run.run_folder import make_writable
 from corpus.demo import demo_corpus as demo
@@ -37,7 +37,7 @@ class Wrong(Exception):
 class Bench:
     """Where the components are tried: what the person asked for, on a small corpus in a temporary folder."""
 
-    options: argparse.Namespace
+    options: TrainOptions
     folder: Path
 
     @property
@@ -60,7 +60,7 @@ class Bench:
         return done.stdout
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: TrainOptions) -> int:
     console = open_console()
     failed = 0
     with tempfile.TemporaryDirectory() as folder:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import functools
 import sys
@@ -11,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from commands.options import TrainOptions
 from commands.process.companion_process import CompanionProcess, is_anything_left
 from commands.process.heartbeat import Heartbeat, open_heartbeat
 from commands.process.ranks import AskedToStop, LeadersBeats, assembled, one_after_another, require_same, together
@@ -27,7 +27,7 @@ from training.distributed.leader import Crew, CrewBroken
 from training.distributed.worker import follow
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: TrainOptions) -> int:
     with assembled(options) as crew:
         try:
             return _lead(options, crew) if crew.leads else _follow(options, crew)
@@ -36,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
             return EXIT_FAILED
 
 
-def _lead(options: argparse.Namespace, crew: Crew) -> int:
+def _lead(options: TrainOptions, crew: Crew) -> int:
     with open_heartbeat() if crew.size == 1 else LeadersBeats(crew) as heartbeat:
         job = together(crew, lambda: plan_job(options))
         with StopSignals(job.limits) as signals:
@@ -63,9 +63,9 @@ def _train(job: Job, corpus: PreparedCorpus, heartbeat: Heartbeat, signals: Stop
         return code
 
 
-def _follow(options: argparse.Namespace, crew: Crew) -> int:
+def _follow(options: TrainOptions, crew: Crew) -> int:
     """Quietly: what there is to say, the leader says."""
-    options = argparse.Namespace(**vars(options) | {"quiet": True})
+    options = replace(options, quiet=True)
     job = together(crew, lambda: plan_job(options))
     corpus = _prepare(options, job, crew)
 
@@ -76,7 +76,7 @@ def _follow(options: argparse.Namespace, crew: Crew) -> int:
     return 0
 
 
-def _prepare(options: argparse.Namespace, job: Job, crew: Crew) -> PreparedCorpus:
+def _prepare(options: TrainOptions, job: Job, crew: Crew) -> PreparedCorpus:
     def prepare() -> PreparedCorpus:
         make_writable(options.output)
         corpus = prepare_corpus(options, job.hparams, job.chatter)
@@ -101,9 +101,7 @@ def _finished_before(job: Job, folder: Path, heartbeat: Heartbeat, signals: Stop
 
 
 @contextmanager
-def accompanied(
-    options: argparse.Namespace, folder: Path, heartbeat: Heartbeat, signals: StopSignals
-) -> Iterator[None]:
+def accompanied(options: TrainOptions, folder: Path, heartbeat: Heartbeat, signals: StopSignals) -> Iterator[None]:
     """By a companion that shows the run; a watchdog starts it itself, since it lives longer."""
     signals.training_starts()
     heartbeat.training()

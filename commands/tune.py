@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
 import shlex
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from optuna import Study
 from optuna.trial import FrozenTrial
 from rich.console import Console
 
 from commands.console import open_console
+from commands.options import TrainOptions
 from commands.process.forwarded_signals import ForwardedSignals
 from commands.process.stop_signals import EXIT_CODES
 from commands.run.run_folder import FolderInUse, locked
@@ -35,14 +36,14 @@ EXIT_FAILED, EXIT_USER_ERROR = 1, 2
 Say = Callable[[str], None]
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: TrainOptions) -> int:
     require_sensible(options)
-    options.storage = options.storage or os.environ.get(STORAGE_VARIABLE)
+    options = replace(options, storage=options.storage or os.environ.get(STORAGE_VARIABLE))
     with contextlib.nullcontext() if options.storage is None else explained(options.storage):
         return search(options)
 
 
-def search(options: argparse.Namespace) -> int:
+def search(options: TrainOptions) -> int:
     console, chatter = open_console(), open_console(quiet=options.quiet)
     deadline = None if options.max_minutes is None else time.time() + 60 * options.max_minutes
     search = plan_search(options, chatter, deadline=deadline)
@@ -77,7 +78,7 @@ def run_study(search: Search, kept: StudyStorage, deadline: float | None, consol
     return finish(search, study, console)
 
 
-def require_sensible(options: argparse.Namespace) -> None:
+def require_sensible(options: TrainOptions) -> None:
     for name, value in (("n_trials", options.n_trials), ("workers", options.workers)):
         if value < 1:
             raise UserError(f"--{name} {value}: expected at least 1")

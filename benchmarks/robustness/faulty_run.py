@@ -62,8 +62,7 @@ def main(arguments: Sequence[str]) -> int:
     model, fault, policy, *rest = arguments
     options = [f"--model={model}", *rest, *POLICIES[policy], "--companion=off"]
     if policy == "supervised":
-        parsed = train_enhanced.build_parser().parse_args(options)
-        parsed.arguments = options
+        parsed = train_enhanced.parse_options(options)
         return watchdog.watch(parsed, load_settings(parsed.config).watchdog, lambda more: _child(model, fault, more))
     return train(model, fault, policy, options)
 

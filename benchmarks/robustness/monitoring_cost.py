@@ -126,7 +126,7 @@ def watched_training(folder: Path, api: AgreeableBotApi, max_steps: int) -> tupl
     for name in ("utterance_signals", "evaluation_signals"):
         setattr(run_record, name, MEASURING.timed(getattr(run_record, name)))
     arguments = ["--config", str(config), "--output", str(folder), "--max_steps", str(max_steps)]
-    options = train_enhanced.build_parser().parse_args(arguments)
+    options = train_enhanced.parse_options(arguments)
     job, companion = plan_job(options), CompanionProcess(options)
     corpus = prepare_corpus(options, job.hparams, job.console)
     data = corpus.training_data(job.hparams, ())

@@ -6,7 +6,6 @@ names for few recordings, with the indices that a first preparation leaves. Exit
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import resource
@@ -22,6 +21,7 @@ import numpy as np
 import soundfile
 from rich.console import Console
 
+from commands.options import TrainOptions
 from commands.run.corpus import prepare_corpus
 from corpus.batches import epoch_order
 from corpus.mel_cache import MelCache, file_key
@@ -64,8 +64,8 @@ def make_corpus(folder: Path) -> None:
     (folder / "metadata.csv").write_text("\n".join(rows) + "\n")
 
 
-def options_for(folder: Path) -> argparse.Namespace:
-    return argparse.Namespace(data=str(folder / "corpus"), data_format="ljspeech", output=folder / "logs")
+def options_for(folder: Path) -> TrainOptions:
+    return TrainOptions(data=str(folder / "corpus"), data_format="ljspeech", output=folder / "logs")
 
 
 def prepare_first(folder: Path) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
 
 from commands.console import open_console
+from commands.options import TrainOptions
 from commands.run.corpus import find_corpus
 from commands.run.recipe import recipe
 from commands.run.run_folder import make_writable
@@ -18,7 +18,7 @@ from smart_tuner.settings import load_settings
 GO, NO_GO = 0, 2
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: TrainOptions) -> int:
     hparams = recipe(options, load_settings(options.config))
     frontend = text_frontend(hparams)
     make_writable(options.output)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+from commands.options import TrainOptions
 from commands.process.stop_signals import interruptible
 from files import REPOSITORY
 from monitoring.exporters.mlflow_settings import memory_of
@@ -22,7 +22,7 @@ _QUIET = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 class CompanionProcess:
     """Not started yet, running, or ended; one that dies takes nothing with it."""
 
-    def __init__(self, options: argparse.Namespace) -> None:
+    def __init__(self, options: TrainOptions) -> None:
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
 

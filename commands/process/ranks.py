@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +15,7 @@ import torch.distributed.nn.functional  # else imported later, when its defaults
 from torch._C._distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
+from commands.options import TrainOptions
 from commands.process.heartbeat import Heartbeat
 from commands.process.stop_signals import EXIT_CODES
 from hparams import UserError
@@ -34,7 +34,7 @@ def n_ranks() -> int:
 
 
 @contextmanager
-def assembled(options: argparse.Namespace) -> Iterator[Crew]:
+def assembled(options: TrainOptions) -> Iterator[Crew]:
     """All ranks, or this process alone."""
     if n_ranks() == 1:
         yield Crew.alone()

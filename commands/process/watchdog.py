@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from commands.options import TrainOptions
 from commands.process.child_process import Session, WatchedProcess
 from commands.process.companion_process import CompanionProcess
 from commands.process.crash_report import Death, newest_checkpoint_step
@@ -29,7 +29,7 @@ SHORTEST_MINUTES = 0.001
 Command = Callable[[Sequence[str]], list[str]]
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: TrainOptions) -> int:
     settings, companion = load_settings(options.config).watchdog, CompanionProcess(options)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # but within watch(), which passes it on
     try:
@@ -43,7 +43,7 @@ def training_command(arguments: Sequence[str]) -> list[str]:
 
 
 def watch(
-    options: argparse.Namespace,
+    options: TrainOptions,
     settings: WatchdogSettings,
     command: Command = training_command,
     on_training: Callable[[Path], None] = lambda _run: None,
@@ -85,7 +85,7 @@ def was_meant(session: Session) -> bool:
     return exit_code(session) in FINAL or (session.was_meant_to_end and session.returncode >= 0)
 
 
-def going_on(options: argparse.Namespace, folder: Path | None, *, minutes: float) -> list[str]:
+def going_on(options: TrainOptions, folder: Path | None, *, minutes: float) -> list[str]:
     """What to add to the arguments (the last of two counts) for the same run to go on after so many minutes."""
     more = []
     if options.max_minutes is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import itertools
 import os
@@ -15,6 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
+from commands.options import TrainOptions
 from commands.run.speakers import place_of, strangers, with_speakers
 from corpus.batches import BatchLoader, Example, why_not_aligned
 from corpus.demo.demo_corpus import make_demo_corpus
@@ -57,7 +57,7 @@ class PreparedCorpus:
         return _digest(repr([[_facts(e) for e in part] for part in (self.train, self.held_out)]))
 
 
-def find_corpus(options: argparse.Namespace, hparams: HParams) -> tuple[str, Corpus]:
+def find_corpus(options: TrainOptions, hparams: HParams) -> tuple[str, Corpus]:
     """A short name and the corpus: the person's, or the demo made on the spot."""
     if options.data is not None:
         return Path(options.data.split(",")[0]).expanduser().resolve().stem, read_corpus(
@@ -67,7 +67,7 @@ def find_corpus(options: argparse.Namespace, hparams: HParams) -> tuple[str, Cor
     return "demo", read_corpus(str(folder), "filelist")
 
 
-def prepare_corpus(options: argparse.Namespace, hparams: HParams, console: Console) -> PreparedCorpus:
+def prepare_corpus(options: TrainOptions, hparams: HParams, console: Console) -> PreparedCorpus:
     """Find the corpus and make it ready; whatever is wrong with a single clip only costs that clip."""
     frontend = text_frontend(hparams)
     name, corpus = find_corpus(options, hparams)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ import torch
 from rich.console import Console
 
 from commands.console import open_console
+from commands.options import TrainOptions
 from commands.process.ranks import own_device
 from commands.run.recipe import choose_device, recipe
 from hparams import HParams, UserError
@@ -26,7 +26,7 @@ from training.trainer import EnhancedTrainer, Limits
 class Job:
     """One training; `join` is called with its trainer, by whoever wants to have a say in it."""
 
-    options: argparse.Namespace
+    options: TrainOptions
     settings: Settings
     hparams: HParams
     device: torch.device
@@ -38,7 +38,7 @@ class Job:
     crew: Crew = field(default_factory=Crew.alone)
 
 
-def plan_job(options: argparse.Namespace) -> Job:
+def plan_job(options: TrainOptions) -> Job:
     """Check all that the person asked for before anything is made."""
     settings = load_settings(options.config, mlflow_uri=options.mlflow_uri)
     hparams = recipe(options, settings)
@@ -53,7 +53,7 @@ def plan_job(options: argparse.Namespace) -> Job:
     return Job(options, settings, hparams, device, open_console(), open_console(quiet=options.quiet), limits)
 
 
-def set_up_torch(options: argparse.Namespace, hparams: HParams) -> torch.device:
+def set_up_torch(options: TrainOptions, hparams: HParams) -> torch.device:
     device = own_device(choose_device(options.device))
     require_precision(hparams.precision, device)
     set_up_processor(hparams)

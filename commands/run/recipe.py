@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
 
+from commands.options import TrainOptions
 from hparams import HParams, UserError, build_hparams, parse_overrides
 from recipes.presets import PRESETS
 from smart_tuner.settings import Settings
@@ -16,13 +16,13 @@ from smart_tuner.settings import Settings
 OWN_OPTIONS = ("language", "model", "epochs", "batch_size", "learning_rate", "seed")
 
 
-def recipe(options: argparse.Namespace, settings: Settings) -> HParams:
+def recipe(options: TrainOptions, settings: Settings) -> HParams:
     changes = _changes(options, settings)
     named = [layer["model"] for layer in changes if "model" in layer]
     return build_hparams(preset_values(options, named[-1] if named else "tacotron2"), *changes)
 
 
-def preset_values(options: argparse.Namespace, model: object) -> dict[str, Any]:
+def preset_values(options: TrainOptions, model: object) -> dict[str, Any]:
     """Of an unknown model that of the usual one: the recipe will say what is wrong."""
     known = {str(name): presets for name, presets in PRESETS.items()}
     name, presets = preset_name(options), known.get(str(model), PRESETS["tacotron2"])
@@ -31,13 +31,13 @@ def preset_values(options: argparse.Namespace, model: object) -> dict[str, Any]:
     return presets[name]
 
 
-def _changes(options: argparse.Namespace, settings: Settings) -> tuple[dict[str, Any], ...]:
+def _changes(options: TrainOptions, settings: Settings) -> tuple[dict[str, Any], ...]:
     """Of the preset, later ones win."""
     _, from_file = read_hparams_file(options.hparams_file)
     return settings.hparams, from_file, parse_overrides(options.hparams), given_options(options)
 
 
-def preset_name(options: argparse.Namespace) -> str:
+def preset_name(options: TrainOptions) -> str:
     """The one asked for, that of the file of settings, or what fits the corpus."""
     in_file, _ = read_hparams_file(options.hparams_file)
     return str(options.preset or in_file or ("demo" if options.data is None else "full"))
@@ -64,7 +64,7 @@ def read_hparams_file(path: Path | None) -> tuple[str | None, dict[str, Any]]:
     return preset, content
 
 
-def given_options(options: argparse.Namespace) -> dict[str, Any]:
+def given_options(options: TrainOptions) -> dict[str, Any]:
     """Those recipe options that were really given."""
     given = {name: value for name in OWN_OPTIONS if (value := getattr(options, name)) is not None}
     if options.batch_frames not in (None, "auto"):

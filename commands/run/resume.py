@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
+from commands.options import TrainOptions
 from corpus.batches import BatchLoader
 from hparams import HParams, UserError
 from models import TrainableModel, build_model
@@ -87,7 +87,7 @@ class Start:
             trainer.load_state_dict(self.state)
 
 
-def find_start(options: argparse.Namespace, hparams: HParams, folder: Path, *, symbols: tuple[str, ...]) -> Start:
+def find_start(options: TrainOptions, hparams: HParams, folder: Path, *, symbols: tuple[str, ...]) -> Start:
     if options.resume == "none":
         return _fresh(options, hparams)
     if options.resume == "auto":
@@ -114,7 +114,7 @@ def _require_no_other_future(folder: Path, start: Start) -> None:
         )
 
 
-def _fresh(options: argparse.Namespace, hparams: HParams) -> Start:
+def _fresh(options: TrainOptions, hparams: HParams) -> Start:
     if options.warm_start is None:
         return Start("started")
     state = load_checkpoint(options.warm_start)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 import shutil
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from commands.options import TrainOptions
 from corpus.utterances import safe_name
 from hparams import HParams, UserError
 from training.checkpoints.checkpoint import list_checkpoints
@@ -21,7 +21,7 @@ class FolderInUse(UserError):
     """Another process has it."""
 
 
-def choose_run_folder(options: argparse.Namespace, hparams: HParams, corpus_name: str) -> Path:
+def choose_run_folder(options: TrainOptions, hparams: HParams, corpus_name: str) -> Path:
     """The folder to train in; `--resume none` never writes into a run that is already there."""
     if options.resume not in ("auto", "none") and Path(options.resume).is_dir() and options.run_name is None:
         return Path(options.resume)

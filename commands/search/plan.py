@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from commands.options import TrainOptions
 from commands.run.corpus import prepare_corpus
 from commands.run.job import set_up_torch
 from commands.run.recipe import given_options, preset_values, recipe
@@ -59,9 +59,10 @@ class Search:
         )
 
 
-def plan_search(options: argparse.Namespace, console: Console, *, deadline: float | None) -> Search:
+def plan_search(options: TrainOptions, console: Console, *, deadline: float | None) -> Search:
     """`deadline`: of time.time(), for all trials together."""
     settings = load_settings(options.config, mlflow_uri=options.mlflow_uri)
+    options = _with_name_of_start(options)
     checkpoint = _checkpoint_of(options)
     options = options if checkpoint is None else _with_data(options, checkpoint)
     given = recipe(options, settings) if checkpoint is None else _recipe_of(checkpoint, options)
@@ -90,12 +91,10 @@ def plan_search(options: argparse.Namespace, console: Console, *, deadline: floa
     return Search(plan, bench, checkpoint)
 
 
-def _checkpoint_of(options: argparse.Namespace) -> Path | None:
+def _checkpoint_of(options: TrainOptions) -> Path | None:
     """What all trials begin with: what the study has kept of it, else the newest of --resume RUN."""
     is_given = options.resume not in ("auto", "none")
     given = Path(options.resume)
-    if options.run_name is None and is_given:
-        options.run_name = f"tune-{safe_name(_name_of_start(given.resolve()))}"
     if options.run_name is not None and (kept := kept_start(options.output / options.run_name)) is not None:
         if is_given:
             _require_same_origin(kept, given)
@@ -106,6 +105,13 @@ def _checkpoint_of(options: argparse.Namespace) -> Path | None:
     if path is None:
         raise UserError(f"--resume {given}: the folder holds no usable checkpoint; expected a run folder or a .pt file")
     return path
+
+
+def _with_name_of_start(options: TrainOptions) -> TrainOptions:
+    """Name a study that continues a run after that run, or after the checkpoint file."""
+    if options.run_name is not None or options.resume in ("auto", "none"):
+        return options
+    return replace(options, run_name=f"tune-{safe_name(_name_of_start(Path(options.resume).resolve()))}")
 
 
 def _name_of_start(given: Path) -> str:
@@ -137,7 +143,7 @@ def _progress_of(checkpoint: Path, recipe: HParams, symbols: tuple[str, ...]) ->
     return dict(state["progress"])
 
 
-def _recipe_of(checkpoint: Path, options: argparse.Namespace) -> HParams:
+def _recipe_of(checkpoint: Path, options: TrainOptions) -> HParams:
     """That of the run, with its knobs where they stand."""
     state = load_checkpoint(checkpoint)
     if is_foreign(state):
@@ -150,7 +156,7 @@ def _recipe_of(checkpoint: Path, options: argparse.Namespace) -> HParams:
     return build_hparams(hparams, turned, parse_overrides(options.hparams), given_options(options))
 
 
-def _study_folder(options: argparse.Namespace, name: str) -> Path:
+def _study_folder(options: TrainOptions, name: str) -> Path:
     name = options.run_name or safe_name(name)
     require_run_name(name)
     folder: Path = options.output / name
@@ -165,12 +171,12 @@ def _study_folder(options: argparse.Namespace, name: str) -> Path:
     return folder
 
 
-def _with_data(options: argparse.Namespace, checkpoint: Path) -> argparse.Namespace:
+def _with_data(options: TrainOptions, checkpoint: Path) -> TrainOptions:
     """What the run that the checkpoint is of was trained from, unless other data is given."""
     kept = checkpoint.parent / DATA
     if options.data is None and kept.is_file():
         told = json.loads(kept.read_text(encoding="utf-8"))
-        return argparse.Namespace(**vars(options) | {name: told[name] for name in ("data", "data_format")})
+        return replace(options, data=told["data"], data_format=told["data_format"])
     return with_data_of_run(options, checkpoint)
 
 

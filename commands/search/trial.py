@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import optuna
 import torch
 from optuna.trial import Trial
 
 from commands.console import open_console
+from commands.options import TrainOptions
 from commands.process.heartbeat import Heartbeat
 from commands.run.corpus import PreparedCorpus
 from commands.run.job import Job
@@ -44,7 +45,7 @@ NOT_ITS_BUSINESS = frozenset({"restart", "race"})
 class Bench:
     """What all trials of a study share."""
 
-    options: argparse.Namespace
+    options: TrainOptions
     settings: Settings
     recipe: HParams
     space: tuple[Dimension, ...]
@@ -109,7 +110,7 @@ def _own_folder(bench: Bench, trial: Trial) -> Iterator[Path]:
 
 def _job(bench: Bench, reporting: Reporting, recipe: HParams, folder: Path) -> Job:
     begun = (folder / "checkpoints").is_dir() and any((folder / "checkpoints").iterdir())
-    as_training = {
+    as_training: dict[str, Any] = {
         "resume": "auto" if begun or bench.source is None else str(bench.source),
         "warm_start": bench.options.warm_start,
         "eval_sentences": None,
@@ -121,7 +122,7 @@ def _job(bench: Bench, reporting: Reporting, recipe: HParams, folder: Path) -> J
     limits = bench.limits
     limits.max_steps = reporting.last_step
     return Job(
-        argparse.Namespace(**vars(bench.options) | as_training),
+        replace(bench.options, **as_training),
         bench.settings,
         _of_one_precision(recipe, bench.device),
         bench.device,

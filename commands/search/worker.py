@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from optuna.trial import Trial
 
 import train_enhanced
 from commands.console import open_console
+from commands.options import TrainOptions
 from commands.process.heartbeat import die_with
 from commands.process.stop_signals import StopSignals, exit_code
 from commands.search.plan import Search, plan_search
@@ -31,8 +32,7 @@ def main(arguments: Sequence[str]) -> int:
     die_with(int(parent), signal.SIGTERM)
     os.chdir(where)  # what paths on the command line begin at
     until = None if deadline == "none" else float(deadline)
-    options = train_enhanced.build_parser().parse_args(rest, argparse.Namespace(arguments=rest))
-    options.storage = os.environ.get(STORAGE_VARIABLE)
+    options = replace(train_enhanced.parse_options(rest), storage=os.environ.get(STORAGE_VARIABLE))
     try:
         search = plan_search(options, open_console(quiet=True), deadline=until)
         with contextlib.nullcontext() if options.storage is None else explained(options.storage):
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str]) -> int:
         return train_enhanced.EXIT_USER_ERROR
 
 
-def work(search: Search, options: argparse.Namespace) -> int:
+def work(search: Search, options: TrainOptions) -> int:
     bench = search.bench
     torch.set_num_threads(bench.recipe.cpu_threads or max(1, (os.cpu_count() or 1) // options.workers))
     kept = search.open_storage()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from rich.console import Console
 
 from commands.companion.voicing import vocode
 from commands.console import open_console
+from commands.options import TrainOptions
 from commands.run.corpus import encode_sentence, read_lines
 from commands.run.job import set_up_processor
 from commands.run.recipe import choose_device, given_options
@@ -29,7 +29,7 @@ PAUSE_SECONDS = 0.2  # between the sentences of one text
 SENTENCE_END = re.compile(r"(?<=[.!?…])\s+")
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: TrainOptions) -> int:
     if (options.text is None) == (options.text_file is None) or options.out is None:
         raise UserError('--mode synthesize: expected --text "…" --out x.wav, or --text_file FILE --out FOLDER/')
     console = open_console()
@@ -37,8 +37,8 @@ def run(options: argparse.Namespace) -> int:
     frontend = text_frontend(voice.hparams)
     require_compatible(voice.origin, voice.hparams, frontend.symbols)
     speaker = chosen_speaker(options.speaker, voice.hparams)
-    texts = [options.text] if options.text_file is None else read_lines(options.text_file, "--text_file")
-    paths = output_paths(options, len(texts))
+    texts = read_lines(options.text_file, "--text_file") if options.text_file is not None else [str(options.text)]
+    paths = output_paths(options.out, n_files=None if options.text_file is None else len(texts))
     device = choose_device(options.device)
     set_up_processor(voice.hparams)
     waves = speak_texts(voice, frontend, texts, speaker=speaker, device=device, console=console)
@@ -48,15 +48,15 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def output_paths(options: argparse.Namespace, n_texts: int) -> list[Path]:
-    """One .wav, or 000.wav, 001.wav, … in a folder."""
-    if options.text_file is not None:
-        make_writable(options.out)
-        return [options.out / f"{i:03d}.wav" for i in range(n_texts)]
-    if options.out.is_dir():
-        raise UserError(f"--out {options.out}: is a folder; expected a file like x.wav")
-    make_writable(options.out.parent)
-    return [options.out]
+def output_paths(out: Path, *, n_files: int | None) -> list[Path]:
+    """Paths 000.wav, 001.wav, … in the folder `out`, or `out` itself for a single text (n_files=None)."""
+    if n_files is not None:
+        make_writable(out)
+        return [out / f"{i:03d}.wav" for i in range(n_files)]
+    if out.is_dir():
+        raise UserError(f"--out {out}: is a folder; expected a file like x.wav")
+    make_writable(out.parent)
+    return [out]
 
 
 def speak_texts(

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from commands.console import open_console
+from commands.options import TrainOptions
 from commands.run.corpus import PreparedCorpus, prepare_corpus
 from commands.run.job import set_up_processor
 from commands.run.recipe import choose_device, given_options
@@ -26,7 +27,7 @@ from training.knobs import Knobs
 from training.step.precision import Precision
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: TrainOptions) -> int:
     console = open_console(keep_stdout=options.json)
     path = voice_file(options)
     voice = load_voice(path, parse_overrides(options.hparams), given_options(options))
@@ -44,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def voice_file(options: argparse.Namespace) -> Path:
+def voice_file(options: TrainOptions) -> Path:
     """What to evaluate or speak with: --resume CHECKPOINT, else the best of --run, else of the latest run."""
     if options.resume not in ("auto", "none"):
         given = Path(options.resume)
@@ -52,7 +53,7 @@ def voice_file(options: argparse.Namespace) -> Path:
     return best_voice_file(options.run or latest_run(options.output))
 
 
-def with_data_of_run(options: argparse.Namespace, voice: Path) -> argparse.Namespace:
+def with_data_of_run(options: TrainOptions, voice: Path) -> TrainOptions:
     """Without --data: what the run itself was trained from, by its journal."""
     run = voice.parent.parent if voice.parent.name == "checkpoints" else voice.parent
     if options.data is not None or not (run / "journal.jsonl").is_file():
@@ -60,7 +61,7 @@ def with_data_of_run(options: argparse.Namespace, voice: Path) -> argparse.Names
     starts = [record for record in read_journal(run / "journal.jsonl") if "data" in record]
     if not starts:
         return options
-    return argparse.Namespace(**vars(options) | {name: starts[-1][name] for name in ("data", "data_format")})
+    return replace(options, data=starts[-1]["data"], data_format=starts[-1]["data_format"])
 
 
 def evaluate(voice: Voice, corpus: PreparedCorpus, *, device: torch.device) -> EvaluationReport:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from commands.options import TrainOptions
 from commands.self_test import Bench, Wrong, _mlflow, _telegram, _webhook
 from tests.commands.program import PROGRAM, Program
 from tests.monitoring.bot_api import CHAT, TOKEN, BotApi
@@ -36,7 +36,7 @@ def tried(component: Callable[[Bench], str], folder: Path, config: str, mlflow_u
     """What a component says of a configuration."""
     path = folder / "config.yaml"
     path.write_text(config, encoding="utf-8")
-    return component(Bench(argparse.Namespace(config=path, mlflow_uri=mlflow_uri), folder))
+    return component(Bench(TrainOptions(config=path, mlflow_uri=mlflow_uri), folder))
 
 
 def telegram(api: BotApi, **changes: object) -> str:

@@ -14,11 +14,11 @@ from tests.commands.process.test_torchrun import free_port
 from tests.commands.program import Program
 
 MEMBER = """
-import argparse
 from pathlib import Path
+from commands.options import TrainOptions
 from commands.process.ranks import assembled
 
-with assembled(argparse.Namespace(config=Path("smart_tuner/config.yaml"))) as crew:
+with assembled(TrainOptions()) as crew:
     import torch._dynamo  # as much of torch does
     assert crew.gather(crew.rank) == [0, 1]
 names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
@@ -52,4 +52,4 @@ def test_a_number_of_processes_that_is_none_is_refused(
 @pytest.mark.parametrize("mode", ["check", "validate", "tune", "test", "report", "synthesize"])
 def test_only_a_training_is_the_work_of_several(mode: str, program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
-    program("--mode", mode).refused(f"--mode {mode} is the work of one process")
+    program("--mode", mode).refused(f"--mode {mode} runs in one process")

@@ -52,7 +52,7 @@ def test_waiting_for_the_last_messages_can_be_interrupted_although_signals_meant
 
 
 def test_while_it_is_still_starting_it_ends_without_a_traceback(tmp_path: Path) -> None:
-    (tmp_path / "hparams.py").write_text("import signal\nsignal.raise_signal(signal.SIGINT)\n", encoding="utf-8")
+    (tmp_path / "commands.py").write_text("import signal\nsignal.raise_signal(signal.SIGINT)\n", encoding="utf-8")
     program = f"import runpy; runpy.run_path({str(PROGRAM)!r}, run_name='__main__')"
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (130, "")
@@ -63,10 +63,10 @@ def test_a_watchdog_at_its_end_is_not_interrupted() -> None:
     program = (
         "import signal, sys\n"
         "from commands.process import watchdog\n"
-        "import train_enhanced\n"
+        "from commands.options import TrainOptions\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "watchdog.watch = lambda *_, **__: 0\n"
-        "options = train_enhanced.build_parser().parse_args(['--companion', 'off'])\n"
+        "options = TrainOptions(companion='off')\n"
         "assert watchdog.run(options) == 0\n"
         "signal.raise_signal(signal.SIGINT)\n"
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import signal
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import pytest
 from filelock import FileLock
 
 import train_enhanced
+from commands.options import TrainOptions
 from commands.process.watchdog import going_on, watch
 from files import REPOSITORY
 from models.checkpoint_file import load_checkpoint
@@ -195,8 +195,8 @@ def test_the_time_that_is_left_is_the_budget() -> None:
     assert going_on(options(max_minutes=10.0), None, minutes=20.0) == ["--max_minutes=0.001000"]
 
 
-def parsed(*arguments: str) -> argparse.Namespace:
-    return train_enhanced.build_parser().parse_args(list(arguments))
+def parsed(*arguments: str) -> TrainOptions:
+    return train_enhanced.parse_options(arguments)
 
 
 def test_only_a_training_is_watched_and_not_under_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:

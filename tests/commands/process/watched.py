@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from commands.options import TrainOptions
 from files import REPOSITORY
 
 if TYPE_CHECKING:  # the watchdog is to be light
@@ -33,17 +33,17 @@ sessions.write_text(str(session))
 """Counts how often it was started; the current folder is the run's."""
 STARTED = "heartbeat.started(run)\n"
 WATCHDOG = """
-import argparse, sys
+import sys
 sys.path.insert(0, {root!r})
+from commands.options import TrainOptions
 from commands.process.watchdog import watch
 from smart_tuner.settings import WatchdogSettings
-options = argparse.Namespace(arguments=[], resume="auto", max_minutes=None)
-sys.exit(watch(options, WatchdogSettings(), lambda _: [sys.executable, "-c", {child!r}]))
+sys.exit(watch(TrainOptions(), WatchdogSettings(), lambda _: [sys.executable, "-c", {child!r}]))
 """
 
 
-def options(*arguments: str, resume: str = "auto", max_minutes: float | None = None) -> argparse.Namespace:
-    return argparse.Namespace(arguments=list(arguments), resume=resume, max_minutes=max_minutes)
+def options(*arguments: str, resume: str = "auto", max_minutes: float | None = None) -> TrainOptions:
+    return TrainOptions(arguments=arguments, resume=resume, max_minutes=max_minutes)
 
 
 def stand_in(code: str, *, says_where: bool = True) -> Callable[[Sequence[str]], list[str]]:

@@ -1,19 +1,19 @@
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import pytest
 
 import train_enhanced
+from commands.options import TrainOptions
 from commands.run.recipe import preset_name, recipe
 from hparams import UserError
 from recipes.presets import TACOTRON2_DEMO, TACOTRON2_SMALL
 from smart_tuner.settings import Settings
 
 
-def options(*arguments: str) -> argparse.Namespace:
-    return train_enhanced.build_parser().parse_args(list(arguments))
+def options(*arguments: str) -> TrainOptions:
+    return train_enhanced.parse_options(arguments)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import yaml
 from optuna.distributions import BaseDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from commands.options import TrainOptions
 from commands.search.plan import Search
 from commands.search.results import BEST, earlier_bests, why_none, write_best
 from hparams import HParams
@@ -20,7 +21,6 @@ from smart_tuner.search.budget import Budget
 from smart_tuner.search.space import Dimension
 from smart_tuner.search.trials import MOST_ATTEMPTS
 from tests.smart_tuner.search.some_study import BUDGET, plan
-from train_enhanced import build_parser
 
 TINY = PRESETS["tacotron2"]["tiny"]
 R = Dimension("n_frames_per_step", "int", 1, 5)
@@ -30,7 +30,7 @@ FROM_A_CHECKPOINT = Budget(steps=60, course_steps=120, evaluations=6, first_prun
 def search_in(folder: Path, hparams: dict[str, Any], budget: Budget = BUDGET) -> Search:
     """As far as results need it; its preset is tiny."""
     recipe = HParams(**{**TINY, **hparams})
-    options = build_parser().parse_args(["--preset", "tiny"])
+    options = TrainOptions(preset="tiny")
     bench = SimpleNamespace(options=options, settings=SimpleNamespace(hparams=hparams), source=None, folder=folder)
     folder.mkdir(exist_ok=True)
     return Search(plan(recipe=recipe, space=(R,), budget=budget), cast(Any, bench), None)

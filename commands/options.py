@@ -1,0 +1,63 @@
+"""Command-line options of train_enhanced.py as one typed object; imports no torch, so that --help stays fast."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from files import REPOSITORY
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """Options of all modes, with their defaults; the parser adds only help texts and choices."""
+
+    mode: str = "train"
+    config: Path = REPOSITORY / "smart_tuner" / "config.yaml"
+    arguments: tuple[str, ...] = ()  # the command line as given, for processes that run the program again
+
+    # corpus
+    data: str | None = None  # a path, or two separated by a comma
+    data_format: str = "auto"
+    language: str | None = None
+
+    # recipe; None leaves the value to the preset
+    model: str | None = None
+    preset: str | None = None
+    epochs: int | None = None
+    batch_size: int | None = None
+    batch_frames: int | Literal["auto"] | None = None
+    learning_rate: float | None = None
+    seed: int | None = None
+    hparams_file: Path | None = None
+    hparams: str = ""
+    pin: str = ""
+
+    # run
+    output: Path = Path("logs")
+    run_name: str | None = None
+    max_minutes: float | None = None
+    max_steps: int | None = None
+    resume: str = "auto"  # or "none", or a path
+    warm_start: Path | None = None
+    device: str = "auto"
+    eval_sentences: Path | None = None
+    supervise: str = "on"
+    watchdog: str = "on"
+    companion: str = "on"
+    quiet: bool = False
+    mlflow_uri: str | None = None
+
+    # search for better settings
+    n_trials: int = 20
+    workers: int = 1
+    storage: str | None = None
+
+    # use of a voice
+    run: Path | None = None
+    text: str | None = None
+    text_file: Path | None = None
+    speaker: str | None = None
+    out: Path | None = None
+    json: bool = False
