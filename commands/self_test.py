@@ -95,7 +95,7 @@ def _device(bench: Bench) -> str:
 
 
 def _espeak(bench: Bench) -> str:
-    speech = espeak.speak("One, two, three.", bench.language)
+    speech = espeak.synthesize("One, two, three.", bench.language)
     return f"{bench.language}: {len(speech.audio) / speech.sampling_rate:.1f} s, {len(speech.phones)} phones"
 
 

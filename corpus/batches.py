@@ -27,7 +27,7 @@ class Example:
     speaker: int | None = None  # of several
 
 
-def why_not_aligned(n_symbols: int, n_frames: int, hparams: HParams) -> str | None:
+def alignment_problem(n_symbols: int, n_frames: int, hparams: HParams) -> str | None:
     """What keeps a model from learning an utterance: a flow gives each symbol a frame at least, of whole squeezes."""
     usable = n_frames // hparams.num_squeeze * hparams.num_squeeze
     if hparams.model != "glow_tts" or usable >= n_symbols:
@@ -46,14 +46,14 @@ class Batch:
     mel_lengths: Tensor  # [B] int64
     number: int = 0  # its place in the epoch
     speakers: Tensor | None = None  # [B] int64, where there are several
-    dealt: tuple[tuple[int, ...], ...] = ()  # all of its examples by index, for each process; this is the first one's
+    rank_indices: tuple[tuple[int, ...], ...] = ()  # examples of the whole batch per rank; the tensors hold rank 0's
 
     def to(self, device: torch.device) -> Batch:
         text, text_lengths, mels, mel_lengths = (
             x.to(device, non_blocking=True) for x in (self.text, self.text_lengths, self.mels, self.mel_lengths)
         )
         speakers = None if self.speakers is None else self.speakers.to(device, non_blocking=True)
-        return Batch(self.ids, text, text_lengths, mels, mel_lengths, self.number, speakers, self.dealt)
+        return Batch(self.ids, text, text_lengths, mels, mel_lengths, self.number, speakers, self.rank_indices)
 
 
 def collate(examples: Sequence[Example], mels: Sequence[np.ndarray], number: int = 0) -> Batch:
@@ -104,14 +104,14 @@ class BatchLoader:
     ) -> None:
         self.examples, self._hparams, self._load_mel = tuple(examples), hparams, load_mel
         self.quarantined: set[str] = set()
-        self.left_out: set[tuple[int, int]] = set()  # (epoch, place in it)
+        self.skipped_batches: set[tuple[int, int]] = set()  # (epoch, place in it)
         self.n_threads = 1
         self.n_ranks = 1  # processes that share a batch
 
     def load_share(self, indices: Sequence[int], number: int) -> Batch:
         """The first process's rows of a batch; dealt in turns, since it is ordered by length."""
-        dealt = tuple(tuple(indices[rank :: self.n_ranks]) for rank in range(self.n_ranks))
-        return replace(self.load(dealt[0], number), dealt=dealt)
+        rank_indices = tuple(tuple(indices[rank :: self.n_ranks]) for rank in range(self.n_ranks))
+        return replace(self.load(rank_indices[0], number), rank_indices=rank_indices)
 
     def n_frames(self, indices: Iterable[int]) -> int:
         return sum(self.examples[i].n_frames for i in indices)
@@ -131,11 +131,13 @@ class BatchLoader:
     def epoch(self, epoch: int, *, start: int = 0) -> Generator[Batch, None, None]:
         """The batches of an epoch from place `start` on; closing the iterator ends the threads."""
         order = list(enumerate(epoch_order(self.examples, self._hparams, epoch)))[start:]
-        kept = [(number, self._healthy(indices)) for number, indices in order if (epoch, number) not in self.left_out]
+        kept = [
+            (number, self._healthy(indices)) for number, indices in order if (epoch, number) not in self.skipped_batches
+        ]
         loads = (partial(self.load_share, indices, number) for number, indices in kept if indices)
         return prefetch(loads, n_threads=self.n_threads)
 
-    def not_finite(self) -> list[str]:
+    def find_nonfinite(self) -> list[str]:
         """Utterances, not yet in quarantine, whose mels hold something that is no number."""
         suspects = [(i, e.utterance.id) for i, e in enumerate(self.examples) if e.utterance.id not in self.quarantined]
         return [id_ for i, id_ in suspects if not bool(torch.isfinite(self.load([i]).mels).all())]

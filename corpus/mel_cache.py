@@ -17,11 +17,11 @@ import numpy as np
 import torch
 
 from corpus.audio.mel import MelFrontend, Recording, UnusableAudio, read_recording, resample, trim
-from corpus.utterances import Skipped, Utterance
+from corpus.utterances import SkippedEntry, Utterance
 from files import ChecksummedIndex, atomic_replacement
 from hparams import HParams, UserError
 
-SETTINGS_THAT_MATTER = (
+MEL_SETTINGS = (
     "sampling_rate",
     "filter_length",
     "hop_length",
@@ -50,7 +50,7 @@ class MelCache:
         self._folder = folder
         self._hparams = hparams
         self._frontend = MelFrontend(hparams)
-        settings = hparams.model_dump(include=set(SETTINGS_THAT_MATTER)) | {"version": ANALYSIS_VERSION}
+        settings = hparams.model_dump(include=set(MEL_SETTINGS)) | {"version": ANALYSIS_VERSION}
         self._settings_digest = _digest(json.dumps(settings, sort_keys=True).encode())
         self._n_frames: dict[Path, int] = {}
         self._contents: dict[Path, str] = {}  # so that training goes on when a recording is moved away
@@ -67,11 +67,11 @@ class MelCache:
             content, _ = self._index.get(file_key(utterance.audio_path)) or ("", 0)
         mel = self._load(content)
         if mel is None:
-            return self.keep(utterance, read_recording(utterance.audio_path))
+            return self.add_recording(utterance, read_recording(utterance.audio_path))
         self._remember(utterance, content, mel.shape[1])
         return mel
 
-    def keep(self, utterance: Utterance, recording: Recording) -> np.ndarray:
+    def add_recording(self, utterance: Utterance, recording: Recording) -> np.ndarray:
         """Do the same for an utterance whose recording was read already."""
         key = file_key(utterance.audio_path)
         content = _digest(recording.wave.tobytes() + str(recording.sampling_rate).encode())
@@ -93,7 +93,9 @@ class MelCache:
         known = self._n_frames.get(utterance.audio_path)
         return self.mel(utterance).shape[1] if known is None else known
 
-    def fill(self, utterances: Sequence[Utterance], workers: int, progress: Progress | None = None) -> list[Skipped]:
+    def fill(
+        self, utterances: Sequence[Utterance], workers: int, progress: Progress | None = None
+    ) -> list[SkippedEntry]:
         """Compute what is missing with `workers` threads; return the utterances that cannot be used, with reasons."""
         there = {entry.name for entry in os.scandir(self._folder)}
         problems = {u.id: self._attempt(lambda u=u: self._recall(u, there), u) for u in utterances}  # type: ignore[misc]
@@ -114,12 +116,12 @@ class MelCache:
         if f"{content}-{self._settings_digest}.npy" in there:
             self._remember(utterance, content, n_frames)
 
-    def _attempt(self, work: Callable[[], object], utterance: Utterance) -> Skipped | None:
+    def _attempt(self, work: Callable[[], object], utterance: Utterance) -> SkippedEntry | None:
         """Says why, if that cannot be done."""
         try:
             work()
         except UnusableAudio as error:
-            return Skipped(utterance.id, str(error))
+            return SkippedEntry(utterance.id, str(error))
         return None
 
     def _analyse(self, recording: Recording, key: str) -> np.ndarray:
@@ -137,7 +139,7 @@ class MelCache:
 
     def _require_length(self, n_frames: int) -> None:
         """Refuse what is shorter or longer than the settings allow."""
-        require_length((n_frames - 1) * self._hparams.hop_length / self._hparams.sampling_rate, self._hparams)
+        require_allowed_length((n_frames - 1) * self._hparams.hop_length / self._hparams.sampling_rate, self._hparams)
 
     def _entry(self, content: str) -> Path:
         """Where the mel of a recording is stored."""
@@ -162,7 +164,7 @@ class MelCache:
         return mel
 
 
-def require_length(seconds: float, hparams: HParams) -> None:
+def require_allowed_length(seconds: float, hparams: HParams) -> None:
     """Raise `UnusableAudio` for a trimmed recording shorter or longer than the settings allow."""
     shortest, longest = hparams.min_utterance_seconds, hparams.max_utterance_seconds
     if seconds < shortest:

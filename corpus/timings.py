@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from pathlib import Path
 
-from corpus.text.espeak import MARKS, Timed
+from corpus.text.espeak import MARKS, TimedLabel
 
 _STRESS = "ˈˌ"
 _LENGTH = "ː"
@@ -19,8 +19,8 @@ _LENGTH = "ː"
 class Timings:
     """Phones and words in their order; pauses belong to none."""
 
-    phones: list[Timed]
-    words: list[Timed]
+    phones: list[TimedLabel]
+    words: list[TimedLabel]
 
 
 def write_timings(path: Path, timings: Timings) -> None:
@@ -32,10 +32,12 @@ def write_timings(path: Path, timings: Timings) -> None:
 def read_timings(path: Path) -> Timings:
     """Read what `write_timings` wrote."""
     rows = json.loads(path.read_text(encoding="utf-8"))
-    return Timings(phones=[Timed(*row) for row in rows["phones"]], words=[Timed(*row) for row in rows["words"]])
+    return Timings(
+        phones=[TimedLabel(*row) for row in rows["phones"]], words=[TimedLabel(*row) for row in rows["words"]]
+    )
 
 
-def align_characters(ipa: str, phones: list[Timed]) -> list[tuple[float, float] | None]:
+def align_characters(ipa: str, phones: list[TimedLabel]) -> list[tuple[float, float] | None]:
     """Start and end of every character of `phonemize`'s IPA, in seconds; `None` for spaces, marks and unmatched ones.
 
     All characters of a phone get its whole span; stress marks get that of the phone they precede, length marks,
@@ -57,7 +59,7 @@ def align_characters(ipa: str, phones: list[Timed]) -> list[tuple[float, float] 
     return spans
 
 
-def _rows(timed: Iterable[Timed]) -> list[tuple[str, float, float]]:
+def _rows(timed: Iterable[TimedLabel]) -> list[tuple[str, float, float]]:
     return [(one.label, round(one.start_seconds, 6), round(one.end_seconds, 6)) for one in timed]
 
 

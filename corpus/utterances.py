@@ -40,7 +40,7 @@ class Utterance:
 
 
 @dataclass(frozen=True)
-class Skipped:
+class SkippedEntry:
     """Something that cannot be used: `where` is file:line or an utterance's id."""
 
     where: str
@@ -53,7 +53,7 @@ class Corpus:
 
     format: str
     utterances: tuple[Utterance, ...]
-    skipped: tuple[Skipped, ...]
+    skipped: tuple[SkippedEntry, ...]
 
 
 def read_corpus(data: str, data_format: str) -> Corpus:
@@ -179,7 +179,7 @@ def _corpus(name: str, *, source: Path, rows: Iterable[tuple[formats.Row, Split 
     for row, split in rows:
         problem = row.problem or _problem(row, first_seen)
         if problem or row.audio_path is None:
-            skipped.append(Skipped(row.where, problem))
+            skipped.append(SkippedEntry(row.where, problem))
             continue
         first_seen[row.id] = row.where
         utterances[row.id] = Utterance(row.id, row.audio_path, row.text, row.speaker, split)

@@ -209,7 +209,7 @@ class Steering:
 
     def _screen(self) -> None:
         """Look through all recordings for others that no model can learn from."""
-        if broken := self._trainer.data.train.not_finite():
+        if broken := self._trainer.data.train.find_nonfinite():
             self._quarantine(broken, reason="not finite")
 
     def _fetch_faster(self) -> None:
@@ -231,7 +231,7 @@ class Steering:
         skipped = {(epoch, place) for step, epoch, place in self._places if since is not None and step >= since}
         step, problems = self._go_back(move.step)
         if step is not None:
-            trainer.data.train.left_out |= skipped
+            trainer.data.train.skipped_batches |= skipped
             self._abandon_after(step)
             self.turn(move.knobs)
         trainer.watcher.on_rollback(RollbackReport(move.step, step, problems))

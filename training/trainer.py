@@ -224,7 +224,7 @@ class EnhancedTrainer:
         if not self.learner.is_known_to_crew:
             self.learner.wake(batches[0])
             self.crew.call(self.learner.state(self.hparams, seed=self.hparams.seed + self.progress.step))
-        rows = tuple(tuple(batch.dealt[rank] for batch in batches) for rank in range(self.crew.size))
+        rows = tuple(tuple(batch.rank_indices[rank] for batch in batches) for rank in range(self.crew.size))
         total_frames = self._frames(batches)
         rate = float(self.optimizer.param_groups[0]["lr"])
         place = self.progress.epoch, batches[-1].number
@@ -236,7 +236,7 @@ class EnhancedTrainer:
         """Of all ranks."""
         if self.crew.size == 1:
             return sum(int(batch.mel_lengths.sum()) for batch in batches)
-        return sum(self.data.train.n_frames(rows) for batch in batches for rows in batch.dealt)
+        return sum(self.data.train.n_frames(rows) for batch in batches for rows in batch.rank_indices)
 
     def _report(
         self, batches: Sequence[Batch], updated: Updated | None, learning_rate: float, *, seconds: float, waited: float
@@ -339,7 +339,7 @@ class EnhancedTrainer:
             "progress": asdict(self.progress),
             "knobs": asdict(self.knobs),
             "clock": asdict(self.clock),
-            "left_out": sorted(self.data.train.left_out),
+            "left_out": sorted(self.data.train.skipped_batches),
             "steering": self.steering.state_dict(),
             "hparams": self.hparams.model_dump(mode="json"),
             "symbols": list(self.data.symbols),
@@ -378,7 +378,7 @@ class EnhancedTrainer:
         self.steering.recall_moves(state["steering"])
         if state["data_fingerprint"] != self.data.fingerprint:
             self.progress.batch = 0
-            self.data.train.left_out.clear()
+            self.data.train.skipped_batches.clear()
             self.steering.forget_places()
         self._unsaved = False
         self.watcher.load_state_dict(state["watcher"])
@@ -392,7 +392,7 @@ class EnhancedTrainer:
         if self.best_checkpoint() is None:  # a run that branches off another has not that one's best
             self.progress.best_step = self.progress.best_score = None
         self.clock = Clock(**state["clock"])
-        self.data.train.left_out |= {(epoch, number) for epoch, number in state["left_out"]}
+        self.data.train.skipped_batches |= {(epoch, number) for epoch, number in state["left_out"]}
         self.steering.recall_places(state["steering"])
         torch.set_rng_state(state["random"]["cpu"])
         if self.device.type == "cuda" and len(state["random"]["cuda"]) == torch.cuda.device_count():

@@ -24,7 +24,7 @@ from torch.nn import functional
 
 from benchmarks.quality.sentences import ORDINARY_SENTENCES
 from corpus.audio.mel import MelFrontend, resample
-from corpus.text.espeak import speak
+from corpus.text.espeak import synthesize
 from files import atomic_replacement
 from hparams import HParams
 from models.vocoders.griffin_lim import griffin_lim
@@ -118,7 +118,7 @@ def _edits(one: str, other: str) -> int:
 
 def espeak_wave(text: str) -> np.ndarray:
     """espeak-ng's recording of a text, float32 [samples] at the sampling rate of HPARAMS."""
-    speech = speak(text, LANGUAGE)
+    speech = synthesize(text, LANGUAGE)
     wave = speech.audio.astype(np.float32) / 32768
     return resample(wave, source_rate=speech.sampling_rate, target_rate=HPARAMS.sampling_rate)
 

@@ -26,7 +26,7 @@ from commands.run.corpus import prepare_corpus
 from corpus.batches import epoch_order
 from corpus.mel_cache import MelCache, file_key
 from corpus.text.frontend import text_frontend
-from corpus.text.text_cache import remember_texts
+from corpus.text.text_cache import fill_text_cache
 from corpus.utterances import read_corpus
 from files import ChecksummedIndex
 from hparams import HParams
@@ -78,7 +78,7 @@ def prepare_first(folder: Path) -> None:
     known = [index.get(file_key(u.audio_path)) for u in corpus.utterances[:RECORDINGS]]
     index.add({file_key(u.audio_path): known[i % RECORDINGS] for i, u in enumerate(corpus.utterances)})
     frontend = text_frontend(hparams)
-    remember_texts(frontend, [u.text for u in corpus.utterances], cache_folder, workers=2)
+    fill_text_cache(frontend, [u.text for u in corpus.utterances], cache_folder, workers=2)
 
 
 def measure(folder: Path) -> Found:

@@ -11,7 +11,7 @@ from commands.options import TrainOptions
 from commands.run.corpus import find_corpus
 from commands.run.recipe import recipe
 from commands.run.run_folder import make_writable
-from corpus.check.corpus_check import check_corpus, render
+from corpus.check.corpus_check import check_corpus, render_report
 from corpus.text.frontend import text_frontend
 from smart_tuner.settings import load_settings
 
@@ -33,5 +33,5 @@ def run(options: TrainOptions) -> int:
     if options.json:
         sys.stdout.write(json.dumps(report.to_json(), ensure_ascii=False) + "\n")
     else:
-        open_console().print(render(report))
+        open_console().print(render_report(report))
     return GO if report.go else NO_GO

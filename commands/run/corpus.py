@@ -16,12 +16,12 @@ from rich.progress import Progress
 
 from commands.options import TrainOptions
 from commands.run.speakers import place_of, strangers, with_speakers
-from corpus.batches import BatchLoader, Example, why_not_aligned
+from corpus.batches import BatchLoader, Example, alignment_problem
 from corpus.demo.demo_corpus import make_demo_corpus
 from corpus.mel_cache import MelCache
 from corpus.text.frontend import TextFrontend, text_frontend, unknown_symbols
-from corpus.text.text_cache import remember_texts
-from corpus.utterances import Corpus, Skipped, Utterance, is_held_out, read_corpus, require_usable
+from corpus.text.text_cache import fill_text_cache
+from corpus.utterances import Corpus, SkippedEntry, Utterance, is_held_out, read_corpus, require_usable
 from hparams import HParams, UserError
 from training.evaluation import Sentence
 from training.trainer import TrainingData
@@ -37,7 +37,7 @@ class PreparedCorpus:
     frontend: TextFrontend
     train: tuple[Example, ...]
     held_out: tuple[Example, ...]
-    skipped: tuple[Skipped, ...]
+    skipped: tuple[SkippedEntry, ...]
     cache: MelCache
     hparams: HParams  # with the names of its speakers
 
@@ -80,7 +80,7 @@ def prepare_corpus(options: TrainOptions, hparams: HParams, console: Console) ->
     readable = [u for u in corpus.utterances if u.id not in lost]
     texts = [u.text for u in readable]
     with shown_progress(console, "reading transcripts") as progress:
-        remember_texts(frontend, texts, options.output / ".cache", workers=workers, progress=progress)
+        fill_text_cache(frontend, texts, options.output / ".cache", workers=workers, progress=progress)
     _report_unknown_symbols(frontend, readable, console)
     if (n_speakers := len({u.speaker for u in readable if u.speaker})) > 1 and not hparams.num_speakers:
         console.print(
@@ -88,17 +88,19 @@ def prepare_corpus(options: TrainOptions, hparams: HParams, console: Console) ->
             f"or a voice to each: --model glow_tts --hparams num_speakers={n_speakers}"
         )
     encoded = [(u, tuple(frontend.encode(u.text))) for u in readable]
-    frontend.remembered.clear()
-    speechless = [Skipped(u.id, "its transcript holds nothing that can be spoken") for u, ids in encoded if not ids]
+    frontend.normalized_texts.clear()
+    speechless = [
+        SkippedEntry(u.id, "its transcript holds nothing that can be spoken") for u, ids in encoded if not ids
+    ]
     found = [Example(u, ids, cache.n_frames(u)) for u, ids in encoded if ids]
-    reasons = {e.utterance.id: why_not_aligned(len(e.symbol_ids), e.n_frames, hparams) for e in found}
+    reasons = {e.utterance.id: alignment_problem(len(e.symbol_ids), e.n_frames, hparams) for e in found}
     aligned = [e for e in found if reasons[e.utterance.id] is None]
     hparams = with_speakers(hparams, to_learn_from(aligned, hparams.validation_percent))
     strange = strangers(aligned, hparams)
     unwanted = {skip.where for skip in strange}
     known = [e for e in aligned if e.utterance.id not in unwanted]
     examples = [replace(e, speaker=place_of(e.utterance.speaker, hparams)) for e in known]
-    hurried = [Skipped(id_, reason) for id_, reason in reasons.items() if reason is not None]
+    hurried = [SkippedEntry(id_, reason) for id_, reason in reasons.items() if reason is not None]
     skipped = (*corpus.skipped, *unreadable, *speechless, *hurried, *strange)
     report_skipped(skipped, console)
     train, held_out = split(examples, hparams.validation_percent, skipped)
@@ -131,7 +133,7 @@ def to_learn_from(examples: list[Example], percent: float) -> list[Example]:
 
 
 def split(
-    examples: list[Example], percent: float, skipped: tuple[Skipped, ...]
+    examples: list[Example], percent: float, skipped: tuple[SkippedEntry, ...]
 ) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
     """Training and held-out examples; with 0 percent the voice is evaluated on what it was trained on."""
     if len(examples) < 2:
@@ -177,7 +179,7 @@ def encode_sentence(id_: str, text: str, frontend: TextFrontend, speaker: int | 
     return Sentence(id_, text, ids, speaker)
 
 
-def report_skipped(skipped: tuple[Skipped, ...], console: Console) -> None:
+def report_skipped(skipped: tuple[SkippedEntry, ...], console: Console) -> None:
     for skip in skipped[:SHOWN_SKIPPED]:
         console.print(f"skipped {skip.where}: {skip.reason}")
     if len(skipped) > SHOWN_SKIPPED:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from corpus.batches import Example
-from corpus.utterances import Skipped
+from corpus.utterances import SkippedEntry
 from hparams import HParams, UserError
 
 SHOWN_NAMES = 10
@@ -38,12 +38,12 @@ def place_of(name: str | None, hparams: HParams) -> int | None:
     return hparams.speakers.index(name) if name in hparams.speakers else None
 
 
-def strangers(examples: Iterable[Example], hparams: HParams) -> list[Skipped]:
+def strangers(examples: Iterable[Example], hparams: HParams) -> list[SkippedEntry]:
     """Utterances of none of the speakers."""
     if not hparams.num_speakers:
         return []
     return [
-        Skipped(e.utterance.id, f"its speaker, {e.utterance.speaker or 'unnamed'}, is none of the model's")
+        SkippedEntry(e.utterance.id, f"its speaker, {e.utterance.speaker or 'unnamed'}, is none of the model's")
         for e in examples
         if e.utterance.speaker not in hparams.speakers
     ]

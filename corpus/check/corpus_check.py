@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from corpus.check import rules as check_rows
-from corpus.check.measure import Facts, Frontend, Usable, measure
+from corpus.check.measure import Frontend, UsableUtterance, UtteranceMeasurements, measure
 from corpus.check.rules import CheckRow
 from corpus.mel_cache import MelCache, worker_threads
 from corpus.utterances import Corpus
@@ -70,7 +70,7 @@ def check_corpus(
             facts.append(one)
             if progress is not None:
                 progress(done, len(corpus.utterances))
-    usable = [Usable(one.utterance, one.text, one.audio) for one in facts if one.fault is None and one.audio]
+    usable = [UsableUtterance(one.utterance, one.text, one.audio) for one in facts if one.fault is None and one.audio]
     return CheckReport(
         format=corpus.format,
         n_utterances=len(corpus.utterances) + len(corpus.skipped),
@@ -82,7 +82,7 @@ def check_corpus(
 
 
 def _rows(
-    corpus: Corpus, *, facts: Sequence[Facts], usable: Sequence[Usable], hparams: HParams
+    corpus: Corpus, *, facts: Sequence[UtteranceMeasurements], usable: Sequence[UsableUtterance], hparams: HParams
 ) -> tuple[CheckRow, ...]:
     """Judge everything, the most important first."""
     return (
@@ -116,7 +116,7 @@ def _histogram(seconds: Sequence[float]) -> tuple[DurationBin, ...]:
     )
 
 
-def render(report: CheckReport) -> str:
+def render_report(report: CheckReport) -> str:
     """Lay the report out as plain text."""
     width = max(len(row.name) for row in report.rows)
     lines = [f"corpus: format {report.format}, {report.n_usable} usable utterances, {report.hours:.2f} h"]

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from corpus.audio.mel import Recording, UnusableAudio, loud_span, read_recording
-from corpus.batches import why_not_aligned
-from corpus.mel_cache import MelCache, require_length
+from corpus.batches import alignment_problem
+from corpus.mel_cache import MelCache, require_allowed_length
 from corpus.utterances import Utterance
 from hparams import HParams
 
@@ -29,7 +29,7 @@ class Frontend(Protocol):
 
 
 @dataclass(frozen=True)
-class TextFacts:
+class TextMeasurements:
     """Measures of a transcript."""
 
     n_characters: int
@@ -38,7 +38,7 @@ class TextFacts:
 
 
 @dataclass(frozen=True)
-class AudioFacts:
+class AudioMeasurements:
     """Measures of a recording; `seconds` are those left after trimming, `content` names the samples."""
 
     seconds: float
@@ -49,23 +49,23 @@ class AudioFacts:
 
 
 @dataclass(frozen=True)
-class Facts:
+class UtteranceMeasurements:
     """All that is known of one utterance; one with a `fault` cannot be trained on, and `reason` says why."""
 
     utterance: Utterance
-    text: TextFacts
-    audio: AudioFacts | None
+    text: TextMeasurements
+    audio: AudioMeasurements | None
     fault: Fault | None = None
     reason: str = ""
 
 
 @dataclass(frozen=True)
-class Usable:
+class UsableUtterance:
     """An utterance without a fault."""
 
     utterance: Utterance
-    text: TextFacts
-    audio: AudioFacts
+    text: TextMeasurements
+    audio: AudioMeasurements
 
     @property
     def characters_per_second(self) -> float:
@@ -73,39 +73,43 @@ class Usable:
         return self.text.n_characters / self.audio.seconds
 
 
-def measure(utterance: Utterance, *, hparams: HParams, frontend: Frontend, cache: MelCache | None) -> Facts:
+def measure(
+    utterance: Utterance, *, hparams: HParams, frontend: Frontend, cache: MelCache | None
+) -> UtteranceMeasurements:
     """Read and measure one utterance; a cache gets the mel on the way."""
     text = _text_facts(utterance.text, frontend)
     try:
         recording = read_recording(utterance.audio_path)
     except UnusableAudio as error:
-        return Facts(utterance, text, None, "audio", str(error))
+        return UtteranceMeasurements(utterance, text, None, "audio", str(error))
     audio = _audio_facts(recording, hparams)
     try:
-        require_length(audio.seconds, hparams)
+        require_allowed_length(audio.seconds, hparams)
         if cache is not None:
-            cache.keep(utterance, recording)
+            cache.add_recording(utterance, recording)
     except UnusableAudio as error:
-        return Facts(utterance, text, audio, "length", str(error))
+        return UtteranceMeasurements(utterance, text, audio, "length", str(error))
     if text.n_symbols == 0:
-        return Facts(utterance, text, audio, "transcript", "its transcript holds nothing that can be spoken")
+        return UtteranceMeasurements(
+            utterance, text, audio, "transcript", "its transcript holds nothing that can be spoken"
+        )
     n_frames = 1 + int(audio.seconds * hparams.sampling_rate / hparams.hop_length)
-    if reason := why_not_aligned(text.n_symbols, n_frames, hparams):
-        return Facts(utterance, text, audio, "transcript", reason)
-    return Facts(utterance, text, audio)
+    if reason := alignment_problem(text.n_symbols, n_frames, hparams):
+        return UtteranceMeasurements(utterance, text, audio, "transcript", reason)
+    return UtteranceMeasurements(utterance, text, audio)
 
 
-def _text_facts(text: str, frontend: Frontend) -> TextFacts:
+def _text_facts(text: str, frontend: Frontend) -> TextMeasurements:
     """Measure a transcript."""
     spoken = "".join(frontend.normalize(text).split())
-    return TextFacts(len(spoken), tuple(frontend.unknown(text)), n_symbols=len(frontend.encode(text)))
+    return TextMeasurements(len(spoken), tuple(frontend.unknown(text)), n_symbols=len(frontend.encode(text)))
 
 
-def _audio_facts(recording: Recording, hparams: HParams) -> AudioFacts:
+def _audio_facts(recording: Recording, hparams: HParams) -> AudioMeasurements:
     """Measure a recording at its own sampling rate."""
     rate = recording.sampling_rate
     start, end = loud_span(recording.wave, sampling_rate=rate, hparams=hparams)
-    return AudioFacts(
+    return AudioMeasurements(
         seconds=(end - start) / rate,
         edge_silence_seconds=max(start, len(recording.wave) - end) / rate,
         sampling_rate=rate,

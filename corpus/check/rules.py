@@ -10,8 +10,8 @@ from typing import Literal
 
 import numpy as np
 
-from corpus.check.measure import Facts, Fault, Usable
-from corpus.utterances import Skipped
+from corpus.check.measure import Fault, UsableUtterance, UtteranceMeasurements
+from corpus.utterances import SkippedEntry
 from hparams import HParams
 
 Verdict = Literal["ok", "warn", "stop"]
@@ -46,19 +46,19 @@ def usable_row(n_usable: int, n_found: int) -> CheckRow:
     return CheckRow("usable", verdict, finding, "" if verdict == "ok" else "the others are skipped in training")
 
 
-def metadata_row(skipped: Sequence[Skipped]) -> CheckRow:
+def metadata_row(skipped: Sequence[SkippedEntry]) -> CheckRow:
     """Rows of the metadata that name no usable utterance."""
     worst = tuple(f"{skip.where}: {skip.reason}" for skip in skipped)
     return _counted("metadata", worst, what="rows that cannot be used", advice="correct these rows")
 
 
-def fault_row(name: str, *, fault: Fault, facts: Sequence[Facts], advice: str) -> CheckRow:
+def fault_row(name: str, *, fault: Fault, facts: Sequence[UtteranceMeasurements], advice: str) -> CheckRow:
     """Utterances with one kind of fault."""
     worst = tuple(f"{one.utterance.id}: {one.reason}" for one in facts if one.fault == fault)
     return _counted(name, worst, what="cannot be used", advice=advice)
 
 
-def unknown_symbols_row(facts: Sequence[Facts]) -> CheckRow:
+def unknown_symbols_row(facts: Sequence[UtteranceMeasurements]) -> CheckRow:
     """Symbols that the set lacks: they would be left out of what is learnt."""
     counts = Counter(symbol for one in facts for symbol in one.text.unknown)
     examples = {symbol: one.utterance.id for one in reversed(facts) for symbol in one.text.unknown}
@@ -67,7 +67,7 @@ def unknown_symbols_row(facts: Sequence[Facts]) -> CheckRow:
     return _counted("unknown symbols", worst, what="symbols the set lacks", advice=advice)
 
 
-def speaking_rate_row(usable: Sequence[Usable]) -> CheckRow:
+def speaking_rate_row(usable: Sequence[UsableUtterance]) -> CheckRow:
     """Transcripts far too long or too short for their recordings: probably those of another one."""
     rates = np.log([max(one.characters_per_second, math.ulp(1.0)) for one in usable])
     if len(rates) == 0:
@@ -86,7 +86,7 @@ def speaking_rate_row(usable: Sequence[Usable]) -> CheckRow:
     return _counted("speaking rate", worst, what="far from the rest", advice=advice, note=usual)
 
 
-def edge_silence_row(usable: Sequence[Usable]) -> CheckRow:
+def edge_silence_row(usable: Sequence[UsableUtterance]) -> CheckRow:
     """Long silence before or after speech."""
     longest = sorted(usable, key=lambda one: -one.audio.edge_silence_seconds)
     worst = tuple(
@@ -98,7 +98,7 @@ def edge_silence_row(usable: Sequence[Usable]) -> CheckRow:
     return _counted("silent edges", worst, what=what, advice="they are trimmed; see that no speech is missing")
 
 
-def clipping_row(usable: Sequence[Usable]) -> CheckRow:
+def clipping_row(usable: Sequence[UsableUtterance]) -> CheckRow:
     """Recordings with many samples at full scale."""
     loudest = sorted(usable, key=lambda one: -one.audio.full_scale_share)
     worst = tuple(
@@ -109,7 +109,7 @@ def clipping_row(usable: Sequence[Usable]) -> CheckRow:
     return _counted("clipping", worst, what="at full scale", advice="record them again more quietly, or leave them out")
 
 
-def sampling_rates_row(usable: Sequence[Usable], hparams: HParams) -> CheckRow:
+def sampling_rates_row(usable: Sequence[UsableUtterance], hparams: HParams) -> CheckRow:
     """Whether all recordings have one sampling rate, and one that is high enough."""
     counts = Counter(one.audio.sampling_rate for one in usable)
     finding = ", ".join(f"{count} at {rate} Hz" for rate, count in counts.most_common()) or "nothing to look at"
@@ -128,20 +128,20 @@ def sampling_rates_row(usable: Sequence[Usable], hparams: HParams) -> CheckRow:
     return CheckRow("sampling rates", "ok", finding)
 
 
-def duplicate_audio_row(usable: Sequence[Usable]) -> CheckRow:
+def duplicate_audio_row(usable: Sequence[UsableUtterance]) -> CheckRow:
     """Recordings that are there more than once."""
     worst = _repeated((one.audio.content, one.utterance.id) for one in usable)
     return _counted("duplicate audio", worst, what="recordings more than once", advice="keep one of each")
 
 
-def duplicate_text_row(usable: Sequence[Usable]) -> CheckRow:
+def duplicate_text_row(usable: Sequence[UsableUtterance]) -> CheckRow:
     """Transcripts that are there more than once."""
     worst = _repeated((" ".join(one.utterance.text.casefold().split()), one.utterance.id) for one in usable)
     advice = "fine if it was said more than once; else one of the transcripts is wrong"
     return _counted("duplicate texts", worst, what="transcripts more than once", advice=advice)
 
 
-def longest_batch_row(usable: Sequence[Usable], hparams: HParams) -> CheckRow:
+def longest_batch_row(usable: Sequence[UsableUtterance], hparams: HParams) -> CheckRow:
     """The largest batch that training will meet, in padded mel frames."""
     if not usable:
         return _nothing("longest batch")
@@ -155,7 +155,7 @@ def longest_batch_row(usable: Sequence[Usable], hparams: HParams) -> CheckRow:
     return CheckRow("longest batch", "ok", finding)
 
 
-def amount_row(usable: Sequence[Usable]) -> CheckRow:
+def amount_row(usable: Sequence[UsableUtterance]) -> CheckRow:
     """How much speech there is, and how it is cut."""
     seconds = np.array([one.audio.seconds for one in usable])
     if len(seconds) == 0:

@@ -115,7 +115,7 @@ def _speak_in_processes(corpus: Path, language: str, utterances: list[tuple[str,
 
 def _speak_all(corpus: Path, language: str, utterances: list[tuple[str, str]]) -> None:
     for id_, text in utterances:
-        speech = espeak.speak(text, language)
+        speech = espeak.synthesize(text, language)
         path = _audio_path(corpus, id_)
         with wave.open(str(path), "wb") as file:
             file.setnchannels(1)

@@ -26,7 +26,7 @@ _KIRSHENBAUM_TO_IPA = str.maketrans(_KIRSHENBAUM | dict.fromkeys("!#$%&'()*+,-/;
 
 
 @dataclass(frozen=True)
-class Timed:
+class TimedLabel:
     """A phone (in IPA) or a word and its place in the audio."""
 
     label: str
@@ -40,8 +40,8 @@ class Speech:
 
     audio: np.ndarray
     sampling_rate: int
-    phones: list[Timed]
-    words: list[Timed]
+    phones: list[TimedLabel]
+    words: list[TimedLabel]
 
 
 def languages() -> tuple[str, ...]:
@@ -50,7 +50,7 @@ def languages() -> tuple[str, ...]:
         return tuple(_engine().voices)
 
 
-def supported(language: str) -> bool:
+def is_supported(language: str) -> bool:
     """Whether espeak-ng can read and speak the language, a tag as `en-us` or `ru` (case is ignored)."""
     return language.lower() in languages()
 
@@ -84,13 +84,13 @@ def phonemize(text: str, language: str) -> str:
     return " ".join(words)
 
 
-def speak(text: str, language: str) -> Speech:
+def synthesize(text: str, language: str) -> Speech:
     """Speak the text; the flutter of the pitch runs on from call to call, so only a fresh process repeats a sample."""
     tag, text = require_supported(language), _speakable(text)
     with _lock:
         engine = _engine()
         engine.use(tag)
-        audio, events = engine.speak(text)
+        audio, events = engine.synthesize(text)
     phones = _find_phones(audio, events)
     return Speech(
         audio=audio,
@@ -118,8 +118,8 @@ class _Span:
     end: int
     place: int
 
-    def timed(self, sampling_rate: int) -> Timed:
-        return Timed(self.label, self.start / sampling_rate, self.end / sampling_rate)
+    def timed(self, sampling_rate: int) -> TimedLabel:
+        return TimedLabel(self.label, self.start / sampling_rate, self.end / sampling_rate)
 
 
 def _find_phones(audio: np.ndarray, events: list[Event]) -> list[_Span]:

@@ -98,11 +98,11 @@ class Engine:
         self._library.espeak_SetParameter(_PARAMETER_RATE, rate, 0)
         self._language = language
 
-    def speak(self, text: str) -> tuple[np.ndarray, list[Event]]:
+    def synthesize(self, text: str) -> tuple[np.ndarray, list[Event]]:
         """int16 samples [n] and the events in their order."""
         if self._has_phonemized:  # the first speech after long phonemizing may miss the labels of its first phonemes
             self._has_phonemized = False
-            self.speak("a")
+            self.synthesize("a")
         self._audio, self._events = [np.zeros(0, dtype=np.int16)], []
         encoded = text.encode()
         status = self._library.espeak_Synth(encoded, len(encoded) + 1, 0, 1, 0, _CHARS_UTF8, None, None)

@@ -29,12 +29,12 @@ class TextFrontend:
     language: str
     alphabet: Literal["graphemes", "phonemes"]
     symbols: tuple[str, ...]
-    remembered: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
+    normalized_texts: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
     """What some texts become, worked out before."""
 
     def normalize(self, text: str) -> str:
         """What will be spoken: words in lower case with punctuation, or IPA."""
-        known = self.remembered.get(text)
+        known = self.normalized_texts.get(text)
         return self._normalize(text) if known is None else known
 
     def _normalize(self, text: str) -> str:
@@ -66,7 +66,7 @@ class TextFrontend:
 def text_frontend(hparams: HParams) -> TextFrontend:
     """The frontend for the language: by default graphemes for English and Russian, phonemes for the others."""
     language = hparams.language.lower()
-    if not espeak.supported(language):
+    if not espeak.is_supported(language):
         espeak.phonemize("", language)  # raises the error that names the nearest voices
     letters = _GRAPHEMES.get(_family(language))
     if hparams.text_frontend == "phonemes" or (hparams.text_frontend == "auto" and letters is None):

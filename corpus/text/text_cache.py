@@ -19,7 +19,7 @@ WORTH_PROCESSES = 5_000
 Progress = Callable[[int, int], None]
 
 
-def remember_texts(
+def fill_text_cache(
     frontend: TextFrontend, texts: Iterable[str], folder: Path, *, workers: int, progress: Progress | None = None
 ) -> None:
     """From now on the frontend knows what these become; what is new is written down, a few hundred at a time."""
@@ -32,7 +32,7 @@ def remember_texts(
         done += len(some)
         if progress is not None:
             progress(done, len(missing))
-    frontend.remembered.update((text, index.get(key)) for text, key in keys.items())
+    frontend.normalized_texts.update((text, index.get(key)) for text, key in keys.items())
 
 
 def _normalised(

@@ -191,7 +191,7 @@ def test_quarantined_utterances_stay_away_and_the_others_keep_their_places() -> 
 
 def test_places_are_left_out_of_their_own_epoch_only() -> None:
     some = loader()
-    some.left_out |= {(1, 0), (1, 3), (2, 1)}
+    some.skipped_batches |= {(1, 0), (1, 3), (2, 1)}
     n = some.n_batches(1)
     assert [batch.number for batch in some.epoch(1)] == [k for k in range(n) if k not in (0, 3)]
     assert [batch.number for batch in some.epoch(1, start=3)] == list(range(4, n))

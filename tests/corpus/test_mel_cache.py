@@ -15,7 +15,7 @@ import torch
 from corpus import mel_cache
 from corpus.audio.mel import MelFrontend, UnusableAudio, read_audio, read_recording, trim
 from corpus.mel_cache import MelCache
-from corpus.utterances import Skipped, Utterance
+from corpus.utterances import SkippedEntry, Utterance
 from files import ChecksummedIndex
 from hparams import HParams, UserError
 from tests.threads import computing_threads
@@ -86,7 +86,7 @@ def test_training_goes_on_when_a_recording_is_moved_away(tmp_path: Path) -> None
     assert np.array_equal(cache.mel(utterance), before)
 
 
-@pytest.mark.parametrize("name", mel_cache.SETTINGS_THAT_MATTER)
+@pytest.mark.parametrize("name", mel_cache.MEL_SETTINGS)
 def test_every_audio_setting_that_matters_has_its_own_mels(tmp_path: Path, name: str) -> None:
     other = {"hop_length": 200, "filter_length": 2048, "sampling_rate": 24000}.get(name)
     value = other or type(getattr(HParams(), name))(getattr(HParams(), name) * 0.5 or 50.0)
@@ -157,7 +157,7 @@ def test_filling_names_every_recording_that_cannot_be_used(tmp_path: Path) -> No
     seen = []
     skipped = cache.fill([*good[:3], empty, absent, *good[3:], long], 2, lambda done, total: seen.append((done, total)))
     assert [skip.where for skip in skipped] == ["empty", "absent", "long"]
-    assert skipped[2] == Skipped("long", "too long: 3.00 s after trimming, at most 1 s are allowed")
+    assert skipped[2] == SkippedEntry("long", "too long: 3.00 s after trimming, at most 1 s are allowed")
     assert seen == [(n, 8) for n in range(1, 9)]  # the absent one needs no work
     assert len(entries(tmp_path / "cache")) == 6
 
@@ -187,7 +187,7 @@ def test_filling_leaves_torch_its_threads(tmp_path: Path) -> None:
 def test_a_recording_that_was_read_already_is_kept(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     utterance = recording(tmp_path / "a.wav")
     cache = MelCache(tmp_path / "cache", HParams())
-    kept = cache.keep(utterance, read_recording(utterance.audio_path))
+    kept = cache.add_recording(utterance, read_recording(utterance.audio_path))
     request.getfixturevalue("never_again")
     np.testing.assert_array_equal(cache.mel(utterance), kept)
 

@@ -9,22 +9,24 @@ from pathlib import Path
 import pytest
 
 from corpus.text import espeak
-from corpus.text.espeak import Timed
+from corpus.text.espeak import TimedLabel
 from corpus.timings import Timings, align_characters, read_timings, write_timings
 
 
-def phones(*labels: str) -> list[Timed]:
+def phones(*labels: str) -> list[TimedLabel]:
     """Phones of a second each, one after the other."""
-    return [Timed(label, float(start), float(start + 1)) for start, label in enumerate(labels)]
+    return [TimedLabel(label, float(start), float(start + 1)) for start, label in enumerate(labels)]
 
 
-def seconds(ipa: str, timed: list[Timed]) -> list[int | None]:
+def seconds(ipa: str, timed: list[TimedLabel]) -> list[int | None]:
     """The start of every character."""
     return [None if span is None else int(span[0]) for span in align_characters(ipa, timed)]
 
 
 def test_timings_survive_the_disk(tmp_path: Path) -> None:
-    timings = Timings(phones=[Timed("ˈɑː", 0.0, 0.25), Timed("k", 0.25, 0.5)], words=[Timed("ёж", 0.0, 0.5)])
+    timings = Timings(
+        phones=[TimedLabel("ˈɑː", 0.0, 0.25), TimedLabel("k", 0.25, 0.5)], words=[TimedLabel("ёж", 0.0, 0.5)]
+    )
     write_timings(tmp_path / "one.json", timings)
     assert read_timings(tmp_path / "one.json") == timings
     rows = json.loads((tmp_path / "one.json").read_text(encoding="utf-8"))
@@ -32,7 +34,7 @@ def test_timings_survive_the_disk(tmp_path: Path) -> None:
 
 
 def test_every_character_of_a_phone_has_its_span() -> None:
-    assert align_characters("aʊtʃ", [Timed("aʊ", 0.1, 0.3), Timed("tʃ", 0.4, 0.5)]) == [
+    assert align_characters("aʊtʃ", [TimedLabel("aʊ", 0.1, 0.3), TimedLabel("tʃ", 0.4, 0.5)]) == [
         (0.1, 0.3),
         (0.1, 0.3),
         (0.4, 0.5),
@@ -95,7 +97,7 @@ def test_nothing_lies_on_nothing() -> None:
 )
 def test_every_spoken_character_finds_its_phone_in_order(text: str, language: str) -> None:
     ipa = espeak.phonemize(text, language)
-    spans = align_characters(ipa, espeak.speak(text, language).phones)
+    spans = align_characters(ipa, espeak.synthesize(text, language).phones)
     unmatched = {character for character, span in zip(ipa, spans, strict=True) if span is None}
     assert unmatched <= set(espeak.MARKS + " ")
     starts = [span[0] for span in spans if span is not None]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from corpus.utterances import Corpus, Skipped, Utterance, is_held_out, read_corpus, require_usable, safe_name
+from corpus.utterances import Corpus, SkippedEntry, Utterance, is_held_out, read_corpus, require_usable, safe_name
 from hparams import UserError
 
 
@@ -173,7 +173,7 @@ def test_broken_rows_are_skipped_by_file_and_line(tmp_path: Path) -> None:
     (tmp_path / "metadata.csv").write_text("\n".join(rows))
     corpus = read_corpus(str(tmp_path), "ljspeech")
     assert ids(corpus) == ["a"]
-    assert corpus.skipped[0] == Skipped("metadata.csv:2", "duplicate id 'a', first at metadata.csv:1")
+    assert corpus.skipped[0] == SkippedEntry("metadata.csv:2", "duplicate id 'a', first at metadata.csv:1")
     expected = [
         "duplicate",
         "transcript",
@@ -249,7 +249,7 @@ def test_several_tables_have_to_be_told_apart(tmp_path: Path) -> None:
 def test_fewer_than_two_utterances_are_refused_with_the_first_reason(tmp_path: Path) -> None:
     one, two = (Utterance(id, tmp_path, "text") for id in "ab")
     with pytest.raises(UserError, match="at least 2 .* got 1 .* x:3: broken"):
-        require_usable(Corpus("ruslan", (one,), (Skipped("x:3", "broken"),)))
+        require_usable(Corpus("ruslan", (one,), (SkippedEntry("x:3", "broken"),)))
     require_usable(Corpus("ruslan", (one, two), ()))
 
 

@@ -87,7 +87,7 @@ def test_the_loser_leaves_nothing_behind(tmp_path: Path) -> None:
     trainer, judge = raced(tmp_path, 0)
     assert saved_steps(trainer) == [1, 2, 3, 4, 7]
     assert {path.name for path in tmp_path.iterdir()} == {"checkpoints"}
-    assert trainer.data.train.left_out == set()
+    assert trainer.data.train.skipped_batches == set()
     first = judge.events.index("arm step")
     assert judge.events[first : first + 11] == [
         *(*["arm step"] * 3, "before evaluation", *["arm step"] * 3, "before evaluation"),

@@ -109,7 +109,7 @@ def test_what_was_trained_before_a_kill_can_be_skipped_after_it(tmp_path: Path) 
     resume(trainer, saved_path(first, 5))
     trainer.fit(Limits(max_steps=6))
     assert [(r.step, r.epoch) for r in watcher.steps] == [(6, 1), (4, 2), (5, 2), (6, 2)]
-    assert trainer.data.train.left_out == {(1, 0), (1, 1), (1, 2)}
+    assert trainer.data.train.skipped_batches == {(1, 0), (1, 1), (1, 2)}
 
 
 def test_only_what_was_trained_since_the_last_time_is_skipped(tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_only_what_was_trained_since_the_last_time_is_skipped(tmp_path: Path) ->
     watcher.after_step |= {9: [Order("roll_back", step=3)], 4: [Order("roll_back", step=3, skip_since=4)]}
     trainer.fit(Limits(max_steps=9))
     assert [r.step for r in watcher.steps[8:]] == [9, 4, 4, 5, 6, 7, 8, 9]
-    assert trainer.data.train.left_out == {(1, 0)}
+    assert trainer.data.train.skipped_batches == {(1, 0)}
 
 
 def test_other_data_has_no_left_out_places(tmp_path: Path) -> None:
@@ -127,11 +127,11 @@ def test_other_data_has_no_left_out_places(tmp_path: Path) -> None:
     trainer.fit(Limits(max_steps=5))
     same, _ = steered(tmp_path / "same")
     resume(same, saved_path(trainer, 5))
-    assert same.data.train.left_out == {(1, 0), (1, 1)}
+    assert same.data.train.skipped_batches == {(1, 0), (1, 1)}
     hparams = tiny_hparams(**ALL_SAVED)
     other, _ = steered(tmp_path / "other", data=tiny_data(hparams, fingerprint="other"))
     resume(other, saved_path(trainer, 5))
-    assert other.data.train.left_out == set() and state_of(other)["steering"]["places"] == []
+    assert other.data.train.skipped_batches == set() and state_of(other)["steering"]["places"] == []
 
 
 def test_of_a_ruined_checkpoint_the_one_before_is_taken_and_the_problem_told(tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_with_no_usable_checkpoint_training_goes_on_unharmed(tmp_path: Path, kin
     trainer.fit(Limits(max_steps=6))
     assert [report.step for report in watcher.rollbacks] == [None] and watcher.rollbacks[0].problems
     assert watcher.losses == watched.losses and watcher.ids == watched.ids
-    assert trainer.data.train.left_out == set()
+    assert trainer.data.train.skipped_batches == set()
     ignored = "/progress/evaluated_step"
     assert [d for d in differences(state_of(trainer), state_of(plain)) if not d.startswith(ignored)] == []
 

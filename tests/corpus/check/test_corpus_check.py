@@ -8,10 +8,10 @@ import pytest
 import soundfile
 
 from corpus import mel_cache
-from corpus.check.corpus_check import CheckReport, check_corpus, render
+from corpus.check.corpus_check import CheckReport, check_corpus, render_report
 from corpus.check.rules import CheckRow
 from corpus.mel_cache import MelCache
-from corpus.utterances import Corpus, Skipped, Utterance
+from corpus.utterances import Corpus, SkippedEntry, Utterance
 from hparams import HParams
 
 RATE = 22050
@@ -54,7 +54,7 @@ def utterance(path: Path, wave: np.ndarray, *, text: str, rate: int = RATE) -> U
 def check(
     utterances: list[Utterance],
     *,
-    skipped: tuple[Skipped, ...] = (),
+    skipped: tuple[SkippedEntry, ...] = (),
     cache: Path | None = None,
     hparams: HParams | None = None,
 ) -> CheckReport:
@@ -106,7 +106,7 @@ def test_too_short_and_too_long_ones_are_named(good: list[Utterance], tmp_path: 
 
 
 def test_rows_that_the_metadata_lost_are_named(good: list[Utterance]) -> None:
-    report = check(good, skipped=(Skipped("metadata.csv:3", "the transcript is empty"),))
+    report = check(good, skipped=(SkippedEntry("metadata.csv:3", "the transcript is empty"),))
     assert report.n_utterances == 9 and not_ok(report) == {"usable", "metadata"}
     assert row(report, "metadata").worst == ("metadata.csv:3: the transcript is empty",)
 
@@ -243,11 +243,11 @@ def test_with_a_cache_training_need_not_read_again(
 
 
 def test_the_report_is_json_and_plain_text(good: list[Utterance]) -> None:
-    report = check(good, skipped=(Skipped("evil\x1b[2J\n:1", "broken"),))
+    report = check(good, skipped=(SkippedEntry("evil\x1b[2J\n:1", "broken"),))
     assert json.loads(json.dumps(report.to_json()))["go"] is True
-    text = render(report)
+    text = render_report(report)
     assert "\x1b" not in text and text.endswith("\ngo")
     assert all(
         any(line.startswith(f"{row.verdict:<5} {row.name}") for line in text.splitlines()) for row in report.rows
     )
-    assert render(check([])).endswith("no-go: see the rows marked stop")
+    assert render_report(check([])).endswith("no-go: see the rows marked stop")

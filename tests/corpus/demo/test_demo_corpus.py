@@ -99,7 +99,7 @@ def test_timings_fit_the_text(english: Path) -> None:
 
 
 def test_the_same_corpus_is_made_again_sample_by_sample(english: Path, tmp_path: Path) -> None:
-    espeak.speak("What this process has spoken before does not matter.", "en-us")
+    espeak.synthesize("What this process has spoken before does not matter.", "en-us")
     assert contents(make_demo_corpus(tmp_path, "EN-US", SIZE)) == contents(english)
 
 

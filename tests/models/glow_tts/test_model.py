@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from corpus.batches import Batch, collate, why_not_aligned
+from corpus.batches import Batch, alignment_problem, collate
 from models.glow_tts.model import GlowTTS
 from models.interface import LossKnobs
 from tests.tiny import GLOW, SYMBOLS, tiny_examples, tiny_hparams, tiny_mel
@@ -133,9 +133,9 @@ def test_a_single_short_utterance_can_be_learnt_from() -> None:
 
 @pytest.mark.parametrize(("n_symbols", "frames"), [(1, 2), (2, 2), (3, 4), (7, 8)])
 def test_a_flow_needs_a_frame_for_each_symbol_in_whole_squeezes(n_symbols: int, frames: int) -> None:
-    assert why_not_aligned(n_symbols, frames, tiny_hparams(**GLOW)) is None
-    assert why_not_aligned(n_symbols, frames - 1, tiny_hparams(**GLOW)) is not None
-    assert why_not_aligned(n_symbols, frames - 1, tiny_hparams()) is None
+    assert alignment_problem(n_symbols, frames, tiny_hparams(**GLOW)) is None
+    assert alignment_problem(n_symbols, frames - 1, tiny_hparams(**GLOW)) is not None
+    assert alignment_problem(n_symbols, frames - 1, tiny_hparams()) is None
 
 
 def test_a_single_short_symbol_fills_a_squeeze() -> None:

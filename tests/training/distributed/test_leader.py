@@ -98,7 +98,7 @@ def test_what_most_likely_comes_next_is_loaded_ahead() -> None:
     loader.load = lambda indices, number=0: read.append(tuple(indices)) or load(indices, number)  # type: ignore[method-assign,func-returns-value]
     crew = Crew(1, 2, patience_seconds=1)
     loader.n_ranks = 2
-    dealt = [batch.dealt for batch in loader.epoch(0)]
+    dealt = [batch.rank_indices for batch in loader.epoch(0)]
     read.clear()
     with Ahead(loader, hparams, crew) as ahead:
         for number, rows in enumerate(dealt):
