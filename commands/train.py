@@ -22,30 +22,30 @@ from commands.run.session import EXIT_FAILED, train
 from commands.run.speakers import require_all_heard
 from corpus.batches import BatchLoader
 from hparams import HParams, UserError
-from training.checkpoints.amendments import amended
-from training.distributed.leader import Crew, CrewBroken
-from training.distributed.worker import follow
+from training.checkpoints.run_files import apply_amendments
+from training.distributed.rank_group import RankFailure, RankGroup
+from training.distributed.worker import run_worker
 
 
 def run(options: TrainOptions) -> int:
-    with assembled(options) as crew:
+    with assembled(options) as rank_group:
         try:
-            return _lead(options, crew) if crew.leads else _follow(options, crew)
-        except CrewBroken as error:
+            return _lead(options, rank_group) if rank_group.is_leader else _follow(options, rank_group)
+        except RankFailure as error:
             sys.stderr.write(f"error: {error}; the same command goes on from the last checkpoint\n")
             return EXIT_FAILED
 
 
-def _lead(options: TrainOptions, crew: Crew) -> int:
-    with open_heartbeat() if crew.size == 1 else LeadersBeats(crew) as heartbeat:
-        job = together(crew, lambda: plan_job(options))
+def _lead(options: TrainOptions, rank_group: RankGroup) -> int:
+    with open_heartbeat() if rank_group.size == 1 else LeadersBeats(rank_group) as heartbeat:
+        job = together(rank_group, lambda: plan_job(options))
         with StopSignals(job.limits) as signals:
-            corpus = _prepare(options, job, crew)
+            corpus = _prepare(options, job, rank_group)
             try:
-                return _train(replace(job, crew=crew), corpus, heartbeat, signals)
+                return _train(replace(job, rank_group=rank_group), corpus, heartbeat, signals)
             finally:
-                with contextlib.suppress(CrewBroken):  # which is on its way up then
-                    crew.call(None)
+                with contextlib.suppress(RankFailure):  # which is on its way up then
+                    rank_group.broadcast(None)
 
 
 def _train(job: Job, corpus: PreparedCorpus, heartbeat: Heartbeat, signals: StopSignals) -> int:
@@ -53,7 +53,7 @@ def _train(job: Job, corpus: PreparedCorpus, heartbeat: Heartbeat, signals: Stop
     folder = choose_run_folder(options, corpus.hparams, corpus.name)
     with locked(folder):
         heartbeat.started(folder)
-        job = replace(job, hparams=amended(folder, corpus.hparams))
+        job = replace(job, hparams=apply_amendments(folder, corpus.hparams))
         beside = functools.partial(accompanied, options, folder, heartbeat, signals)
         code = train(job, corpus, folder=folder, heartbeat=heartbeat, beside=beside)
         if code is None:
@@ -63,32 +63,32 @@ def _train(job: Job, corpus: PreparedCorpus, heartbeat: Heartbeat, signals: Stop
         return code
 
 
-def _follow(options: TrainOptions, crew: Crew) -> int:
+def _follow(options: TrainOptions, rank_group: RankGroup) -> int:
     """Quietly: what there is to say, the leader says."""
     options = replace(options, quiet=True)
-    job = together(crew, lambda: plan_job(options))
-    corpus = _prepare(options, job, crew)
+    job = together(rank_group, lambda: plan_job(options))
+    corpus = _prepare(options, job, rank_group)
 
     def loader_of(hparams: HParams) -> BatchLoader:
         return BatchLoader(corpus.train, hparams, corpus.cache.mel)
 
-    follow(crew, loader_of, len(corpus.frontend.symbols), job.device, AskedToStop())
+    run_worker(rank_group, loader_of, len(corpus.frontend.symbols), job.device, AskedToStop())
     return 0
 
 
-def _prepare(options: TrainOptions, job: Job, crew: Crew) -> PreparedCorpus:
+def _prepare(options: TrainOptions, job: Job, rank_group: RankGroup) -> PreparedCorpus:
     def prepare() -> PreparedCorpus:
         make_writable(options.output)
         corpus = prepare_corpus(options, job.hparams, job.chatter)
         require_all_heard(corpus.hparams, corpus.train)
-        if len(corpus.train) < crew.size:
-            raise UserError(f"{crew.size} processes for {len(corpus.train)} utterances; start fewer")
+        if len(corpus.train) < rank_group.size:
+            raise UserError(f"{rank_group.size} processes for {len(corpus.train)} utterances; start fewer")
         return corpus
 
-    corpus = one_after_another(crew, prepare)
+    corpus = one_after_another(rank_group, prepare)
     settings = {f"setting {name}": value for name, value in corpus.hparams.model_dump().items()}
-    require_same(crew, {"kind of device": job.device.type, "corpus": corpus.identity} | settings)
-    crew.sum_up_on(job.device)
+    require_same(rank_group, {"kind of device": job.device.type, "corpus": corpus.identity} | settings)
+    rank_group.set_device(job.device)
     return corpus
 
 

@@ -16,7 +16,7 @@ from hparams import HParams
 from models import TrainableModel, build_model
 from models.tacotron2.model import Tacotron2
 from reports import ArmReport, EvaluationReport, RollbackReport, StepReport
-from training.distributed.leader import Crew
+from training.distributed.rank_group import RankGroup
 from training.evaluation import Sentence
 from training.step.learner import Learner
 from training.trainer import EnhancedTrainer, TrainingData
@@ -171,7 +171,7 @@ def tiny_trainer(
     *,
     data: TrainingData | None = None,
     watcher: MemoryWatcher | None = None,
-    crew: Crew | None = None,
+    rank_group: RankGroup | None = None,
 ) -> tuple[EnhancedTrainer, MemoryWatcher]:
     """A trainer of a fresh model, always the same one, and its watcher."""
     watcher = watcher or MemoryWatcher()
@@ -182,6 +182,6 @@ def tiny_trainer(
         folder=folder,
         watcher=watcher,
         device=torch.device("cpu"),
-        crew=crew,
+        rank_group=rank_group,
     )
     return trainer, watcher

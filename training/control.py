@@ -15,12 +15,11 @@ from hparams import UserError
 from models import build_model, release_gpu_memory
 from models.checkpoint_file import load_checkpoint
 from reports import ArmReport, RollbackReport, StepReport
-from training.checkpoints.amendments import amend
 from training.checkpoints.checkpoint import list_checkpoints
-from training.checkpoints.initial_weights import load_origin
-from training.checkpoints.quarantine import add_to_quarantine
+from training.checkpoints.initial_weights import load_initial_weights
+from training.checkpoints.run_files import add_amendments, add_to_quarantine
 from training.knobs import KNOB_BOUNDS, Knobs
-from training.schedule import Clock, PhasePlan
+from training.schedule import PhasePlan, ScheduleClock
 from training.step.learner import Learner
 
 if TYPE_CHECKING:
@@ -222,7 +221,7 @@ class Steering:
     def _reset_moments(self, n_steps: int) -> None:
         """Forget what the optimizer remembers and warm up again."""
         self._trainer.optimizer.state.clear()
-        self._trainer.learner.is_known_to_crew = False
+        self._trainer.learner.is_synchronized = False
         self._trainer.clock.warm_from_step = self._trainer.progress.step
         self._trainer.clock.warm_steps = n_steps
 
@@ -269,12 +268,12 @@ class Steering:
         """From the very beginning with another seed; steps count on, the schedules and the data begin anew."""
         trainer = self._trainer
         if move.hparams:
-            trainer.hparams = amend(trainer.folder, trainer.hparams, move.hparams)
+            trainer.hparams = add_amendments(trainer.folder, trainer.hparams, move.hparams)
         torch.manual_seed(trainer.hparams.seed + trainer.progress.step)
         model = build_model(trainer.hparams, len(trainer.data.symbols))
-        load_origin(trainer.folder, model)
-        trainer.learner = Learner(model, trainer.hparams, trainer.device, trainer.crew)
-        trainer.clock = Clock(origin_step=trainer.progress.step)
+        load_initial_weights(trainer.folder, model)
+        trainer.learner = Learner(model, trainer.hparams, trainer.device, trainer.rank_group)
+        trainer.clock = ScheduleClock(origin_step=trainer.progress.step)
         trainer.progress.epoch = trainer.progress.batch = 0
         self._places.clear()
         self.turn(move.knobs)

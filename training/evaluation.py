@@ -15,7 +15,7 @@ from models import TrainableModel
 from models.interface import FreeRunningOutput, LossKnobs, TeacherForcedOutput
 from reports import DecodeReport, SentenceReport
 
-PATIENCE = 2
+MAX_DECODE_RATIO = 2
 """Times the longest recording: a decode that has not stopped by then will not, and waiting for it costs minutes."""
 
 
@@ -30,7 +30,7 @@ class Sentence:
 
 
 @contextmanager
-def measuring(model: TrainableModel, seed: int) -> Iterator[None]:
+def evaluation_mode(model: TrainableModel, seed: int) -> Iterator[None]:
     """Evaluation mode, no gradients, and a random state of its own; all is put back afterwards."""
     was_training = model.training
     devices = [device_of(model)] if device_of(model).type == "cuda" else []
@@ -61,7 +61,7 @@ def evaluate_utterances(
         for name, value in model.losses(output, batch, knobs).parts.items():
             sums[f"val_{name}"] = sums.get(f"val_{name}", 0.0) + float(value) * len(batch.ids)
         forced = model.teacher_forced_output(output, batch)
-        patience = PATIENCE * -(-batch.mels.size(2) // model.frames_per_step)
+        patience = MAX_DECODE_RATIO * -(-batch.mels.size(2) // model.frames_per_step)
         decoded = model.synthesize(batch.text, batch.text_lengths, patience, batch.speakers)
         texts = [examples[id_].utterance.text for id_ in batch.ids]
         decodes += [

@@ -23,7 +23,7 @@ class AwakeClock:
         return self._awake
 
 
-class Patience:
+class ProgressTimeout:
     """Learns from the beats how long a step, an evaluation and a save take, each for itself.
 
     Work of a kind that was never seen to end may take `start_seconds`, as preparing a large corpus may.

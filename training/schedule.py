@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from hparams import HParams
 
-GUIDE_WEIGHT_IN_NEED = 10.0
+FALLBACK_GUIDE_WEIGHT = 10.0
 """Of a recipe without guidance, should it turn out to need some."""
 
 
@@ -25,7 +25,7 @@ RECIPE_PLAN = PhasePlan()
 
 
 @dataclass
-class Clock:
+class ScheduleClock:
     """Which step of the schedules it is: a new start sets it to zero, holding stops it, a re-warm-up slows it."""
 
     origin_step: int = 0
@@ -42,7 +42,7 @@ class Clock:
         before = max(1, hparams.warmup_steps, 0 if hparams.learning_rate_schedule == "noam" else late)
         self.held_steps += max(0, self.schedule_step(step) - before)
 
-    def warmth(self, step: int) -> float:
+    def warmup_factor(self, step: int) -> float:
         """Of the learning rate after the optimizer lost its moments."""
         return min(1.0, (step - self.warm_from_step) / self.warm_steps) if self.warm_steps else 1.0
 
@@ -60,9 +60,9 @@ def planned_learning_rate(step: int, hparams: HParams) -> float:
 def planned_guide_weight(step: int, hparams: HParams) -> float:
     """Full until the anneal starts, then linearly to zero."""
     faded = (step - hparams.guide_anneal_start_step) / hparams.guide_anneal_steps
-    return guide_base(hparams) * min(1.0, max(0.0, 1.0 - faded))
+    return base_guide_weight(hparams) * min(1.0, max(0.0, 1.0 - faded))
 
 
-def guide_base(hparams: HParams) -> float:
+def base_guide_weight(hparams: HParams) -> float:
     """What the guide weight's multiplier multiplies; a recipe without guidance starts with the multiplier at zero."""
-    return hparams.guide_loss_weight or GUIDE_WEIGHT_IN_NEED
+    return hparams.guide_loss_weight or FALLBACK_GUIDE_WEIGHT

@@ -21,11 +21,12 @@ from reports import EvaluationReport, StepReport, Watcher
 from speech.voice import save_voice
 from training.checkpoints.checkpoint import list_checkpoints, save_checkpoint
 from training.control import Steering
-from training.distributed.leader import Crew, Task
-from training.evaluation import Sentence, evaluate_utterances, measuring, speak
+from training.distributed.rank_group import RankGroup, StepTask
+from training.evaluation import Sentence, evaluate_utterances, evaluation_mode, speak
 from training.knobs import RECIPE_FIELDS, Knobs
-from training.schedule import Clock, PhasePlan, planned_learning_rate
-from training.step.learner import Learner, Updated, is_out_of_memory, split_batch
+from training.schedule import PhasePlan, ScheduleClock, planned_learning_rate
+from training.step.learner import Learner, UpdateResult
+from training.step.micro_batches import is_out_of_memory, split_batch
 from training.step.precision import Precision
 
 UPDATE_RATIO_EVERY = 10  # steps; measuring it needs a copy of all weights
@@ -85,14 +86,14 @@ class EnhancedTrainer:
         folder: Path,
         watcher: Watcher,
         device: torch.device,
-        crew: Crew | None = None,
+        rank_group: RankGroup | None = None,
     ) -> None:
-        self.crew = crew or Crew.alone()
-        self.learner, self.data, self.hparams = Learner(model, hparams, device, self.crew), data, hparams
-        self.data.train.n_ranks = self.crew.size
+        self.rank_group = rank_group or RankGroup.single()
+        self.learner, self.data, self.hparams = Learner(model, hparams, device, self.rank_group), data, hparams
+        self.data.train.n_ranks = self.rank_group.size
         self.folder, self.watcher, self.device = folder, watcher, device
         self.knobs, self.progress = Knobs.from_hparams(hparams), Progress()
-        self.clock, self.plan, self.limits = Clock(), PhasePlan(), Limits()
+        self.clock, self.plan, self.limits = ScheduleClock(), PhasePlan(), Limits()
         self.keep_checkpoints = hparams.keep_checkpoints
         self.steering = Steering(self)
         self.between_steps: Callable[[], None] = lambda: None
@@ -191,13 +192,13 @@ class EnhancedTrainer:
         step = self.progress.step
         if self.plan.hold_schedules:
             self.clock.hold(step, self.hparams)
-        rate = planned_learning_rate(self.clock.schedule_step(step), self.hparams) * self.clock.warmth(step)
+        rate = planned_learning_rate(self.clock.schedule_step(step), self.hparams) * self.clock.warmup_factor(step)
         rate *= self.knobs.learning_rate_multiplier * self.plan.learning_rate_share
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         return rate
 
-    def _update(self, batches: Sequence[Batch]) -> Updated | None:
+    def _update(self, batches: Sequence[Batch]) -> UpdateResult | None:
         """None: it did not fit into memory, and nothing was changed."""
         chunks = [chunk for batch in batches for chunk in split_batch(batch, int(self.knobs.micro_batches))]
         clip = self.knobs.grad_clip_thresh * self.plan.grad_clip_share
@@ -205,7 +206,7 @@ class EnhancedTrainer:
         try:
             total_frames = self._call_others(batches, clip)
             updated = self.learner.update(
-                chunks, self._loss_knobs(), clip=clip, measure=measure, total_frames=total_frames
+                chunks, self._loss_knobs(), clip_norm=clip, measure=measure, total_frames=total_frames
             )
         except RuntimeError as error:
             if not is_out_of_memory(error):
@@ -214,32 +215,48 @@ class EnhancedTrainer:
             self.steering.out_of_memory(error)
             return None
         self.progress.nonfinite_steps += updated.gradient_norm is None
-        self.limits.stop = self.limits.stop or updated.asked_to_stop
+        self.limits.stop = self.limits.stop or updated.stop_signal
         return updated
 
     def _call_others(self, batches: Sequence[Batch], clip: float) -> int | None:
         """Tells the other ranks what they are to do in this step; returns the frames that all learn from."""
-        if self.crew.size == 1:
+        if self.rank_group.size == 1:
             return None
-        if not self.learner.is_known_to_crew:
-            self.learner.wake(batches[0])
-            self.crew.call(self.learner.state(self.hparams, seed=self.hparams.seed + self.progress.step))
-        rows = tuple(tuple(batch.rank_indices[rank] for batch in batches) for rank in range(self.crew.size))
+        if not self.learner.is_synchronized:
+            self.learner.initialize_lazily(batches[0])
+            self.rank_group.broadcast(
+                self.learner.shared_state(self.hparams, seed=self.hparams.seed + self.progress.step)
+            )
+        rows = tuple(tuple(batch.rank_indices[rank] for batch in batches) for rank in range(self.rank_group.size))
         total_frames = self._frames(batches)
         rate = float(self.optimizer.param_groups[0]["lr"])
-        place = self.progress.epoch, batches[-1].number
-        n_chunks = int(self.knobs.micro_batches)
-        self.crew.call(Task(rows, place, total_frames, n_chunks, self._loss_knobs(), clip, rate))
+        task = StepTask(
+            rows,
+            self.progress.epoch,
+            batches[-1].number,
+            total_frames,
+            int(self.knobs.micro_batches),
+            self._loss_knobs(),
+            clip,
+            rate,
+        )
+        self.rank_group.broadcast(task)
         return total_frames
 
     def _frames(self, batches: Sequence[Batch]) -> int:
         """Of all ranks."""
-        if self.crew.size == 1:
+        if self.rank_group.size == 1:
             return sum(int(batch.mel_lengths.sum()) for batch in batches)
         return sum(self.data.train.n_frames(rows) for batch in batches for rows in batch.rank_indices)
 
     def _report(
-        self, batches: Sequence[Batch], updated: Updated | None, learning_rate: float, *, seconds: float, waited: float
+        self,
+        batches: Sequence[Batch],
+        updated: UpdateResult | None,
+        learning_rate: float,
+        *,
+        seconds: float,
+        waited: float,
     ) -> StepReport:
         is_finite = updated is not None and updated.gradient_norm is not None
         losses = updated.losses if updated is not None and is_finite else {}
@@ -247,7 +264,7 @@ class EnhancedTrainer:
         return StepReport(
             step=self.progress.step,
             epoch=self.progress.epoch,
-            utterance_ids=updated.ids if updated else tuple(id_ for batch in batches for id_ in batch.ids),
+            utterance_ids=updated.utterance_ids if updated else tuple(id_ for batch in batches for id_ in batch.ids),
             utterance_losses=updated.utterance_losses if updated else (),
             total_loss=losses.get("total_loss"),
             loss_parts={name: losses.get(name) for name in self.model.LOSS_PARTS},
@@ -272,7 +289,7 @@ class EnhancedTrainer:
 
     def validate(self) -> EvaluationReport:
         """Held-out losses and decodes with the present weights; changes nothing."""
-        with measuring(self.model, self.hparams.seed), self.precision.autocast():
+        with evaluation_mode(self.model, self.hparams.seed), self.precision.autocast():
             hparams = self.hparams.model_copy(update={"gate_threshold": self.knobs.gate_threshold})
             losses, decodes = evaluate_utterances(self.model, self.data.held_out, hparams, self._loss_knobs())
             sentences = speak(self.model, self.data.sentences, self.hparams.batch_size)
@@ -367,7 +384,7 @@ class EnhancedTrainer:
 
     def _load_optimizer(self, saved: dict[str, Any]) -> None:
         """Its moments; the settings stay those of the recipe."""
-        self.learner.is_known_to_crew = False
+        self.learner.is_synchronized = False
         (own,), (theirs,) = self.optimizer.state_dict()["param_groups"], saved["param_groups"]
         self.optimizer.load_state_dict({"state": saved["state"], "param_groups": [own | {"params": theirs["params"]}]})
 
@@ -391,7 +408,7 @@ class EnhancedTrainer:
         self.progress = Progress(**state["progress"])
         if self.best_checkpoint() is None:  # a run that branches off another has not that one's best
             self.progress.best_step = self.progress.best_score = None
-        self.clock = Clock(**state["clock"])
+        self.clock = ScheduleClock(**state["clock"])
         self.data.train.skipped_batches |= {(epoch, number) for epoch, number in state["left_out"]}
         self.steering.recall_places(state["steering"])
         torch.set_rng_state(state["random"]["cpu"])

@@ -16,7 +16,7 @@ from corpus.timings import align_characters, read_timings
 from corpus.utterances import read_corpus
 from hparams import HParams
 from speech.voice import load_voice
-from training.evaluation import evaluate_utterances, measuring
+from training.evaluation import evaluate_utterances, evaluation_mode
 from training.knobs import Knobs
 
 
@@ -28,7 +28,7 @@ def median_deviation_steps(voice_path: Path, corpus_folder: Path, mel_folder: Pa
     held_out = [u for u in read_corpus(str(corpus_folder), "filelist").utterances if u.split == "validation"]
     examples = [Example(u, tuple(frontend.encode(u.text)), cache.n_frames(u)) for u in held_out]
     knobs = Knobs.from_hparams(hparams).for_losses(voice.step, hparams)
-    with measuring(voice.model, hparams.seed):
+    with evaluation_mode(voice.model, hparams.seed):
         _, decodes = evaluate_utterances(voice.model, BatchLoader(examples, hparams, cache.mel), hparams, knobs)
     attentions = {decode.id: decode.forced_attention for decode in decodes}
     deviations = [

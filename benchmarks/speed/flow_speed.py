@@ -73,7 +73,7 @@ def training(precision: str, *, plain: bool = False) -> Callable[[], object]:
     if plain:
         learner.optimizer = torch.optim.RAdam(learner.model.parameters(), hparams.learning_rate)
     knobs = Knobs.from_hparams(hparams).for_losses(1, hparams)
-    return lambda: learner.update([batch], knobs, clip=1.0, measure=False)
+    return lambda: learner.update([batch], knobs, clip_norm=1.0, measure=False)
 
 
 def speaking(*, plain: bool = False) -> tuple[Callable[[], object], float]:

@@ -38,7 +38,7 @@ from models.tacotron2.model import Tacotron2
 from recipes.presets import PRESETS
 from training.knobs import Knobs
 from training.step.allocator import keep_freed_memory
-from training.step.learner import build_optimizer
+from training.step.optimizers import build_optimizer
 from training.step.precision import NO_BFLOAT16, half_precision
 
 ALPHABET = 148

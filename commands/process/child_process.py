@@ -14,7 +14,7 @@ from pathlib import Path
 
 from commands.process.forwarded_signals import ForwardedSignals
 from commands.process.heartbeat import VARIABLE
-from training.progress_timeout import AwakeClock, Patience
+from training.progress_timeout import AwakeClock, ProgressTimeout
 
 TICK_SECONDS = 1.0
 _READ_BYTES = 65_536
@@ -39,7 +39,7 @@ class WatchedProcess:
     def __init__(
         self,
         command: Sequence[str],
-        patience: Patience,
+        patience: ProgressTimeout,
         signals: ForwardedSignals,
         on_training: Callable[[Path], None] = lambda _run: None,
     ) -> None:

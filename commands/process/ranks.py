@@ -20,7 +20,7 @@ from commands.process.heartbeat import Heartbeat
 from commands.process.stop_signals import EXIT_CODES
 from hparams import UserError
 from smart_tuner.settings import load_settings
-from training.distributed.leader import Crew
+from training.distributed.rank_group import RankGroup
 
 Found = TypeVar("Found")
 EXIT_USER_ERROR = 2
@@ -34,10 +34,10 @@ def n_ranks() -> int:
 
 
 @contextmanager
-def assembled(options: TrainOptions) -> Iterator[Crew]:
+def assembled(options: TrainOptions) -> Iterator[RankGroup]:
     """All ranks, or this process alone."""
     if n_ranks() == 1:
-        yield Crew.alone()
+        yield RankGroup.single()
         return
     patience = load_settings(options.config).watchdog
     try:
@@ -49,11 +49,11 @@ def assembled(options: TrainOptions) -> Iterator[Crew]:
             "start them with torchrun, and choose a free --master_port"
         ) from error
     try:
-        yield Crew(
+        yield RankGroup(
             dist.get_rank(),
             dist.get_world_size(),
-            patience_seconds=patience.rank_patience_seconds,
-            start_patience_seconds=patience.start_patience_seconds,
+            timeout_seconds=patience.rank_patience_seconds,
+            start_timeout_seconds=patience.start_patience_seconds,
         )
     finally:
         dist.destroy_process_group()
@@ -77,48 +77,50 @@ def own_device(device: torch.device) -> torch.device:
     return torch.device("cuda", place)
 
 
-def together(crew: Crew, work: Callable[[], Found]) -> Found:
+def together(rank_group: RankGroup, work: Callable[[], Found]) -> Found:
     """Work that all do; if one cannot, all end, and the leader says why."""
     found: Found | None = None
     problem: str | None = None
     try:
         found = work()
     except UserError as error:
-        if crew.size == 1:
+        if rank_group.size == 1:
             raise
         problem = str(error)
-    if crew.size > 1:
-        problems = {rank: said for rank, said in enumerate(crew.gather(problem, at_start=True)) if said is not None}
+    if rank_group.size > 1:
+        problems = {
+            rank: said for rank, said in enumerate(rank_group.gather(problem, at_start=True)) if said is not None
+        }
         if problems:
-            _end_all(crew, problems)
+            _end_all(rank_group, problems)
     assert found is not None or problem is None
     return found  # type: ignore[return-value]
 
 
-def one_after_another(crew: Crew, work: Callable[[], Found]) -> Found:
+def one_after_another(rank_group: RankGroup, work: Callable[[], Found]) -> Found:
     """First the leader, which may have to make what the others then find."""
-    if crew.size == 1:
+    if rank_group.size == 1:
         return work()
-    made = together(crew, lambda: work() if crew.leads else None)
-    others = together(crew, lambda: None if crew.leads else work())
-    found = made if crew.leads else others
+    made = together(rank_group, lambda: work() if rank_group.is_leader else None)
+    others = together(rank_group, lambda: None if rank_group.is_leader else work())
+    found = made if rank_group.is_leader else others
     assert found is not None
     return found
 
 
-def require_same(crew: Crew, facts: Mapping[str, object]) -> None:
+def require_same(rank_group: RankGroup, facts: Mapping[str, object]) -> None:
     """By name, what has to be the same on all ranks."""
-    if crew.size == 1:
+    if rank_group.size == 1:
         return
-    told = crew.gather(facts, at_start=True)
+    told = rank_group.gather(facts, at_start=True)
     for name, leaders in told[0].items():
         for rank, theirs in enumerate(told):
             if theirs[name] != leaders:
-                _end_all(crew, {rank: f"its {name} is {theirs[name]}, rank 0 has {leaders}; start all alike"})
+                _end_all(rank_group, {rank: f"its {name} is {theirs[name]}, rank 0 has {leaders}; start all alike"})
 
 
-def _end_all(crew: Crew, problems: dict[int, str]) -> None:
-    if crew.leads:
+def _end_all(rank_group: RankGroup, problems: dict[int, str]) -> None:
+    if rank_group.is_leader:
         lines = dict.fromkeys(problems.values())
         first = {line: [rank for rank, said in problems.items() if said == line] for line in lines}
         said = [line if ranks[0] == 0 else f"rank {ranks[0]}: {line}" for line, ranks in first.items()]
@@ -129,15 +131,15 @@ def _end_all(crew: Crew, problems: dict[int, str]) -> None:
 class LeadersBeats(Heartbeat):
     """Where no watchdog listens the other ranks do: they are to know what the leader is at."""
 
-    def __init__(self, crew: Crew) -> None:
+    def __init__(self, rank_group: RankGroup) -> None:
         super().__init__(None)
-        self._crew = crew
+        self._rank_group = rank_group
 
     def begin(self, work: str) -> None:
-        self._crew.beat(work)
+        self._rank_group.report_activity(work)
 
     def done(self) -> None:
-        self._crew.beat(None)
+        self._rank_group.report_activity(None)
 
 
 class AskedToStop:

@@ -16,7 +16,7 @@ from commands.process.forwarded_signals import ForwardedSignals
 from commands.process.stop_signals import EXIT_CODES
 from files import REPOSITORY
 from smart_tuner.settings import WatchdogSettings, load_settings
-from training.progress_timeout import Patience
+from training.progress_timeout import ProgressTimeout
 
 MAX_RESTARTS = 3
 """In a row, without a step beyond those that were reached before."""
@@ -49,7 +49,9 @@ def watch(
     on_training: Callable[[Path], None] = lambda _run: None,
 ) -> int:
     """Start the training, again and again if need be; returns the exit code of the last one, or 3 on giving up."""
-    patience = Patience(least_seconds=settings.least_patience_seconds, start_seconds=settings.start_patience_seconds)
+    patience = ProgressTimeout(
+        least_seconds=settings.least_patience_seconds, start_seconds=settings.start_patience_seconds
+    )
     began, arguments = time.monotonic(), list(options.arguments)
     folder, highest_step, restarts = None, 0, 0
     with ForwardedSignals() as signals:

@@ -11,7 +11,7 @@ from smart_tuner.runtime import Supervision
 from smart_tuner.settings import Settings
 from smart_tuner.supervisor import Supervisor
 from training.knobs import KNOB_BOUNDS, Knobs
-from training.schedule import guide_base
+from training.schedule import base_guide_weight
 from training.trainer import EnhancedTrainer, TrainingData
 
 FAR, FAR_SHARE = 3.0, 0.25
@@ -73,7 +73,7 @@ def preset_knobs(hparams: HParams, preset: HParams) -> dict[str, float]:
     """Where the knobs of this recipe would have to stand for the preset's settings."""
     return vars(Knobs.from_hparams(preset)) | {
         "learning_rate_multiplier": preset.learning_rate / hparams.learning_rate,
-        "guide_weight_multiplier": preset.guide_loss_weight / guide_base(hparams),
+        "guide_weight_multiplier": preset.guide_loss_weight / base_guide_weight(hparams),
     }
 
 

@@ -14,7 +14,7 @@ from commands.run.corpus import PreparedCorpus
 from corpus.batches import Batch, BatchLoader, epoch_order
 from hparams import HParams
 from models import TrainableModel, count_parameters, release_gpu_memory
-from training.step.probe import try_out
+from training.step.probe import run_probe
 from training.trainer import Limits
 
 TRIAL_UTTERANCES = 4
@@ -94,9 +94,9 @@ def measure(corpus: PreparedCorpus, model: TrainableModel, hparams: HParams, *, 
 
 def _timed(model: TrainableModel, batch: Batch, hparams: HParams) -> tuple[float, int, int]:
     """Seconds and bytes that a batch takes, and its padded frames; the first pass pays for one-time set-up."""
-    try_out(model, batch, hparams)
-    trial = try_out(model, batch, hparams)
-    return trial.seconds, trial.kept_bytes, trial.padded_frames
+    run_probe(model, batch, hparams)
+    trial = run_probe(model, batch, hparams)
+    return trial.seconds, trial.activation_bytes, trial.padded_frames
 
 
 def _duration(seconds: float) -> str:

@@ -15,7 +15,7 @@ from commands.process.ranks import own_device
 from commands.run.recipe import choose_device, recipe
 from hparams import HParams, UserError
 from smart_tuner.settings import Settings, load_settings
-from training.distributed.leader import Crew
+from training.distributed.rank_group import RankGroup
 from training.knobs import KNOB_NAMES
 from training.step.allocator import keep_freed_memory
 from training.step.precision import require_precision
@@ -35,7 +35,7 @@ class Job:
     limits: Limits
     join: Callable[[EnhancedTrainer], None] = lambda trainer: None
     left_alone: frozenset[str] = frozenset()  # actions that its supervisor does not take
-    crew: Crew = field(default_factory=Crew.alone)
+    rank_group: RankGroup = field(default_factory=RankGroup.single)
 
 
 def plan_job(options: TrainOptions) -> Job:

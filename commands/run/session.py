@@ -36,9 +36,8 @@ from monitoring.journal.summary import read_summary
 from monitoring.terminal.progress import ProgressDisplay
 from smart_tuner.runtime import Supervision
 from training.checkpoints.checkpoint import DiskFull, list_checkpoints
-from training.checkpoints.initial_weights import forget_origin, keep_origin
-from training.checkpoints.quarantine import NAME as QUARANTINE
-from training.checkpoints.quarantine import read_quarantine
+from training.checkpoints.initial_weights import delete_initial_weights, save_initial_weights
+from training.checkpoints.run_files import QUARANTINE_FILE, read_quarantine
 from training.trainer import EnhancedTrainer
 
 EXIT_FAILED, EXIT_HOPELESS = 1, 3
@@ -70,15 +69,15 @@ def train(
         job.chatter.print(f"warm start: {len(fresh)} weights begin anew: {', '.join(fresh)}", soft_wrap=True)
     branches_off = start.path is not None and start.path.parent.resolve() != (folder / "checkpoints").resolve()
     if branches_off:
-        keep_origin(folder, model, fresh=fresh)
+        save_initial_weights(folder, model, fresh=fresh)
     elif start.kind == "started":
-        forget_origin(folder)
+        delete_initial_weights(folder)
     place = kept_place(folder)
     record = _open_record(job, corpus, folder=folder, course=course)
     try:
         watcher = Beating(record, heartbeat)
         trainer = EnhancedTrainer(
-            model, data, hparams, folder=folder, watcher=watcher, device=job.device, crew=job.crew
+            model, data, hparams, folder=folder, watcher=watcher, device=job.device, rank_group=job.rank_group
         )
         supervision = _supervise(job, trainer, record, course.length)
         start.apply(trainer)
@@ -110,7 +109,9 @@ def _planned(job: Job, course: Course, plan: Plan) -> dict[str, float | None]:
 def keep_out_quarantined(train: BatchLoader, folder: Path) -> None:
     train.quarantined |= read_quarantine(folder).keys()
     if not train.has_utterances:
-        raise UserError(f"{folder / QUARANTINE}: lists all {len(train.examples)} utterances to train on; take some out")
+        raise UserError(
+            f"{folder / QUARANTINE_FILE}: lists all {len(train.examples)} utterances to train on; take some out"
+        )
 
 
 def _open_record(job: Job, corpus: PreparedCorpus, *, folder: Path, course: Course) -> RunRecord:
@@ -165,7 +166,7 @@ def _journal_start(
     choices: dict[str, Any] = {
         "precision": trainer.precision.name,
         "max_frames_per_batch": job.hparams.max_frames_per_batch,
-        "processes": job.crew.size,
+        "processes": job.rank_group.size,
         "threads": torch.get_num_threads(),
         "device": job.device.type,
         "pinned": list(pinned_knobs(job.options.pin)),

@@ -32,7 +32,7 @@ from smart_tuner.search.storage import StudyStorage, open_storage
 from smart_tuner.search.study import StudyPlan
 from smart_tuner.search.trials import put_back
 from smart_tuner.settings import load_settings
-from training.schedule import guide_base
+from training.schedule import base_guide_weight
 from training.trainer import Limits
 
 START, DATA = "start", "data.json"
@@ -152,7 +152,7 @@ def _recipe_of(checkpoint: Path, options: TrainOptions) -> HParams:
     hparams, knobs = dict(state["hparams"]), dict(state["knobs"])
     turned = {name: value for name, value in knobs.items() if name in HParams.model_fields}
     turned["learning_rate"] = hparams["learning_rate"] * knobs["learning_rate_multiplier"]
-    turned["guide_loss_weight"] = guide_base(build_hparams(hparams)) * knobs["guide_weight_multiplier"]
+    turned["guide_loss_weight"] = base_guide_weight(build_hparams(hparams)) * knobs["guide_weight_multiplier"]
     return build_hparams(hparams, turned, parse_overrides(options.hparams), given_options(options))
 
 

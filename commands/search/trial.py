@@ -30,7 +30,7 @@ from smart_tuner.search.space import Dimension
 from smart_tuner.search.trials import CONTINUES, PLACE
 from smart_tuner.search.worker import Interrupted
 from smart_tuner.settings import Settings
-from training.checkpoints.amendments import amended
+from training.checkpoints.run_files import apply_amendments
 from training.knobs import KNOB_NAMES, Knobs
 from training.step.precision import half_precision
 from training.trainer import EnhancedTrainer, Limits
@@ -81,7 +81,7 @@ def run_trial(bench: Bench, trial: Trial) -> tuple[Outcome, Path]:
         torch.cuda.reset_peak_memory_stats(bench.device)
     with _own_folder(bench, trial) as folder:
         reporting = Reporting(bench, trial, last_step)
-        job = _job(bench, reporting, amended(folder, recipe), folder)
+        job = _job(bench, reporting, apply_amendments(folder, recipe), folder)
         if train(job, bench.corpus, folder=folder, heartbeat=Heartbeat(None)) is None:  # it was over before
             reporting.take_up(folder)
         reason = read_summary(folder)["reason"]

@@ -23,7 +23,7 @@ from corpus.text.frontend import TextFrontend, text_frontend
 from hparams import UserError, parse_overrides
 from models.weights import require_compatible
 from speech.voice import Voice, load_voice
-from training.evaluation import Sentence, measuring, speak
+from training.evaluation import Sentence, evaluation_mode, speak
 
 PAUSE_SECONDS = 0.2  # between the sentences of one text
 SENTENCE_END = re.compile(r"(?<=[.!?…])\s+")
@@ -75,7 +75,7 @@ def speak_texts(
             console.print(f"text {i}: symbol {symbol!r} is not in the voice's symbol set; it is left out")
         parts = [part for part in SENTENCE_END.split(text.strip()) if frontend.encode(part)] or [text]
         sentences.append([encode_sentence(f"{i}-{j}", part, frontend, speaker) for j, part in enumerate(parts)])
-    with measuring(voice.model.to(device), voice.hparams.seed):
+    with evaluation_mode(voice.model.to(device), voice.hparams.seed):
         flat = [sentence for row in sentences for sentence in row]
         spoken = {report.id: report for report in speak(voice.model, flat, voice.hparams.batch_size)}
     for report in spoken.values():

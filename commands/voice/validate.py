@@ -22,7 +22,7 @@ from monitoring.journal.journal import read as read_journal
 from monitoring.measures.signals import Signals, evaluation_signals
 from reports import EvaluationReport
 from speech.voice import Voice, load_voice
-from training.evaluation import evaluate_utterances, measuring
+from training.evaluation import evaluate_utterances, evaluation_mode
 from training.knobs import Knobs
 from training.step.precision import Precision
 
@@ -68,7 +68,7 @@ def evaluate(voice: Voice, corpus: PreparedCorpus, *, device: torch.device) -> E
     model, hparams = voice.model.to(device), voice.hparams
     knobs = Knobs.from_hparams(hparams).for_losses(voice.step, hparams)
     held_out = corpus.training_data(hparams, ()).held_out
-    with measuring(model, hparams.seed), Precision(hparams.precision, device).autocast():
+    with evaluation_mode(model, hparams.seed), Precision(hparams.precision, device).autocast():
         losses, decodes = evaluate_utterances(model, held_out, hparams, knobs)
     return EvaluationReport(voice.step, 0, 0.0, losses, decodes, ())
 

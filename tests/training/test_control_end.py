@@ -11,7 +11,7 @@ import torch
 from corpus.utterances import Utterance
 from tests.tiny import tacotron, tiny_data, tiny_hparams, tiny_mel
 from tests.training.steered import Order, SteeringWatcher, saved_steps, steered
-from training.checkpoints.quarantine import read_quarantine
+from training.checkpoints.run_files import read_quarantine
 from training.trainer import Limits
 
 BROKEN = {"u01-12", "u03-9"}

@@ -9,7 +9,7 @@ import torch
 from corpus.batches import BatchLoader
 from models.interface import LossKnobs
 from tests.tiny import NO_DROPOUT, tiny_examples, tiny_hparams, tiny_mel, tiny_model, tiny_trainer
-from training.evaluation import Sentence, evaluate_utterances, measuring, speak
+from training.evaluation import Sentence, evaluate_utterances, evaluation_mode, speak
 
 KNOBS = LossKnobs(1.0, 0.4, 8.0, 1.0)
 
@@ -33,7 +33,7 @@ def test_evaluation_leaves_random_state_weights_statistics_and_mode_as_they_were
 def test_a_failing_evaluation_puts_the_mode_and_the_random_state_back() -> None:
     model = tiny_model(tiny_hparams()).train()
     random = torch.get_rng_state()
-    with pytest.raises(RuntimeError), measuring(model, 1):
+    with pytest.raises(RuntimeError), evaluation_mode(model, 1):
         torch.rand(1)
         raise RuntimeError
     assert model.training and torch.equal(torch.get_rng_state(), random) and torch.is_grad_enabled()
@@ -51,7 +51,7 @@ def test_evaluation_is_a_function_of_weights_and_seed_whatever_was_drawn_before(
 def test_losses_are_means_weighted_by_utterance() -> None:
     hparams = tiny_hparams(**NO_DROPOUT, batch_size=2)
     model, loader = tiny_model(hparams), BatchLoader(tiny_examples([4, 9, 14]), hparams, tiny_mel)
-    with measuring(model, 0):
+    with evaluation_mode(model, 0):
         together, _ = evaluate_utterances(model, loader, hparams, KNOBS)
         pair, single = (model.losses(model(b), b, KNOBS).parts for b in (loader.load([0, 1]), loader.load([2])))
     assert together.keys() == {"val_mel_loss", "val_gate_loss", "val_guide_loss", "val_total_loss"}
@@ -62,7 +62,7 @@ def test_losses_are_means_weighted_by_utterance() -> None:
 def test_every_decode_belongs_to_its_utterance_and_holds_its_valid_region() -> None:
     hparams = tiny_hparams(batch_size=2)
     model, examples = tiny_model(hparams), tiny_examples([9, 4, 13, 6, 7])
-    with measuring(model, 0):
+    with evaluation_mode(model, 0):
         _, decodes = evaluate_utterances(model, BatchLoader(examples, hparams, tiny_mel), hparams, KNOBS)
     by_id = {e.utterance.id: e for e in examples}
     assert sorted(d.id for d in decodes) == sorted(by_id)
@@ -84,7 +84,7 @@ def test_a_decode_that_does_not_stop_is_cut_and_said_not_to_have_stopped() -> No
     hparams = tiny_hparams(gate_threshold=1.0, max_decoder_steps=1000)
     loader = BatchLoader(tiny_examples([6, 8]), hparams, tiny_mel)
     model = tiny_model(hparams)
-    with measuring(model, 0):
+    with evaluation_mode(model, 0):
         _, decodes = evaluate_utterances(model, loader, hparams, KNOBS)
     assert [d.stopped for d in decodes] == [False, False]
     assert all(d.free_mel.shape[1] < 100 for d in decodes)

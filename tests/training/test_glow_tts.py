@@ -14,9 +14,7 @@ from monitoring.measures.signals import evaluation_signals, step_signals
 from speech.voice import load_voice
 from tests.tiny import GLOW, tiny_hparams, tiny_trainer
 from training.checkpoints.checkpoint import list_checkpoints
-from training.step.adam import Adam
-from training.step.learner import build_optimizer
-from training.step.rectified_adam import RectifiedAdam
+from training.step.optimizers import Adam, RectifiedAdam, build_optimizer
 from training.trainer import EnhancedTrainer, Limits
 
 QUIET = {"iters_per_evaluation": 100, "iters_per_checkpoint": 3}

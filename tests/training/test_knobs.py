@@ -5,7 +5,7 @@ from dataclasses import asdict
 from hparams import HParams
 from models.interface import LossKnobs
 from training.knobs import KNOB_BOUNDS, KNOB_NAMES, RECIPE_FIELDS, Knobs
-from training.schedule import GUIDE_WEIGHT_IN_NEED, PhasePlan
+from training.schedule import FALLBACK_GUIDE_WEIGHT, PhasePlan
 
 RECIPE = HParams(
     guide_loss_weight=2.0,
@@ -44,7 +44,7 @@ def test_a_recipe_without_guidance_starts_with_it_turned_off() -> None:
     knobs = Knobs.from_hparams(recipe)
     assert knobs.guide_weight_multiplier == 0.0 and knobs.for_losses(1, recipe).guide_weight == 0.0
     knobs.guide_weight_multiplier = 0.5
-    assert knobs.for_losses(1, recipe).guide_weight == GUIDE_WEIGHT_IN_NEED / 2
+    assert knobs.for_losses(1, recipe).guide_weight == FALLBACK_GUIDE_WEIGHT / 2
 
 
 def test_a_phase_multiplies_the_guide_and_its_width() -> None:

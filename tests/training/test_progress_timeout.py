@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from training.progress_timeout import AwakeClock, Patience
+from training.progress_timeout import AwakeClock, ProgressTimeout
 
 
 @pytest.fixture
-def patience() -> Patience:
+def patience() -> ProgressTimeout:
     """Begun at 0 s: at least 5 s, 100 s for what was never seen to end."""
-    return Patience(least_seconds=5.0, start_seconds=100.0)
+    return ProgressTimeout(least_seconds=5.0, start_seconds=100.0)
 
 
-def test_before_two_steps_are_done_only_the_long_limit_holds(patience: Patience) -> None:
+def test_before_two_steps_are_done_only_the_long_limit_holds(patience: ProgressTimeout) -> None:
     assert patience.limit_seconds == 100.0
     patience.done(60.0)
     assert (patience.waited_seconds(70.0), patience.limit_seconds) == (10.0, 100.0)
@@ -21,17 +21,17 @@ def test_before_two_steps_are_done_only_the_long_limit_holds(patience: Patience)
     assert patience.limit_seconds == 20.0
 
 
-def test_the_longest_step_is_remembered_and_the_least_limit_kept(patience: Patience) -> None:
+def test_the_longest_step_is_remembered_and_the_least_limit_kept(patience: ProgressTimeout) -> None:
     for now in (10.0, 10.1, 13.1, 13.2):
         patience.done(now)
     assert patience.limit_seconds == pytest.approx(30.0)
-    quick = Patience(least_seconds=5.0, start_seconds=100.0)
+    quick = ProgressTimeout(least_seconds=5.0, start_seconds=100.0)
     quick.done(1.0)
     quick.done(1.1)
     assert quick.limit_seconds == 5.0
 
 
-def test_the_first_evaluation_is_not_measured_by_the_steps_nor_they_by_it(patience: Patience) -> None:
+def test_the_first_evaluation_is_not_measured_by_the_steps_nor_they_by_it(patience: ProgressTimeout) -> None:
     for now in (1.0, 2.0):
         patience.done(now)
     patience.begin("evaluation", 2.0)
@@ -42,14 +42,14 @@ def test_the_first_evaluation_is_not_measured_by_the_steps_nor_they_by_it(patien
     assert patience.limit_seconds == 70.0
 
 
-def test_a_step_that_was_not_finished_teaches_nothing(patience: Patience) -> None:
+def test_a_step_that_was_not_finished_teaches_nothing(patience: ProgressTimeout) -> None:
     patience.done(1.0)
     patience.begin("evaluation", 1.0)
     patience.done(2.0)
     assert patience.limit_seconds == 100.0
 
 
-def test_what_was_learnt_outlives_a_restart_but_for_the_start(patience: Patience) -> None:
+def test_what_was_learnt_outlives_a_restart_but_for_the_start(patience: ProgressTimeout) -> None:
     for now in (1.0, 2.0):
         patience.done(now)
     patience.begin("start", 0.0)
@@ -58,7 +58,7 @@ def test_what_was_learnt_outlives_a_restart_but_for_the_start(patience: Patience
     assert patience.limit_seconds == 10.0
 
 
-def test_after_its_last_word_a_process_has_the_least_patience_to_end(patience: Patience) -> None:
+def test_after_its_last_word_a_process_has_the_least_patience_to_end(patience: ProgressTimeout) -> None:
     patience.begin("end", 3.0)
     assert patience.limit_seconds == 5.0
 

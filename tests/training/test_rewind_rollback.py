@@ -26,7 +26,7 @@ from tests.training.steered import (
     steered,
 )
 from training.checkpoints.checkpoint import list_checkpoints
-from training.schedule import Clock
+from training.schedule import ScheduleClock
 from training.trainer import Limits
 
 
@@ -249,7 +249,7 @@ def test_a_restart_is_a_fresh_model_of_another_seed_with_steps_counted_on(tmp_pa
     assert [(r.step, r.epoch) for r in watcher.steps[5:]] == [(6, 0), (7, 0), (8, 0)]
     assert watcher.ids[5:] == watcher.ids[:3]
     assert [r.learning_rate for r in watcher.steps[5:]] == pytest.approx([0.125e-2, 0.25e-2, 0.375e-2])
-    assert trainer.clock == Clock(origin_step=5) and tacotron(trainer).decoder.gate_threshold == 0.3
+    assert trainer.clock == ScheduleClock(origin_step=5) and tacotron(trainer).decoder.gate_threshold == 0.3
     assert trainer.optimizer.state_dict()["state"][0]["step"] == 3
     restarted = load_checkpoint(saved_path(trainer, 5))
     assert restarted["optimizer"]["state"] == {} and restarted["progress"]["epoch"] == 0

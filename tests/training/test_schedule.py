@@ -4,10 +4,10 @@ import pytest
 
 from hparams import HParams
 from training.schedule import (
-    GUIDE_WEIGHT_IN_NEED,
+    FALLBACK_GUIDE_WEIGHT,
     RECIPE_PLAN,
-    Clock,
     PhasePlan,
+    ScheduleClock,
     planned_guide_weight,
     planned_learning_rate,
 )
@@ -43,7 +43,7 @@ def test_noam_falls_with_the_root_of_the_step_after_the_warm_up(step: int, share
 
 
 def test_a_noam_schedule_is_held_at_its_peak() -> None:
-    clock, recipe = Clock(), RECIPE.model_copy(update={"learning_rate_schedule": "noam"})
+    clock, recipe = ScheduleClock(), RECIPE.model_copy(update={"learning_rate_schedule": "noam"})
     clock.hold(1055, recipe)
     assert clock.schedule_step(1055) == 10
 
@@ -55,22 +55,22 @@ def test_guidance_is_full_and_then_fades_to_zero(step: int, weight: float) -> No
 
 def test_without_guidance_in_the_recipe_there_is_some_to_multiply_in_need() -> None:
     recipe = RECIPE.model_copy(update={"guide_loss_weight": 0.0})
-    assert planned_guide_weight(1, recipe) == GUIDE_WEIGHT_IN_NEED
-    assert planned_guide_weight(40, recipe) == pytest.approx(GUIDE_WEIGHT_IN_NEED / 2)
+    assert planned_guide_weight(1, recipe) == FALLBACK_GUIDE_WEIGHT
+    assert planned_guide_weight(40, recipe) == pytest.approx(FALLBACK_GUIDE_WEIGHT / 2)
 
 
 def test_the_clock_of_a_run_without_orders_is_its_step() -> None:
-    clock = Clock()
+    clock = ScheduleClock()
     assert [clock.schedule_step(step) for step in (0, 1, 500)] == [0, 1, 500]
-    assert [clock.warmth(step) for step in (0, 1, 500)] == [1.0, 1.0, 1.0]
+    assert [clock.warmup_factor(step) for step in (0, 1, 500)] == [1.0, 1.0, 1.0]
 
 
 def test_a_new_start_sets_the_clock_to_zero() -> None:
-    assert Clock(origin_step=100).schedule_step(103) == 3
+    assert ScheduleClock(origin_step=100).schedule_step(103) == 3
 
 
 def test_holding_stops_the_clock_where_the_late_part_begins_and_goes_on_from_there() -> None:
-    clock, times = Clock(), []
+    clock, times = ScheduleClock(), []
     for step in range(1, 41):
         if step <= 30:
             clock.hold(step, RECIPE)
@@ -79,14 +79,14 @@ def test_holding_stops_the_clock_where_the_late_part_begins_and_goes_on_from_the
 
 
 def test_holding_before_the_late_part_leaves_the_clock_alone() -> None:
-    clock = Clock()
+    clock = ScheduleClock()
     for step in range(1, 21):
         clock.hold(step, RECIPE)
-    assert clock == Clock()
+    assert clock == ScheduleClock()
 
 
 def test_holding_later_goes_back_to_where_the_late_part_begins() -> None:
-    clock = Clock(origin_step=1000)
+    clock = ScheduleClock(origin_step=1000)
     clock.hold(1055, RECIPE)
     assert clock.schedule_step(1055) == 20
     assert planned_guide_weight(clock.schedule_step(1055), RECIPE) == 2.0
@@ -102,14 +102,14 @@ def test_holding_later_goes_back_to_where_the_late_part_begins() -> None:
     ],
 )
 def test_the_late_part_is_whatever_begins_first_after_the_warm_up(changes: dict[str, int], held_at: int) -> None:
-    clock = Clock()
+    clock = ScheduleClock()
     clock.hold(99, RECIPE.model_copy(update=changes))
     assert clock.schedule_step(99) == held_at
 
 
 def test_a_new_warm_up_is_linear_and_ends() -> None:
-    clock = Clock(warm_from_step=100, warm_steps=4)
-    assert [clock.warmth(step) for step in (101, 102, 103, 104, 105, 1000)] == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
+    clock = ScheduleClock(warm_from_step=100, warm_steps=4)
+    assert [clock.warmup_factor(step) for step in (101, 102, 103, 104, 105, 1000)] == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
 
 
 def test_a_phase_without_targets_is_the_recipe() -> None:

@@ -16,19 +16,19 @@ from models import TrainableModel
 NAME = "origin.safetensors"
 
 
-def keep_origin(folder: Path, model: TrainableModel, *, fresh: Collection[str]) -> None:
+def save_initial_weights(folder: Path, model: TrainableModel, *, fresh: Collection[str]) -> None:
     """All weights but those that were drawn at random."""
     given = {name: value for name, value in model.state_dict().items() if name not in fresh}
     portable = {name: value.detach().cpu().contiguous() for name, value in given.items()}
     write_atomically(folder / NAME, dump_tensors(portable))
 
 
-def forget_origin(folder: Path) -> None:
+def delete_initial_weights(folder: Path) -> None:
     """Of an earlier run that never came to a checkpoint here: this one begins with random weights."""
     (folder / NAME).unlink(missing_ok=True)
 
 
-def load_origin(folder: Path, model: TrainableModel) -> None:
+def load_initial_weights(folder: Path, model: TrainableModel) -> None:
     """What still fits of them; nothing in a run that began with random weights."""
     path = folder / NAME
     if not path.is_file():

@@ -1,1 +1,1 @@
-"""Several processes that share one training step."""
+"""Training steps that several processes compute together."""

@@ -4,42 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
 
 import psutil
 import torch
 
 from corpus.batches import Batch, BatchLoader
-from hparams import HParams, UserError, build_hparams
+from hparams import HParams, UserError
 from models import TrainableModel, release_gpu_memory
-from training.checkpoints.named_numbers import read_numbers, write_numbers
-from training.step.learner import is_out_of_memory
+from training.step.micro_batches import is_out_of_memory
 from training.step.precision import half_precision
-from training.step.probe import Trial, try_out
+from training.step.probe import ProbeResult, run_probe
 
-NAME = "choices.json"
 WORTH = {"cpu": 1.25, "cuda": 1.1}  # times as fast, where the time of a pass varies as much from hour to hour
 ROUNDS = 2  # of passes, of which the quicker counts
 LOSS_AGREES, GRADIENT_AGREES = 1e-2, 0.1  # relative
 TRIED_UTTERANCES = 8  # on a processor, where a batch may take a minute
 OPTIMIZER_BYTES_PER_WEIGHT = 8  # two moments
 CPU_MEMORY_SHARE, GPU_MEMORY_SHARE = 0.7, 0.85
-
-
-def read_choices(folder: Path) -> dict[str, Any]:
-    path, expected = folder / NAME, "settings of hparams.py"
-    choices = read_numbers(path, expected, int | str)
-    try:
-        build_hparams(choices)
-    except UserError as error:
-        raise UserError(f"{path}: expected {expected} ({error}); mend or remove it") from error
-    return choices
-
-
-def write_choices(folder: Path, choices: Mapping[str, Any]) -> None:
-    write_numbers(folder / NAME, choices)
 
 
 def choose_precision(
@@ -67,16 +49,16 @@ def choose_precision(
     return "float32", f"{said}: using float32"
 
 
-def _quickest(model: TrainableModel, batch: Batch, hparams: HParams, name: str) -> Trial:
+def _quickest(model: TrainableModel, batch: Batch, hparams: HParams, name: str) -> ProbeResult:
     """Of a few passes with the same random numbers, after one that pays for what is done only once."""
     recipe, trials = hparams.model_copy(update={"precision": name}), []
     for _ in range(1 + ROUNDS):
         torch.manual_seed(hparams.seed)
-        trials.append(try_out(copy.deepcopy(model).to(batch.mels.device).train(), batch, recipe))
+        trials.append(run_probe(copy.deepcopy(model).to(batch.mels.device).train(), batch, recipe))
     return min(trials[1:], key=lambda trial: trial.seconds)
 
 
-def _of_what_fits(order: list[int], measure: Callable[[list[int]], dict[str, Trial]]) -> dict[str, Trial]:
+def _of_what_fits(order: list[int], measure: Callable[[list[int]], dict[str, ProbeResult]]) -> dict[str, ProbeResult]:
     """With half as many utterances as long as there is too little memory."""
     try:
         return measure(order)
@@ -138,7 +120,7 @@ def _fits_on_gpu(
         held = torch.empty(n_weights * OPTIMIZER_BYTES_PER_WEIGHT, dtype=torch.uint8, device=device)
         is_done = False
         with contextlib.suppress(torch.OutOfMemoryError):
-            try_out(model, loader.load(order[:n]).to(device), hparams)
+            run_probe(model, loader.load(order[:n]).to(device), hparams)
             is_done = True
         used = torch.cuda.max_memory_reserved(device)
         del held
@@ -154,8 +136,8 @@ def _fits_in_main_memory(
 ) -> Callable[[int], bool]:
     """By what one and two utterances take: trying more than there is would end the program."""
     n_weights = sum(p.numel() for p in model.parameters())
-    one = try_out(model, loader.load(order[:1]), hparams).kept_bytes
-    two = try_out(model, loader.load(order[:2]), hparams).kept_bytes
+    one = run_probe(model, loader.load(order[:1]), hparams).activation_bytes
+    two = run_probe(model, loader.load(order[:2]), hparams).activation_bytes
     each, first = (two - one, one) if len(order) > 1 else (0, one)
     room = CPU_MEMORY_SHARE * psutil.virtual_memory().available - 3 * 4 * n_weights
     return lambda n: 2 * (first + (n - 1) * each) <= room  # gradients of what is kept take as much again

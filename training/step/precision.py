@@ -50,7 +50,7 @@ class Precision:
         self._scaler.step(optimizer)
         self._scaler.update()
 
-    def skipped(self) -> None:
+    def skip_step(self) -> None:
         """The gradient was not finite: float16 tries a smaller scale next time."""
         self._scaler.update()
 

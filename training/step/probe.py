@@ -16,17 +16,17 @@ from training.step.precision import Precision
 
 
 @dataclass(frozen=True)
-class Trial:
+class ProbeResult:
     """What a pass took and what it found."""
 
     seconds: float
-    kept_bytes: int  # for the way back
+    activation_bytes: int  # for the way back
     padded_frames: int
     loss: float
     gradient_norm: float
 
 
-def try_out(model: TrainableModel, batch: Batch, hparams: HParams) -> Trial:
+def run_probe(model: TrainableModel, batch: Batch, hparams: HParams) -> ProbeResult:
     """On a model that is there to be tried out: a pass changes what its normalisation remembers."""
     kept: dict[int, int] = {}
 
@@ -45,4 +45,4 @@ def try_out(model: TrainableModel, batch: Batch, hparams: HParams) -> Trial:
     norm = float(torch.nn.utils.get_total_norm(gradients) / precision.scale(torch.ones((), device=loss.device)))
     model.zero_grad()  # reading the norm has waited for the GPU
     seconds = time.perf_counter() - began
-    return Trial(seconds, sum(kept.values()), batch.mels.size(0) * batch.mels.size(2), loss.item(), norm)
+    return ProbeResult(seconds, sum(kept.values()), batch.mels.size(0) * batch.mels.size(2), loss.item(), norm)

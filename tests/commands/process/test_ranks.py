@@ -18,9 +18,9 @@ from pathlib import Path
 from commands.options import TrainOptions
 from commands.process.ranks import assembled
 
-with assembled(TrainOptions()) as crew:
+with assembled(TrainOptions()) as rank_group:
     import torch._dynamo  # as much of torch does
-    assert crew.gather(crew.rank) == [0, 1]
+    assert rank_group.gather(rank_group.rank) == [0, 1]
 names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
 print(*(name for name in names if "gloo" in name))
 """

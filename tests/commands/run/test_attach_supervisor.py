@@ -7,7 +7,7 @@ from pathlib import Path
 from commands.run.attach_supervisor import facts_of
 from tests.tiny import tiny_hparams, tiny_trainer
 from training.knobs import KNOB_BOUNDS
-from training.schedule import GUIDE_WEIGHT_IN_NEED
+from training.schedule import FALLBACK_GUIDE_WEIGHT
 
 
 def test_the_facts_are_those_of_recipe_and_data(tmp_path: Path) -> None:
@@ -37,7 +37,7 @@ def test_they_say_what_the_preset_has_otherwise(tmp_path: Path) -> None:
     presets = {name: knob.preset for name, knob in facts.knobs.items() if knob.preset is not None}
     assert presets == {
         "learning_rate_multiplier": 0.25,
-        "guide_weight_multiplier": 10 / GUIDE_WEIGHT_IN_NEED,
+        "guide_weight_multiplier": 10 / FALLBACK_GUIDE_WEIGHT,
         "guide_sigma": preset.guide_sigma,
     }
     assert facts.preset_settings == {"weight_decay": 1e-6, "warmup_steps": 9}

@@ -33,7 +33,7 @@ def test_what_is_listed_there_stays_out_when_the_run_goes_on(program: Program, d
     ("content", "pattern"),
     [
         (json.dumps(EVERYONE), "quarantine.json: lists all 7 utterances to train on; take some out"),
-        ("{", "quarantine.json: is not valid JSON .*; mend or remove it"),
+        ("{", "quarantine.json: is not valid JSON .*; correct or remove it"),
     ],
 )
 def test_a_list_that_cannot_be_used_is_refused_before_anything_is_written(

@@ -21,9 +21,9 @@ from models.checkpoint_file import load_checkpoint
 from tests.commands.program import RATE, Program, journal, newest, tiny, tone
 from tests.commands.search.studies import settings
 from tests.tiny import GLOW, tiny_examples, tiny_hparams, tiny_mel, tiny_model
-from training.evaluation import Sentence, evaluate_utterances, measuring, speak
+from training.evaluation import Sentence, evaluate_utterances, evaluation_mode, speak
 from training.knobs import Knobs
-from training.step.learner import split_batch
+from training.step.micro_batches import split_batch
 
 SEVERAL = {name: value for name, value in GLOW.items() if name != "model"} | {
     "num_speakers": 3,
@@ -92,7 +92,7 @@ def test_a_recording_is_said_again_by_its_own_speaker() -> None:
     model, knobs = wild_model(hparams), Knobs.from_hparams(hparams).for_losses(1, hparams)
     for speaker in (0, 1):
         (example,) = (replace(example, speaker=speaker) for example in tiny_examples([9]))
-        with measuring(model, 1):
+        with evaluation_mode(model, 1):
             _, (decode,) = evaluate_utterances(model, BatchLoader([example], hparams, tiny_mel), hparams, knobs)
             (said,) = speak(model, [Sentence("x", "", example.symbol_ids, speaker)], 1)
         n = min(decode.free_mel.shape[1], said.free_mel.shape[1])  # there who does not stop is cut sooner

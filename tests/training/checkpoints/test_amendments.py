@@ -11,23 +11,23 @@ from models.checkpoint_file import load_checkpoint
 from speech.voice import load_voice
 from tests.tiny import tacotron, tiny_hparams
 from tests.training.steered import ALL_SAVED, Order, SteeringWatcher, saved_path, steered
-from training.checkpoints.amendments import NAME, amend, amended
+from training.checkpoints.run_files import AMENDMENTS_FILE, add_amendments, apply_amendments
 from training.trainer import Limits
 
 
 def test_an_amendment_is_kept_and_those_before_it_too(tmp_path: Path) -> None:
     hparams = tiny_hparams()
-    assert amended(tmp_path, hparams) is hparams
-    assert amend(tmp_path, hparams, {"n_frames_per_step": 4}).n_frames_per_step == 4
-    for changed in (amend(tmp_path, hparams, {"weight_decay": 0.25}), amended(tmp_path, hparams)):
+    assert apply_amendments(tmp_path, hparams) is hparams
+    assert add_amendments(tmp_path, hparams, {"n_frames_per_step": 4}).n_frames_per_step == 4
+    for changed in (add_amendments(tmp_path, hparams, {"weight_decay": 0.25}), apply_amendments(tmp_path, hparams)):
         assert (changed.n_frames_per_step, changed.weight_decay) == (4, 0.25)
 
 
 @pytest.mark.parametrize("content", ["[1]", "{", '{"n_frames_per_step": 99}', '{"nonsense": 1}'])
 def test_a_spoilt_file_is_refused(tmp_path: Path, content: str) -> None:
-    (tmp_path / NAME).write_text(content, encoding="utf-8")
+    (tmp_path / AMENDMENTS_FILE).write_text(content, encoding="utf-8")
     with pytest.raises(UserError):
-        amended(tmp_path, tiny_hparams())
+        apply_amendments(tmp_path, tiny_hparams())
 
 
 def test_a_restart_with_a_larger_reduction_factor_trains_speaks_and_can_be_gone_on_from(tmp_path: Path) -> None:
@@ -39,7 +39,7 @@ def test_a_restart_with_a_larger_reduction_factor_trains_speaks_and_can_be_gone_
     assert trainer.hparams.n_frames_per_step == 4 and tacotron(trainer).decoder.r == 4
     assert watcher.evaluations[-1].decodes[0].n_frames_per_step == 4
     assert load_voice(trainer.write_voice()).hparams.n_frames_per_step == 4
-    resumed, _ = steered(tmp_path, hparams=amended(tmp_path, hparams))
+    resumed, _ = steered(tmp_path, hparams=apply_amendments(tmp_path, hparams))
     resumed.load_state_dict(load_checkpoint(saved_path(trainer, 6)))
     resumed.fit(Limits(max_steps=8))
     assert resumed.progress.step == 8

@@ -9,7 +9,7 @@ from hparams import UserError
 from models.tacotron2.model import Tacotron2
 from tests.tiny import tacotron, tiny_hparams
 from tests.training.steered import ALL_SAVED, Order, SteeringWatcher, steered
-from training.checkpoints.initial_weights import NAME, keep_origin, load_origin
+from training.checkpoints.initial_weights import NAME, load_initial_weights, save_initial_weights
 from training.trainer import Limits
 
 
@@ -22,16 +22,16 @@ def test_a_new_start_has_the_given_weights_and_draws_the_others_anew(tmp_path: P
     given, other = model(1), model(2)
     drawn = {name: value.clone() for name, value in other.state_dict().items()}
     fresh = next(name for name, value in drawn.items() if not torch.equal(value, given.state_dict()[name]))
-    keep_origin(tmp_path, given, fresh=[fresh])
-    load_origin(tmp_path, other)
+    save_initial_weights(tmp_path, given, fresh=[fresh])
+    load_initial_weights(tmp_path, other)
     for name, value in other.state_dict().items():
         assert torch.equal(value, drawn[name] if name == fresh else given.state_dict()[name]), name
 
 
 def test_what_no_longer_fits_is_drawn_anew(tmp_path: Path) -> None:
     given, wider = model(1), model(2, n_frames_per_step=4)
-    keep_origin(tmp_path, given, fresh=[])
-    load_origin(tmp_path, wider)
+    save_initial_weights(tmp_path, given, fresh=[])
+    load_initial_weights(tmp_path, wider)
     same = [
         torch.equal(value, given.state_dict()[name])
         for name, value in wider.state_dict().items()
@@ -41,10 +41,10 @@ def test_what_no_longer_fits_is_drawn_anew(tmp_path: Path) -> None:
 
 
 def test_without_an_origin_nothing_is_loaded_and_a_ruined_one_is_named(tmp_path: Path) -> None:
-    load_origin(tmp_path, model(1))
+    load_initial_weights(tmp_path, model(1))
     (tmp_path / NAME).write_bytes(b"nonsense")
     with pytest.raises(UserError, match=NAME):
-        load_origin(tmp_path, model(1))
+        load_initial_weights(tmp_path, model(1))
 
 
 def test_a_restarted_training_begins_with_its_origin(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_a_restarted_training_begins_with_its_origin(tmp_path: Path) -> None:
     trainer.model.load_state_dict(
         {name: given[name] if began[name].is_floating_point() else began[name] for name in given}
     )
-    keep_origin(tmp_path, trainer.model, fresh=[])
+    save_initial_weights(tmp_path, trainer.model, fresh=[])
     trainer.fit(Limits(max_steps=3))
     embedding = tacotron(trainer).embedding.weight
     assert torch.allclose(embedding, torch.full_like(embedding, 0.01), atol=1e-3)

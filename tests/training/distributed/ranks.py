@@ -1,4 +1,4 @@
-"""One of two processes of a crew, which leaves FOLDER/RANK.pt."""
+"""One of two processes of a rank_group, which leaves FOLDER/RANK.pt."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from corpus.batches import Batch
 from tests.tiny import GLOW, NO_DROPOUT, SYMBOLS, tiny_data, tiny_hparams, tiny_model, tiny_trainer
 from tests.training.steered import Order, SteeringWatcher
 from tests.training.step.test_learner import KNOBS, gradient, without_norms
-from training.distributed.leader import Crew, CrewBroken, Task
-from training.distributed.worker import follow
+from training.distributed.rank_group import RankFailure, RankGroup, StepTask
+from training.distributed.worker import run_worker
 from training.step.learner import Learner
 from training.trainer import Limits
 
@@ -26,61 +26,61 @@ CPU = torch.device("cpu")
 PLAIN = tiny_hparams(**NO_DROPOUT, batch_size=8, n_frames_per_step=1, precision="float32")
 
 
-def rows_of(crew: Crew, indices: list[int]) -> list[Batch]:
-    mine = indices[crew.rank :: crew.size]
+def rows_of(rank_group: RankGroup, indices: list[int]) -> list[Batch]:
+    mine = indices[rank_group.rank :: rank_group.size]
     return [tiny_data(PLAIN).train.load(mine)] if mine else []
 
 
-def learner_of(crew: Crew) -> Learner:
-    return without_norms(Learner(tiny_model(PLAIN), PLAIN, CPU, crew))
+def learner_of(rank_group: RankGroup) -> Learner:
+    return without_norms(Learner(tiny_model(PLAIN), PLAIN, CPU, rank_group))
 
 
-def together(crew: Crew, _folder: Path) -> Found:
+def together(rank_group: RankGroup, _folder: Path) -> Found:
     """The gradients of a batch of eight and of one."""
     found: Found = {}
     for n in (8, 1):
-        learner, indices = learner_of(crew), list(range(n))
+        learner, indices = learner_of(rank_group), list(range(n))
         frames = tiny_data(PLAIN).train.n_frames(indices)
-        updated = learner.update(rows_of(crew, indices), KNOBS, clip=1e9, measure=False, total_frames=frames)
+        updated = learner.update(rows_of(rank_group, indices), KNOBS, clip_norm=1e9, measure=False, total_frames=frames)
         found[f"gradient {n}"], found[f"updated {n}"] = gradient(learner), vars(updated)
-    normalising = Learner(tiny_model(PLAIN), PLAIN, CPU, crew)
+    normalising = Learner(tiny_model(PLAIN), PLAIN, CPU, rank_group)
     frames = tiny_data(PLAIN).train.n_frames(range(8))
-    normalising.update(rows_of(crew, list(range(8))), KNOBS, clip=1e9, measure=False, total_frames=frames)
+    normalising.update(rows_of(rank_group, list(range(8))), KNOBS, clip_norm=1e9, measure=False, total_frames=frames)
     return found | {"remembered": dict(normalising.model.named_buffers())}
 
 
-def failing(crew: Crew, _folder: Path) -> Found:
+def failing(rank_group: RankGroup, _folder: Path) -> Found:
     """Numbers that are none on rank 1, then no memory there, then all is well."""
-    learner = learner_of(crew)
+    learner = learner_of(rank_group)
     found: Found = {}
     before = {name: value.clone() for name, value in learner.model.state_dict().items()}
-    batches = rows_of(crew, list(range(8)))
-    spoilt = [replace(batch, mels=batch.mels * torch.nan) if crew.rank else batch for batch in batches]
-    found["norm"] = learner.update(spoilt, KNOBS, clip=1e9, measure=False, total_frames=70).gradient_norm
+    batches = rows_of(rank_group, list(range(8)))
+    spoilt = [replace(batch, mels=batch.mels * torch.nan) if rank_group.rank else batch for batch in batches]
+    found["norm"] = learner.update(spoilt, KNOBS, clip_norm=1e9, measure=False, total_frames=70).gradient_norm
     forward = learner.model.forward
-    if crew.rank:
+    if rank_group.rank:
 
         def too_much(_batch: Batch) -> Any:
             raise torch.OutOfMemoryError("no room for 5 GB")
 
         learner.model.forward = too_much  # type: ignore[method-assign,assignment]
     try:
-        learner.update(batches, KNOBS, clip=1e9, measure=False, total_frames=70)
+        learner.update(batches, KNOBS, clip_norm=1e9, measure=False, total_frames=70)
     except torch.OutOfMemoryError as error:
         found["error"] = str(error)
     found["unchanged"] = all(torch.equal(value, before[name]) for name, value in learner.model.state_dict().items())
     learner.model.forward = forward  # type: ignore[method-assign]
-    learner.asked_to_stop = "SIGUSR1" if crew.rank else None
-    updated = learner.update(batches, KNOBS, clip=1e9, measure=True, total_frames=70)
-    return found | {"after": updated.gradient_norm, "stop": updated.asked_to_stop}
+    learner.stop_signal = "SIGUSR1" if rank_group.rank else None
+    updated = learner.update(batches, KNOBS, clip_norm=1e9, measure=True, total_frames=70)
+    return found | {"after": updated.gradient_norm, "stop": updated.stop_signal}
 
 
-def steered(crew: Crew, folder: Path, **changes: Any) -> Found:
+def steered(rank_group: RankGroup, folder: Path, **changes: Any) -> Found:
     """A training with a turned knob, smaller chunks, a rollback, a restart and fresh moments."""
     hparams = tiny_hparams(iters_per_checkpoint=4, iters_per_evaluation=8, epochs=50, **changes)
     data = tiny_data(hparams)
-    if crew.rank:
-        learner = follow(crew, lambda _recipe: data.train, len(SYMBOLS), CPU, lambda: None)
+    if rank_group.rank:
+        learner = run_worker(rank_group, lambda _recipe: data.train, len(SYMBOLS), CPU, lambda: None)
         assert learner is not None
         return {"weights": learner.model.state_dict()}
     orders = {
@@ -92,56 +92,56 @@ def steered(crew: Crew, folder: Path, **changes: Any) -> Found:
         17: [Order("restart")],
     }
     watcher = SteeringWatcher(orders)
-    trainer, _ = tiny_trainer(folder, hparams, data=data, watcher=watcher, crew=crew)
+    trainer, _ = tiny_trainer(folder, hparams, data=data, watcher=watcher, rank_group=rank_group)
     watcher.trainer = trainer
     trainer.fit(Limits(max_steps=24))
-    crew.call(None)
+    rank_group.broadcast(None)
     losses = [report.total_loss for report in watcher.steps]
     return {"weights": trainer.model.state_dict(), "losses": losses, "ids": watcher.ids}
 
 
-def hung(crew: Crew, _folder: Path) -> Found:
+def hung(rank_group: RankGroup, _folder: Path) -> Found:
     """Rank 1 does not come."""
-    if crew.rank:
+    if rank_group.rank:
         time.sleep(6)
         return {}
-    return broken_by(lambda: crew.gather(None))
+    return broken_by(lambda: rank_group.gather(None))
 
 
-def hung_leader(crew: Crew, _folder: Path) -> Found:
+def hung_leader(rank_group: RankGroup, _folder: Path) -> Found:
     """An evaluation may take longer than anybody else's silence, as long as none was seen to end."""
-    if crew.leads:
-        crew.beat("evaluation")
+    if rank_group.is_leader:
+        rank_group.report_activity("evaluation")
         time.sleep(3)
-        crew.beat(None)
-        crew.call(Task((), (0, 0), 1, 1, KNOBS, 1.0, 1.0))
+        rank_group.report_activity(None)
+        rank_group.broadcast(StepTask((), 0, 0, 1, 1, KNOBS, 1.0, 1.0))
         time.sleep(6)
         return {}
-    assert isinstance(crew.hear(), Task)
-    return broken_by(crew.hear)
+    assert isinstance(rank_group.receive(), StepTask)
+    return broken_by(rank_group.receive)
 
 
-def hung_leader_at_work(crew: Crew, _folder: Path) -> Found:
+def hung_leader_at_work(rank_group: RankGroup, _folder: Path) -> Found:
     """Rank 0 does not come."""
-    if crew.leads:
+    if rank_group.is_leader:
         time.sleep(6)
         return {}
-    return broken_by(lambda: crew.gather(None))
+    return broken_by(lambda: rank_group.gather(None))
 
 
 def broken_by(talking: Callable[[], object]) -> Found:
     try:
         talking()
-    except CrewBroken as error:
+    except RankFailure as error:
         return {"error": str(error)}
     return {}
 
 
-CASES: dict[str, Callable[[Crew, Path], Found]] = {
+CASES: dict[str, Callable[[RankGroup, Path], Found]] = {
     "together": together,
     "failing": failing,
     "steered": steered,
-    "steered flow": lambda crew, folder: steered(crew, folder, **GLOW),
+    "steered flow": lambda rank_group, folder: steered(rank_group, folder, **GLOW),
     "hung": hung,
     "hung leader": hung_leader,
     "hung leader at work": hung_leader_at_work,
@@ -152,6 +152,6 @@ def main(case: str, rank: int, folder: Path) -> None:
     torch.set_num_threads(1)
     where = f"file://{folder / 'store'}"
     dist.init_process_group("gloo", where, rank=rank, world_size=2, timeout=timedelta(seconds=60))
-    crew = Crew(rank, 2, patience_seconds=2 if "hung" in case else 60, start_patience_seconds=60)
-    torch.save(CASES[case](crew, folder), folder / f"{rank}.pt")
+    rank_group = RankGroup(rank, 2, timeout_seconds=2 if "hung" in case else 60, start_timeout_seconds=60)
+    torch.save(CASES[case](rank_group, folder), folder / f"{rank}.pt")
     dist.destroy_process_group()

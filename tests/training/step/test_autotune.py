@@ -10,37 +10,37 @@ from corpus.batches import Batch
 from hparams import HParams, UserError
 from models import TrainableModel
 from tests.tiny import tiny_data, tiny_hparams, tiny_model
-from training.step import autotune as choices
+from training.checkpoints.run_files import CHOICES_FILE, read_choices, write_choices
+from training.step import autotune
 from training.step.autotune import (
-    NAME,
     choose_frame_budget,
     choose_precision,
     largest_that_fits,
-    read_choices,
-    write_choices,
 )
-from training.step.probe import Trial, try_out
+from training.step.probe import ProbeResult, run_probe
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture
 def has_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choices, "half_precision", lambda device: "bfloat16")
+    monkeypatch.setattr(autotune, "half_precision", lambda device: "bfloat16")
 
 
 def pretend(monkeypatch: pytest.MonkeyPatch, half: dict[str, float], most: int = 100) -> list[int]:
     """Passes that take a second, in bfloat16 as given, and have memory for so many; returns how many were tried."""
     tried: list[int] = []
 
-    def passes(model: TrainableModel, batch: Batch, hparams: HParams) -> Trial:
+    def passes(model: TrainableModel, batch: Batch, hparams: HParams) -> ProbeResult:
         tried.append(len(batch.ids))
         if len(batch.ids) > most:
             raise torch.OutOfMemoryError("too little")
         found: dict[str, Any] = {"seconds": 1.0, "loss": 2.0, "gradient_norm": 3.0}
-        return Trial(kept_bytes=1, padded_frames=1, **(found | (half if hparams.precision == "bfloat16" else {})))
+        return ProbeResult(
+            activation_bytes=1, padded_frames=1, **(found | (half if hparams.precision == "bfloat16" else {}))
+        )
 
-    monkeypatch.setattr(choices, "try_out", passes)
+    monkeypatch.setattr(autotune, "run_probe", passes)
     return tried
 
 
@@ -93,7 +93,7 @@ def test_measuring_changes_neither_the_model_nor_the_random_numbers() -> None:
 
 
 def test_a_processor_without_a_shorter_format_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choices, "half_precision", lambda device: None)
+    monkeypatch.setattr(autotune, "half_precision", lambda device: None)
     tried = pretend(monkeypatch, {})
     assert chosen()[0] == "float32" and not tried
 
@@ -102,11 +102,11 @@ def test_a_trial_finds_the_loss_and_the_gradient_of_a_pass() -> None:
     hparams = tiny_hparams(p_prenet_dropout=0.0, p_encoder_dropout=0.0, p_postnet_dropout=0.0)
     model, batch = tiny_model(hparams).train(), tiny_data(hparams).train.load([0, 1])
     torch.manual_seed(1)
-    trial = try_out(model, batch, hparams)
+    trial = run_probe(model, batch, hparams)
     torch.manual_seed(1)
-    again = try_out(model, batch, hparams)
+    again = run_probe(model, batch, hparams)
     assert trial.loss == again.loss > 0 and trial.gradient_norm == again.gradient_norm > 0
-    assert trial.padded_frames == 2 * 12 and trial.kept_bytes > 2 * 12 * 6 * 4 and trial.seconds > 0
+    assert trial.padded_frames == 2 * 12 and trial.activation_bytes > 2 * 12 * 6 * 4 and trial.seconds > 0
 
 
 @pytest.mark.parametrize("most", [1, 2, 3, 7, 16, 31])
@@ -128,10 +128,10 @@ def test_a_frame_budget_is_made_of_the_longest_utterances(monkeypatch: pytest.Mo
     budget, reason = choose_frame_budget(model, loader, hparams, CPU)
     assert (budget, "a whole batch_size does" in reason) == (100, True)  # three of 14 frames, and the least there is
 
-    def of_a_gigabyte(model: TrainableModel, batch: Batch, hparams: HParams) -> Trial:
-        return Trial(1.0, len(batch.ids) * 10**9, 1, 1.0, 1.0)
+    def of_a_gigabyte(model: TrainableModel, batch: Batch, hparams: HParams) -> ProbeResult:
+        return ProbeResult(1.0, len(batch.ids) * 10**9, 1, 1.0, 1.0)
 
-    monkeypatch.setattr(choices, "try_out", of_a_gigabyte)
+    monkeypatch.setattr(autotune, "run_probe", of_a_gigabyte)
     memory = type("Memory", (), {"available": 6.5e9})
     monkeypatch.setattr("training.step.autotune.psutil.virtual_memory", lambda: memory)
     assert choose_frame_budget(model, loader, hparams, CPU)[1].startswith("2 of the longest")
@@ -148,6 +148,6 @@ def test_choices_are_kept_with_the_run(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", ["{", "[1]", '{"precision": "float8"}', '{"unknown": 1}'])
 def test_spoilt_choices_are_refused_in_one_line(tmp_path: Path, content: str) -> None:
-    (tmp_path / NAME).write_text(content)
-    with pytest.raises(UserError, match=rf"{NAME}: (expected settings of hparams.py|is not valid JSON)"):
+    (tmp_path / CHOICES_FILE).write_text(content)
+    with pytest.raises(UserError, match=rf"{CHOICES_FILE}: (expected settings of hparams.py|is not valid JSON)"):
         read_choices(tmp_path)

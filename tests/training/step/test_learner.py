@@ -19,7 +19,8 @@ from models.interface import LossKnobs
 from models.layers import ConvNorm, MaskedBatchNorm
 from tests.models.glow_tts.test_model import batch_of
 from tests.tiny import GLOW, NO_DROPOUT, SYMBOLS, tacotron, tiny_data, tiny_hparams, tiny_model, tiny_trainer
-from training.step.learner import Learner, Updated, is_out_of_memory, split_batch
+from training.step.learner import Learner, UpdateResult
+from training.step.micro_batches import is_out_of_memory, split_batch
 
 KNOBS = LossKnobs(guide_weight=1.0, guide_sigma=0.4, gate_positive_weight=2.0, duration_loss_weight=1.0)
 CPU = torch.device("cpu")
@@ -51,8 +52,8 @@ def batches_of(hparams: HParams, n: int = 1) -> list[Batch]:
     return list(islice(tiny_data(hparams).train.epoch(0), n))
 
 
-def update(learner: Learner, chunks: list[Batch], **changes: Any) -> Updated:
-    return learner.update(chunks, KNOBS, **{"clip": 1e9, "measure": False} | changes)
+def update(learner: Learner, chunks: list[Batch], **changes: Any) -> UpdateResult:
+    return learner.update(chunks, KNOBS, **{"clip_norm": 1e9, "measure": False} | changes)
 
 
 def gradient(learner: Learner) -> Tensor:
@@ -187,7 +188,7 @@ def test_what_is_kept_of_the_weights_does_not_outlast_a_step() -> None:
     learner = Learner(GlowTTS(hparams, len(SYMBOLS)), hparams, CPU)
     for _ in range(8):
         before = [parameter._version for parameter in learner.model.parameters()]
-        learner.update([batch_of([9, 14])], KNOBS, clip=1.0, measure=False)
+        learner.update([batch_of([9, 14])], KNOBS, clip_norm=1.0, measure=False)
     assert all(p._version > version for p, version in zip(learner.model.parameters(), before, strict=True))
 
 
@@ -198,6 +199,6 @@ def test_frozen_durations_are_not_even_decayed() -> None:
     predictor = learner.model.encoder.duration_predictor
     before = [parameter.detach().clone() for parameter in predictor.parameters()]
     frozen = replace(KNOBS, duration_loss_weight=0.0)
-    updated = learner.update([batch_of([9, 14])], frozen, clip=1.0, measure=True)
+    updated = learner.update([batch_of([9, 14])], frozen, clip_norm=1.0, measure=True)
     assert "gradient_norm_durations" not in updated.measures and updated.losses["duration_loss"] > 0
     assert all(torch.equal(p, b) for p, b in zip(predictor.parameters(), before, strict=True))

@@ -74,7 +74,7 @@ def scaled_step(
     if weight.grad.isfinite().all():
         precision.step(optimizer)
         return True
-    precision.skipped()
+    precision.skip_step()
     return False
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from training.step.rectified_adam import RectifiedAdam, rectification
+from training.step.optimizers import RectifiedAdam, rectification
 
 RATE, BETAS, DECAY = 1e-2, (0.9, 0.998), 1e-3
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from files import REPOSITORY
-from training.step.adam import Adam
+from training.step.optimizers import Adam
 
 PROGRAM = """
 import sys, torch
-from training.step.rectified_adam import RectifiedAdam
+from training.step.optimizers import RectifiedAdam
 weight = torch.nn.Parameter(torch.ones(3))
 optimizer = RectifiedAdam([weight], lr=0.1, betas=(0.9, 0.999), weight_decay=0.0)
 for _ in range(8):

@@ -12,8 +12,8 @@ from tests.tiny import tiny_data, tiny_hparams, tiny_model
 from tests.training.distributed.ranks import PLAIN, learner_of, main
 from tests.training.step.test_learner import KNOBS, gradient
 from tests.warm_start import WarmProcess
-from training.distributed.leader import Crew, Task
-from training.distributed.worker import Ahead
+from training.distributed.rank_group import RankGroup, StepTask
+from training.distributed.worker import BatchPrefetcher
 from training.step.learner import Learner
 
 
@@ -27,16 +27,16 @@ def both(case: str, folder: Path) -> list[dict[str, Any]]:
 def test_the_gradient_is_that_of_one_process_with_the_joined_batch(tmp_path: Path) -> None:
     found = both("together", tmp_path)
     for n in (8, 1):  # of the one, rank 1 has nothing
-        alone = learner_of(Crew.alone())
-        updated = alone.update([tiny_data(PLAIN).train.load(list(range(n)))], KNOBS, clip=1e9, measure=False)
+        alone = learner_of(RankGroup.single())
+        updated = alone.update([tiny_data(PLAIN).train.load(list(range(n)))], KNOBS, clip_norm=1e9, measure=False)
         for rank in found:
             torch.testing.assert_close(rank[f"gradient {n}"], gradient(alone), rtol=1e-5, atol=1e-6)
             told = rank[f"updated {n}"]
             assert told["losses"] == pytest.approx(updated.losses, rel=1e-5)
             assert told["gradient_norm"] == pytest.approx(updated.gradient_norm, rel=1e-5)
-            by_utterance = dict(zip(told["ids"], told["utterance_losses"], strict=True))
+            by_utterance = dict(zip(told["utterance_ids"], told["utterance_losses"], strict=True))
             assert by_utterance == pytest.approx(
-                dict(zip(updated.ids, updated.utterance_losses, strict=True)), rel=1e-4
+                dict(zip(updated.utterance_ids, updated.utterance_losses, strict=True)), rel=1e-4
             )
         assert torch.equal(found[0][f"gradient {n}"], found[1][f"gradient {n}"])
 
@@ -47,7 +47,7 @@ def test_what_normalisation_remembers_is_the_mean_of_what_the_ranks_saw(tmp_path
     train = tiny_data(PLAIN).train
     for rank in range(2):
         alone, rows = Learner(tiny_model(PLAIN), PLAIN, torch.device("cpu")), list(range(8))[rank::2]
-        alone.update([train.load(rows)], KNOBS, clip=1e9, measure=False)
+        alone.update([train.load(rows)], KNOBS, clip_norm=1e9, measure=False)
         share = train.n_frames(rows) / train.n_frames(range(8))
         for name, buffer in alone.model.named_buffers():
             seen[name] = seen.get(name, torch.zeros(())) + share * buffer
@@ -78,17 +78,17 @@ def test_all_have_the_same_weights_whatever_was_ordered(tmp_path: Path, case: st
 
 
 def test_a_rank_that_hangs_is_named(tmp_path: Path) -> None:
-    assert both("hung", tmp_path)[0]["error"] == "rank 1 has gone, or has said nothing for 2 s"
+    assert both("hung", tmp_path)[0]["error"] == "rank 1 has exited or has not responded for 2 s"
 
 
 def test_a_leader_that_hangs_is_named(tmp_path: Path) -> None:
     error = both("hung leader", tmp_path)[1]["error"]
-    assert error == "rank 1 could not hear rank 0: it has gone, or has said nothing for 2 s"
+    assert error == "rank 1 could not receive from rank 0: it has exited or has not responded for 2 s"
 
 
 def test_a_leader_that_hangs_at_the_same_work_as_the_others_is_not_waited_for(tmp_path: Path) -> None:
     error = both("hung leader at work", tmp_path)[1]["error"]
-    assert error == "rank 1 could not meet: another rank has gone, or has said nothing for 2 s"
+    assert error == "rank 1 could not gather from all ranks: another rank has exited or has not responded for 2 s"
 
 
 def test_what_most_likely_comes_next_is_loaded_ahead() -> None:
@@ -96,13 +96,13 @@ def test_what_most_likely_comes_next_is_loaded_ahead() -> None:
     loader = tiny_data(hparams).train
     load = loader.load
     loader.load = lambda indices, number=0: read.append(tuple(indices)) or load(indices, number)  # type: ignore[method-assign,func-returns-value]
-    crew = Crew(1, 2, patience_seconds=1)
+    rank_group = RankGroup(1, 2, timeout_seconds=1)
     loader.n_ranks = 2
     dealt = [batch.rank_indices for batch in loader.epoch(0)]
     read.clear()
-    with Ahead(loader, hparams, crew) as ahead:
+    with BatchPrefetcher(loader, hparams, rank_group) as batches:
         for number, rows in enumerate(dealt):
-            task = Task(tuple((mine,) for mine in rows), (0, number), 1, 1, KNOBS, 1.0, 1.0)
+            task = StepTask(tuple((mine,) for mine in rows), 0, number, 1, 1, KNOBS, 1.0, 1.0)
             wanted = tuple(loader.examples[i].utterance.id for i in rows[1])
-            assert sorted(id_ for batch in ahead.load(task) for id_ in batch.ids) == sorted(wanted)
+            assert sorted(id_ for batch in batches.load(task) for id_ in batch.ids) == sorted(wanted)
     assert read == [rows[1] for rows in dealt]

@@ -11,7 +11,7 @@ import pytest
 from hparams import UserError
 from tests.tiny import tiny_hparams
 from tests.training.steered import ALL_SAVED, Order, SteeringWatcher, steered
-from training.checkpoints.quarantine import NAME, add_to_quarantine, read_quarantine
+from training.checkpoints.run_files import QUARANTINE_FILE, add_to_quarantine, read_quarantine
 from training.trainer import Limits
 
 
@@ -20,19 +20,19 @@ def test_what_was_added_is_read_back_with_the_step_it_was_first_found_at(tmp_pat
     add_to_quarantine(tmp_path, ["b", "каждый"], step=7)
     add_to_quarantine(tmp_path, ["a", "b"], step=9)
     assert read_quarantine(tmp_path) == {"b": 7, "каждый": 7, "a": 9}
-    assert "каждый" in (tmp_path / NAME).read_text(encoding="utf-8")
-    assert [path.name for path in tmp_path.iterdir()] == [NAME]
+    assert "каждый" in (tmp_path / QUARANTINE_FILE).read_text(encoding="utf-8")
+    assert [path.name for path in tmp_path.iterdir()] == [QUARANTINE_FILE]
 
 
 @pytest.mark.parametrize("content", ['{"a": 1', "[]", '{"a": "b"}', '"a"', "null", '{"a": 1.5}'])
 def test_a_file_that_was_edited_badly_is_named(tmp_path: Path, content: str) -> None:
-    (tmp_path / NAME).write_text(content, encoding="utf-8")
-    with pytest.raises(UserError, match="quarantine.json: .*mend or remove it"):
+    (tmp_path / QUARANTINE_FILE).write_text(content, encoding="utf-8")
+    with pytest.raises(UserError, match="quarantine.json: .*correct or remove it"):
         read_quarantine(tmp_path)
 
 
 def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
-    (tmp_path / NAME).write_bytes(b"\xff\xfe\x00")
+    (tmp_path / QUARANTINE_FILE).write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError, match="quarantine.json: is not valid JSON"):
         read_quarantine(tmp_path)
 
@@ -47,7 +47,7 @@ def test_a_failing_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(OSError, match="input/output error"):
         add_to_quarantine(tmp_path, ["b"], step=2)
     assert read_quarantine(tmp_path) == {"a": 1}
-    assert [path.name for path in tmp_path.iterdir()] == [NAME]
+    assert [path.name for path in tmp_path.iterdir()] == [QUARANTINE_FILE]
 
 
 def quarantine(*ids: str) -> Order:
@@ -117,7 +117,7 @@ def test_fetching_faster_changes_when_batches_come_and_not_which(tmp_path: Path)
 
 def test_the_file_is_json_a_person_can_edit(tmp_path: Path) -> None:
     add_to_quarantine(tmp_path, ["a", "b"], step=3)
-    content = json.loads((tmp_path / NAME).read_text(encoding="utf-8"))
+    content = json.loads((tmp_path / QUARANTINE_FILE).read_text(encoding="utf-8"))
     del content["a"]
-    (tmp_path / NAME).write_text(json.dumps(content), encoding="utf-8")
+    (tmp_path / QUARANTINE_FILE).write_text(json.dumps(content), encoding="utf-8")
     assert read_quarantine(tmp_path) == {"b": 3}

@@ -1,0 +1,27 @@
+"""Micro-batches: the parts of a batch that does not fit into memory as a whole."""
+
+from __future__ import annotations
+
+import torch
+
+from corpus.batches import Batch
+
+
+def split_batch(batch: Batch, n_chunks: int) -> list[Batch]:
+    """Nearly equal parts of a batch, each padded to its own longest utterance."""
+    rows = torch.arange(len(batch.ids)).chunk(n_chunks)
+    return [batch] if len(rows) == 1 else [_select_rows(batch, chunk.tolist()) for chunk in rows]
+
+
+def _select_rows(batch: Batch, rows: list[int]) -> Batch:
+    text_lengths, mel_lengths = batch.text_lengths[rows], batch.mel_lengths[rows]
+    n_tokens, n_frames = int(text_lengths.max()), int(mel_lengths.max())
+    ids = tuple(batch.ids[row] for row in rows)
+    text, mels = batch.text[rows, :n_tokens], batch.mels[rows, :, :n_frames]
+    speakers = None if batch.speakers is None else batch.speakers[rows]
+    return Batch(ids, text, text_lengths, mels, mel_lengths, batch.number, speakers)
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether memory ran out: on a GPU torch has an exception type for it, on a CPU only a message."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
