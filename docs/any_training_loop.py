@@ -3,7 +3,7 @@
 import torch
 
 from reports import TrainerOrder
-from smart_tuner.inputs.run_facts import Facts, KnobFacts
+from smart_tuner.inputs.run_facts import KnobFacts, RunFacts
 from smart_tuner.runtime import Supervision, Tell
 from smart_tuner.settings import Settings
 from smart_tuner.supervisor import Supervisor
@@ -27,7 +27,7 @@ def train(learning_rate: float, steps: int, tell: Tell) -> float:
     learner = Learner(learning_rate)
     sizes = {"steps_per_evaluation": 50, "steps_per_epoch": 50, "planned_steps": steps}
     knobs = {"learning_rate_multiplier": KnobFacts(start=1.0, low=0.001, high=1.0)}
-    facts = Facts(**sizes, peak_learning_rate=learning_rate, knobs=knobs, actions=learner.actions)
+    facts = RunFacts(**sizes, peak_learning_rate=learning_rate, knobs=knobs, actions=learner.actions)
     supervision = Supervision(Supervisor(facts, Settings()), learner, tell=tell)
     for step in range(1, steps + 1):
         loss = (learner.model(x := 6 * torch.rand(64, 1) - 3) - 3 * torch.sin(x)).square().mean()

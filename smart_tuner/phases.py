@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from smart_tuner.inputs.view import View
+from smart_tuner.inputs.run_view import RunView
 from smart_tuner.settings import Phases
 
 FIRST_PHASE = "pre_alignment"
@@ -24,7 +24,7 @@ class PhaseChange:
     why: Mapping[str, float]
 
 
-def next_phase(view: View, phases: Phases) -> PhaseChange | None:
+def next_phase(view: RunView, phases: Phases) -> PhaseChange | None:
     """At an evaluation: forwards by its signals or at its latest epoch, back to the start when alignment is lost."""
     diagonality = view.points("free_diagonality")
     latest = diagonality[-1][1] if diagonality else None
@@ -43,21 +43,21 @@ def next_phase(view: View, phases: Phases) -> PhaseChange | None:
     return None if why is None else PhaseChange(names[place + 1], why)
 
 
-def _alignment_began(view: View) -> Mapping[str, float] | None:
+def _alignment_began(view: RunView) -> Mapping[str, float] | None:
     points = view.points("free_diagonality")
     if not points or points[-1][1] < view.quality.attention_diagonality_threshold:
         return None
     return {"free_diagonality": points[-1][1]}
 
 
-def _alignment_stable(view: View) -> Mapping[str, float] | None:
+def _alignment_stable(view: RunView) -> Mapping[str, float] | None:
     recent = view.values("free_diagonality")[-STABLE_EVALUATIONS:]
     if len(recent) < STABLE_EVALUATIONS or min(recent) < view.quality.attention_diagonality_target:
         return None
     return {"free_diagonality": recent[-1], "before": recent[0]}
 
 
-def _refined(view: View) -> Mapping[str, float] | None:
+def _refined(view: RunView) -> Mapping[str, float] | None:
     """Stops where it should, gradients are calm, and the validation loss has reached its target and falls no more."""
     ending = "gate_accuracy" if view.values("gate_accuracy") else "length_accuracy"
     gates, norms = view.values(ending), view.values("gradient_norm", view.facts.window_steps)

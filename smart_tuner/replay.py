@@ -17,7 +17,7 @@ from typing import Any
 
 from hparams import UserError
 from monitoring.journal.journal import read
-from smart_tuner.inputs.run_facts import Facts
+from smart_tuner.inputs.run_facts import RunFacts
 from smart_tuner.settings import Settings, load_settings
 from smart_tuner.supervisor import Arm, Supervisor
 from smart_tuner.treatment.decisions import Decision
@@ -47,10 +47,12 @@ class Replay:
     def _begin(self, record: Mapping[str, Any]) -> None:
         given = record["supervision"]
         settings = self.settings or Settings.model_validate(given["settings"])
-        self.supervisor = Supervisor(Facts.model_validate(given["facts"]), settings, advise=given["mode"] == "advise")
+        self.supervisor = Supervisor(
+            RunFacts.model_validate(given["facts"]), settings, advise=given["mode"] == "advise"
+        )
         if record["kind"] == "resumed" and (state := self._saved.get(record["step"])) is not None:
             self.supervisor.load_state_dict(copy.deepcopy(state))
-        self.supervisor.memory.knobs |= given["knobs"]
+        self.supervisor.state.knobs |= given["knobs"]
 
     def _take_steps(self, supervisor: Supervisor, record: Mapping[str, Any]) -> Iterable[Decision]:
         outliers = record.get("outliers", {})
@@ -70,7 +72,7 @@ class Replay:
 
     def _take_order(self, supervisor: Supervisor, record: Mapping[str, Any]) -> Iterable[Decision]:
         is_answer = record["order"] in ("approve", "reject") and record["result"] == "done"
-        if is_answer and record["number"] in supervisor.memory.proposed:
+        if is_answer and record["number"] in supervisor.state.proposed:
             supervisor.observe_answer(record["number"], granted=record["order"] == "approve")
         return []
 
@@ -78,7 +80,7 @@ class Replay:
         return supervisor.observe_rollback(record["to"])
 
     def _take_race(self, supervisor: Supervisor, record: Mapping[str, Any]) -> Iterable[Decision]:
-        if supervisor.memory.pending is None or not supervisor.memory.pending.racing:
+        if supervisor.state.pending is None or not supervisor.state.pending.racing:
             return supervisor.observe_rollback(record["from_step"])  # another policy has no use for the arms
         arms = [Arm(arm["knobs"], tuple(_rows(arm)), arm["evaluation"]) for arm in record["arms"]]
         return supervisor.observe_race(record["from_step"], arms)[0]

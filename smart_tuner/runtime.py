@@ -70,12 +70,12 @@ class Supervision:
     @property
     def proposed(self) -> tuple[int, ...]:
         """The numbers of proposals that wait for an answer."""
-        return tuple(self.supervisor.memory.proposed)
+        return tuple(self.supervisor.state.proposed)
 
     def is_called_for(self, number: int) -> bool:
         """Whether what a proposal is about goes on."""
-        memory = self.supervisor.memory
-        return memory.proposed[number][0] in memory.active
+        state = self.supervisor.state
+        return state.proposed[number][0] in state.active
 
     def state_dict(self) -> dict[str, Any]:
         return self.supervisor.state_dict()

@@ -54,7 +54,7 @@ class Phases(Section):
         return targets[phase]
 
 
-class Supervision(Section):
+class SupervisionSettings(Section):
     """How much the supervisor may do; an evaluation is the time between two of them."""
 
     intervention_budget: int = Field(20, ge=0)
@@ -100,7 +100,7 @@ class Settings(BaseModel):
     watchdog: WatchdogSettings = WatchdogSettings()
     quality_control: QualityControl = QualityControl()
     phases: Phases = Phases()
-    supervision: Supervision = Supervision()
+    supervision: SupervisionSettings = SupervisionSettings()
     search: SearchSettings = SearchSettings()
 
 

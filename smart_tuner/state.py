@@ -9,7 +9,7 @@ from smart_tuner.phases import FIRST_PHASE
 from smart_tuner.treatment.interventions import Expectation
 
 
-class Pending(BaseModel):
+class PendingFollowUp(BaseModel):
     """An intervention that waits for its verdict; a knob still on its way has `target` ahead of its position."""
 
     model_config = ConfigDict(extra="forbid")
@@ -25,7 +25,7 @@ class Pending(BaseModel):
     known: list[str] = Field(default_factory=list)  # ailments there were when it began
 
 
-class Memory(BaseModel):
+class SupervisorState(BaseModel):
     """All but the signals; plain values, so that it fits into checkpoints."""
 
     model_config = ConfigDict(extra="forbid")
@@ -42,8 +42,8 @@ class Memory(BaseModel):
     helpless: dict[str, int] = Field(default_factory=dict)
     failed: dict[str, list[str]] = Field(default_factory=dict)
     rejected: list[tuple[str, str]] = Field(default_factory=list)  # ailment and remedy a person did not want
-    pending: Pending | None = None  # the one treatment that steers
-    watching: list[Pending] = Field(default_factory=list)  # those that steer nothing, so that several may go on
+    pending: PendingFollowUp | None = None  # the one treatment that steers
+    watching: list[PendingFollowUp] = Field(default_factory=list)  # those that steer nothing, so that several may go on
     returning: dict[str, float] = Field(default_factory=dict)  # knobs on their way back: name → where to
     turned_at: int = 0
     cooldown_until: int = 0
@@ -67,7 +67,7 @@ class Memory(BaseModel):
         """This remedy is not to be tried again for it."""
         self.failed.setdefault(ailment, []).append(remedy)
 
-    def close(self, pending: Pending) -> None:
+    def close(self, pending: PendingFollowUp) -> None:
         """Its verdict is known."""
         if pending is self.pending:
             self.pending = None

@@ -11,7 +11,7 @@ import pytest
 from pydantic import BaseModel
 
 from hparams import HParams
-from smart_tuner.settings import PhaseTargets, QualityControl, Settings, Supervision, WatchdogSettings
+from smart_tuner.settings import PhaseTargets, QualityControl, Settings, SupervisionSettings, WatchdogSettings
 
 ROOT = Path(__file__).parents[1]
 # What each package may import of the others; commands/, benchmarks/ and tests/ may import everything.
@@ -98,7 +98,9 @@ def attributes_read() -> set[str]:
     }
 
 
-@pytest.mark.parametrize("settings", [HParams, Settings, QualityControl, PhaseTargets, Supervision, WatchdogSettings])
+@pytest.mark.parametrize(
+    "settings", [HParams, Settings, QualityControl, PhaseTargets, SupervisionSettings, WatchdogSettings]
+)
 def test_every_setting_is_read_somewhere(settings: type[BaseModel]) -> None:
     assert set(settings.model_fields) - attributes_read() == set()
 

@@ -19,7 +19,7 @@ from corpus.batches import Batch
 from hparams import ModelName
 from reports import StepReport
 from smart_tuner.settings import load_settings
-from smart_tuner.treatment.policy import LADDERS
+from smart_tuner.treatment.policy import REMEDIES_BY_AILMENT
 from smart_tuner.treatment.remedies import Remedy
 from training.trainer import EnhancedTrainer
 
@@ -52,10 +52,10 @@ def faulty_trainer(fault: Fault) -> type[EnhancedTrainer]:
 def random_ladders(seed: int) -> dict[str, Mapping[str, Remedy]]:
     """Every ailment's ladder is all remedies there are, in a random order."""
     rng = random.Random(seed)
-    treating = {ailment: ladder for ailment, ladder in LADDERS.items() if ailment != "hopeless_run"}
+    treating = {ailment: ladder for ailment, ladder in REMEDIES_BY_AILMENT.items() if ailment != "hopeless_run"}
     remedies = dict.fromkeys((name, remedy) for ladder in treating.values() for name, remedy in ladder.items())
     named = [(f"{name}_{number}", remedy) for number, (name, remedy) in enumerate(remedies)]
-    return LADDERS | {ailment: dict(rng.sample(named, len(named))) for ailment in treating}
+    return REMEDIES_BY_AILMENT | {ailment: dict(rng.sample(named, len(named))) for ailment in treating}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -76,7 +76,7 @@ def train(model: str, fault: str, policy: str, options: Sequence[str]) -> int:
         vars(commands.run.session)["EnhancedTrainer"] = faulty_trainer(faults_of(cast("ModelName", model))[fault])
     if policy == "random":
         seed = int(next(option for option in options if option.startswith("--seed=")).partition("=")[2])
-        vars(smart_tuner.treatment.treatment)["LADDERS"] = random_ladders(seed)
+        vars(smart_tuner.treatment.treatment)["REMEDIES_BY_AILMENT"] = random_ladders(seed)
     return train_enhanced.main(list(options))
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from hparams import HParams
 from monitoring.journal.recorder import RunRecord
-from smart_tuner.inputs.run_facts import Facts, KnobFacts
+from smart_tuner.inputs.run_facts import KnobFacts, RunFacts
 from smart_tuner.runtime import Supervision
 from smart_tuner.settings import Settings
 from smart_tuner.supervisor import Supervisor
@@ -22,11 +22,11 @@ SETTINGS_WITHOUT_KNOB = (
 """They decide how well is learnt, not what: on a new start they may be other ones."""
 
 
-def facts_of(trainer: EnhancedTrainer, preset: HParams, *, pinned: tuple[str, ...], planned_steps: int) -> Facts:
+def facts_of(trainer: EnhancedTrainer, preset: HParams, *, pinned: tuple[str, ...], planned_steps: int) -> RunFacts:
     """What a supervisor is told of this training, and of the preset that its recipe was made from."""
     hparams = trainer.hparams
     starts, presets = vars(Knobs.from_hparams(hparams)), preset_knobs(hparams, preset)
-    return Facts(
+    return RunFacts(
         steps_per_evaluation=hparams.iters_per_evaluation,
         steps_per_epoch=trainer.data.train.n_batches(0),
         planned_steps=max(1, planned_steps),
@@ -83,7 +83,9 @@ def _balanced_gate_weight(data: TrainingData, hparams: HParams) -> float:
     return max(1.0, sum(frames) / len(frames) / hparams.n_frames_per_step / 2)
 
 
-def supervise(record: RunRecord, trainer: EnhancedTrainer, facts: Facts, settings: Settings, mode: str) -> Supervision:
+def supervise(
+    record: RunRecord, trainer: EnhancedTrainer, facts: RunFacts, settings: Settings, mode: str
+) -> Supervision:
     """From here on the supervisor hears what the record writes down."""
     supervisor = Supervisor(facts, settings, advise=mode == "advise")
     supervision = Supervision(supervisor, trainer.steering, tell=record.on_decision)
@@ -94,7 +96,7 @@ def supervise(record: RunRecord, trainer: EnhancedTrainer, facts: Facts, setting
 def description(supervision: Supervision, trainer: EnhancedTrainer, mode: str) -> dict[str, Any]:
     """All that the decisions to come depend on beside the signals, for the journal."""
     supervisor = supervision.supervisor
-    supervisor.memory.knobs |= vars(trainer.knobs)
+    supervisor.state.knobs |= vars(trainer.knobs)
     return {
         "mode": mode,
         "facts": supervisor.facts.model_dump(mode="json"),

@@ -12,7 +12,7 @@ from hparams import UserError
 from monitoring.journal.control_file import PersonRequest, RequestReader
 from monitoring.journal.recorder import RunRecord
 from smart_tuner.runtime import Supervision
-from smart_tuner.settings import Supervision as SupervisionSettings
+from smart_tuner.settings import SupervisionSettings
 from training.knobs import KNOB_BOUNDS, Knobs
 from training.trainer import EnhancedTrainer
 

@@ -171,7 +171,7 @@ def _journal_start(
         "device": job.device.type,
         "pinned": list(pinned_knobs(job.options.pin)),
     }
-    record.enter_phase(None if supervision is None else supervision.supervisor.memory.phase)
+    record.enter_phase(None if supervision is None else supervision.supervisor.state.phase)
     record.journal.write(
         start.kind,
         trainer.progress.step,

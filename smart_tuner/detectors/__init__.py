@@ -29,9 +29,9 @@ from smart_tuner.detectors.speech import (
     premature_stop,
 )
 from smart_tuner.diagnosis import Diagnosis
-from smart_tuner.inputs.view import View
+from smart_tuner.inputs.run_view import RunView
 
-Detector = Callable[[View], Diagnosis | None]
+Detector = Callable[[RunView], Diagnosis | None]
 
 EVERY_STEP: dict[str, Detector] = {
     "out_of_memory": memory.detect,

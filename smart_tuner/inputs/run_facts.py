@@ -20,7 +20,7 @@ class KnobFacts(BaseModel):
     preset: float | None = None  # where the preset has it, for one that starts far from there
 
 
-class Facts(BaseModel):
+class RunFacts(BaseModel):
     """Fixed at the start and kept in the journal's first record, so that decisions can be recomputed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -44,7 +44,7 @@ class Facts(BaseModel):
     forks: bool = False  # whether several ways on may be tried at a plateau
     actions: tuple[str, ...]  # what the training loop can do; remedies that need more are passed over
 
-    def amended(self, changes: Mapping[str, float]) -> Facts:
+    def amended(self, changes: Mapping[str, float]) -> RunFacts:
         """What is known of a run that began anew with these changes of its settings."""
         told = {name: value for name, value in changes.items() if name in ("warmup_steps", "n_frames_per_step")}
         return self.model_copy(update={**told, "preset_settings": {}})

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from reports import TrainerOrder
-from smart_tuner.state import Memory
+from smart_tuner.state import SupervisorState
 
 Kind = Literal["phase", "diagnosis", "proposal", "intervention", "follow_up"]
 
@@ -22,5 +22,5 @@ class Decision:
     orders: tuple[TrainerOrder, ...] = ()
 
 
-def decide(memory: Memory, kind: Kind, fields: Mapping[str, Any], *orders: TrainerOrder) -> Decision:
-    return Decision(kind, memory.step, {"phase": memory.phase, **fields}, orders)
+def decide(state: SupervisorState, kind: Kind, fields: Mapping[str, Any], *orders: TrainerOrder) -> Decision:
+    return Decision(kind, state.step, {"phase": state.phase, **fields}, orders)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from smart_tuner.detectors.series import roughness, slope
-from smart_tuner.inputs.run_facts import Facts
-from smart_tuner.inputs.view import View
+from smart_tuner.inputs.run_facts import RunFacts
+from smart_tuner.inputs.run_view import RunView
 from smart_tuner.treatment.interventions import Direction, Expectation
 
 Verdict = Literal["helped", "no_effect", "harmful"]
@@ -33,7 +33,7 @@ IN_LOGARITHMS = ("loss", "norm", "ratio", "bytes", "condition", "scale", "deviat
 
 
 @dataclass(frozen=True)
-class Judgement:
+class FollowUpResult:
     """A verdict with its numbers."""
 
     verdict: Verdict
@@ -42,7 +42,7 @@ class Judgement:
     close: bool  # within the noise: signals alone cannot tell
 
 
-def level(view: View, signal: str) -> float | None:
+def level(view: RunView, signal: str) -> float | None:
     """Where a signal stands: the median of its last few points."""
     if signal in SHARES:
         return SHARES[signal](view, LEVEL_POINTS[signal])
@@ -54,22 +54,22 @@ def is_measured_at_evaluations(signal: str) -> bool:
     return signal not in LEVEL_POINTS
 
 
-def _nonfinite_share(view: View, n_steps: int) -> float | None:
+def _nonfinite_share(view: RunView, n_steps: int) -> float | None:
     steps = view.values("nonfinite_steps", n_steps)
     return 1 - len(view.values("total_loss", n_steps)) / len(steps) if steps else None
 
 
-def _outlier_share(view: View, n_steps: int) -> float | None:
+def _outlier_share(view: RunView, n_steps: int) -> float | None:
     counts = view.values("outlier_utterances", n_steps)
     return sum(count > 0 for count in counts) / len(counts) if counts else None
 
 
-def _out_of_memory_share(view: View, n_steps: int) -> float | None:
+def _out_of_memory_share(view: RunView, n_steps: int) -> float | None:
     counts = view.values("out_of_memory_steps", n_steps + 1)
     return (counts[-1] - counts[0]) / len(counts) if counts else None
 
 
-SHARES: Mapping[str, Callable[[View, int], float | None]] = {
+SHARES: Mapping[str, Callable[[RunView, int], float | None]] = {
     "nonfinite_share": _nonfinite_share,
     "nonfinite_now": _nonfinite_share,
     "outlier_share": _outlier_share,
@@ -78,7 +78,9 @@ SHARES: Mapping[str, Callable[[View, int], float | None]] = {
 """Signals made of others: the share of the last steps in which something happened."""
 
 
-def expect(view: View, signal: str, direction: Direction, *, by_step: int, target: float | None = None) -> Expectation:
+def expect(
+    view: RunView, signal: str, direction: Direction, *, by_step: int, target: float | None = None
+) -> Expectation:
     """What the signal would do by itself until then."""
     now = level(view, signal)
     if now is None:
@@ -99,33 +101,33 @@ def expect(view: View, signal: str, direction: Direction, *, by_step: int, targe
     return Expectation(signal, direction, by_step, forecast, noise, target)
 
 
-def judge(expected: Expectation, value: float | None, facts: Facts) -> Judgement:
+def judge(expected: Expectation, value: float | None, facts: RunFacts) -> FollowUpResult:
     """The cheap check; a signal that has vanished is no help."""
     if value is None:
-        return Judgement("no_effect", None, None, close=False)
+        return FollowUpResult("no_effect", None, None, close=False)
     sign = 1 if expected.direction == "up" else -1
     reached = expected.target is not None and sign * (value - expected.target) >= 0
     if expected.forecast is None:
-        return Judgement("helped" if reached or expected.target is None else "no_effect", value, None, close=False)
+        return FollowUpResult("helped" if reached or expected.target is None else "no_effect", value, None, close=False)
     gain = gain_over(expected, value, expected.forecast, facts)
     if reached or gain > expected.noise:
-        return Judgement("helped", value, gain, close=False)
+        return FollowUpResult("helped", value, gain, close=False)
     if gain < -2 * expected.noise:
-        return Judgement("harmful", value, gain, close=False)
-    return Judgement("no_effect", value, gain, close=abs(gain) <= expected.noise)
+        return FollowUpResult("harmful", value, gain, close=False)
+    return FollowUpResult("no_effect", value, gain, close=abs(gain) <= expected.noise)
 
 
-def compare(expected: Expectation, control: float | None, treated: float | None, facts: Facts) -> Judgement:
+def compare(expected: Expectation, control: float | None, treated: float | None, facts: RunFacts) -> FollowUpResult:
     """The strong check: both arms came from the same checkpoint and saw the same data."""
     if control is None or treated is None:
-        return Judgement("helped" if treated is not None else "no_effect", treated, None, close=False)
+        return FollowUpResult("helped" if treated is not None else "no_effect", treated, None, close=False)
     gain = gain_over(expected, treated, control, facts)
     noise = _least_noise(expected.signal)
     verdict: Verdict = "helped" if gain > noise else "harmful" if gain < -noise else "no_effect"
-    return Judgement(verdict, treated, gain, close=False)
+    return FollowUpResult(verdict, treated, gain, close=False)
 
 
-def gain_over(expected: Expectation, value: float, other: float, facts: Facts) -> float:
+def gain_over(expected: Expectation, value: float, other: float, facts: RunFacts) -> float:
     """How much better one value is than the other, in the wanted direction."""
     sign, signal = 1 if expected.direction == "up" else -1, expected.signal
     if _is_logarithmic(signal) and not facts.is_logarithm(signal) and value > 0 and other > 0:

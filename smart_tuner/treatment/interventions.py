@@ -23,7 +23,7 @@ class Expectation:
 
 
 @dataclass(frozen=True)
-class Plan:
+class InterventionPlan:
     """A remedy made concrete; a knob is moved to its target in steps of the size allowed."""
 
     expected: Expectation

@@ -41,7 +41,7 @@ EARLY_SHARE = 0.3  # of the plan: until then a new start costs little
 slower = turn_by("learning_rate_multiplier", 0.5, "total_loss", "down")
 healthy_rate = turn_to("learning_rate_multiplier", rate_for_healthy_updates, "total_loss", "down")
 
-LADDERS: dict[str, Mapping[str, Remedy]] = {
+REMEDIES_BY_AILMENT: dict[str, Mapping[str, Remedy]] = {
     "nonfinite_step": {
         "rerun_step": rerun_step,
         "roll_back": roll_back("nonfinite_share", "down"),

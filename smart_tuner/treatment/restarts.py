@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from reports import TrainerOrder
 from smart_tuner.treatment.follow_up import level
-from smart_tuner.treatment.interventions import Direction, Expectation, Plan
+from smart_tuner.treatment.interventions import Direction, Expectation, InterventionPlan
 from smart_tuner.treatment.remedies import Case, Remedy, balanced_gate_weight, rate_for_healthy_updates
 
 HALF_WAY = 0.5  # of the plan: later a new start costs more than it is worth
@@ -19,7 +19,7 @@ def restart(
 ) -> Remedy:
     """From scratch with another seed and safer settings, while there is time for a whole run."""
 
-    def plan(case: Case) -> Plan | None:
+    def plan(case: Case) -> InterventionPlan | None:
         planned = case.facts.planned_steps
         if case.can_afford < planned or case.view.steps_done > until_share * planned:
             return None
@@ -27,7 +27,7 @@ def restart(
         sick = level(case.view, signal)
         promise = Expectation(signal, direction, case.view.step + steps_done, sick, 0.05)
         knobs = _safer_knobs(case, learning_rate_factor)
-        return Plan(promise, (TrainerOrder("restart", knobs=knobs, hparams=case.facts.preset_settings),))
+        return InterventionPlan(promise, (TrainerOrder("restart", knobs=knobs, hparams=case.facts.preset_settings),))
 
     return plan
 
@@ -36,15 +36,15 @@ def restart_with_preset(signal: str, direction: Direction) -> Remedy:
     """Settings that count from the first step on and are far from the preset's may be why."""
     begin_anew = restart(signal, direction, until_share=HALF_WAY, learning_rate_factor=1.0)
 
-    def plan(case: Case) -> Plan | None:
-        knobs, now = case.facts.knobs, case.memory.knobs
+    def plan(case: Case) -> InterventionPlan | None:
+        knobs, now = case.facts.knobs, case.state.knobs
         far = [name for name in COUNT_FROM_THE_START if name in knobs and knobs[name].preset not in (None, now[name])]
         return begin_anew(case) if far or case.facts.preset_settings else None
 
     return plan
 
 
-def restart_with_larger_steps(case: Case) -> Plan | None:
+def restart_with_larger_steps(case: Case) -> InterventionPlan | None:
     """Twice as many frames a decoder step: attention has half as many steps to find its way through."""
     frames = case.facts.n_frames_per_step
     plan = restart("free_diagonality", "up")(case)
@@ -54,7 +54,7 @@ def restart_with_larger_steps(case: Case) -> Plan | None:
     return replace(plan, orders=(replace(order, hparams={**order.hparams, "n_frames_per_step": 2 * frames}),))
 
 
-def restart_with_balanced_gate(case: Case) -> Plan | None:
+def restart_with_balanced_gate(case: Case) -> InterventionPlan | None:
     """A gate that outweighed everything else has kept the rest from being learnt."""
     weight = balanced_gate_weight("down")(case)
     plan = restart("gate_premature", "down", until_share=HALF_WAY, learning_rate_factor=1.0)(case)
@@ -67,7 +67,7 @@ def restart_with_balanced_gate(case: Case) -> Plan | None:
 
 def _safer_knobs(case: Case, learning_rate_factor: float) -> dict[str, float]:
     """Those of the preset where this run's differ, a safer learning rate, guidance on; nothing that is pinned."""
-    facts, knobs = case.facts, case.memory.knobs
+    facts, knobs = case.facts, case.state.knobs
     wanted = {name: known.preset for name, known in facts.knobs.items() if known.preset is not None}
     if "learning_rate_multiplier" in knobs:
         wanted["learning_rate_multiplier"] = _safer_rate(case, learning_rate_factor)
@@ -82,7 +82,7 @@ def _safer_knobs(case: Case, learning_rate_factor: float) -> dict[str, float]:
 
 def _safer_rate(case: Case, factor: float) -> float:
     """The preset's, if it lies on the better side; else one whose updates are healthy, or a part of the present one."""
-    now, preset = case.memory.knobs["learning_rate_multiplier"], case.facts.knobs["learning_rate_multiplier"].preset
+    now, preset = case.state.knobs["learning_rate_multiplier"], case.facts.knobs["learning_rate_multiplier"].preset
     too_low, too_high = (case.diagnosis.ailment == f"learning_rate_too_{end}" for end in ("low", "high"))
     better = preset is not None and (preset > now if too_low else preset < now or (factor == 1.0 and not too_high))
     if preset is not None and better:

@@ -14,8 +14,8 @@ from monitoring.measures.signals import Signals
 from smart_tuner.detectors import EVERY_CHECKPOINT, EVERY_EVALUATION, EVERY_STEP, EVERY_TENTH_STEP, Detector
 from smart_tuner.diagnosis import Diagnosis
 from smart_tuner.inputs.outliers import OutlierMemory
-from smart_tuner.inputs.run_facts import Facts, KnobFacts
-from smart_tuner.inputs.view import View
+from smart_tuner.inputs.run_facts import KnobFacts, RunFacts
+from smart_tuner.inputs.run_view import RunView
 from smart_tuner.phases import FIRST_PHASE, next_phase
 from smart_tuner.settings import Phases, QualityControl
 
@@ -45,7 +45,7 @@ FLOW_DURATIONS = {
 }
 
 
-def make_facts(**changes: Any) -> Facts:
+def make_facts(**changes: Any) -> RunFacts:
     values: dict[str, Any] = {
         "steps_per_evaluation": 100,
         "steps_per_epoch": 50,
@@ -55,7 +55,7 @@ def make_facts(**changes: Any) -> Facts:
         "knobs": KNOBS,
         "actions": ("turn",),
     }
-    return Facts(**values | changes)
+    return RunFacts(**values | changes)
 
 
 def by_step(values: Values) -> dict[int, float | None]:
@@ -75,7 +75,7 @@ def make_history(series: Mapping[str, Values]) -> SignalHistory:
     return history
 
 
-def make_view(series: Mapping[str, Values], facts: Facts | None = None, **changes: Any) -> View:
+def make_view(series: Mapping[str, Values], facts: RunFacts | None = None, **changes: Any) -> RunView:
     """At the last step for which there is a value, unless another is given."""
     last = max((step for values in series.values() for step in by_step(values)), default=1)
     fields: dict[str, Any] = {
@@ -87,7 +87,7 @@ def make_view(series: Mapping[str, Values], facts: Facts | None = None, **change
         "quality": QualityControl(),
         "phase": FIRST_PHASE,
     }
-    return View(**fields | changes)
+    return RunView(**fields | changes)
 
 
 def noisy(level: float, n: int, spread: float = 0.15, seed: int = 0) -> list[float]:
@@ -123,7 +123,7 @@ class Healthy:
     examine_every: int = 1  # of the steps, for a quick test
 
     @property
-    def facts(self) -> Facts:
+    def facts(self) -> RunFacts:
         told: dict[str, Any] = {
             "steps_per_evaluation": self.steps_per_evaluation,
             "steps_per_epoch": self.steps_per_epoch,
@@ -217,7 +217,7 @@ def _evaluation_signals(run: Healthy, step: int, rng: np.random.Generator) -> Si
     }
 
 
-def watch(run: Healthy, seed: int) -> Iterator[tuple[str, View]]:
+def watch(run: Healthy, seed: int) -> Iterator[tuple[str, RunView]]:
     """The moments at which a supervisor looks, and what it sees: after a step, an evaluation, a checkpoint."""
     rng, history, phase, overflows = np.random.default_rng(seed), SignalHistory(), FIRST_PHASE, 0
     facts, quality = run.facts, QualityControl()
@@ -228,7 +228,7 @@ def watch(run: Healthy, seed: int) -> Iterator[tuple[str, View]]:
             signals |= {"nonfinite_steps": float(overflows), **dict.fromkeys(("total_loss", run.facts.spectrum_loss))}
             signals |= dict.fromkeys(("gradient_norm", "update_ratio"))
         history.record(step, signals)
-        view = View(step, 0, history, OutlierMemory(), facts, quality, phase)
+        view = RunView(step, 0, history, OutlierMemory(), facts, quality, phase)
         if step % run.examine_every == 0:
             yield "step", view
         if step % run.steps_per_evaluation == 0:
@@ -236,7 +236,7 @@ def watch(run: Healthy, seed: int) -> Iterator[tuple[str, View]]:
             change = next_phase(view, Phases())
             phase = change.phase if change else phase
             history.record(step, {"disk_free_bytes": 2e11 - 1e5 * step, "checkpoint_bytes": 3e8})
-            yield "evaluation", View(step, 0, history, OutlierMemory(), facts, quality, phase)
+            yield "evaluation", RunView(step, 0, history, OutlierMemory(), facts, quality, phase)
 
 
 def _due(moment: str, step: int) -> Mapping[str, Detector]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from monitoring.measures.signals import Signals
 from reports import TrainerOrder
-from smart_tuner.inputs.run_facts import Facts
+from smart_tuner.inputs.run_facts import RunFacts
 from smart_tuner.runtime import Supervision
 from smart_tuner.settings import Settings
 from smart_tuner.supervisor import Supervisor
@@ -35,7 +35,7 @@ class SimulatedArm:
 class SimulatedLoop:
     """Carries out orders as a real loop does, and writes down what a run's journal would hold."""
 
-    facts: Facts
+    facts: RunFacts
     trace: Trace
     settings: Settings = field(default_factory=Settings)
     advise: bool = False

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from smart_tuner.inputs.view import View
+from smart_tuner.inputs.run_view import RunView
 from smart_tuner.phases import PhaseChange, next_phase
 from smart_tuner.settings import Phases, PhaseTargets
 from tests.smart_tuner.histories import FLOW, HEALTHY, Values, every, make_facts, make_view, watch
@@ -13,11 +13,11 @@ from tests.smart_tuner.histories import FLOW, HEALTHY, Values, every, make_facts
 PHASES = Phases()
 
 
-def evaluated(phase: str, diagonality: Sequence[float | None], **changes: Any) -> View:
+def evaluated(phase: str, diagonality: Sequence[float | None], **changes: Any) -> RunView:
     return make_view({"free_diagonality": every(100, diagonality)}, phase=phase, **changes)
 
 
-def changed_to(view: View, phases: Phases = PHASES) -> str | None:
+def changed_to(view: RunView, phases: Phases = PHASES) -> str | None:
     change = next_phase(view, phases)
     return None if change is None else change.phase
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitoring.measures.signals import Signals
-from smart_tuner.inputs.run_facts import Facts, KnobFacts
+from smart_tuner.inputs.run_facts import KnobFacts, RunFacts
 from smart_tuner.replay import Replay, first_difference
 from smart_tuner.settings import Settings
 from smart_tuner.supervisor import Supervisor
@@ -20,7 +20,7 @@ from smart_tuner.treatment.treatment import FREE_REMEDIES
 from tests.smart_tuner.simulated_loop import ACTIONS, SimulatedLoop
 
 EVERY = 20
-FACTS = Facts(
+FACTS = RunFacts(
     steps_per_evaluation=EVERY,
     steps_per_epoch=15,
     planned_steps=400,
@@ -129,7 +129,7 @@ def test_the_budget_is_never_exceeded(case: tuple[int, tuple[str, ...]], budget:
 @settings(max_examples=15)
 def test_the_supervisor_knows_where_the_knobs_stand(case: tuple[int, tuple[str, ...]]) -> None:
     loop = sick_loop(case)
-    assert loop.supervisor.memory.knobs == loop.knobs
+    assert loop.supervisor.state.knobs == loop.knobs
 
 
 @given(cases)
@@ -162,7 +162,7 @@ def test_what_another_policy_would_have_done_can_always_be_told(
     told = Replay(Settings.model_validate({"supervision": policy}))
     for record in loop.records:
         told.take(record)
-    assert told.supervisor is not None and told.supervisor.memory.step == loop.step
+    assert told.supervisor is not None and told.supervisor.state.step == loop.step
 
 
 @given(cases, st.integers(0, 100))
@@ -190,8 +190,8 @@ def test_every_intervention_says_what_it_expects_and_is_judged_once(case: tuple[
     treatments = [d for d in loop.decisions("intervention") if "remedy" in d]
     assert all({"signal", "direction", "by_step"} <= d["expected"].keys() for d in treatments)
     verdicts = [d for d in loop.decisions("follow_up") if "verdict" in d]
-    waiting = loop.supervisor.memory.watching
-    open_ones = len(waiting) + (loop.supervisor.memory.pending is not None)
+    waiting = loop.supervisor.state.watching
+    open_ones = len(waiting) + (loop.supervisor.state.pending is not None)
     assert len(treatments) == len(verdicts) + open_ones
 
 

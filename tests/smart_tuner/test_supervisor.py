@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from monitoring.measures.signals import Signals
-from smart_tuner.inputs.run_facts import Facts, KnobFacts
+from smart_tuner.inputs.run_facts import KnobFacts, RunFacts
 from smart_tuner.settings import Settings
 from smart_tuner.supervisor import Supervisor
 from tests.smart_tuner.simulated_loop import SimulatedLoop, Trace
@@ -157,7 +157,7 @@ def test_where_the_signal_cannot_tell_two_forks_are_compared() -> None:
     judged = next(record for record in loop.decisions("follow_up") if "verdict" in record)
     assert judged["evidence"]["control"] == judged["evidence"]["treated"] == 3.0
     assert judged["verdict"] == "no_effect"
-    assert loop.supervisor.memory.knobs["learning_rate_multiplier"] == 1.0
+    assert loop.supervisor.state.knobs["learning_rate_multiplier"] == 1.0
 
 
 def test_the_better_fork_is_kept() -> None:
@@ -180,7 +180,7 @@ def test_the_better_fork_is_kept() -> None:
     loop = Racing(FACTS, trace)
     loop.run(300)
     assert verdicts(loop)[0] == "helped"
-    assert loop.supervisor.memory.knobs["learning_rate_multiplier"] == 0.5
+    assert loop.supervisor.state.knobs["learning_rate_multiplier"] == 0.5
 
 
 def test_an_utterance_that_is_not_finite_is_quarantined_and_all_recordings_are_looked_through() -> None:
@@ -236,7 +236,7 @@ def test_a_mild_remedy_gives_way_when_the_illness_shows_its_worse_face() -> None
 def test_no_more_than_the_allowed_share_is_quarantined() -> None:
     many: Change = lambda step, work: ({"outlier_utterances": 1.0}, {}, {f"u{work % 30}": 100.0})  # noqa: E731
     loop = loop_with(many)
-    assert 0 < len(loop.supervisor.memory.quarantined) <= 20
+    assert 0 < len(loop.supervisor.state.quarantined) <= 20
 
 
 def test_out_of_memory_is_answered_at_once_and_as_often_as_needed() -> None:
@@ -289,7 +289,7 @@ def test_a_restart_begins_with_safer_knobs_and_a_clean_slate() -> None:
     step, order = next((step, order) for step, order in loop.orders if order.action == "restart")
     assert order.knobs["learning_rate_multiplier"] == pytest.approx(0.003 / 0.2, rel=0.5)
     assert order.knobs["guide_weight_multiplier"] > 0
-    assert loop.supervisor.memory.begin == step
+    assert loop.supervisor.state.begin == step
 
 
 def test_a_slower_start_is_judged_by_its_updates_though_its_loss_falls_more_slowly() -> None:
@@ -311,7 +311,7 @@ def test_after_a_rollback_the_knobs_stand_where_the_checkpoint_has_them() -> Non
     turned = next(record for record in loop.decisions("intervention") if record.get("knob"))
     back = next(record for record in loop.decisions("intervention") if record.get("to_step"))
     assert turned["step"] > back["to_step"] and turned["to"] == 0.5
-    assert loop.supervisor.memory.knobs["learning_rate_multiplier"] == 1.0
+    assert loop.supervisor.state.knobs["learning_rate_multiplier"] == 1.0
 
 
 def test_a_new_start_begins_in_the_first_phase_for_the_training_loop_too() -> None:
@@ -325,7 +325,7 @@ def test_phases_go_forwards_with_the_signals_and_back_when_alignment_is_lost() -
         diagonality = 0.1 if work < 30 else 0.5 if work < 50 else 0.9 if work < 150 else 0.05
         return {}, {"free_diagonality": diagonality, "diagonality": diagonality}, {}
 
-    facts: Facts = FACTS.model_copy(update={"actions": ("enter_phase",)})
+    facts: RunFacts = FACTS.model_copy(update={"actions": ("enter_phase",)})
     loop = loop_with(change, facts=facts, actions=("enter_phase",), n_steps=200)
     path = [(record["from"], record["to"]) for record in loop.decisions("phase")]
     assert path[0] == ("pre_alignment", "alignment") and ("alignment", "quality") in path
@@ -355,7 +355,7 @@ def test_a_gate_that_now_fires_too_early_does_fire_and_its_weight_stays() -> Non
     knob = KnobFacts(start=0.01, low=0.01, high=1000.0)
     facts = FACTS.model_copy(update={"knobs": {**FACTS.knobs, "gate_positive_weight": knob}})
     loop = SimulatedLoop(facts, lambda step, work: ({}, {}, {}))
-    loop_weight = lambda: loop.supervisor.memory.knobs["gate_positive_weight"]  # noqa: E731
+    loop_weight = lambda: loop.supervisor.state.knobs["gate_positive_weight"]  # noqa: E731
     loop.trace = lambda step, work: (healthy_step(step, work), {**HEALTHY_EVALUATION, **change(step, work)[1]}, {})
     loop.run(160)
     assert (remedies(loop)[0], verdicts(loop)[0]) == ("balanced_gate_weight", "helped")
@@ -385,4 +385,4 @@ def test_a_knob_that_a_checkpoint_does_not_know_yet_stands_where_it_starts() -> 
     after = Supervisor(FACTS, Settings())
     after.load_state_dict(state)
     starts = {name: knob.start for name, knob in FACTS.knobs.items()}
-    assert after.memory.knobs == starts | {"learning_rate_multiplier": 0.5}
+    assert after.state.knobs == starts | {"learning_rate_multiplier": 0.5}

@@ -5,12 +5,12 @@ from __future__ import annotations
 import statistics
 
 from smart_tuner.diagnosis import Diagnosis
-from smart_tuner.inputs.view import View
+from smart_tuner.inputs.run_view import RunView
 
 ENTER_SHARE, LEAVE_SHARE = 0.3, 0.1
 
 
-def detect(view: View) -> Diagnosis | None:
+def detect(view: RunView) -> Diagnosis | None:
     window = view.facts.window_steps
     points = view.points("data_wait_share", window)
     if len(points) < window:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from smart_tuner.diagnosis import Diagnosis
 from smart_tuner.inputs.outliers import Appearance
-from smart_tuner.inputs.view import View
+from smart_tuner.inputs.run_view import RunView
 
 HUNDREDFOLD = 100.0  # the loss of its batch: no need to see that again
 TIMES, WITHIN_EPOCHS = 3, 3  # a bad clip stands out each time; a hard sentence may do so twice, or now and then
 
 
-def detect(view: View) -> Diagnosis | None:
+def detect(view: RunView) -> Diagnosis | None:
     found = view.outliers.appearances
     broken = [name for name, seen in found.items() if any(a.ratio is None for a in seen)]
     within = WITHIN_EPOCHS * view.facts.steps_per_epoch

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from smart_tuner.diagnosis import Diagnosis
-from smart_tuner.inputs.view import View
+from smart_tuner.inputs.run_view import RunView
 
 ENTER_CHECKPOINTS, LEAVE_CHECKPOINTS = 2.0, 4.0
 
 
-def detect(view: View) -> Diagnosis | None:
+def detect(view: RunView) -> Diagnosis | None:
     free, size = view.values("disk_free_bytes")[-1:], view.values("checkpoint_bytes")[-1:]
     if not free or not size:
         return None

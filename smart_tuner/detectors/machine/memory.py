@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from smart_tuner.diagnosis import Diagnosis
-from smart_tuner.inputs.view import View
+from smart_tuner.inputs.run_view import RunView
 
 
-def detect(view: View) -> Diagnosis | None:
+def detect(view: RunView) -> Diagnosis | None:
     counts = view.history.since("out_of_memory_steps", view.step - 1)  # a new attempt counts on
     if not counts or counts[-1][0] != view.step:
         return None

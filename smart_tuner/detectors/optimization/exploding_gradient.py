@@ -6,7 +6,7 @@ import math
 
 from smart_tuner.detectors.series import habit_of
 from smart_tuner.diagnosis import Diagnosis, Severity
-from smart_tuner.inputs.view import View
+from smart_tuner.inputs.run_view import RunView
 
 RECENT_STEPS = 10
 EXTREME = 6.0  # spreads above the habit; healthy runs stay below 4.5
@@ -16,7 +16,7 @@ HUNDREDS = 300.0  # times the threshold: needs no comparison
 OFTEN, STILL = 5, 2  # of the recent steps, to enter and to stay
 
 
-def detect(view: View) -> Diagnosis | None:
+def detect(view: RunView) -> Diagnosis | None:
     recent = view.points("gradient_norm", RECENT_STEPS)
     if not recent:
         return None
@@ -42,7 +42,7 @@ def detect(view: View) -> Diagnosis | None:
     return Diagnosis("exploding_gradient", severity, view.step, extreme[0][0], evidence)
 
 
-def _before(view: View) -> list[float]:
+def _before(view: RunView) -> list[float]:
     """The habit: the window before the recent steps, in logarithms."""
     points = view.log_points("gradient_norm", view.facts.window_steps + RECENT_STEPS)
     return [value for step, value in points if step <= view.step - RECENT_STEPS]

@@ -7,13 +7,13 @@ import statistics
 from collections.abc import Sequence
 
 from smart_tuner.diagnosis import Diagnosis
-from smart_tuner.inputs.view import Points, View
+from smart_tuner.inputs.run_view import Points, RunView
 
 ALL_OF, MOST_OF = 3, 5  # evaluations
 TRAINING_FALL = math.log(0.95)
 
 
-def rises_alone(view: View, *, ailment: str, loss: str, enter_rise: float, leave_rise: float) -> Diagnosis | None:
+def rises_alone(view: RunView, *, ailment: str, loss: str, enter_rise: float, leave_rise: float) -> Diagnosis | None:
     """The held-out loss is above its best by more than a factor, and training's is not."""
     losses = view.log_points(f"val_{loss}")
     if len(losses) <= ALL_OF:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from smart_tuner.detectors.optimization.learning_rate import first_of_typical, ratio_before, typical_ratio
 from smart_tuner.detectors.series import slope
 from smart_tuner.diagnosis import Diagnosis
-from smart_tuner.inputs.view import View
+from smart_tuner.inputs.run_view import RunView
 
 AILMENT = "learning_rate_too_high"
 LARGE, HUGE = 0.02, 0.05  # healthy recipes lie between 0.0005 and 0.01
 
 
-def detect(view: View) -> Diagnosis | None:
+def detect(view: RunView) -> Diagnosis | None:
     ratio, trend = typical_ratio(view), slope(view.log_points("total_loss", view.facts.window_steps))
     if ratio is None or trend is None:
         return None

@@ -8,7 +8,7 @@ import statistics
 from smart_tuner.detectors.optimization.learning_rate import LOOK_BACK_STEPS, first_of_typical, typical_ratio
 from smart_tuner.detectors.series import slope
 from smart_tuner.diagnosis import Diagnosis
-from smart_tuner.inputs.view import View
+from smart_tuner.inputs.run_view import RunView
 
 SMALL, TINY = 6e-4, 1e-4
 HARDLY = -0.05  # change of the loss in a window, in its logarithm
@@ -17,11 +17,11 @@ COLLAPSE = 30.0  # times smaller
 HABIT, NOW = 4, 2  # measurements
 
 
-def detect(view: View) -> Diagnosis | None:
+def detect(view: RunView) -> Diagnosis | None:
     return _collapse(view) or _small_from_the_start(view)
 
 
-def _collapse(view: View) -> Diagnosis | None:
+def _collapse(view: RunView) -> Diagnosis | None:
     """Updates that have all at once become a small part of what they were: no schedule does that."""
     points = view.points("update_ratio", LOOK_BACK_STEPS)
     before, now = points[:-NOW], points[-NOW:]
@@ -34,7 +34,7 @@ def _collapse(view: View) -> Diagnosis | None:
     return Diagnosis("learning_rate_too_low", "warning", view.step, now[0][0], evidence)
 
 
-def _small_from_the_start(view: View) -> Diagnosis | None:
+def _small_from_the_start(view: RunView) -> Diagnosis | None:
     ratio, rates = typical_ratio(view), view.values("learning_rate", 1)
     losses = view.log_points("total_loss", view.facts.window_steps)
     trend = slope(losses)

@@ -7,7 +7,7 @@ import statistics
 
 from smart_tuner.detectors.series import habit_of
 from smart_tuner.diagnosis import Diagnosis
-from smart_tuner.inputs.view import View
+from smart_tuner.inputs.run_view import RunView
 
 RECENT_STEPS = 6
 HABIT_STEPS = 30  # more would compare with a loss that has fallen far since
@@ -18,7 +18,7 @@ LEAST_RISE = math.log(1.5)
 LEAVE_RISE = math.log(1.2)
 
 
-def detect(view: View) -> Diagnosis | None:
+def detect(view: RunView) -> Diagnosis | None:
     habit_until = min(view.step - RECENT_STEPS, view.active.get("loss_spike", view.step) - 1)
     window = view.step - habit_until + min(HABIT_STEPS, view.facts.window_steps)
     points = view.log_points("total_loss", window)
@@ -43,7 +43,7 @@ def detect(view: View) -> Diagnosis | None:
     return Diagnosis("loss_spike", "critical", view.step, view.active.get("loss_spike", since), evidence)
 
 
-def _only_weights_changed(view: View, window: int, habit_until: int) -> bool:
+def _only_weights_changed(view: RunView, window: int, habit_until: int) -> bool:
     """The loss of the spectra, whose weight is no knob, did not jump along: another part was given more weight."""
     points = view.log_points(view.facts.spectrum_loss, window)
     recent = [value for step, value in points if step > view.step - RECENT_STEPS]

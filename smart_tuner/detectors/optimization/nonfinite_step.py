@@ -5,14 +5,14 @@ from __future__ import annotations
 from itertools import pairwise
 
 from smart_tuner.diagnosis import Diagnosis, Severity
-from smart_tuner.inputs.view import View
+from smart_tuner.inputs.run_view import RunView
 
 LOOK_BACK_STEPS = 20
 SEVERAL = 3
 MANY = 10
 
 
-def detect(view: View) -> Diagnosis | None:
+def detect(view: RunView) -> Diagnosis | None:
     counts = view.points("nonfinite_steps", LOOK_BACK_STEPS + 1)
     if len(counts) < 2:
         return None
@@ -25,7 +25,7 @@ def detect(view: View) -> Diagnosis | None:
     return Diagnosis("nonfinite_step", severity, view.step, events[0], evidence)
 
 
-def _scale_searched_until(view: View) -> int:
+def _scale_searched_until(view: RunView) -> int:
     """float16 begins with too large a scale of the loss and halves it until a step is finite, within a few steps."""
     if view.steps_done > 2 * LOOK_BACK_STEPS:
         return view.begin

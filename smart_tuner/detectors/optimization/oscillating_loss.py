@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from smart_tuner.detectors.series import roughness
 from smart_tuner.diagnosis import Diagnosis
-from smart_tuner.inputs.view import View
+from smart_tuner.inputs.run_view import RunView
 
 TEETH = 12
 ENTER_SWING, LEAVE_SWING = 0.25, 0.15  # of the loss, in its logarithm
@@ -16,7 +16,7 @@ TURNS_SHARE = 0.6
 NOISE_SWING = 2.5  # of the spread of the changes from step to step, for levels of one step; noise makes about 0.85
 
 
-def detect(view: View) -> Diagnosis | None:
+def detect(view: RunView) -> Diagnosis | None:
     window = 2 * view.facts.window_steps
     points = view.log_points("total_loss", window)
     if len(points) < window * 3 // 4:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 
 from smart_tuner.diagnosis import Diagnosis
-from smart_tuner.inputs.view import View
+from smart_tuner.inputs.run_view import RunView
 
 EVALUATIONS = 5
 LEAST_GAIN, LEAVE_GAIN = 0.01, 0.02  # of the loss
 NEAR_PEAK = 0.5
 
 
-def detect(view: View) -> Diagnosis | None:
+def detect(view: RunView) -> Diagnosis | None:
     losses, rates = view.log_points("val_total_loss"), view.values("learning_rate", 1)
     if len(losses) <= EVALUATIONS or not rates:
         return None

@@ -6,7 +6,7 @@ import statistics
 
 from smart_tuner.detectors.series import Points, roughness
 from smart_tuner.diagnosis import Diagnosis
-from smart_tuner.inputs.view import View
+from smart_tuner.inputs.run_view import RunView
 
 LOOK_BACK_STEPS, ENOUGH_STEPS = 200, 60
 NEAR_STEPS = 5
@@ -16,7 +16,7 @@ ENTER_TEETH, LEAVE_TEETH = 4, 1
 LEAST_FALL = 0.2  # nats, of the loss between the leaps: what falls by more gets somewhere
 
 
-def detect(view: View) -> Diagnosis | None:
+def detect(view: RunView) -> Diagnosis | None:
     is_active = "sawtooth_loss" in view.active  # then only what came after a remedy counts
     points = view.points("nll_loss", 2 * view.facts.window_steps if is_active else LOOK_BACK_STEPS)
     if not is_active and len(points) < ENOUGH_STEPS:

@@ -6,13 +6,13 @@ import math
 import statistics
 
 from smart_tuner.diagnosis import Diagnosis
-from smart_tuner.inputs.view import View
+from smart_tuner.inputs.run_view import RunView
 
 SHARE_OF_THRESHOLD = 1e-5
 LEAVE_FACTOR = 3.0
 
 
-def detect(view: View) -> Diagnosis | None:
+def detect(view: RunView) -> Diagnosis | None:
     window = view.facts.window_steps
     points, losses = view.points("gradient_norm", window), view.log_points("total_loss", window)
     if len(points) < window // 2 or not losses:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from smart_tuner.diagnosis import Diagnosis
-from smart_tuner.inputs.view import View
+from smart_tuner.inputs.run_view import RunView
 
 FALLEN_SHARE, RISEN_SHARE = 0.5, 0.8  # of its best
 
 
-def detect(view: View) -> Diagnosis | None:
+def detect(view: RunView) -> Diagnosis | None:
     free, forced = view.points("free_diagonality"), view.values("diagonality")
     if not view.facts.alignment_patience_steps or len(free) < 2:
         return None

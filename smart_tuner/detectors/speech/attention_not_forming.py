@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from smart_tuner.detectors.series import Points, slope
 from smart_tuner.diagnosis import Diagnosis, Severity
-from smart_tuner.inputs.view import View
+from smart_tuner.inputs.run_view import RunView
 
 LEAST_EVALUATIONS = 2
 TREND_EVALUATIONS = 4
 
 
-def detect(view: View) -> Diagnosis | None:
+def detect(view: RunView) -> Diagnosis | None:
     patience = view.facts.alignment_patience_steps
     free, forced = view.points("free_diagonality"), view.points("diagonality")
     if not patience or len(free) < LEAST_EVALUATIONS or not forced or view.steps_done < patience:

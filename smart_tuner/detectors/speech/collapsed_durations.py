@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from smart_tuner.diagnosis import Diagnosis
-from smart_tuner.inputs.view import View
+from smart_tuner.inputs.run_view import RunView
 
 SIGNALS = ("zero_duration_share", "huge_duration_share", "length_ratio")
 TIMES = 3  # evaluations in a row
@@ -13,7 +13,7 @@ SHORT, LONG = 0.5, 2.0  # of the recordings' length
 LEARNING = -0.1  # change of the held-out duration loss meanwhile, in its logarithm: at first all are short
 
 
-def detect(view: View) -> Diagnosis | None:
+def detect(view: RunView) -> Diagnosis | None:
     zero, huge, ratio = (dict(view.points(name)) for name in SIGNALS)
     steps = sorted(zero.keys() & huge.keys() & ratio.keys())
     if len(steps) < TIMES or view.steps_done < view.facts.warmup_steps:
@@ -29,6 +29,6 @@ def detect(view: View) -> Diagnosis | None:
     return Diagnosis("collapsed_durations", "warning", view.step, since, evidence)
 
 
-def _still_learning(view: View) -> bool:
+def _still_learning(view: RunView) -> bool:
     losses = [value for _, value in view.log_points("val_duration_loss")][-TIMES:]
     return len(losses) == TIMES and losses[-1] - losses[0] < LEARNING

@@ -7,7 +7,7 @@ import statistics
 
 from smart_tuner.detectors.series import habit_of
 from smart_tuner.diagnosis import Diagnosis
-from smart_tuner.inputs.view import View
+from smart_tuner.inputs.run_view import RunView
 
 BOUNDS = {
     "convolution_condition": 1e3,  # with several such layers float32 loses the mel
@@ -25,7 +25,7 @@ OFTEN = 3  # measurements of a part's gradient, all far above its habit
 LOOK_BACK_STEPS = 260  # for those and for the habit, when one step of ten is measured
 
 
-def detect(view: View) -> Diagnosis | None:
+def detect(view: RunView) -> Diagnosis | None:
     evidence = _beyond_bounds(view) | _run_away(view) | _exploding_parts(view)
     if not evidence:
         return None
@@ -33,14 +33,14 @@ def detect(view: View) -> Diagnosis | None:
     return Diagnosis("exploding_flow", "critical", view.step, since, evidence)
 
 
-def _beyond_bounds(view: View) -> dict[str, float]:
+def _beyond_bounds(view: RunView) -> dict[str, float]:
     share = LEAVE_SHARE if "exploding_flow" in view.active else 1.0
     recent = {name: view.values(name, RECENT_STEPS) for name in BOUNDS}
     levels = {name: statistics.median(values) for name, values in recent.items() if values}
     return {name: level for name, level in levels.items() if level > share * BOUNDS[name]}
 
 
-def _run_away(view: View) -> dict[str, float]:
+def _run_away(view: RunView) -> dict[str, float]:
     """The log-determinant moves far, and the likelihood has little of it."""
     now, before = _then_and_now(view, "logdet")
     likely_now, likely_before = _then_and_now(view, "nll_loss")
@@ -53,7 +53,7 @@ def _run_away(view: View) -> dict[str, float]:
     return {"logdet": now, "before": before}
 
 
-def _then_and_now(view: View, name: str) -> tuple[float | None, float | None]:
+def _then_and_now(view: RunView, name: str) -> tuple[float | None, float | None]:
     """Medians of the last few steps, and of the window before the last one."""
     window = view.facts.window_steps
     points = view.points(name, 2 * window)
@@ -64,7 +64,7 @@ def _then_and_now(view: View, name: str) -> tuple[float | None, float | None]:
     return statistics.median(recent), statistics.median(before)
 
 
-def _exploding_parts(view: View) -> dict[str, float]:
+def _exploding_parts(view: RunView) -> dict[str, float]:
     """Parts whose gradient is far above its habit, and above what is healthy for all of them together."""
     names = [name for name in view.history.names if name.startswith(PARTS)]
     found = {name: view.log_points(name, LOOK_BACK_STEPS) for name in names}

@@ -6,7 +6,7 @@ import math
 
 from smart_tuner.detectors.series import slope
 from smart_tuner.diagnosis import Diagnosis
-from smart_tuner.inputs.view import Points, View
+from smart_tuner.inputs.run_view import Points, RunView
 
 MOST, MOST_EVALUATIONS = 0.75, 4  # of the utterances: while a gate is learnt it is wrong for as many three times
 MOST_EVALUATIONS_BY_WEIGHT = 2  # of those, when the gate's weight in the loss says why
@@ -16,7 +16,7 @@ MANY_EVALUATIONS = 8  # so long a gate may swing while it is learnt
 PATIENCE_EVALUATIONS = 2  # a share on its way below the limit gets there without help
 
 
-def misplaced_end(view: View, *, ailment: str, signal: str) -> Diagnosis | None:
+def misplaced_end(view: RunView, *, ailment: str, signal: str) -> Diagnosis | None:
     """The share `signal` of utterances stays high: most of them four times, or more than allowed eight times."""
     shares, aligned = view.points(signal), _attention(view)
     by_weight = _weight_is_off(view, too_high=signal == "gate_premature")
@@ -40,7 +40,7 @@ def misplaced_end(view: View, *, ailment: str, signal: str) -> Diagnosis | None:
     return Diagnosis(ailment, "warning", view.step, view.active.get(ailment, told[0][0]), evidence)
 
 
-def _needed_attention(view: View, *, by_weight: bool, cuts_off: bool) -> float:
+def _needed_attention(view: RunView, *, by_weight: bool, cuts_off: bool) -> float:
     """Without it nobody knows where the end is; a weight that drowns all else keeps it from forming at all."""
     weight, balanced = view.knobs.get("gate_positive_weight", 0.0), view.facts.balanced_gate_weight or math.inf
     if cuts_off and weight >= DROWNING * balanced:
@@ -49,13 +49,13 @@ def _needed_attention(view: View, *, by_weight: bool, cuts_off: bool) -> float:
     return threshold if by_weight else (threshold + view.quality.attention_diagonality_target) / 2
 
 
-def _attention(view: View) -> Points:
+def _attention(view: RunView) -> Points:
     """Diagonality, teacher-forced or free-running, whichever shows more."""
     free = dict(view.points("free_diagonality"))
     return [(step, max(value, free.get(step, 0.0))) for step, value in view.points("diagonality")]
 
 
-def _weight_is_off(view: View, *, too_high: bool) -> bool:
+def _weight_is_off(view: RunView, *, too_high: bool) -> bool:
     balanced, weight = view.facts.balanced_gate_weight, view.knobs.get("gate_positive_weight")
     if not balanced or not weight:
         return False
@@ -68,7 +68,7 @@ def _most_are_wrong(shares: Points, times: int) -> Points:
     return wrong if len(wrong) >= times and wrong[-1] == shares[-1] else []
 
 
-def _many_stay_wrong(view: View, shares: Points, aligned: Points, limit: float) -> Points:
+def _many_stay_wrong(view: RunView, shares: Points, aligned: Points, limit: float) -> Points:
     recent, attention = shares[-MANY_EVALUATIONS:], aligned[-MANY_EVALUATIONS:]
     beyond_doubt = limit + _standard_error(limit, view.facts.evaluated_utterances)
     if min(len(recent), len(attention)) < MANY_EVALUATIONS or min(value for _, value in recent) <= beyond_doubt:

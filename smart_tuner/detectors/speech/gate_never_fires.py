@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from smart_tuner.detectors.speech.gate import misplaced_end
 from smart_tuner.diagnosis import Diagnosis
-from smart_tuner.inputs.view import View
+from smart_tuner.inputs.run_view import RunView
 
 
-def detect(view: View) -> Diagnosis | None:
+def detect(view: RunView) -> Diagnosis | None:
     return misplaced_end(view, ailment="gate_never_fires", signal="gate_overrun")

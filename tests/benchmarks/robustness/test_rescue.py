@@ -14,7 +14,7 @@ from benchmarks.robustness.rescue import jobs, settings_of
 from benchmarks.robustness.scorecard import POLICIES, clean_run, is_rescued, print_scorecard
 from hparams import ModelName, build_hparams
 from recipes.presets import PRESETS
-from smart_tuner.treatment.policy import LADDERS
+from smart_tuner.treatment.policy import REMEDIES_BY_AILMENT
 
 
 def result(fault: str = "weights_perturbed", policy: str = "supervised", **changes: Any) -> dict[str, Any]:
@@ -115,13 +115,13 @@ def test_a_tenth_of_the_transcripts_are_swapped_and_none_is_lost() -> None:
 
 def test_random_repair_draws_from_all_remedies_and_is_the_same_for_a_seed() -> None:
     ladders = random_ladders(3)
-    assert ladders.keys() == LADDERS.keys()
+    assert ladders.keys() == REMEDIES_BY_AILMENT.keys()
     n_remedies = len(
-        {remedy for name, ladder in LADDERS.items() for remedy in ladder.values() if name != "hopeless_run"}
+        {remedy for name, ladder in REMEDIES_BY_AILMENT.items() for remedy in ladder.values() if name != "hopeless_run"}
     )
     assert len(set(ladders["plateau"].values())) == n_remedies
     assert list(random_ladders(3)["plateau"]) == list(ladders["plateau"]) != list(random_ladders(4)["plateau"])
-    assert ladders["hopeless_run"] == LADDERS["hopeless_run"]
+    assert ladders["hopeless_run"] == REMEDIES_BY_AILMENT["hopeless_run"]
 
 
 def test_a_healthy_run_is_shown_when_it_went_otherwise_alone_not_when_nobody_tried() -> None:

@@ -17,7 +17,7 @@ from commands.run.person_orders import OrderTaker
 from hparams import HParams
 from models.checkpoint_file import load_checkpoint
 from monitoring.journal.control_file import MAX_LINE_LENGTH, RequestFile, RequestReader
-from smart_tuner.settings import Supervision
+from smart_tuner.settings import SupervisionSettings
 from tests.commands.program import Program, journal, losses, newest, summary, wait_for
 from tests.warm_start import WarmProcess
 from training.knobs import Knobs
@@ -325,7 +325,7 @@ class Desk:
         self.turned.append(value)
 
     def taker(self, place: Place | None = None, **approval: Any) -> OrderTaker:
-        settings = Supervision(approval="ask", **approval)
+        settings = SupervisionSettings(approval="ask", **approval)
         supervision: Any = self.supervisor
         return OrderTaker(self.trainer, self.record, supervision, settings, Heartbeat(None), place=place)
 

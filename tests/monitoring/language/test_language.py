@@ -17,7 +17,7 @@ from monitoring.measures.signals import evaluation_signals
 from reports import Action
 from smart_tuner.phases import FIRST_PHASE
 from smart_tuner.settings import Phases
-from smart_tuner.treatment.policy import LADDERS
+from smart_tuner.treatment.policy import REMEDIES_BY_AILMENT
 from tests.monitoring.measures.test_signals import TOKENS, Decode, Evaluation
 from training.knobs import KNOB_NAMES
 
@@ -28,8 +28,10 @@ OF_THE_WATCHDOG = {"process_died", "no_progress"}
 
 @BOTH
 def test_every_ailment_and_remedy_has_a_name(words: Words) -> None:
-    assert set(words.ailments) == set(LADDERS) | OF_THE_WATCHDOG
-    assert set(words.remedies) == {name for ladder in LADDERS.values() for name in ladder} | {"restart_process"}
+    assert set(words.ailments) == set(REMEDIES_BY_AILMENT) | OF_THE_WATCHDOG
+    assert set(words.remedies) == {name for ladder in REMEDIES_BY_AILMENT.values() for name in ladder} | {
+        "restart_process"
+    }
 
 
 @BOTH

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from smart_tuner.detectors import DETECTORS
 from smart_tuner.diagnosis import SEVERITIES
 from smart_tuner.inputs.outliers import OutlierMemory
-from smart_tuner.inputs.view import View
+from smart_tuner.inputs.run_view import RunView
 from smart_tuner.phases import next_phase
 from smart_tuner.settings import Phases
 from smart_tuner.treatment.follow_up import LEVEL_POINTS, expect, judge, level
@@ -52,7 +52,7 @@ def any_series(name: str, n_steps: int, rng: Random) -> Values:
 
 
 @st.composite
-def views(draw: st.DrawFn) -> View:
+def views(draw: st.DrawFn) -> RunView:
     n_steps, rng = draw(st.sampled_from([20, 120, 240])), draw(st.randoms(use_true_random=True))
     names = (*SHARES, *COUNTS, *LOSSES, *OTHERS)
     ailments = st.dictionaries(st.sampled_from(list(DETECTORS)), st.integers(0, n_steps), max_size=6)
@@ -78,7 +78,7 @@ def views(draw: st.DrawFn) -> View:
 
 
 @given(views())
-def test_every_diagnosis_is_sound(view: View) -> None:
+def test_every_diagnosis_is_sound(view: RunView) -> None:
     for ailment, detect in DETECTORS.items():
         found = detect(view)
         if found is None:
@@ -91,7 +91,7 @@ def test_every_diagnosis_is_sound(view: View) -> None:
 
 
 @given(views())
-def test_phases_and_forecasts_are_sound(view: View) -> None:
+def test_phases_and_forecasts_are_sound(view: RunView) -> None:
     change = next_phase(view, Phases())
     if change is not None:
         assert change.phase != view.phase

@@ -6,12 +6,12 @@ from typing import Any
 
 from reports import TrainerOrder
 from smart_tuner.replay import Replay, first_difference
-from smart_tuner.settings import Settings, Supervision
+from smart_tuner.settings import Settings, SupervisionSettings
 from tests.smart_tuner.simulated_loop import SimulatedLoop
 from tests.smart_tuner.test_properties import FACTS
 from tests.smart_tuner.test_supervisor import HEALTHY_EVALUATION, healthy_step, loop_with
 
-ASKED = Settings(supervision=Supervision(approval="ask"))
+ASKED = Settings(supervision=SupervisionSettings(approval="ask"))
 
 
 def endless(step: int, work: int) -> tuple[Any, Any, Any]:
@@ -93,11 +93,11 @@ def until(loop: SimulatedLoop, kind: str, n: int) -> None:
 
 def test_a_yes_is_void_once_the_trouble_is_gone() -> None:
     loop = loop_with(late_gate(healed_from=200, ill_again_from=400), n_steps=200, settings=ASKED)
-    loop.supervisor.memory.cooldown_until = 300  # it cannot be done at once
+    loop.supervisor.state.cooldown_until = 300  # it cannot be done at once
     answer(loop, "approve")
     go_on(loop, 150)
-    assert "gate_never_fires" not in loop.supervisor.memory.active
-    assert loop.supervisor.memory.granted == []
+    assert "gate_never_fires" not in loop.supervisor.state.active
+    assert loop.supervisor.state.granted == []
     until(loop, "proposal", 2)
     assert loop.decisions("intervention") == []
 
@@ -106,20 +106,20 @@ def test_a_yes_that_comes_when_the_trouble_is_gone_counts_for_nothing() -> None:
     loop = loop_with(late_gate(healed_from=200), n_steps=400, settings=ASKED)
     assert not loop.supervision.is_called_for(loop.supervision.proposed[0])
     answer(loop, "approve")
-    assert loop.supervisor.memory.granted == [] and loop.supervisor.memory.proposed == {}
+    assert loop.supervisor.state.granted == [] and loop.supervisor.state.proposed == {}
 
 
 def test_a_yes_from_before_a_new_start_is_void() -> None:
     loop = asking()
     answer(loop, "approve")
-    loop.supervisor.memory.rejected = [("plateau", "lower_learning_rate")]
-    loop.supervisor.memory.take_in(TrainerOrder("restart"))
-    assert loop.supervisor.memory.granted == loop.supervisor.memory.rejected == []
+    loop.supervisor.state.rejected = [("plateau", "lower_learning_rate")]
+    loop.supervisor.state.take_in(TrainerOrder("restart"))
+    assert loop.supervisor.state.granted == loop.supervisor.state.rejected == []
 
 
 def test_a_number_is_not_given_twice_when_training_goes_back() -> None:
     loop = asking(n_steps=10)
-    loop.supervisor.memory.proposals = 500  # it had come further once
+    loop.supervisor.state.proposals = 500  # it had come further once
     go_on(loop, 200)
     assert [told["number"] for told in loop.decisions("proposal")] == [501]
 
@@ -181,22 +181,22 @@ def turn(loop: SimulatedLoop, knob: str, position: float) -> None:
 
 def test_a_persons_turn_makes_the_present_treatment_unjudgeable() -> None:
     loop = loop_with(endless, n_steps=10)
-    while loop.supervisor.memory.pending is None and loop.work < 500:
+    while loop.supervisor.state.pending is None and loop.work < 500:
         go_on(loop, 1)
-    pending = loop.supervisor.memory.pending
+    pending = loop.supervisor.state.pending
     assert pending is not None
     turn(loop, "learning_rate_multiplier", 0.3)
     last = loop.decisions("follow_up")[-1]
     assert (last["remedy"], last["superseded_by"]) == (pending.remedy, "person")
     assert "verdict" not in last
-    assert loop.supervisor.memory.pending is None
-    assert loop.supervisor.memory.cooldown_until > loop.supervisor.memory.step
+    assert loop.supervisor.state.pending is None
+    assert loop.supervisor.state.cooldown_until > loop.supervisor.state.step
 
 
 def test_a_knob_that_was_on_its_way_back_stays_where_the_person_put_it() -> None:
     loop = SimulatedLoop(FACTS, lambda step, work: (healthy_step(step, work), HEALTHY_EVALUATION, {}))
     loop.run(20)
-    loop.supervisor.memory.returning["guide_sigma"] = 0.4
+    loop.supervisor.state.returning["guide_sigma"] = 0.4
     turn(loop, "guide_sigma", 0.2)
     go_on(loop, 50)
     assert loop.knobs["guide_sigma"] == 0.2 and loop.turns == []
@@ -208,4 +208,4 @@ def test_decisions_after_a_persons_turn_are_recomputed_from_the_journal() -> Non
     go_on(loop, 200)
     told = recomputed(loop)
     assert first_difference(told) is None and len(told.decided) > 3
-    assert told.supervisor is not None and told.supervisor.memory.knobs == loop.supervisor.memory.knobs
+    assert told.supervisor is not None and told.supervisor.state.knobs == loop.supervisor.state.knobs

@@ -12,8 +12,8 @@ from reports import TrainerOrder
 from smart_tuner.diagnosis import Diagnosis
 from smart_tuner.inputs.run_facts import KnobFacts
 from smart_tuner.replay import Replay, first_difference
-from smart_tuner.settings import Settings, Supervision
-from smart_tuner.state import Memory, Pending
+from smart_tuner.settings import Settings, SupervisionSettings
+from smart_tuner.state import PendingFollowUp, SupervisorState
 from smart_tuner.supervisor import Arm, Supervisor
 from smart_tuner.treatment.follow_up import Verdict
 from smart_tuner.treatment.forks import LEAST_NOISE, fork_and_race, judge_forks
@@ -37,8 +37,10 @@ def order_of(
     series = {"val_mel_loss": every(100, [2.0] * 6), "val_total_loss": every(100, [3.0] * 6)}
     view = make_view(series, make_facts(**given | facts), step=step)
     knobs = {name: knob.start for name, knob in view.facts.knobs.items()}
-    memory = Memory(knobs=knobs, step=step, work_steps=work, checkpoints=list(checkpoints))
-    plan = fork_and_race(Case(Diagnosis("plateau", "warning", step, 300, {}), view, memory, Supervision(), True))
+    memory = SupervisorState(knobs=knobs, step=step, work_steps=work, checkpoints=list(checkpoints))
+    plan = fork_and_race(
+        Case(Diagnosis("plateau", "warning", step, 300, {}), view, memory, SupervisionSettings(), True)
+    )
     if plan is None:
         return None
     assert (plan.expected.signal, plan.expected.direction) == ("val_mel_loss", "down")
@@ -119,8 +121,10 @@ def test_the_best_fork_has_to_beat_both_controls_by_more_than_they_differ(
 
 def raced(values: Sequence[float]) -> tuple[Supervisor, dict[str, Any], int]:
     supervisor = Supervisor(make_facts(knobs=KNOBS, forks=True, actions=("turn", "race")), Settings())
-    supervisor.memory.step = 640
-    supervisor.memory.pending = Pending(ailment="plateau", remedy="fork_and_race", step=640, expected=DOWN, racing=True)
+    supervisor.state.step = 640
+    supervisor.state.pending = PendingFollowUp(
+        ailment="plateau", remedy="fork_and_race", step=640, expected=DOWN, racing=True
+    )
     arms = [
         Arm(
             {"learning_rate_multiplier": factor},
@@ -137,15 +141,15 @@ def test_training_goes_on_with_the_winner_and_the_journal_says_which() -> None:
     supervisor, told, winner = raced([2.0, 2.01, 1.8, 1.95])
     assert winner == 2 and told["verdict"] == "helped"
     assert told["evidence"] == {"control": 2.0, "noise": pytest.approx(0.01), "winner": 2, "from_step": 600}
-    assert supervisor.memory.knobs["learning_rate_multiplier"] == 0.5
-    assert supervisor.history.latest()["val_mel_loss"] == 1.8 and supervisor.memory.step == 603
+    assert supervisor.state.knobs["learning_rate_multiplier"] == 0.5
+    assert supervisor.history.latest()["val_mel_loss"] == 1.8 and supervisor.state.step == 603
 
 
 def test_without_a_winner_the_untouched_run_goes_on_and_it_is_not_tried_again() -> None:
     supervisor, told, winner = raced([2.0, 2.1, 1.97, 1.99])
     assert winner == 0 and told["verdict"] == "no_effect" and not told["reverted"]
-    assert supervisor.memory.knobs["learning_rate_multiplier"] == 1.0
-    assert supervisor.memory.failed["plateau"] == ["fork_and_race"]
+    assert supervisor.state.knobs["learning_rate_multiplier"] == 1.0
+    assert supervisor.state.failed["plateau"] == ["fork_and_race"]
 
 
 def test_a_flat_run_is_forked_once_and_replay_decides_the_same() -> None:

@@ -4,20 +4,20 @@ from collections.abc import Iterator
 
 import pytest
 
-from smart_tuner.settings import Supervision
-from smart_tuner.state import Memory, Pending
+from smart_tuner.settings import SupervisionSettings
+from smart_tuner.state import PendingFollowUp, SupervisorState
 from smart_tuner.treatment.decisions import Decision
 from smart_tuner.treatment.interventions import Expectation
 from smart_tuner.treatment.knob_moves import go_on_turning, turn
 from tests.smart_tuner.histories import make_facts
 
-LIMITS, FACTS = Supervision(), make_facts(steps_per_evaluation=80)
+LIMITS, FACTS = SupervisionSettings(), make_facts(steps_per_evaluation=80)
 RATE, GUIDE = "learning_rate_multiplier", "guide_weight_multiplier"
 
 
 def way(knob: str, start: float, target: float) -> Iterator[float]:
     """Where a knob stands after each step, until it is there."""
-    memory = Memory(knobs={knob: start}, step=10)
+    memory = SupervisorState(knobs={knob: start}, step=10)
     while memory.knobs[knob] != target:
         order = turn(knob, target, FACTS, memory, LIMITS)
         assert order.action == "turn" and order.knobs == {knob: memory.knobs[knob]}
@@ -52,19 +52,19 @@ def test_one_without_a_first_position_is_switched_at_once() -> None:
 
 
 def test_a_smaller_step_may_be_wanted() -> None:
-    memory = Memory(knobs={RATE: 1.0})
-    assert turn(RATE, 4.0, FACTS, memory, Supervision(largest_step_factor=1.25)).knobs == {RATE: 1.25}
+    memory = SupervisorState(knobs={RATE: 1.0})
+    assert turn(RATE, 4.0, FACTS, memory, SupervisionSettings(largest_step_factor=1.25)).knobs == {RATE: 1.25}
 
 
-def treating(target: float = 8.0, *, racing: bool = False) -> Memory:
+def treating(target: float = 8.0, *, racing: bool = False) -> SupervisorState:
     expected = Expectation("total_loss", "down", 500, 2.0, 0.05)
-    pending = Pending(
+    pending = PendingFollowUp(
         ailment="plateau", remedy="x", step=0, expected=expected, knob=RATE, before=1.0, target=target, racing=racing
     )
-    return Memory(knobs={RATE: 1.0, GUIDE: 1.0}, pending=pending)
+    return SupervisorState(knobs={RATE: 1.0, GUIDE: 1.0}, pending=pending)
 
 
-def walk(memory: Memory, steps: range) -> list[tuple[int, Decision]]:
+def walk(memory: SupervisorState, steps: range) -> list[tuple[int, Decision]]:
     told = []
     for memory.step in steps:
         told += [(memory.step, decision) for decision in go_on_turning(FACTS, memory, LIMITS)]
@@ -82,13 +82,13 @@ def test_a_long_way_is_gone_a_step_every_eighth_of_an_evaluation() -> None:
 
 
 def test_a_knob_on_its_way_back_is_followed_until_it_is_there() -> None:
-    memory = Memory(knobs={RATE: 4.0}, returning={RATE: 1.0})
+    memory = SupervisorState(knobs={RATE: 4.0}, returning={RATE: 1.0})
     assert [decision.fields["to"] for _, decision in walk(memory, range(1, 100))] == [2.0, 1.0]
     assert memory.returning == {}
 
 
 def test_one_that_is_back_already_is_forgotten_without_a_word() -> None:
-    memory = Memory(knobs={RATE: 1.0}, returning={RATE: 1.0})
+    memory = SupervisorState(knobs={RATE: 1.0}, returning={RATE: 1.0})
     assert walk(memory, range(1, 100)) == []
     assert memory.returning == {}
 
@@ -98,7 +98,7 @@ def test_during_a_race_no_knob_moves() -> None:
 
 
 def test_without_a_way_to_go_nothing_moves() -> None:
-    assert walk(Memory(knobs={RATE: 1.0}), range(1, 100)) == []
+    assert walk(SupervisorState(knobs={RATE: 1.0}), range(1, 100)) == []
     assert walk(treating(1.0), range(1, 100)) == []
 
 

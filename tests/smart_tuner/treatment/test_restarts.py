@@ -10,9 +10,9 @@ import pytest
 from reports import TrainerOrder
 from smart_tuner.diagnosis import Diagnosis
 from smart_tuner.inputs.run_facts import KnobFacts
-from smart_tuner.settings import Supervision
-from smart_tuner.state import Memory
-from smart_tuner.treatment.policy import LADDERS
+from smart_tuner.settings import SupervisionSettings
+from smart_tuner.state import SupervisorState
+from smart_tuner.treatment.policy import REMEDIES_BY_AILMENT
 from smart_tuner.treatment.remedies import HEALTHY_FIRST_RATIO, HEALTHY_UPDATE_RATIO, Case
 from smart_tuner.treatment.restarts import restart, restart_with_preset
 from tests.smart_tuner.histories import every, make_facts, make_view
@@ -32,9 +32,9 @@ def case_of(
     **facts: Any,
 ) -> Case:
     view = make_view({"update_ratio": every(10, [ratio] * (step // 10))}, make_facts(knobs=knobs, **facts))
-    memory = Memory(knobs={name: knob.start for name, knob in knobs.items()})
+    memory = SupervisorState(knobs={name: knob.start for name, knob in knobs.items()})
     diagnosis = Diagnosis(ailment, "critical", step, 1, evidence or {})
-    return Case(diagnosis, view, memory, Supervision(), may_roll_back=True)
+    return Case(diagnosis, view, memory, SupervisionSettings(), may_roll_back=True)
 
 
 with_preset = restart_with_preset("free_diagonality", "up")
@@ -106,7 +106,7 @@ def test_other_settings_are_the_presets_too_unless_pinned() -> None:
 
 
 def test_a_rate_whose_updates_were_healthy_is_not_what_is_wrong() -> None:
-    turn = LADDERS["learning_rate_too_low"]["healthy_learning_rate"]
+    turn = REMEDIES_BY_AILMENT["learning_rate_too_low"]["healthy_learning_rate"]
     assert turn(case_of("learning_rate_too_low", rate(None), ratio=1e-5)) is not None
     frozen = case_of("learning_rate_too_low", rate(None), ratio=1e-5, evidence={"before": 0.004})
     assert turn(frozen) is None
@@ -114,24 +114,24 @@ def test_a_rate_whose_updates_were_healthy_is_not_what_is_wrong() -> None:
 
 @pytest.mark.parametrize("ailment", ["learning_rate_too_low", "learning_rate_too_high"])
 def test_what_was_healthy_before_is_not_begun_anew_at_once(ailment: str) -> None:
-    ladder = LADDERS[ailment]
+    ladder = REMEDIES_BY_AILMENT[ailment]
     assert ladder["restart"](case_of(ailment, rate(0.1))) is not None
     assert ladder["restart"](case_of(ailment, rate(0.1), evidence={"before": 0.004})) is None
-    with_preset = LADDERS["learning_rate_too_high"]["restart_with_preset"]
+    with_preset = REMEDIES_BY_AILMENT["learning_rate_too_high"]["restart_with_preset"]
     assert with_preset(case_of("learning_rate_too_high", rate(0.1), evidence={"before": 0.004})) is None
 
 
 def test_what_never_had_a_healthy_rate_does_not_find_it_by_going_back() -> None:
-    go_back = LADDERS["learning_rate_too_high"]["roll_back"]
+    go_back = REMEDIES_BY_AILMENT["learning_rate_too_high"]["roll_back"]
     for evidence, is_possible in (({}, False), ({"before": 0.004}, True)):
         case = case_of("learning_rate_too_high", rate(None), evidence=evidence)
-        case.memory.checkpoints = [20]
+        case.state.checkpoints = [20]
         sick_since = replace(case.diagnosis, since=25)
         assert (go_back(replace(case, diagnosis=sick_since)) is not None) is is_possible
 
 
 def test_a_new_start_of_what_was_healthy_before_does_not_believe_the_present_updates() -> None:
-    late = LADDERS["learning_rate_too_high"]["restart_late"]
+    late = REMEDIES_BY_AILMENT["learning_rate_too_high"]["restart_late"]
     plan = late(case_of("learning_rate_too_high", rate(None), evidence={"before": 0.004}))
     assert plan is not None and plan.orders[0].knobs == {"learning_rate_multiplier": 0.5}
 

@@ -5,17 +5,17 @@ from collections.abc import Sequence
 import pytest
 
 from smart_tuner.detectors.speech.attention_not_forming import detect
-from smart_tuner.inputs.view import View
+from smart_tuner.inputs.run_view import RunView
 from tests.smart_tuner.histories import every, false_alarms, make_facts, make_view
 
 PATIENCE = 400
 
 
-def stuck(n_evaluations: int, level: float = 0.1) -> View:
+def stuck(n_evaluations: int, level: float = 0.1) -> RunView:
     return evaluated([level] * n_evaluations)
 
 
-def evaluated(free: Sequence[float | None], forced: Sequence[float | None] | None = None) -> View:
+def evaluated(free: Sequence[float | None], forced: Sequence[float | None] | None = None) -> RunView:
     return make_view(
         {"free_diagonality": every(100, free), "diagonality": every(100, free if forced is None else forced)}
     )

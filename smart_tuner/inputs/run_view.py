@@ -8,21 +8,21 @@ from dataclasses import dataclass, field
 
 from monitoring.measures.history import SignalHistory
 from smart_tuner.inputs.outliers import OutlierMemory
-from smart_tuner.inputs.run_facts import Facts
+from smart_tuner.inputs.run_facts import RunFacts
 from smart_tuner.settings import QualityControl
 
 Points = list[tuple[int, float]]
 
 
 @dataclass(frozen=True)
-class View:
+class RunView:
     """The state of a run at one step; points up to `begin` belong to an attempt that was given up."""
 
     step: int
     begin: int
     history: SignalHistory
     outliers: OutlierMemory
-    facts: Facts
+    facts: RunFacts
     quality: QualityControl
     phase: str
     knobs: Mapping[str, float] = field(default_factory=dict)
