@@ -70,7 +70,7 @@ def _follow(options: TrainOptions, rank_group: RankGroup) -> int:
     corpus = _prepare(options, job, rank_group)
 
     def loader_of(hparams: HParams) -> BatchLoader:
-        return BatchLoader(corpus.train, hparams, corpus.cache.mel)
+        return corpus.loader(corpus.train, hparams)
 
     run_worker(rank_group, loader_of, len(corpus.frontend.symbols), job.device, AskedToStop())
     return 0

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
+from typing import Literal
 
 import numpy as np
 import torch
@@ -15,6 +16,9 @@ from torch import Tensor
 
 from corpus.utterances import Utterance
 from hparams import HParams
+
+Axis = Literal["utterance", "token", "frame"]
+"""Axis of a further input: one value an utterance, or one for each of its symbols or of its mel frames."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,8 @@ class Example:
     utterance: Utterance
     symbol_ids: tuple[int, ...]
     n_frames: int
-    speaker: int | None = None  # of several
+    inputs: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """Further inputs that the model declares, by name: [...], [..., N] or [..., T], by their axis."""
 
 
 def alignment_problem(n_symbols: int, n_frames: int, hparams: HParams) -> str | None:
@@ -45,36 +50,82 @@ class Batch:
     mels: Tensor  # [B, n_mel, T], 0 in the padding
     mel_lengths: Tensor  # [B] int64
     number: int = 0  # its place in the epoch
-    speakers: Tensor | None = None  # [B] int64, where there are several
+    inputs: Mapping[str, Tensor] = field(default_factory=dict)  # [B, ...], [B, ..., N] or [B, ..., T], by their axis
+    axes: Mapping[str, Axis] = field(default_factory=dict)  # of each of them
     rank_indices: tuple[tuple[int, ...], ...] = ()  # examples of the whole batch per rank; the tensors hold rank 0's
 
     def to(self, device: torch.device) -> Batch:
         text, text_lengths, mels, mel_lengths = (
             x.to(device, non_blocking=True) for x in (self.text, self.text_lengths, self.mels, self.mel_lengths)
         )
-        speakers = None if self.speakers is None else self.speakers.to(device, non_blocking=True)
-        return Batch(self.ids, text, text_lengths, mels, mel_lengths, self.number, speakers, self.rank_indices)
+        inputs = {name: x.to(device, non_blocking=True) for name, x in self.inputs.items()}
+        return replace(self, text=text, text_lengths=text_lengths, mels=mels, mel_lengths=mel_lengths, inputs=inputs)
+
+    def rows(self, rows: list[int]) -> Batch:
+        """A part of the examples, padded to its own longest one."""
+        text_lengths, mel_lengths = self.text_lengths[rows], self.mel_lengths[rows]
+        n_tokens, n_frames = int(text_lengths.max()), int(mel_lengths.max())
+        sizes = {"utterance": None, "token": n_tokens, "frame": n_frames}
+        return Batch(
+            ids=tuple(self.ids[row] for row in rows),
+            text=self.text[rows, :n_tokens],
+            text_lengths=text_lengths,
+            mels=self.mels[rows, :, :n_frames],
+            mel_lengths=mel_lengths,
+            number=self.number,
+            inputs={name: x[rows][..., : sizes[self.axes[name]]] for name, x in self.inputs.items()},
+            axes=self.axes,
+        )
 
 
-def collate(examples: Sequence[Example], mels: Sequence[np.ndarray], number: int = 0) -> Batch:
-    """Pad examples and their mels [n_mel, T] into one batch.
+def collate(
+    examples: Sequence[Example],
+    mels: Sequence[np.ndarray],
+    number: int = 0,
+    axes: Mapping[str, Axis] | None = None,
+) -> Batch:
+    """Pad examples, their mels [n_mel, T] and their further inputs into one batch.
 
     In numpy on purpose: torch operations in the loading thread would give it a pool of OpenMP threads of its own, and
     with more threads than cores those of the training thread stop waiting actively: every step takes 1.6 times as long.
     """
     order = sorted(range(len(examples)), key=lambda i: -len(examples[i].symbol_ids))
-    text_lengths = np.array([len(examples[i].symbol_ids) for i in order])
+    rows = [examples[i] for i in order]
+    text_lengths = np.array([len(e.symbol_ids) for e in rows])
     mel_lengths = np.array([mels[i].shape[1] for i in order])
-    text = np.zeros((len(order), text_lengths.max()), dtype=np.int64)
-    padded = np.zeros((len(order), mels[0].shape[0], mel_lengths.max()), dtype=np.float32)
-    for row, i in enumerate(order):
-        text[row, : text_lengths[row]] = examples[i].symbol_ids
-        padded[row, :, : mel_lengths[row]] = mels[i]
-    ids = tuple(examples[i].utterance.id for i in order)
-    tensors = tuple(torch.from_numpy(array) for array in (text, text_lengths, padded, mel_lengths))
-    who = [examples[i].speaker for i in order]
-    speakers = None if None in who else torch.from_numpy(np.array(who, dtype=np.int64))
-    return Batch(ids, tensors[0], tensors[1], tensors[2], tensors[3], number, speakers)
+    text = _pad([np.array(e.symbol_ids, dtype=np.int64) for e in rows], text_lengths)
+    padded_mels = _pad([mels[i].astype(np.float32, copy=False) for i in order], mel_lengths)
+    return Batch(
+        ids=tuple(e.utterance.id for e in rows),
+        text=torch.from_numpy(text),
+        text_lengths=torch.from_numpy(text_lengths),
+        mels=torch.from_numpy(padded_mels),
+        mel_lengths=torch.from_numpy(mel_lengths),
+        number=number,
+        inputs=pad_inputs([e.inputs for e in rows], axes or {}, text_lengths, mel_lengths),
+        axes=axes or {},
+    )
+
+
+def pad_inputs(
+    rows: Sequence[Mapping[str, np.ndarray]],
+    axes: Mapping[str, Axis],
+    text_lengths: np.ndarray,
+    mel_lengths: np.ndarray | None = None,
+) -> dict[str, Tensor]:
+    """Further inputs of several examples as padded tensors; all examples have the same ones."""
+    lengths = {"utterance": None, "token": text_lengths, "frame": mel_lengths}
+    return {name: torch.from_numpy(_pad([row[name] for row in rows], lengths[axes[name]])) for name in rows[0]}
+
+
+def _pad(values: Sequence[np.ndarray], lengths: np.ndarray | None) -> np.ndarray:
+    """Stack arrays [..., L]; with lengths [B], their last dimension is filled up with zeros."""
+    if lengths is None:
+        return np.stack(values)
+    padded = np.zeros((len(values), *values[0].shape[:-1], int(lengths.max())), dtype=values[0].dtype)
+    for row, (value, length) in enumerate(zip(values, lengths, strict=True)):
+        padded[row, ..., :length] = value
+    return padded
 
 
 def epoch_order(examples: Sequence[Example], hparams: HParams, epoch: int) -> list[list[int]]:
@@ -100,9 +151,14 @@ class BatchLoader:
     """Loads batches one after another, a few ahead, in the background; what is quarantined or left out stays away."""
 
     def __init__(
-        self, examples: Sequence[Example], hparams: HParams, load_mel: Callable[[Utterance], np.ndarray]
+        self,
+        examples: Sequence[Example],
+        hparams: HParams,
+        load_mel: Callable[[Utterance], np.ndarray],
+        axes: Mapping[str, Axis] | None = None,
     ) -> None:
-        self.examples, self._hparams, self._load_mel = tuple(examples), hparams, load_mel
+        """`axes`: of the further inputs that the model declares."""
+        self.examples, self._hparams, self._load_mel, self._axes = tuple(examples), hparams, load_mel, axes
         self.quarantined: set[str] = set()
         self.skipped_batches: set[tuple[int, int]] = set()  # (epoch, place in it)
         self.n_threads = 1
@@ -118,7 +174,7 @@ class BatchLoader:
 
     def load(self, indices: Sequence[int], number: int = 0) -> Batch:
         chosen = [self.examples[i] for i in indices]
-        return collate(chosen, [self._load_mel(e.utterance) for e in chosen], number)
+        return collate(chosen, [self._load_mel(e.utterance) for e in chosen], number, self._axes)
 
     @property
     def has_utterances(self) -> bool:

@@ -5,12 +5,13 @@ Shapes: B utterances, N symbols, T mel frames, S decoder steps.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from corpus.batches import Batch
+from corpus.batches import Axis, Batch
 
 
 @dataclass(frozen=True)
@@ -27,14 +28,8 @@ class Losses:
         return Losses(self.total.detach(), parts, self.by_utterance.detach())
 
 
-@dataclass(frozen=True)
-class LossKnobs:
-    """The weights of a loss that may change while training runs."""
-
-    guide_weight: float
-    guide_sigma: float
-    gate_positive_weight: float
-    duration_loss_weight: float
+LossKnobs = Mapping[str, float]
+"""Settings of the loss that may change while training runs: those that a model declares in LOSS_KNOBS, by name."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +86,15 @@ class AcousticModel(Protocol):
     HAS_ATTENTION: bool
     """True if the model has to learn its alignment; false if the alignment is monotonic by construction."""
 
+    HAS_GATE: bool
+    """True if the model predicts the end of speech; false if durations determine it."""
+
+    LOSS_KNOBS: tuple[str, ...]
+    """Names of the knobs that `losses` reads."""
+
+    INPUTS: Mapping[str, Axis]
+    """Further inputs of `forward` and `synthesize` by name, each with its axis."""
+
     @property
     def frames_per_step(self) -> int:
         """Mel frames in one step of the alignments."""
@@ -129,11 +133,15 @@ class AcousticModel(Protocol):
         ...
 
     def synthesize(
-        self, text: Tensor, text_lengths: Tensor, max_steps: int | None = None, speakers: Tensor | None = None
+        self,
+        text: Tensor,
+        text_lengths: Tensor,
+        max_steps: int | None = None,
+        inputs: Mapping[str, Tensor] | None = None,
     ) -> FreeRunningOutput:
         """Free-running synthesis of symbol ids [B, N] with lengths [B].
 
-        It is cut at `max_steps` or the recipe's `max_decoder_steps`, whichever is smaller. A model of several speakers
-        needs `speakers` [B].
+        It is cut at `max_steps` or the recipe's `max_decoder_steps`, whichever is smaller. `inputs` are the further
+        inputs that the model declares, as in a batch.
         """
         ...

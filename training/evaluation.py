@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import nn
 
-from corpus.batches import Batch, BatchLoader
+from corpus.batches import Batch, BatchLoader, pad_inputs
 from hparams import HParams
 from models import TrainableModel
 from models.interface import FreeRunningOutput, LossKnobs, TeacherForcedOutput
@@ -26,7 +27,8 @@ class Sentence:
     id: str
     text: str
     symbol_ids: tuple[int, ...]
-    speaker: int | None = None  # of several
+    inputs: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """Further inputs that the model declares, as those of an example."""
 
 
 @contextmanager
@@ -62,7 +64,7 @@ def evaluate_utterances(
             sums[f"val_{name}"] = sums.get(f"val_{name}", 0.0) + float(value) * len(batch.ids)
         forced = model.teacher_forced_output(output, batch)
         patience = MAX_DECODE_RATIO * -(-batch.mels.size(2) // model.frames_per_step)
-        decoded = model.synthesize(batch.text, batch.text_lengths, patience, batch.speakers)
+        decoded = model.synthesize(batch.text, batch.text_lengths, patience, batch.inputs)
         texts = [examples[id_].utterance.text for id_ in batch.ids]
         decodes += [
             _decode_report(i, batch, forced, decoded, text=texts[i], model=model, gate_threshold=hparams.gate_threshold)
@@ -112,12 +114,11 @@ def speak(model: TrainableModel, sentences: Sequence[Sentence], batch_size: int)
     reports: dict[str, SentenceReport] = {}
     by_length = sorted(sentences, key=lambda s: -len(s.symbol_ids))
     for chunk in (by_length[i : i + batch_size] for i in range(0, len(by_length), batch_size)):
-        lengths = torch.tensor([len(s.symbol_ids) for s in chunk], device=device)
+        lengths = torch.tensor([len(s.symbol_ids) for s in chunk])
+        inputs = pad_inputs([s.inputs for s in chunk], model.INPUTS, lengths.numpy())
         rows = [torch.tensor(s.symbol_ids, device=device) for s in chunk]
-        who = [s.speaker for s in chunk]
-        speakers = None if None in who else torch.tensor(who, device=device)
         text = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
-        decoded = model.synthesize(text, lengths, speakers=speakers)
+        decoded = model.synthesize(text, lengths.to(device), inputs={name: x.to(device) for name, x in inputs.items()})
         for i, sentence in enumerate(chunk):
             reports[sentence.id] = SentenceReport(
                 sentence.id,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 from hparams import HParams
+from models import ARCHITECTURES
 from models.interface import LossKnobs
 from training.schedule import RECIPE_PLAN, PhasePlan, planned_guide_weight
 
@@ -36,10 +37,11 @@ class Knobs:
         )
 
     def for_losses(self, schedule_step: int, hparams: HParams, plan: PhasePlan = RECIPE_PLAN) -> LossKnobs:
-        """What the losses need of the knobs at this step of the schedules."""
+        """Settings of the model's loss at this step of the schedules."""
         weight = planned_guide_weight(schedule_step, hparams) * self.guide_weight_multiplier * plan.guide_weight_share
         sigma = self.guide_sigma * plan.guide_sigma_share
-        return LossKnobs(weight, sigma, self.gate_positive_weight, self.duration_loss_weight)
+        values = vars(self) | {"guide_weight": weight, "guide_sigma": sigma}
+        return {name: values[name] for name in ARCHITECTURES[hparams.model].LOSS_KNOBS}
 
 
 KNOB_NAMES = tuple(field.name for field in fields(Knobs))

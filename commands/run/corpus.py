@@ -6,16 +6,17 @@ import hashlib
 import itertools
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
 from commands.options import TrainOptions
-from commands.run.speakers import place_of, strangers, with_speakers
+from commands.run.speakers import speaker_inputs, strangers, with_speakers
 from corpus.batches import BatchLoader, Example, alignment_problem
 from corpus.demo.demo_corpus import make_demo_corpus
 from corpus.mel_cache import MelCache
@@ -23,6 +24,7 @@ from corpus.text.frontend import TextFrontend, text_frontend, unknown_symbols
 from corpus.text.text_cache import fill_text_cache
 from corpus.utterances import Corpus, SkippedEntry, Utterance, is_held_out, read_corpus, require_usable
 from hparams import HParams, UserError
+from models import ARCHITECTURES
 from training.evaluation import Sentence
 from training.trainer import TrainingData
 
@@ -44,12 +46,16 @@ class PreparedCorpus:
     def training_data(self, hparams: HParams, sentences: tuple[Sentence, ...]) -> TrainingData:
         few = sorted(self.held_out, key=lambda e: e.utterance.id)[: hparams.evaluation_utterances]
         return TrainingData(
-            train=BatchLoader(self.train, hparams, self.cache.mel),
-            held_out=BatchLoader(few, hparams, self.cache.mel),
+            train=self.loader(self.train, hparams),
+            held_out=self.loader(few, hparams),
             sentences=sentences,
             symbols=self.frontend.symbols,
             fingerprint=_fingerprint(self.train, hparams),
         )
+
+    def loader(self, examples: Sequence[Example], hparams: HParams) -> BatchLoader:
+        """Loader of batches with the inputs that the model of the recipe declares."""
+        return BatchLoader(examples, hparams, self.cache.mel, ARCHITECTURES[hparams.model].INPUTS)
 
     @property
     def identity(self) -> str:
@@ -99,7 +105,7 @@ def prepare_corpus(options: TrainOptions, hparams: HParams, console: Console) ->
     strange = strangers(aligned, hparams)
     unwanted = {skip.where for skip in strange}
     known = [e for e in aligned if e.utterance.id not in unwanted]
-    examples = [replace(e, speaker=place_of(e.utterance.speaker, hparams)) for e in known]
+    examples = [replace(e, inputs=speaker_inputs(e.utterance.speaker, hparams)) for e in known]
     hurried = [SkippedEntry(id_, reason) for id_, reason in reasons.items() if reason is not None]
     skipped = (*corpus.skipped, *unreadable, *speechless, *hurried, *strange)
     report_skipped(skipped, console)
@@ -153,9 +159,10 @@ def read_sentences(path: Path | None, frontend: TextFrontend, hparams: HParams) 
     lines = read_lines(path, "--eval_sentences")
     if not hparams.speakers:
         return tuple(encode_sentence(f"own-{i:03d}", text, frontend) for i, text in enumerate(lines))
-    turns = zip(lines, itertools.cycle(enumerate(hparams.speakers)), strict=False)
+    turns = zip(lines, itertools.cycle(hparams.speakers), strict=False)
     return tuple(
-        encode_sentence(f"own-{i:03d}-{name}", text, frontend, place) for i, (text, (place, name)) in enumerate(turns)
+        encode_sentence(f"own-{i:03d}-{name}", text, frontend, speaker_inputs(name, hparams))
+        for i, (text, name) in enumerate(turns)
     )
 
 
@@ -172,11 +179,13 @@ def read_lines(path: Path, option: str) -> list[str]:
     return [line for line in lines if line]
 
 
-def encode_sentence(id_: str, text: str, frontend: TextFrontend, speaker: int | None = None) -> Sentence:
+def encode_sentence(
+    id_: str, text: str, frontend: TextFrontend, inputs: Mapping[str, np.ndarray] | None = None
+) -> Sentence:
     ids = tuple(frontend.encode(text))
     if not ids:
         raise UserError(f"{text[:60]!r} holds nothing that can be spoken with the symbols of this voice")
-    return Sentence(id_, text, ids, speaker)
+    return Sentence(id_, text, ids, inputs or {})
 
 
 def report_skipped(skipped: tuple[SkippedEntry, ...], console: Console) -> None:
@@ -199,8 +208,8 @@ def _fingerprint(examples: tuple[Example, ...], hparams: HParams) -> str:
 
 
 def _facts(example: Example) -> tuple[object, ...]:
-    facts = example.utterance.id, example.symbol_ids, example.n_frames
-    return facts if example.speaker is None else (*facts, example.speaker)
+    inputs = (values.tolist() for values in example.inputs.values())
+    return example.utterance.id, example.symbol_ids, example.n_frames, *inputs
 
 
 def _digest(text: str) -> str:

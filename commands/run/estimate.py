@@ -11,7 +11,7 @@ import psutil
 import torch
 
 from commands.run.corpus import PreparedCorpus
-from corpus.batches import Batch, BatchLoader, epoch_order
+from corpus.batches import Batch, epoch_order
 from hparams import HParams
 from models import TrainableModel, count_parameters, release_gpu_memory
 from training.step.probe import run_probe
@@ -73,7 +73,7 @@ def make_plan(
 
 def measure(corpus: PreparedCorpus, model: TrainableModel, hparams: HParams, *, device: torch.device) -> Forecast:
     """Try batches forward and backward on a copy of the model; the run itself is not touched."""
-    loader = BatchLoader(corpus.train, hparams, corpus.cache.mel)
+    loader = corpus.loader(corpus.train, hparams)
     order = epoch_order(corpus.train, hparams, 0)
     frames = [max(corpus.train[i].n_frames for i in indices) * len(indices) for indices in order]
     typical = order[frames.index(sorted(frames)[len(frames) // 2])]

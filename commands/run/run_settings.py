@@ -8,7 +8,6 @@ import torch
 
 from commands.run.corpus import PreparedCorpus
 from commands.run.job import Job
-from corpus.batches import BatchLoader
 from hparams import HParams, build_hparams
 from models import build_model
 from training.checkpoints.run_files import read_choices, write_choices
@@ -33,7 +32,7 @@ def _measured(job: Job, corpus: PreparedCorpus, folder: Path) -> HParams:
     if not missing:
         require_precision(hparams.precision, job.device)
         return hparams
-    loader = BatchLoader(corpus.train, hparams, corpus.cache.mel)
+    loader = corpus.loader(corpus.train, hparams)
     with torch.random.fork_rng(devices=[]):
         model = build_model(hparams, len(corpus.frontend.symbols))
     ways = {"precision": ("format", choose_precision), "max_frames_per_batch": ("batches", choose_frame_budget)}

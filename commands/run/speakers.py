@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+
 from corpus.batches import Example
 from corpus.utterances import SkippedEntry
 from hparams import HParams, UserError
@@ -33,9 +35,9 @@ def require_all_heard(hparams: HParams, learnt_from: Iterable[Example]) -> None:
         raise UserError(f"speakers: there is nothing to learn {listed(missing)} from; name others, or add recordings")
 
 
-def place_of(name: str | None, hparams: HParams) -> int | None:
-    """In the embedding; of a single voice none."""
-    return hparams.speakers.index(name) if name in hparams.speakers else None
+def speaker_inputs(name: str | None, hparams: HParams) -> dict[str, np.ndarray]:
+    """The model's input `speakers`: the speaker's place in its embedding; none of a model with one voice."""
+    return {"speakers": np.array(hparams.speakers.index(name))} if name in hparams.speakers else {}
 
 
 def strangers(examples: Iterable[Example], hparams: HParams) -> list[SkippedEntry]:
@@ -49,15 +51,15 @@ def strangers(examples: Iterable[Example], hparams: HParams) -> list[SkippedEntr
     ]
 
 
-def chosen_speaker(name: str | None, hparams: HParams) -> int | None:
-    """Who shall speak; the first one where nobody is named."""
+def chosen_speaker(name: str | None, hparams: HParams) -> dict[str, np.ndarray]:
+    """Inputs for the speaker that the person chose; the first one where nobody is named."""
     if name is None:
-        return 0 if hparams.speakers else None
+        return speaker_inputs(hparams.speakers[0] if hparams.speakers else None, hparams)
     if not hparams.speakers:
         raise UserError(f"--speaker {name}: this voice has one speaker only; leave it out")
     if name not in hparams.speakers:
         raise UserError(f"--speaker {name}: there is nobody of that name; expected one of {listed(hparams.speakers)}")
-    return place_of(name, hparams)
+    return speaker_inputs(name, hparams)
 
 
 def listed(names: Sequence[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +65,7 @@ def speak_texts(
     frontend: TextFrontend,
     texts: list[str],
     *,
-    speaker: int | None,
+    speaker: Mapping[str, np.ndarray],
     device: torch.device,
     console: Console,
 ) -> list[np.ndarray]:

@@ -6,6 +6,7 @@ Module names give the state_dict keys of Coqui's implementation.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 
-from corpus.batches import Batch
+from corpus.batches import Axis, Batch
 from hparams import HParams
 from models.glow_tts.alignment_search import monotonic_path
 from models.glow_tts.flows import FlowDecoder
@@ -43,6 +44,9 @@ class GlowTTS(nn.Module):
     SPECTRUM_LOSS = "nll_loss"
     LOG_LOSSES: tuple[str, ...] = ("nll_loss", "total_loss")
     HAS_ATTENTION = False
+    HAS_GATE = False
+    LOSS_KNOBS: tuple[str, ...] = ("duration_loss_weight",)
+    INPUTS: Mapping[str, Axis] = {"speakers": "utterance"}
 
     def __init__(self, hparams: HParams, n_symbols: int) -> None:
         super().__init__()
@@ -62,7 +66,7 @@ class GlowTTS(nn.Module):
         mel_lengths = self._whole(batch.mel_lengths)
         mels = batch.mels[:, :, : self._whole(batch.mels.size(2))]
         text_mask, mel_mask = _mask(batch.text_lengths, batch.text.size(1)), _mask(mel_lengths, mels.size(2))
-        speaker = self._speaker(batch.speakers)
+        speaker = self._speaker(batch.inputs)
         means, log_scales, log_durations = self.encoder(batch.text, text_mask, speaker)
         latents, logdet = self.decoder(mels, mel_mask, speaker)
         likelihood = _log_likelihood(latents, means, log_scales)
@@ -82,7 +86,7 @@ class GlowTTS(nn.Module):
         )
 
     def losses(self, output: FlowOutput, batch: Batch, knobs: LossKnobs) -> Losses:
-        return glow_tts_losses(output, batch, knobs.duration_loss_weight)
+        return glow_tts_losses(output, batch, knobs["duration_loss_weight"])
 
     def snapshot(self) -> list[Tensor]:
         """Norms begin with their first batch."""
@@ -119,7 +123,7 @@ class GlowTTS(nn.Module):
         """The mels that the symbols' means give with the durations of the recording."""
         mel_lengths = self._whole(batch.mel_lengths)
         mask = _mask(mel_lengths, output.latents.size(2))
-        mels = self.decoder.inverse(output.means, mask, self._speaker(batch.speakers))
+        mels = self.decoder.inverse(output.means, mask, self._speaker(batch.inputs))
         alignments = _likely_symbols(output.log_likelihood, batch.text_lengths)
         return TeacherForcedOutput(mels, mel_lengths, alignments, mel_lengths, None, torch.expm1(output.log_durations))
 
@@ -133,10 +137,14 @@ class GlowTTS(nn.Module):
 
     @torch.no_grad()
     def synthesize(
-        self, text: Tensor, text_lengths: Tensor, max_steps: int | None = None, speakers: Tensor | None = None
+        self,
+        text: Tensor,
+        text_lengths: Tensor,
+        max_steps: int | None = None,
+        inputs: Mapping[str, Tensor] | None = None,
     ) -> GlowFreeRunningOutput:
         """Each symbol lasts a frame at least; padding lasts none."""
-        text_mask, speaker = _mask(text_lengths, text.size(1)), self._speaker(speakers)
+        text_mask, speaker = _mask(text_lengths, text.size(1)), self._speaker(inputs or {})
         means, log_scales, log_durations = self.encoder(text, text_mask, speaker)
         limit = min(max_steps or self.hparams.max_decoder_steps, self.hparams.max_decoder_steps)
         durations, stopped = self._durations(log_durations, text_mask, limit)
@@ -165,13 +173,13 @@ class GlowTTS(nn.Module):
         """Without the last ones that do not fill a squeeze."""
         return frames // self.hparams.num_squeeze * self.hparams.num_squeeze
 
-    def _speaker(self, speakers: Tensor | None) -> Tensor | None:
-        """[B] → [B, C, 1], of length 1."""
+    def _speaker(self, inputs: Mapping[str, Tensor]) -> Tensor | None:
+        """Embedding [B, C, 1], of length 1, of the input `speakers` [B]; None of a model with one voice."""
         if not self.hparams.num_speakers:
             return None
-        if speakers is None:
-            raise ValueError("a model of several speakers has to know who speaks")
-        return F.normalize(self.emb_g(speakers)).unsqueeze(2)
+        if "speakers" not in inputs:
+            raise ValueError("a model of several speakers expects the input 'speakers': the place of each one's voice")
+        return F.normalize(self.emb_g(inputs["speakers"])).unsqueeze(2)
 
 
 def _mask(lengths: Tensor, size: int) -> Tensor:

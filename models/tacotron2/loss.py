@@ -18,9 +18,9 @@ def tacotron2_losses(output: AttentionOutput, batch: Batch, knobs: LossKnobs, hp
     mel_lengths = torch.full_like(batch.mel_lengths, batch.mels.size(2)) if hparams.leaky_padding else batch.mel_lengths
     gate_steps = torch.full_like(steps, output.gates.size(1)) if hparams.leaky_padding else steps
     mel = mel_loss(output, batch.mels, length_mask(mel_lengths, batch.mels.size(2)))
-    gate = gate_loss(output.gates, steps, length_mask(gate_steps, output.gates.size(1)), knobs.gate_positive_weight)
-    guide = guide_loss(output.alignments, steps, batch.text_lengths, knobs.guide_sigma)
-    total = mel + hparams.gate_loss_weight * gate + knobs.guide_weight * guide
+    gate = gate_loss(output.gates, steps, length_mask(gate_steps, output.gates.size(1)), knobs["gate_positive_weight"])
+    guide = guide_loss(output.alignments, steps, batch.text_lengths, knobs["guide_sigma"])
+    total = mel + hparams.gate_loss_weight * gate + knobs["guide_weight"] * guide
     parts = {"mel_loss": mel, "gate_loss": gate, "guide_loss": guide, "total_loss": total}
     return Losses(total, parts, mel_loss_by_utterance(output, batch))
 

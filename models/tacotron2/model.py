@@ -7,6 +7,7 @@ projections run once over all steps. Module names give the state_dict keys of th
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Self
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from corpus.batches import Batch
+from corpus.batches import Axis, Batch
 from hparams import HParams
 from models.interface import AttentionOutput, FreeRunningOutput, Losses, LossKnobs, TeacherForcedOutput
 from models.kernels.weight_cache import forget
@@ -212,6 +213,9 @@ class Tacotron2(nn.Module):
     SPECTRUM_LOSS = "mel_loss"
     LOG_LOSSES: tuple[str, ...] = ()
     HAS_ATTENTION = True
+    HAS_GATE = True
+    LOSS_KNOBS: tuple[str, ...] = ("guide_weight", "guide_sigma", "gate_positive_weight")
+    INPUTS: Mapping[str, Axis] = {}
 
     def __init__(self, hparams: HParams, n_symbols: int) -> None:
         super().__init__()
@@ -278,7 +282,11 @@ class Tacotron2(nn.Module):
 
     @torch.no_grad()
     def synthesize(
-        self, text: Tensor, text_lengths: Tensor, max_steps: int | None = None, speakers: Tensor | None = None
+        self,
+        text: Tensor,
+        text_lengths: Tensor,
+        max_steps: int | None = None,
+        inputs: Mapping[str, Tensor] | None = None,
     ) -> TacotronFreeRunningOutput:
         limit = min(max_steps or self.hparams.max_decoder_steps, self.hparams.max_decoder_steps)
         briefly = speaks_alone(text)  # too briefly to convert the encoder's weights for it

@@ -3,6 +3,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from corpus.batches import Batch, BatchLoader, Example, collate, epoch_order, prefetch
+from corpus.batches import Axis, Batch, BatchLoader, Example, collate, epoch_order, prefetch
 from corpus.utterances import Utterance
 from tests.tiny import tiny_examples, tiny_hparams, tiny_mel
 
@@ -91,6 +92,60 @@ def test_collate_pads_with_zeros_and_puts_the_longest_text_first() -> None:
     assert (batch.mels[0, :, 2] == 0).all()
     assert (batch.mels.dtype, batch.text.dtype) == (torch.float32, torch.int64)
     assert batch.to(torch.device("cpu")).ids == batch.ids
+
+
+AXES: dict[str, Axis] = {"speakers": "utterance", "pitch": "token", "teacher": "frame"}
+
+
+def with_inputs(example: Example, speaker: int) -> Example:
+    """An example with a further input along each axis; its numbers count upwards from 1."""
+    inputs = {
+        "speakers": np.array(speaker),
+        "pitch": np.arange(1.0, 1 + len(example.symbol_ids), dtype=np.float32),
+        "teacher": np.arange(1.0, 1 + 2 * example.n_frames, dtype=np.float32).reshape(2, -1),
+    }
+    return replace(example, inputs=inputs)
+
+
+def assert_own_inputs(batch: Batch, examples: list[Example]) -> None:
+    """Each row of the batch holds the inputs of its own example, and zeros beyond its length."""
+    by_id = {example.utterance.id: example for example in examples}
+    n_rows, n_tokens = batch.text.shape
+    assert batch.inputs["pitch"].shape == (n_rows, n_tokens)
+    assert batch.inputs["teacher"].shape == (n_rows, 2, batch.mels.shape[2])
+    for row, example in enumerate(by_id[id_] for id_ in batch.ids):
+        assert batch.inputs["speakers"][row] == example.inputs["speakers"]
+        for name, length in (("pitch", len(example.symbol_ids)), ("teacher", example.n_frames)):
+            padded = batch.inputs[name][row]
+            assert np.array_equal(padded[..., :length], example.inputs[name]) and (padded[..., length:] == 0).all()
+
+
+def test_further_inputs_follow_their_axis_into_a_batch_and_its_parts() -> None:
+    examples = [with_inputs(example, i) for i, example in enumerate(tiny_examples([3, 9, 6]))]
+    batch = collate(examples, [tiny_mel(e.utterance) for e in examples], axes=AXES)
+    assert batch.inputs["speakers"].tolist() == [1, 2, 0] and batch.inputs["speakers"].dtype == torch.int64
+    last_rows = batch.rows([1, 2])
+    for part in (batch, batch.to(torch.device("cpu")), batch.rows([0]), last_rows, last_rows.rows([1])):
+        assert_own_inputs(part, examples)
+
+
+def test_further_inputs_are_dealt_to_ranks() -> None:
+    examples = [with_inputs(example, i) for i, example in enumerate(tiny_examples([3, 9, 6, 4]))]
+    loader = BatchLoader(examples, HPARAMS, tiny_mel, AXES)
+    loader.n_ranks = 2
+    batch = loader.load_share([0, 1, 2, 3], 0)
+    assert batch.rank_indices == ((0, 2), (1, 3))
+    assert_own_inputs(batch, examples)
+    assert_own_inputs(loader.load(batch.rank_indices[1]), examples)
+
+
+def test_an_input_that_does_not_fit_its_axis_is_refused() -> None:
+    example = with_inputs(tiny_examples([9])[0], 0)
+    wrong = replace(example, inputs={**example.inputs, "pitch": np.zeros(2)})
+    with pytest.raises(ValueError, match="broadcast"):
+        collate([wrong], [tiny_mel(wrong.utterance)], axes=AXES)
+    with pytest.raises(KeyError, match="pitch"):
+        collate([example], [tiny_mel(example.utterance)], axes={"speakers": "utterance"})
 
 
 def loader(load_mel: Callable[[Utterance], np.ndarray] = tiny_mel) -> BatchLoader:

@@ -107,7 +107,7 @@ def test_a_phase_shapes_the_schedules_until_the_next(tmp_path: Path) -> None:
     trainer.fit(Limits(max_steps=2))
     assert trainer.plan == PhasePlan(**shares)
     losses = trainer.knobs.for_losses(1, trainer.hparams, trainer.plan)
-    assert (losses.guide_weight, losses.guide_sigma) == pytest.approx((3 * 2.5, 0.2))
+    assert (losses["guide_weight"], losses["guide_sigma"]) == pytest.approx((3 * 2.5, 0.2))
     assert [r.learning_rate for r in watcher.steps] == pytest.approx([1e-2, 0.5e-2])
     gradients = [p.grad.square().sum() for p in trainer.model.parameters() if p.grad is not None]
     assert math.sqrt(sum(gradients)) == pytest.approx(0.2, rel=1e-3)

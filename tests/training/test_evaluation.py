@@ -7,11 +7,10 @@ import pytest
 import torch
 
 from corpus.batches import BatchLoader
-from models.interface import LossKnobs
 from tests.tiny import NO_DROPOUT, tiny_examples, tiny_hparams, tiny_mel, tiny_model, tiny_trainer
 from training.evaluation import Sentence, evaluate_utterances, evaluation_mode, speak
 
-KNOBS = LossKnobs(1.0, 0.4, 8.0, 1.0)
+KNOBS = {"guide_weight": 1.0, "guide_sigma": 0.4, "gate_positive_weight": 8.0}
 
 
 @pytest.mark.parametrize("training", [True, False])

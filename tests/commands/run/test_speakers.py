@@ -12,9 +12,8 @@ import torch
 
 from commands.run.corpus import read_sentences
 from commands.run.speakers import chosen_speaker
-from corpus.batches import BatchLoader, Example, collate
+from corpus.batches import BatchLoader
 from corpus.text.frontend import text_frontend
-from corpus.utterances import Utterance
 from hparams import HParams, UserError
 from models import TrainableModel
 from models.checkpoint_file import load_checkpoint
@@ -23,7 +22,6 @@ from tests.commands.search.studies import settings
 from tests.tiny import GLOW, tiny_examples, tiny_hparams, tiny_mel, tiny_model
 from training.evaluation import Sentence, evaluate_utterances, evaluation_mode, speak
 from training.knobs import Knobs
-from training.step.micro_batches import split_batch
 
 SEVERAL = {name: value for name, value in GLOW.items() if name != "model"} | {
     "num_speakers": 3,
@@ -91,10 +89,12 @@ def test_a_recording_is_said_again_by_its_own_speaker() -> None:
     hparams = tiny_hparams(**GLOW, num_speakers=2, inference_noise_scale=0.0)
     model, knobs = wild_model(hparams), Knobs.from_hparams(hparams).for_losses(1, hparams)
     for speaker in (0, 1):
-        (example,) = (replace(example, speaker=speaker) for example in tiny_examples([9]))
+        inputs = {"speakers": np.array(speaker)}
+        (example,) = (replace(example, inputs=inputs) for example in tiny_examples([9]))
         with evaluation_mode(model, 1):
-            _, (decode,) = evaluate_utterances(model, BatchLoader([example], hparams, tiny_mel), hparams, knobs)
-            (said,) = speak(model, [Sentence("x", "", example.symbol_ids, speaker)], 1)
+            loader = BatchLoader([example], hparams, tiny_mel, model.INPUTS)
+            _, (decode,) = evaluate_utterances(model, loader, hparams, knobs)
+            (said,) = speak(model, [Sentence("x", "", example.symbol_ids, inputs)], 1)
         n = min(decode.free_mel.shape[1], said.free_mel.shape[1])  # there who does not stop is cut sooner
         assert np.allclose(decode.free_mel[:, :n], said.free_mel[:, :n], atol=1e-3)
 
@@ -162,7 +162,8 @@ def test_own_sentences_are_spoken_in_turns(tmp_path: Path) -> None:
     (tmp_path / "own.txt").write_text("one\ntwo\nthree\n", encoding="utf-8")
     hparams = HParams(model="glow_tts", num_speakers=2, speakers=("anna", "bert"))
     sentences = read_sentences(tmp_path / "own.txt", text_frontend(hparams), hparams)
-    assert [(s.id, s.speaker) for s in sentences] == [("own-000-anna", 0), ("own-001-bert", 1), ("own-002-anna", 0)]
+    places = [(s.id, s.inputs["speakers"]) for s in sentences]
+    assert places == [("own-000-anna", 0), ("own-001-bert", 1), ("own-002-anna", 0)]
 
 
 def wild_model(hparams: HParams) -> TrainableModel:
@@ -176,23 +177,14 @@ def wild_model(hparams: HParams) -> TrainableModel:
 def test_a_sentence_is_spoken_by_whom_it_was_given_to() -> None:
     hparams = tiny_hparams(**GLOW, num_speakers=2, inference_noise_scale=0.0)
     model = wild_model(hparams)
-    sentences = [Sentence(str(i), "abc", (1, 2, 3), speaker) for i, speaker in enumerate((0, 1, 0))]
+    sentences = [Sentence(str(i), "abc", (1, 2, 3), {"speakers": np.array(i % 2)}) for i in range(3)]
     first, second, third = (report.free_mel for report in speak(model, sentences, batch_size=2))
     assert np.allclose(first, third, atol=1e-4)
     assert first.shape != second.shape or not np.allclose(first, second, atol=1e-2)
 
 
-def test_a_batch_knows_who_speaks_whole_and_in_parts() -> None:
-    texts = ((1, 2), (1, 2, 3), (1,))
-    examples = [Example(Utterance(str(i), Path(), "x"), ids, 5, speaker=i) for i, ids in enumerate(texts)]
-    batch = collate(examples, [torch.zeros(4, 5).numpy()] * 3)
-    assert batch.speakers is not None and batch.speakers.tolist() == [1, 0, 2]
-    parts = [part.speakers for part in split_batch(batch, 2)]
-    assert [None if part is None else part.tolist() for part in parts] == [[1, 0], [2]]
-
-
 def test_a_voice_of_one_speaker_is_not_called_by_name() -> None:
-    assert chosen_speaker(None, HParams()) is None
+    assert chosen_speaker(None, HParams()) == {}
     with pytest.raises(UserError, match="this voice has one speaker only"):
         chosen_speaker("anna", HParams())
 

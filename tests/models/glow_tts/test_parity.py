@@ -50,12 +50,12 @@ class GlowReference:
     def batch(self) -> Batch:
         given = self.numbers.part("input/")
         ids = tuple(str(i) for i in range(len(given["text"])))
-        mels, speakers = given["mels"].transpose(1, 2), self.speakers()
-        return Batch(ids, given["text"], given["text_lengths"], mels, given["mel_lengths"], speakers=speakers)
+        mels = given["mels"].transpose(1, 2)
+        return Batch(ids, given["text"], given["text_lengths"], mels, given["mel_lengths"], inputs=self.inputs())
 
-    def speakers(self, items: slice = slice(None)) -> Tensor | None:
+    def inputs(self, items: slice = slice(None)) -> dict[str, Tensor]:
         speakers = self.numbers.tensors.get("input/speaker_ids")
-        return None if speakers is None else speakers[items]
+        return {} if speakers is None else {"speakers": speakers[items]}
 
     def expected(self, name: str) -> Tensor:
         return self.numbers.tensors[f"output/{name}"]
@@ -104,9 +104,7 @@ def test_loss_and_gradient_parity(reference: GlowReference) -> None:
 def test_free_running_parity(reference: GlowReference, item: int) -> None:
     batch, items = reference.batch(), slice(item, item + 1)
     lengths = batch.text_lengths[items]
-    spoken = reference.model().synthesize(
-        batch.text[items, : int(lengths)], lengths, speakers=reference.speakers(items)
-    )
+    spoken = reference.model().synthesize(batch.text[items, : int(lengths)], lengths, inputs=reference.inputs(items))
     expected = reference.numbers.part(f"output/inference_item{item}/")
     assert torch.equal(spoken.durations.float(), expected["alignments"].sum(1))
     assert_equal(spoken.log_durations, expected["durations_log"].squeeze(2))
@@ -117,7 +115,7 @@ def test_free_running_parity(reference: GlowReference, item: int) -> None:
 def test_padding_does_not_change_what_is_spoken(reference: GlowReference) -> None:
     """The reference gives each padded symbol a frame; here a short item sounds in a batch as it does alone."""
     batch = reference.batch()
-    together = reference.model().synthesize(batch.text, batch.text_lengths, speakers=reference.speakers())
+    together = reference.model().synthesize(batch.text, batch.text_lengths, inputs=reference.inputs())
     assert torch.equal(together.durations.sum(1), reference.expected("inference_batch/frames"))
     for i, n_frames in enumerate(together.mel_lengths.tolist()):
         alone = reference.expected(f"inference_item{i}/model_outputs")
@@ -127,7 +125,7 @@ def test_padding_does_not_change_what_is_spoken(reference: GlowReference) -> Non
 
 def test_mels_survive_the_way_to_latents_and_back(reference: GlowReference) -> None:
     model, batch = reference.model(), reference.batch()
-    speaker = model._speaker(reference.speakers())
+    speaker = model._speaker(reference.inputs())
     mels, mask = batch.mels[:, :, :36], torch.ones(3, 1, 36)
     with torch.no_grad():
         latents, _ = model.decoder(mels, mask, speaker)

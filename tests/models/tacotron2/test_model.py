@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from corpus.batches import Batch, collate
-from models.interface import AttentionOutput, LossKnobs
+from models.interface import AttentionOutput
 from models.layers import length_mask
 from models.tacotron2.model import CLOSED_GATE_LOGIT, Tacotron2, TacotronFreeRunningOutput
 from tests.tiny import NO_DROPOUT, SYMBOLS, tiny_examples, tiny_hparams, tiny_mel, tiny_model
 
-KNOBS = LossKnobs(guide_weight=2.0, guide_sigma=0.3, gate_positive_weight=4.0, duration_loss_weight=1.0)
+KNOBS = {"guide_weight": 2.0, "guide_sigma": 0.3, "gate_positive_weight": 4.0}
 FRAMES = [7, 4, 11]  # none but the 4 fits reduction factors of 2 and 3 evenly
 every_r = pytest.mark.parametrize("r", [1, 3])
 

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from corpus.batches import Batch
 from hparams import HParams
-from models.interface import AttentionOutput, LossKnobs
+from models.interface import AttentionOutput
 from models.tacotron2.model import Tacotron2
 from tests.models.reference import Reference, assert_equal, assert_gradients_equal, read_reference
 
-KNOBS = LossKnobs(guide_weight=0.0, guide_sigma=0.4, gate_positive_weight=1.0, duration_loss_weight=1.0)
+KNOBS = {"guide_weight": 0.0, "guide_sigma": 0.4, "gate_positive_weight": 1.0}
 both_paddings = pytest.mark.parametrize("leaky", [False, True], ids=["masked", "leaky"])
 
 

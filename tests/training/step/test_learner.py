@@ -15,14 +15,13 @@ from torch import Tensor
 from corpus.batches import Batch
 from hparams import HParams
 from models.glow_tts.model import GlowTTS
-from models.interface import LossKnobs
 from models.layers import ConvNorm, MaskedBatchNorm
 from tests.models.glow_tts.test_model import batch_of
 from tests.tiny import GLOW, NO_DROPOUT, SYMBOLS, tacotron, tiny_data, tiny_hparams, tiny_model, tiny_trainer
 from training.step.learner import Learner, UpdateResult
 from training.step.micro_batches import is_out_of_memory, split_batch
 
-KNOBS = LossKnobs(guide_weight=1.0, guide_sigma=0.4, gate_positive_weight=2.0, duration_loss_weight=1.0)
+KNOBS = {"guide_weight": 1.0, "guide_sigma": 0.4, "gate_positive_weight": 2.0, "duration_loss_weight": 1.0}
 CPU = torch.device("cpu")
 
 
@@ -198,7 +197,7 @@ def test_frozen_durations_are_not_even_decayed() -> None:
     assert isinstance(learner.model, GlowTTS)
     predictor = learner.model.encoder.duration_predictor
     before = [parameter.detach().clone() for parameter in predictor.parameters()]
-    frozen = replace(KNOBS, duration_loss_weight=0.0)
+    frozen = KNOBS | {"duration_loss_weight": 0.0}
     updated = learner.update([batch_of([9, 14])], frozen, clip_norm=1.0, measure=True)
     assert "gradient_norm_durations" not in updated.measures and updated.losses["duration_loss"] > 0
     assert all(torch.equal(p, b) for p, b in zip(predictor.parameters(), before, strict=True))
