@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from hparams import UserError
-from monitoring.journal.journal import read
+from monitoring.journal.journal import read_journal
 from smart_tuner.inputs.run_facts import RunFacts
 from smart_tuner.settings import Settings, load_settings
 from smart_tuner.supervisor import Arm, Supervisor
@@ -103,7 +103,7 @@ def replay(run: Path, settings: Settings | None = None) -> Replay:
     if not path.is_file():
         raise UserError(f"{path}: there is no such journal; expected the folder of a run, like logs/<run>")
     told = Replay(settings)
-    for record in read(path):
+    for record in read_journal(path):
         told.take(record)
     if told.supervisor is None:
         raise UserError(f"{path}: this run was not supervised; there is nothing to recompute")

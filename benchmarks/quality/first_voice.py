@@ -23,7 +23,7 @@ from benchmarks.quality.recogniser import Recogniser, character_error_rate, copy
 from benchmarks.quality.sentences import ORDINARY_SENTENCES
 from corpus.demo.demo_corpus import make_demo_corpus
 from files import REPOSITORY
-from monitoring.journal.journal import read as read_journal
+from monitoring.journal.journal import read_journal
 
 PROGRAM = REPOSITORY / "train_enhanced.py"
 ALIGNED = 0.7  # free-running diagonality

@@ -23,8 +23,7 @@ import soundfile
 from benchmarks.quality.recogniser import Recogniser, character_error_rate, load_or_train
 from benchmarks.quality.sentences import ORDINARY_SENTENCES
 from files import REPOSITORY, truncate_torn_line
-from monitoring.journal.journal import read as read_journal
-from monitoring.journal.journal import records
+from monitoring.journal.journal import iter_records, read_journal
 from smart_tuner.search.importance import ranks_of
 from training.checkpoints.checkpoint import SavedCheckpoint, list_checkpoints
 
@@ -102,7 +101,7 @@ def main(arguments: Sequence[str]) -> int:
     rows: list[Row] = []
     if path.exists():
         truncate_torn_line(path)  # its checkpoint is measured again
-        rows = list(records(path))
+        rows = list(iter_records(path))
     with path.open("a", encoding="utf-8") as file:
         for row in measured(options.output, load_or_train(options.recogniser), rows):
             rows.append(row)

@@ -24,7 +24,7 @@ from typing import Any, Literal
 
 from corpus.demo.demo_corpus import make_demo_corpus
 from files import REPOSITORY
-from monitoring.journal.journal import read as read_journal
+from monitoring.journal.journal import read_journal
 
 KINDS: tuple[Literal["start", "training", "save"], ...] = ("training", "save", "training", "start", "training")
 UTTERANCES, STEPS, STEPS_PER_CHECKPOINT = 200, 120, 5

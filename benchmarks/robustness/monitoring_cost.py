@@ -33,7 +33,7 @@ from commands.run.subscribers import Beating
 from corpus.utterances import safe_name
 from models import build_model
 from monitoring.journal import recorder as run_record
-from monitoring.journal.journal import read as read_journal
+from monitoring.journal.journal import read_journal
 from monitoring.journal.recorder import Naming, RunRecord
 from monitoring.terminal.progress import ProgressDisplay
 from smart_tuner.settings import load_settings

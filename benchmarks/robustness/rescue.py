@@ -33,7 +33,7 @@ from corpus.demo.demo_corpus import make_demo_corpus
 from corpus.utterances import read_corpus
 from files import REPOSITORY
 from hparams import ModelName
-from monitoring.journal.journal import read as read_journal
+from monitoring.journal.journal import read_journal
 from recipes.presets import PRESETS
 from smart_tuner.replay import first_difference, replay
 

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from files import REPOSITORY
-from monitoring.journal.journal import read as read_journal
+from monitoring.journal.journal import read_journal
 
 STEPS, WARM_UP, ROUNDS = 16, 4, 2
 PROGRAM = REPOSITORY / "train_enhanced.py"

@@ -182,7 +182,7 @@ def outcome_of(folder: Path, limits: SearchLimits, *, from_step: int = 0, nonfin
     """Since the checkpoint it began with, which had so many steps that were not finite."""
     state, summary = JournalState.load(folder), read_summary(folder)
     best = state.best_evaluation
-    series = {name: [value for _, value in state.series[name].all()] for name in state.series}
+    series = {name: [value for _, value in state.series[name].points()] for name in state.series}
     nonfinite = series.get("nonfinite_steps", [0.0])
     n_steps = max(1, state.step - from_step)
     constraints = {"nonfinite_share": (nonfinite[-1] - nonfinite_before) / n_steps - limits.nonfinite_share}

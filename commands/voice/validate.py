@@ -18,7 +18,7 @@ from commands.run.recipe import choose_device, given_options
 from commands.run.run_folder import best_voice_file, latest_run, make_writable
 from hparams import parse_overrides
 from models.weights import require_compatible
-from monitoring.journal.journal import read as read_journal
+from monitoring.journal.journal import read_journal
 from monitoring.measures.signals import Signals, evaluation_signals
 from reports import EvaluationReport
 from speech.voice import Voice, load_voice

@@ -14,7 +14,8 @@ from monitoring.exporters.mlflow_settings import MlflowSettings
 from monitoring.exporters.mlflow_store import PARENT, MlflowStore, passing_or
 from monitoring.exporters.mlflow_study import StudyRun
 from monitoring.exporters.system_load import SystemMetrics
-from monitoring.journal.run_state import STARTS, JournalState, Record
+from monitoring.journal.journal import Record
+from monitoring.journal.run_state import SESSION_STARTS, JournalState
 
 MOST_METRICS, MOST_PARAMS, LONGEST_PARAM = 1000, 100, 6000  # in a request, as the server allows
 STATUS = {"finished": "FINISHED", "failed": "FAILED", "stopped": "FAILED", "interrupted": "KILLED"}
@@ -45,7 +46,7 @@ class MlflowRun:
         self._key = f"{self._run.name} {state.created_at}"
         self._born = _milliseconds({"time": state.created_at})
         known = {
-            **dict.fromkeys(STARTS, self._start),
+            **dict.fromkeys(SESSION_STARTS, self._start),
             "steps": self._steps,
             "evaluation": self._evaluation,
             "checkpoint": self._checkpoint,
@@ -54,7 +55,7 @@ class MlflowRun:
         }
         if handle := known.get(record["kind"]):
             handle(record)
-        if record["kind"] == "follow_up" and (winner := state.winner(record)) is not None:
+        if record["kind"] == "follow_up" and (winner := state.race_winner(record)) is not None:
             at = {"time": record["time"], "step": winner["steps"][-1]}
             self._steps({**at, **winner})
             self._signals({**at, "signals": winner["evaluation"]})

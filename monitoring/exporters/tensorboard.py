@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from monitoring.journal.journal import Record
 from monitoring.journal.recorder import WORST
-from monitoring.journal.run_state import STARTS, JournalState, Record
+from monitoring.journal.run_state import SESSION_STARTS, JournalState
 from monitoring.language.base import words_of
 from monitoring.language.decisions_in_words import in_words
 from monitoring.report.curves import curves_picture
@@ -51,7 +52,7 @@ class TensorBoardLog:
 
     def on_record(self, record: Record, state: JournalState) -> None:
         known = {
-            **dict.fromkeys(STARTS, self._start),
+            **dict.fromkeys(SESSION_STARTS, self._start),
             "rolled_back": self._go_back,
             "race": lambda told: self._hide_from(told["from_step"] + 1),
             "steps": self._steps,
@@ -60,7 +61,7 @@ class TensorBoardLog:
         }
         if handle := known.get(record["kind"]):
             handle(record)
-        if record["kind"] == "follow_up" and (winner := state.winner(record)) is not None:
+        if record["kind"] == "follow_up" and (winner := state.race_winner(record)) is not None:
             self._steps(winner)
             self._scalars(winner["steps"][-1], winner["evaluation"])
 

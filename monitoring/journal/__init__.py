@@ -1,1 +1,1 @@
-"""The record of a run on disk: journal, summary, orders to a running training, and their readers."""
+"""A run's files: the journal with its writer, readers and replayed state, summary.json, decoded arrays, requests."""

@@ -1,4 +1,4 @@
-"""What an evaluation leaves to be drawn and listened to: mels and attentions, before anyone makes pictures of them."""
+"""Mels and attentions of the sentences decoded in one evaluation: one .npz file, the source of pictures and sound."""
 
 from __future__ import annotations
 
@@ -15,13 +15,16 @@ from files import write_atomically
 
 @dataclass(frozen=True)
 class DecodedSample:
-    """One sentence; where it is not a held-out utterance, nobody ever recorded it, and there is no teacher."""
+    """One decoded sentence: a held-out utterance, or one of the person's own, which has no recording.
+
+    The field names are the keys in the file.
+    """
 
     id: str
     sentence: str
-    symbols: tuple[str, ...]  # one per token of the attentions
-    file: str  # of its sound and picture, without suffix, from the run's folder
-    recorded: str | None  # of its recording, likewise
+    symbols: tuple[str, ...]  # one per token of the attention
+    file: str  # path for its sound and picture, relative to the run's folder, without suffix
+    recorded: str | None  # path for its recording, likewise
     free_attention: np.ndarray  # [decoder steps, tokens]
     free_mel: np.ndarray  # [n_mel, frames], natural log
     forced_mel: np.ndarray | None = None
@@ -32,19 +35,19 @@ class DecodedSample:
         return bool(np.isfinite(self.free_mel).all())
 
 
-_TEXTS = ("id", "sentence", "symbols", "file", "recorded")
-_ARRAYS = tuple(field.name for field in fields(DecodedSample) if field.name not in _TEXTS)
+_TEXT_FIELDS = ("id", "sentence", "symbols", "file", "recorded")
+_ARRAY_FIELDS = tuple(field.name for field in fields(DecodedSample) if field.name not in _TEXT_FIELDS)
 
 
-def write_decoded(path: Path, spoken: Sequence[DecodedSample]) -> None:
-    """All sentences of one evaluation in one file."""
-    about = json.dumps([{name: getattr(one, name) for name in _TEXTS} for one in spoken])
-    arrays = {f"{name}-{i}": getattr(one, name) for i, one in enumerate(spoken) for name in _ARRAYS}
+def write_decoded(path: Path, samples: Sequence[DecodedSample]) -> None:
+    """Write all samples of one evaluation: texts as JSON in `about`, arrays as `<field>-<index>` in float32."""
+    about = json.dumps([{name: getattr(sample, name) for name in _TEXT_FIELDS} for sample in samples])
+    arrays = {f"{name}-{i}": getattr(sample, name) for i, sample in enumerate(samples) for name in _ARRAY_FIELDS}
     content = io.BytesIO()
     np.savez(
         content,
         about=np.frombuffer(about.encode(), dtype=np.uint8),
-        **{name: array.astype(np.float32) for name, array in arrays.items() if array is not None},
+        **{key: array.astype(np.float32) for key, array in arrays.items() if array is not None},
     )
     path.parent.mkdir(exist_ok=True)
     write_atomically(path, content.getvalue())
@@ -53,11 +56,10 @@ def write_decoded(path: Path, spoken: Sequence[DecodedSample]) -> None:
 def read_decoded(path: Path) -> list[DecodedSample]:
     with np.load(path, allow_pickle=False) as content:
         arrays = dict(content)
-    about = json.loads(arrays["about"].tobytes())
     return [
         DecodedSample(
-            **{**one, "symbols": tuple(one["symbols"])},
-            **{name: arrays[key] for name in _ARRAYS if (key := f"{name}-{i}") in arrays},
+            **{**texts, "symbols": tuple(texts["symbols"])},
+            **{name: arrays[key] for name in _ARRAY_FIELDS if (key := f"{name}-{i}") in arrays},
         )
-        for i, one in enumerate(about)
+        for i, texts in enumerate(json.loads(arrays["about"].tobytes()))
     ]

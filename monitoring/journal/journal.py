@@ -1,4 +1,4 @@
-"""The append-only record of a run: one JSON object a line, safe under a kill and a full disk."""
+"""Append-only journal of a run: one JSON object a line; survives a killed process and a full disk."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import errno
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from numbers import Integral, Real
 from pathlib import Path
@@ -17,20 +17,22 @@ from files import truncate_torn_line
 
 SCHEMA_VERSION = 1
 RESERVE_BYTES = 1_000_000
-"""Room for some thousand records: enough to say how a run ended on a full disk."""
+"""Size of the reserve file, which is deleted on a full disk: room for the last few thousand records."""
+
+Record = Mapping[str, Any]
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Journal:
-    """Appends records to a file that one process writes; each is on the disk before `write` returns."""
+    """Writer of a journal; only one process at a time. Each record is synced to the disk before `write` returns."""
 
     def __init__(self, path: Path) -> None:
-        self.phase: str | None = None  # of training, told by every record; None without a supervisor
+        self.phase: str | None = None  # of training, written into every record; None without a supervisor
         self._reserve = path.with_name(path.name + ".reserve")
         if path.exists():
             truncate_torn_line(path)
-        self.keep_reserve()
+        self.allocate_reserve()
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
 
     def __enter__(self) -> Self:
@@ -42,20 +44,20 @@ class Journal:
         self.close()
 
     def close(self) -> None:
-        """Close the file; its reserve goes with it."""
+        """Close the file and delete the reserve."""
         os.close(self._file)
         self._reserve.unlink(missing_ok=True)
 
     def write(self, kind: str, step: int, **fields: Any) -> None:
-        """Append one record; on a full disk the reserve makes room, once.
+        """Append one record; on a full disk delete the reserve and try once more.
 
-        Fields are JSON values; a non-finite float becomes null, anything else (a secret above all) is refused.
+        Fields are JSON values. A non-finite float becomes null; other types (above all `SecretStr`) are a TypeError.
         """
         head = {"schema_version": SCHEMA_VERSION, "time": datetime.now(UTC).isoformat(), "step": step, "kind": kind}
-        if taken := head.keys() & fields.keys():
-            raise ValueError(f"expected other names for the fields {sorted(taken)}: every record has its own")
-        record = {name: _plain(value, name) for name, value in (head | {"phase": self.phase} | fields).items()}
-        # a file name that is no UTF-8 holds lone surrogates; "\udc80" escapes them as JSON does
+        if reserved := head.keys() & fields.keys():
+            raise ValueError(f"expected other names for the fields {sorted(reserved)}: every record has its own")
+        record = {name: _to_json_value(value, name) for name, value in (head | {"phase": self.phase} | fields).items()}
+        # a file name that is not UTF-8 holds lone surrogates: backslashreplace writes them as JSON escapes ("\udc80")
         line = json.dumps(record, ensure_ascii=False, allow_nan=False).encode("utf-8", "backslashreplace") + b"\n"
         try:
             self._append(line)
@@ -66,16 +68,16 @@ class Journal:
             self._append(line)
 
     def release_reserve(self) -> None:
-        """Give the laid-by room to whatever has to be written last."""
+        """Delete the reserve: its room is for the files that are written last."""
         self._reserve.unlink(missing_ok=True)
 
-    def keep_reserve(self) -> None:
-        """Lay the reserve by if it is not there: after a full disk, once space has been made."""
+    def allocate_reserve(self) -> None:
+        """Write the reserve if it is missing or incomplete: on opening, and once a full disk has space again."""
         if self._reserve.exists() and self._reserve.stat().st_size == RESERVE_BYTES:
             return
         try:
             with self._reserve.open("wb") as reserve:
-                # random, because a file system that compresses would keep no room with zeros
+                # random bytes, because a compressing file system would store zeros in no space at all
                 reserve.write(os.urandom(RESERVE_BYTES))
                 reserve.flush()
                 os.fsync(reserve.fileno())
@@ -84,7 +86,7 @@ class Journal:
             raise
 
     def _append(self, line: bytes) -> None:
-        """Write and fsync one line; a failed one leaves no part of itself behind."""
+        """Write and sync one line; after a failure cut off the part that was written."""
         end = os.fstat(self._file).st_size
         try:
             rest = memoryview(line)
@@ -96,32 +98,31 @@ class Journal:
             raise
 
 
-def records(path: Path) -> Iterator[dict[str, Any]]:
-    """The records of a journal, one by one; a torn last line, which a run may just be writing, is left out."""
+def iter_records(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the records of a journal without an unfinished last line, which the run may be writing just now."""
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             if line.endswith(b"\n"):
-                yield parse_line(line.rstrip(b"\n"), f"{path}:{number}")
+                yield parse_record(line.rstrip(b"\n"), f"{path}:{number}")
 
 
-def read(path: Path) -> list[dict[str, Any]]:
-    """All of them."""
-    return list(records(path))
+def read_journal(path: Path) -> list[dict[str, Any]]:
+    return list(iter_records(path))
 
 
-def parse_line(line: bytes, where: str) -> dict[str, Any]:
-    """One record; `where` is for the message."""
+def parse_record(line: bytes, location: str) -> dict[str, Any]:
+    """Parse one line; `location` (file and line) is named in errors."""
     try:
         record = json.loads(line)
     except ValueError as error:
-        raise ValueError(f"{where}: expected one JSON object a line, got {line[:80]!r}: remove the line") from error
+        raise ValueError(f"{location}: expected one JSON object a line, got {line[:80]!r}: remove the line") from error
     if not isinstance(record, dict):
-        raise ValueError(f"{where}: expected a JSON object, got {line[:80]!r}: remove the line")
+        raise ValueError(f"{location}: expected a JSON object, got {line[:80]!r}: remove the line")
     return record
 
 
-def _plain(value: Any, where: str) -> Any:
-    """Return the value as JSON knows it, non-finite numbers as None; messages name `where`, never the content."""
+def _to_json_value(value: Any, name: str) -> Any:
+    """Convert to plain JSON types, non-finite numbers to None; errors name the field and never the content."""
     if value is None or isinstance(value, str | bool):
         return value
     if isinstance(value, Integral):
@@ -129,10 +130,10 @@ def _plain(value: Any, where: str) -> Any:
     if isinstance(value, Real):
         return float(value) if math.isfinite(value) else None
     if isinstance(value, list | tuple):
-        return [_plain(item, f"{where}[{index}]") for index, item in enumerate(value)]
+        return [_to_json_value(item, f"{name}[{index}]") for index, item in enumerate(value)]
     if isinstance(value, dict) and all(isinstance(key, str) for key in value):
-        return {key: _plain(item, f"{where}.{key}") for key, item in value.items()}
+        return {key: _to_json_value(item, f"{name}.{key}") for key, item in value.items()}
     raise TypeError(
-        f"{where}: expected text, a number, a list or a dictionary by text, got {type(value).__name__}: "
+        f"{name}: expected text, a number, a list or a dictionary with text keys, got {type(value).__name__}: "
         "convert it first; a secret does not belong in the journal"
     )

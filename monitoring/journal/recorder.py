@@ -213,7 +213,7 @@ class RunRecord:
         sizes: Signals = {"disk_free_bytes": float(free), "checkpoint_bytes": float(size)}
         self.history.record(step, sizes)
         self.journal.write("checkpoint", step, path=path, kept=list(kept), signals=sizes)
-        self.journal.keep_reserve()
+        self.journal.allocate_reserve()
         if self.listener is not None:
             self.listener.checkpoint(step, kept, sizes)
 

@@ -1,4 +1,4 @@
-"""What a run says of itself in summary.json; as light as the watchdog that reads it too."""
+"""Reader of summary.json; imports nothing heavy, since the watchdog uses it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ from typing import Any
 
 
 def read_summary(folder: Path) -> dict[str, Any]:
-    """Empty where a run has not come to write one."""
+    """Return the summary of the run in this folder; empty before the run has written one."""
     path = folder / "summary.json"
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}

@@ -1,36 +1,37 @@
-"""Whoever shows a run somewhere reads its journal as it grows, at their own pace, and knows where they were."""
+"""Subscribers of a growing journal, and the thread that hands them its records at their own pace."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
 from files import write_atomically
-from monitoring.journal.journal import parse_line
+from monitoring.journal.journal import Record, parse_record
 from monitoring.journal.run_state import JournalState
 
-MOST_BYTES = 4_000_000  # read at once
-LOOK_EVERY_SECONDS = 0.5
-FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 1.0, 60.0
-
-Record = Mapping[str, Any]
+MAX_BYTES_PER_READ = 4_000_000
+POLL_SECONDS = 0.5
+FIRST_RETRY_SECONDS, MAX_RETRY_SECONDS = 1.0, 60.0
 
 
 class JournalSubscriber(Protocol):
-    """Shows a run somewhere."""
+    """Receiver of journal records, which it writes or sends somewhere: a report, TensorBoard, MLflow, a messenger."""
 
     def on_record(self, record: Record, state: JournalState) -> None:
-        """Note what is to be shown of a record; the state has it already. Nothing is written or sent here."""
+        """Queue the output for a record, which `state` already includes; write and send nothing yet."""
 
     def flush(self) -> None:
-        """Show what was noted. An OSError (a full disk, a server out of reach) may pass: then this is called again."""
+        """Write or send the queued output.
+
+        On an OSError (a full disk, an unreachable server) `flush` is called again later.
+        """
 
     def state_dict(self) -> dict[str, Any]:
-        """JSON: what a successor has to know."""
+        """Return as JSON values what the subscriber of the next session needs to continue."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
@@ -38,59 +39,65 @@ class JournalSubscriber(Protocol):
 
 
 class JournalReader:
-    """Gives the whole lines of a growing journal from an offset on."""
+    """Reader of the complete lines of a growing journal from a byte offset on."""
 
     def __init__(self, path: Path, offset: int = 0) -> None:
         self._path, self.offset = path, offset
 
     def read(self, until: int | None = None) -> list[dict[str, Any]]:
-        """Some of the records that are there, up to the end of one at `until`; none when there is nothing new."""
+        """Return the next records, at most those before byte `until`; an empty list when there is nothing new.
+
+        One call reads about MAX_BYTES_PER_READ, or one line that is longer.
+        """
         if not self._path.exists():
             return []
+        max_bytes = MAX_BYTES_PER_READ if until is None else max(0, min(MAX_BYTES_PER_READ, until - self.offset))
         with self._path.open("rb") as file:
             file.seek(self.offset)
-            content = file.read(MOST_BYTES if until is None else max(0, min(MOST_BYTES, until - self.offset)))
+            content = file.read(max_bytes)
             if content and b"\n" not in content:
                 content += file.readline()
-        whole = content[: content.rfind(b"\n") + 1]
-        where, self.offset = f"{self._path} from byte {self.offset} on", self.offset + len(whole)
-        return [parse_line(line, where) for line in whole.split(b"\n")[:-1]]
+        complete = content[: content.rfind(b"\n") + 1]
+        location, self.offset = f"{self._path} from byte {self.offset} on", self.offset + len(complete)
+        return [parse_record(line, location) for line in complete.split(b"\n")[:-1]]
 
 
 class JournalTail(threading.Thread):
     """Thread that hands the records of a growing journal to one subscriber.
 
-    It ends once `finish_requested` is set and nothing is left, or as soon as `cancel_requested` is set.
+    It ends once `finish_requested` is set and nothing is left, or as soon as `cancel_requested` is set. Its offset and
+    the subscriber's state are saved after every flush, so that the next session continues there.
     """
 
     def __init__(
         self,
         name: str,
         folder: Path,
-        make: Callable[[], JournalSubscriber],
+        make_subscriber: Callable[[], JournalSubscriber],
         *,
         state_name: str | None = None,
         after: JournalTail | None = None,
         ends_after: JournalTail | None = None,
         warn: Callable[[str], None],
     ) -> None:
-        """`state_name`: the name of the file it keeps its place in, if not its own.
+        """Prepare the thread; `make_subscriber` is called in it.
 
-        `after`: who has to have shown a record before this one sees it; `ends_after`: who has to end before it.
+        `state_name`: stem of the state file, if it is not the thread's name. `after`: a tail that must have flushed a
+        record before this one reads it. `ends_after` (by default `after`): a tail that must end before this one.
         """
         super().__init__(name=name, daemon=True)
-        self._make, self._after, self._warn = make, after, warn
+        self._make_subscriber, self._after, self._warn = make_subscriber, after, warn
         self._ends_after = ends_after or after
         self._journal, self._state_file = folder / "journal.jsonl", folder / "companion" / f"{state_name or name}.json"
         self._run_name = folder.name
         self.finish_requested, self.cancel_requested = threading.Event(), threading.Event()
-        self.offset, self._state = 0, dict[str, Any]()
+        self.offset, self._subscriber_state = 0, dict[str, Any]()
         if self._state_file.exists():
             saved = json.loads(self._state_file.read_text(encoding="utf-8"))
-            self.offset, self._state = saved["offset"], saved["state"]
+            self.offset, self._subscriber_state = saved["offset"], saved["state"]
 
     def run(self) -> None:
-        """A subscriber that breaks is out, and says so; training and the others go on."""
+        """Follow the journal; an error of the subscriber ends this thread only, after a warning."""
         try:
             self._follow()
         except Exception as error:
@@ -99,13 +106,13 @@ class JournalTail(threading.Thread):
 
     def _follow(self) -> None:
         reader, state = JournalReader(self._journal), JournalState(self._run_name)
-        while reader.offset < self.offset and (told := reader.read(self.offset)):
-            state.apply_all(told)
-        subscriber = self._make()
+        while reader.offset < self.offset and (earlier_records := reader.read(self.offset)):
+            state.apply_all(earlier_records)
+        subscriber = self._make_subscriber()
         try:
-            subscriber.load_state_dict(self._state)
+            subscriber.load_state_dict(self._subscriber_state)
             while not self.cancel_requested.is_set():
-                is_last = self.finish_requested.is_set() and not _is_alive(self._ends_after)
+                is_last_read = self.finish_requested.is_set() and not _is_alive(self._ends_after)
                 records = reader.read(self._after.offset if self._after and self._after.is_alive() else None)
                 for record in records:
                     state.apply(record)
@@ -113,15 +120,15 @@ class JournalTail(threading.Thread):
                 if not self._flush(subscriber, reader.offset):
                     break
                 if not records:
-                    if is_last:
+                    if is_last_read:
                         break
-                    self.cancel_requested.wait(LOOK_EVERY_SECONDS)
+                    self.cancel_requested.wait(POLL_SECONDS)
         finally:
             subscriber.close()
 
     def _flush(self, subscriber: JournalSubscriber, offset: int) -> bool:
-        """However long it takes; False when given up before."""
-        wait = FIRST_WAIT_SECONDS
+        """Flush with retries until it succeeds; return False when cancelled before."""
+        wait = FIRST_RETRY_SECONDS
         while not self.cancel_requested.is_set():
             try:
                 subscriber.flush()
@@ -129,21 +136,21 @@ class JournalTail(threading.Thread):
                     self._save(offset, subscriber.state_dict())
                 return True
             except OSError as error:
-                if wait == FIRST_WAIT_SECONDS:
-                    self._warn(f"{self.name}: {error}; it will be caught up")
+                if wait == FIRST_RETRY_SECONDS:
+                    self._warn(f"{self.name}: {error}; retrying")
             self.cancel_requested.wait(wait)
-            wait = min(2 * wait, LONGEST_WAIT_SECONDS)
-        with contextlib.suppress(OSError):  # a disk that is full to the end
+            wait = min(2 * wait, MAX_RETRY_SECONDS)
+        with contextlib.suppress(OSError):  # the disk may still be full: the next session then repeats more
             self._save(self.offset, subscriber.state_dict())
         return False
 
     @property
     def is_behind(self) -> bool:
-        """Whether something in the journal has not been shown."""
+        """Whether the journal holds records that were not flushed."""
         return self._journal.exists() and self.offset < self._journal.stat().st_size
 
-    def _save(self, offset: int, state: dict[str, Any]) -> None:
-        content = json.dumps({"offset": offset, "state": state}, ensure_ascii=False)
+    def _save(self, offset: int, subscriber_state: dict[str, Any]) -> None:
+        content = json.dumps({"offset": offset, "state": subscriber_state}, ensure_ascii=False)
         write_atomically(self._state_file, content.encode("utf-8", "backslashreplace"))
         self.offset = offset
 

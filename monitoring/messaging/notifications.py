@@ -8,7 +8,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from monitoring.journal.run_state import STARTS, JournalState, Record
+from monitoring.journal.journal import Record
+from monitoring.journal.run_state import SESSION_STARTS, JournalState
 from monitoring.language.base import Words
 from monitoring.messaging.message import Button, Importance, Message
 from monitoring.messaging.outbox import Outbox
@@ -38,7 +39,7 @@ class Messages:
         if _seconds(record) < self._not_before:
             return
         known = {
-            **dict.fromkeys(STARTS, self._start),
+            **dict.fromkeys(SESSION_STARTS, self._start),
             "steps": self._steps,
             "evaluation": self._evaluation,
             "phase": self._phase,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from monitoring.journal.run_state import JournalState, Record
+from monitoring.journal.journal import Record
+from monitoring.journal.run_state import JournalState
 from monitoring.language.base import Words, number
 from monitoring.report.summary import judged, what_was_done
 

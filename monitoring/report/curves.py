@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from monitoring.journal.run_state import InterventionEntry, JournalState
+from monitoring.journal.interventions import InterventionEntry
+from monitoring.journal.run_state import JournalState
 from monitoring.language.base import Words
 from monitoring.report.plots import FONT, WIDTH_INCHES
 
@@ -37,7 +38,7 @@ def curves_picture(state: JournalState, words: Words) -> Figure:
     panels = figure.subplots(len(CHARTS), 1, sharex=True, squeeze=False)[:, 0]
     for axes, (title, (names, is_logarithmic)) in zip(panels, CHARTS.items(), strict=True):
         _draw_phases(axes, state)
-        curves = {words.name(name): state.series[name].all() for name in names if name in state.series}
+        curves = {words.name(name): state.series[name].points() for name in names if name in state.series}
         _draw_curves(axes, curves, is_logarithmic=is_logarithmic)
         _draw_marks(axes, state)
         axes.set_title(words.say(title), fontsize=10, loc="left", fontfamily=FONT)

@@ -15,14 +15,16 @@ from typing import Any
 
 from files import write_atomically
 from hparams import UserError
-from monitoring.journal.run_state import STARTS, InterventionEntry, JournalState, Record
+from monitoring.journal.interventions import InterventionEntry
+from monitoring.journal.journal import Record
+from monitoring.journal.run_state import SESSION_STARTS, JournalState
 from monitoring.language.base import Language, Words, number, words_of
 from monitoring.report.curves import CHARTS
 from monitoring.report.html import figure, items, page, table
 from monitoring.report.summary import act_story, act_title, facts, judged, recommendations, verdict
 from monitoring.report.svg import chart, marks, phase_key, phases
 
-NEWS = (*STARTS, "evaluation", "intervention", "follow_up", "rolled_back", "finished")
+NEWS = (*SESSION_STARTS, "evaluation", "intervention", "follow_up", "rolled_back", "finished")
 MOST_EVALUATIONS = 8  # shown and heard of a sentence
 MOST_WORST = 5
 COMPARED = ("composite_tts_score", "free_diagonality", "mel_distance", "val_mel_loss", "val_nll_loss")
@@ -99,7 +101,7 @@ def comparison_page(states: Sequence[JournalState], words: Words) -> str:
     charts = [
         chart(
             words.name(name),
-            {label: state.series[name].all() for label, state in labelled if name in state.series},
+            {label: state.series[name].points() for label, state in labelled if name in state.series},
             last,
             is_logarithmic=name.endswith("loss"),
         )
@@ -120,7 +122,7 @@ def _curves(state: JournalState, words: Words) -> str:
     drawn = [
         chart(
             words.say(title),
-            {words.name(name): state.series[name].all() for name in names if name in state.series},
+            {words.name(name): state.series[name].points() for name in names if name in state.series},
             state.step,
             is_logarithmic=is_logarithmic,
             inside=inside,

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from monitoring.journal.decoded_arrays import DecodedSample, read_decoded
+from monitoring.journal.journal import Record
 from monitoring.journal.recorder import WORST
-from monitoring.journal.run_state import JournalState, Record
+from monitoring.journal.run_state import JournalState
 from monitoring.report.plots import attention_thumbnail, evaluation_picture, pixels, save_png
 
 

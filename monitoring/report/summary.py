@@ -6,7 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from monitoring.journal.run_state import InterventionEntry, JournalState, Record
+from monitoring.journal.interventions import InterventionEntry
+from monitoring.journal.journal import Record
+from monitoring.journal.run_state import JournalState
 from monitoring.language.base import Words, number
 
 ALIGNED, STOPS, ROUGH = 0.7, 0.8, 0.9  # free_diagonality; gate or length accuracy, and stop_rate; mel_distance
@@ -148,8 +150,8 @@ def listed(names: Sequence[str], words: Words) -> str:
 def recommendations(state: JournalState, words: Words) -> list[str]:
     """What a person may do next, most important first."""
     advice = [*_of_the_end(state, words), *_of_the_voice(state, words)]
-    if state.quarantined:
-        advice.append(words.say("advise_quarantined", names=listed(sorted(set(state.quarantined)), words)))
+    if state.quarantined_ids:
+        advice.append(words.say("advise_quarantined", names=listed(sorted(set(state.quarantined_ids)), words)))
     if not advice and state.is_over:
         advice.append(words.say("advise_listen"))
     return advice

@@ -18,7 +18,7 @@ import soundfile
 
 import train_enhanced
 from commands.companion import companion
-from monitoring.journal.journal import read as read_journal
+from monitoring.journal.journal import read_journal
 from tests.warm_start import WarmProcess, warm_program
 from training.checkpoints.checkpoint import list_checkpoints
 

@@ -33,8 +33,8 @@ RESTART: dict[str, Any] = {
 def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    monkeypatch.setattr("monitoring.journal.tail.FIRST_WAIT_SECONDS", 0.2)
-    monkeypatch.setattr("monitoring.journal.tail.LOOK_EVERY_SECONDS", 0.05)
+    monkeypatch.setattr("monitoring.journal.tail.FIRST_RETRY_SECONDS", 0.2)
+    monkeypatch.setattr("monitoring.journal.tail.POLL_SECONDS", 0.05)
 
 
 @pytest.fixture(scope="module")

@@ -199,7 +199,7 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
 
 
 def test_a_full_disk_is_waited_for(run: RunFolder, full_disk: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("monitoring.journal.tail.FIRST_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr("monitoring.journal.tail.FIRST_RETRY_SECONDS", 0.01)
     run.steps(1, 2, mel_loss=1.0)
     said: list[str] = []
     (run.path / "companion").mkdir()

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from monitoring.journal.decoded_arrays import read_decoded
-from monitoring.journal.journal import read
+from monitoring.journal.journal import read_journal
 from monitoring.journal.recorder import STEPS_PER_RECORD, RunRecord
 from tests.monitoring.measures.test_signals import Decode, Step
 
@@ -39,7 +39,7 @@ def test_steps_are_journalled_in_blocks_and_none_is_lost(record: RunRecord, tmp_
     for step in range(1, STEPS_PER_RECORD + 4):
         record.on_step(replace(Step(), step=step, total_loss=step / 3))
     record.before_checkpoint()
-    blocks = [r for r in read(tmp_path / "journal.jsonl") if r["kind"] == "steps"]
+    blocks = [r for r in read_journal(tmp_path / "journal.jsonl") if r["kind"] == "steps"]
     assert [len(block["steps"]) for block in blocks] == [STEPS_PER_RECORD, 3]
     losses = [loss for block in blocks for loss in block["signals"]["total_loss"]]
     assert losses == [step / 3 for step in range(1, STEPS_PER_RECORD + 4)]
@@ -58,7 +58,7 @@ def test_an_evaluation_leaves_what_is_to_be_heard_and_says_where_it_will_be(reco
     assert spoken_ids(tmp_path) == [("a", files[0]), ("own-000", files[1]), ("a", files[2])]
     assert summary(tmp_path)["signals"]["composite_tts_score"] == score
     assert summary(tmp_path)["samples"] == [f"{file}.{kind}" for file in files[:2] for kind in ("wav", "png")]
-    told = read(tmp_path / "journal.jsonl")[-1]
+    told = read_journal(tmp_path / "journal.jsonl")[-1]
     assert told["training_seconds"] == 2.5
     assert told["spoken"] == "samples/step-00000007.npz"
     assert [sample["file"] for sample in told["samples"]] == files
@@ -79,7 +79,7 @@ def test_what_was_spoken_comes_back_as_it_was(record: RunRecord, tmp_path: Path)
 def test_each_utterance_is_told_with_its_own_signals(record: RunRecord, tmp_path: Path) -> None:
     endless = replace(Spoken(), id="b", stopped=False)
     record.on_evaluation(Report((Spoken(), endless)))
-    good, bad = read(tmp_path / "journal.jsonl")[-1]["utterances"]
+    good, bad = read_journal(tmp_path / "journal.jsonl")[-1]["utterances"]
     assert (good["id"], good["text"], good["score"], good["gate"]) == ("a", "Hello.", 1.0, "gate_accuracy")
     assert (bad["id"], bad["stopped"], bad["score"]) == ("b", False, 0.0)
 
@@ -96,14 +96,14 @@ def test_nothing_is_left_where_nothing_is_to_be_heard(record: RunRecord, tmp_pat
     record._n_samples = 0
     record.on_evaluation(Report())
     assert not (tmp_path / "samples").exists()
-    assert "spoken" not in read(tmp_path / "journal.jsonl")[-1]
+    assert "spoken" not in read_journal(tmp_path / "journal.jsonl")[-1]
 
 
 def test_a_sample_that_is_not_finite_is_skipped_by_name(record: RunRecord, tmp_path: Path) -> None:
     sick = replace(Spoken(), id="b", free_mel=np.full((4, 40), np.nan))
     record.on_evaluation(Report((Spoken(), sick)))
     assert {id_ for id_, _ in spoken_ids(tmp_path)} == {"a"}
-    assert [r["utterance"] for r in read(tmp_path / "journal.jsonl") if r["kind"] == "sample_skipped"] == ["b"]
+    assert [r["utterance"] for r in read_journal(tmp_path / "journal.jsonl") if r["kind"] == "sample_skipped"] == ["b"]
 
 
 def test_the_end_is_the_last_word(record: RunRecord, tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_the_end_is_the_last_word(record: RunRecord, tmp_path: Path) -> None:
     assert record.is_running
     record.finish(status="finished", reason="epochs")
     assert not record.is_running
-    assert [r["kind"] for r in read(tmp_path / "journal.jsonl")] == ["checkpoint", "steps", "finished"]
+    assert [r["kind"] for r in read_journal(tmp_path / "journal.jsonl")] == ["checkpoint", "steps", "finished"]
     ended = summary(tmp_path)
     assert (ended["status"], ended["reason"], ended["step"]) == ("finished", "epochs", 7)
     assert ended["best_checkpoint"] == "checkpoints/y.pt"

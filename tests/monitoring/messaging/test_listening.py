@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from monitoring.journal.journal import read
+from monitoring.journal.journal import read_journal
 from monitoring.journal.recorder import STEPS_PER_RECORD, RecordedArm, RunRecord
 from monitoring.measures.signals import Signals
 from tests.monitoring.journal.test_recorder import Report, Spoken, summary
@@ -58,7 +58,7 @@ class Ear:
     def _hear(self, *what: Any) -> None:
         self.heard.append(what)
         self.recorded.append(self.record.history.latest())
-        self.journal.append([r["kind"] for r in read(self.record.folder / "journal.jsonl")])
+        self.journal.append([r["kind"] for r in read_journal(self.record.folder / "journal.jsonl")])
         if self.decide is not None:
             kind, step = self.decide
             self.record.on_decision(kind, step, {"phase": "alignment", **PLATEAU})
@@ -98,7 +98,7 @@ def steps(record: RunRecord, *numbers: int) -> None:
 
 
 def records(folder: Path) -> list[dict[str, Any]]:
-    return read(folder / "journal.jsonl")
+    return read_journal(folder / "journal.jsonl")
 
 
 def save(record: RunRecord, *kept: int) -> None:

@@ -226,7 +226,7 @@ def test_a_full_disk_costs_no_message_and_doubles_none(run: RunFolder, monkeypat
         return save(messages, picture)
 
     monkeypatch.setattr(Messages, "_save", fail_first)
-    monkeypatch.setattr("monitoring.journal.tail.FIRST_WAIT_SECONDS", 0.001)
+    monkeypatch.setattr("monitoring.journal.tail.FIRST_RETRY_SECONDS", 0.001)
     monkeypatch.setattr("tests.monitoring.messaging.test_notifications.pytest.fail", lambda _: None)
     assert [message.kind for message in Told(run)()] == ["started", "sample", "finished"]
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from monitoring.journal.journal import read
+from monitoring.journal.journal import read_journal
 from monitoring.journal.run_state import JournalState
 from monitoring.report.samples import SampleFiles, Voicing
 from tests.monitoring.journals import RunFolder
@@ -26,7 +26,7 @@ def run(tmp_path: Path) -> RunFolder:
 def make(run: RunFolder, vocode: Any = lambda mel: mel.mean(0)) -> list[str]:
     """All samples of the journal; returns the files there are."""
     files = SampleFiles(run.path, Voicing(vocode, write_samples, seconds_per_frame=lambda: 0.01))
-    for record in read(run.path / "journal.jsonl"):
+    for record in read_journal(run.path / "journal.jsonl"):
         files.on_record(record, JournalState("run"))
     files.flush()
     return sorted(str(path.relative_to(run.path / "samples")) for path in run.path.glob("samples/**/*.*"))
