@@ -10,16 +10,7 @@ from corpus.batches import Batch
 def split_batch(batch: Batch, n_chunks: int) -> list[Batch]:
     """Nearly equal parts of a batch, each padded to its own longest utterance."""
     rows = torch.arange(len(batch.ids)).chunk(n_chunks)
-    return [batch] if len(rows) == 1 else [_select_rows(batch, chunk.tolist()) for chunk in rows]
-
-
-def _select_rows(batch: Batch, rows: list[int]) -> Batch:
-    text_lengths, mel_lengths = batch.text_lengths[rows], batch.mel_lengths[rows]
-    n_tokens, n_frames = int(text_lengths.max()), int(mel_lengths.max())
-    ids = tuple(batch.ids[row] for row in rows)
-    text, mels = batch.text[rows, :n_tokens], batch.mels[rows, :, :n_frames]
-    speakers = None if batch.speakers is None else batch.speakers[rows]
-    return Batch(ids, text, text_lengths, mels, mel_lengths, batch.number, speakers)
+    return [batch] if len(rows) == 1 else [batch.rows(chunk.tolist()) for chunk in rows]
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
