@@ -1,4 +1,4 @@
-"""Held-out losses and decodes, with random numbers of their own so that measuring does not change the training."""
+"""Losses and decodes of held-out utterances, measured without any effect on the training."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from models.interface import FreeRunningOutput, LossKnobs, TeacherForcedOutput
 from reports import DecodeReport, SentenceReport
 
 MAX_DECODE_RATIO = 2
-"""Times the longest recording: a decode that has not stopped by then will not, and waiting for it costs minutes."""
+"""Longest decode, as a multiple of the longest recording: one that is longer will not stop, and would take minutes."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Sentence:
 
 @contextmanager
 def evaluation_mode(model: TrainableModel, seed: int) -> Iterator[None]:
-    """Evaluation mode, no gradients, and a random state of its own; all is put back afterwards."""
+    """Evaluation mode without gradients, with random numbers from `seed`; mode and random state are restored."""
     was_training = model.training
     devices = [device_of(model)] if device_of(model).type == "cuda" else []
     with torch.random.fork_rng(devices), torch.inference_mode():
@@ -50,21 +50,21 @@ def device_of(model: nn.Module) -> torch.device:
 
 
 def evaluate_utterances(
-    model: TrainableModel, loader: BatchLoader, hparams: HParams, knobs: LossKnobs
+    model: TrainableModel, loader: BatchLoader, hparams: HParams, loss_knobs: LossKnobs
 ) -> tuple[dict[str, float], list[DecodeReport]]:
-    """Mean losses (`val_…`, weighted by utterance) and a decode of each utterance."""
+    """Mean losses over all utterances (`val_…`) and a report on the decodes of each."""
     device = device_of(model)
     examples = {e.utterance.id: e for e in loader.examples}
     sums: dict[str, float] = {}
     decodes: list[DecodeReport] = []
-    for indices in _by_length(loader, hparams):
+    for indices in _batches_by_length(loader, hparams):
         batch = loader.load(indices).to(device)
         output = model(batch)
-        for name, value in model.losses(output, batch, knobs).parts.items():
+        for name, value in model.losses(output, batch, loss_knobs).parts.items():
             sums[f"val_{name}"] = sums.get(f"val_{name}", 0.0) + float(value) * len(batch.ids)
         forced = model.teacher_forced_output(output, batch)
-        patience = MAX_DECODE_RATIO * -(-batch.mels.size(2) // model.frames_per_step)
-        decoded = model.synthesize(batch.text, batch.text_lengths, patience, batch.inputs)
+        max_steps = MAX_DECODE_RATIO * -(-batch.mels.size(2) // model.frames_per_step)
+        decoded = model.synthesize(batch.text, batch.text_lengths, max_steps, batch.inputs)
         texts = [examples[id_].utterance.text for id_ in batch.ids]
         decodes += [
             _decode_report(i, batch, forced, decoded, text=texts[i], model=model, gate_threshold=hparams.gate_threshold)
@@ -73,7 +73,7 @@ def evaluate_utterances(
     return {name: total / len(decodes) for name, total in sums.items()}, decodes
 
 
-def _by_length(loader: BatchLoader, hparams: HParams) -> list[list[int]]:
+def _batches_by_length(loader: BatchLoader, hparams: HParams) -> list[list[int]]:
     order = sorted(range(len(loader.examples)), key=lambda i: loader.examples[i].n_frames)
     longest = max(e.n_frames for e in loader.examples)
     size = max(1, min(hparams.batch_size, hparams.max_frames_per_batch // longest))

@@ -1,32 +1,33 @@
-"""How long a training may be silent before it is taken for stuck."""
+"""Time limit after which a training that reports no progress is considered stuck."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 
-LONGEST_KNOWN_TIMES = 10
-"""A piece of work may take this many times what the longest of its kind took."""
+MAX_SLOWDOWN = 10
+"""A step, an evaluation or a save may take this many times the longest one of its kind so far."""
 
 
 class AwakeClock:
-    """Seconds in which this process ran: of those it slept through (a suspended machine) nobody is to blame."""
+    """Seconds in which this process was running, without the time that a suspended machine was asleep."""
 
     def __init__(self, longest_gap_seconds: float, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._longest_gap, self._monotonic = longest_gap_seconds, monotonic
-        self._seen, self._awake = monotonic(), 0.0
+        self._last_reading, self._awake_seconds = monotonic(), 0.0
 
     def now(self) -> float:
-        present = self._monotonic()
-        self._awake += min(present - self._seen, self._longest_gap)
-        self._seen = present
-        return self._awake
+        """Call this more often than once in `longest_gap_seconds`: a longer gap counts as that much only."""
+        reading = self._monotonic()
+        self._awake_seconds += min(reading - self._last_reading, self._longest_gap)
+        self._last_reading = reading
+        return self._awake_seconds
 
 
 class ProgressTimeout:
-    """Learns from the beats how long a step, an evaluation and a save take, each for itself.
+    """Time limit for each kind of work (step, evaluation, save), learnt from how long the finished ones took.
 
-    Work of a kind that was never seen to end may take `start_seconds`, as preparing a large corpus may.
+    Work of a kind that has never been finished may take `start_seconds`, long enough to prepare a large corpus.
     """
 
     def __init__(self, *, least_seconds: float, start_seconds: float) -> None:
@@ -35,22 +36,22 @@ class ProgressTimeout:
         self.begin("start", 0.0)
 
     def begin(self, work: str, now: float) -> None:
-        """Something else is done from now on: whatever was going on is not finished, and nothing is learnt from it."""
+        """Other work begins before the current one is finished; the duration of that is not counted."""
         self.work, self._since = work, now
 
     def done(self, now: float) -> None:
-        """What was going on is finished; a step follows."""
-        if self.work != "start":  # preparing takes as long as it takes: a cache may be there or gone
+        """The current work is finished; a step follows."""
+        if self.work != "start":  # a start may find its caches filled or empty: one says nothing about the next
             self._longest[self.work] = max(self._longest.get(self.work, 0.0), now - self._since)
         self.begin("step", now)
 
     @property
     def limit_seconds(self) -> float:
-        if self.work == "end":  # only the process itself is left to end
+        if self.work == "end":  # nothing is left but the exit of the process
             return self._least
         if (longest := self._longest.get(self.work)) is None:
             return max(self._least, self._start)
-        return max(self._least, LONGEST_KNOWN_TIMES * longest)
+        return max(self._least, MAX_SLOWDOWN * longest)
 
     def waited_seconds(self, now: float) -> float:
         return now - self._since

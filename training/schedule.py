@@ -1,4 +1,4 @@
-"""What the recipe plans for each step; the knobs multiply it, the phases shape it."""
+"""Learning rate and guide weight that the recipe plans for each step; knobs multiply them, phases modify them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from hparams import HParams
 
 FALLBACK_GUIDE_WEIGHT = 10.0
-"""Of a recipe without guidance, should it turn out to need some."""
+"""Base for the guide weight's multiplier in a recipe without guidance, for when the run turns out to need some."""
 
 
 @dataclass(frozen=True)
 class PhasePlan:
-    """What a phase makes of the schedules: shares multiply them, holding keeps them before their late part."""
+    """Changes that a phase makes to the schedules: factors, and whether to stay before their late part."""
 
     learning_rate_share: float = 1.0
     grad_clip_share: float = 1.0
@@ -26,7 +26,7 @@ RECIPE_PLAN = PhasePlan()
 
 @dataclass
 class ScheduleClock:
-    """Which step of the schedules it is: a new start sets it to zero, holding stops it, a re-warm-up slows it."""
+    """Maps training steps to steps of the schedules: a restart sets them to zero, holding stops them."""
 
     origin_step: int = 0
     held_steps: int = 0
@@ -37,32 +37,32 @@ class ScheduleClock:
         return step - self.origin_step - self.held_steps
 
     def hold(self, step: int, hparams: HParams) -> None:
-        """Stay before the late part of the schedules; go back there if it has begun."""
+        """Stay before the late part of the schedules (decay and fading guidance); return to there if it has begun."""
         late = min(hparams.guide_anneal_start_step, hparams.decay_start_step)
-        before = max(1, hparams.warmup_steps, 0 if hparams.learning_rate_schedule == "noam" else late)
-        self.held_steps += max(0, self.schedule_step(step) - before)
+        last_early_step = max(1, hparams.warmup_steps, 0 if hparams.learning_rate_schedule == "noam" else late)
+        self.held_steps += max(0, self.schedule_step(step) - last_early_step)
 
     def warmup_factor(self, step: int) -> float:
-        """Of the learning rate after the optimizer lost its moments."""
+        """Factor on the learning rate while warming up again after the optimizer's moments were reset."""
         return min(1.0, (step - self.warm_from_step) / self.warm_steps) if self.warm_steps else 1.0
 
 
 def planned_learning_rate(step: int, hparams: HParams) -> float:
-    """Linear warm-up to the peak, then as the schedule has it, down to the floor; steps count from 1."""
-    warmth = min(1.0, step / hparams.warmup_steps) if hparams.warmup_steps else 1.0
+    """Linear warm-up to the peak, then decay by the chosen schedule down to the floor; steps count from 1."""
+    warmup = min(1.0, step / hparams.warmup_steps) if hparams.warmup_steps else 1.0
     if hparams.learning_rate_schedule == "noam":
         decay = min(1.0, max(1, hparams.warmup_steps) / step) ** 0.5
     else:
         decay = 0.5 ** (max(0, step - hparams.decay_start_step) / hparams.decay_half_life_steps)
-    return hparams.learning_rate * warmth * max(hparams.learning_rate_floor, decay)
+    return hparams.learning_rate * warmup * max(hparams.learning_rate_floor, decay)
 
 
 def planned_guide_weight(step: int, hparams: HParams) -> float:
-    """Full until the anneal starts, then linearly to zero."""
-    faded = (step - hparams.guide_anneal_start_step) / hparams.guide_anneal_steps
-    return base_guide_weight(hparams) * min(1.0, max(0.0, 1.0 - faded))
+    """Constant until the anneal starts, then linear to zero."""
+    annealed = (step - hparams.guide_anneal_start_step) / hparams.guide_anneal_steps
+    return base_guide_weight(hparams) * min(1.0, max(0.0, 1.0 - annealed))
 
 
 def base_guide_weight(hparams: HParams) -> float:
-    """What the guide weight's multiplier multiplies; a recipe without guidance starts with the multiplier at zero."""
+    """Guide weight at a multiplier of 1; a recipe without guidance starts with a multiplier of 0."""
     return hparams.guide_loss_weight or FALLBACK_GUIDE_WEIGHT

@@ -1,1 +1,1 @@
-"""Files of a run that training reads back: checkpoints, initial weights, quarantine."""
+"""Files of a run that training reads back: checkpoints, initial weights, and settings that a person may edit."""

@@ -1,4 +1,4 @@
-"""Checkpoints: written atomically, named by their own checksum, read without running code from them."""
+"""Writing, listing and retention of checkpoints: written atomically and named by their own checksum."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class DiskFull(Exception):
 
 @dataclass(frozen=True)
 class SavedCheckpoint:
-    """A checkpoint file of ours, as its name describes it."""
+    """A checkpoint file, as its name describes it."""
 
     path: Path
     step: int
@@ -29,21 +29,21 @@ class SavedCheckpoint:
 
 
 def list_checkpoints(folder: Path) -> list[SavedCheckpoint]:
-    """Those of a run, oldest first."""
+    """Checkpoints in the folder, oldest first."""
     matches = ((path, CHECKPOINT_NAME.fullmatch(path.name)) for path in folder.glob("step-*.pt"))
-    found = [SavedCheckpoint(path, int(m["step"]), m["checksum"]) for path, m in matches if m]
-    return sorted(found, key=lambda c: (c.step, c.path.stat().st_mtime_ns))
+    saved = [SavedCheckpoint(path, int(m["step"]), m["checksum"]) for path, m in matches if m]
+    return sorted(saved, key=lambda c: (c.step, c.path.stat().st_mtime_ns))
 
 
 def save_checkpoint(folder: Path, state: dict[str, Any], *, keep: int, best_step: int | None) -> Path:
-    """Write the state, then remove what retention no longer wants; makes room from old ones when the disk is full."""
+    """Write the state, then remove old checkpoints down to `keep`; on a full disk, remove old ones first."""
     buffer = io.BytesIO()
     torch.save({"schema_version": SCHEMA_VERSION, **state}, buffer)
     content = buffer.getbuffer()
     step = int(state["progress"]["step"])
     path = folder / f"step-{step:08d}-{hashlib.sha256(content).hexdigest()[:16]}.pt"
     folder.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(folder)
+    _remove_temporary_files(folder)
     while True:
         try:
             write_atomically(path, content)
@@ -53,29 +53,30 @@ def save_checkpoint(folder: Path, state: dict[str, Any], *, keep: int, best_step
                 raise
             if not _remove_oldest(folder, best_step):
                 raise DiskFull(f"the disk is full: no room for {len(content) / 1e6:.0f} MB at {folder}") from error
-    _retire(folder, path, keep=keep, best_step=best_step)
+    _remove_outdated(folder, path, keep=keep, best_step=best_step)
     return path
 
 
-def _remove_leftovers(folder: Path) -> None:
-    """A kill in the middle of a save leaves its temporary file."""
+def _remove_temporary_files(folder: Path) -> None:
+    """Remove files left by saves during which the process was killed."""
     for path in folder.glob(".*.tmp"):
         path.unlink()
 
 
 def _remove_oldest(folder: Path, best_step: int | None) -> bool:
-    """Make room, but never with the newest checkpoint or the best."""
-    spare = [c for c in list_checkpoints(folder)[:-1] if c.step != best_step]
-    if spare:
-        spare[0].path.unlink()
-    return bool(spare)
+    """Remove the oldest checkpoint that is neither the newest nor the best; False if there is none."""
+    removable = [c for c in list_checkpoints(folder)[:-1] if c.step != best_step]
+    if removable:
+        removable[0].path.unlink()
+    return bool(removable)
 
 
-def _retire(folder: Path, newest: Path, *, keep: int, best_step: int | None) -> None:
+def _remove_outdated(folder: Path, newest: Path, *, keep: int, best_step: int | None) -> None:
+    """Remove other checkpoints of the newest step, and the oldest ones beyond `keep`, but not the best."""
     saved = list_checkpoints(folder)
     step = next(c.step for c in saved if c.path == newest)
-    stale = [c for c in saved if c.step == step and c.path != newest]
-    older = [c for c in saved if c.step != step]
-    for checkpoint in stale + older[: max(0, len(older) + 1 - keep)]:
-        if checkpoint.step != best_step or checkpoint in stale:
+    replaced = [c for c in saved if c.step == step and c.path != newest]
+    others = [c for c in saved if c.step != step]
+    for checkpoint in replaced + others[: max(0, len(others) + 1 - keep)]:
+        if checkpoint.step != best_step or checkpoint in replaced:
             checkpoint.path.unlink()

@@ -1,4 +1,4 @@
-"""The weights a run began with, where they were given to it: a new start begins with them too."""
+"""Weights that a run started from (a base voice, another run), stored so that a restart starts from them again."""
 
 from __future__ import annotations
 
@@ -7,36 +7,38 @@ from pathlib import Path
 
 import safetensors
 from safetensors.torch import load_file
-from safetensors.torch import save as dump_tensors
+from safetensors.torch import save as to_safetensors
 
 from files import write_atomically
 from hparams import UserError
 from models import TrainableModel
 
-NAME = "origin.safetensors"
+FILE_NAME = "origin.safetensors"
 
 
 def save_initial_weights(folder: Path, model: TrainableModel, *, fresh: Collection[str]) -> None:
-    """All weights but those that were drawn at random."""
-    given = {name: value for name, value in model.state_dict().items() if name not in fresh}
-    portable = {name: value.detach().cpu().contiguous() for name, value in given.items()}
-    write_atomically(folder / NAME, dump_tensors(portable))
+    """Store all weights except the `fresh` ones, which were drawn at random."""
+    loaded = {name: value for name, value in model.state_dict().items() if name not in fresh}
+    write_atomically(
+        folder / FILE_NAME,
+        to_safetensors({name: value.detach().cpu().contiguous() for name, value in loaded.items()}),
+    )
 
 
 def delete_initial_weights(folder: Path) -> None:
-    """Of an earlier run that never came to a checkpoint here: this one begins with random weights."""
-    (folder / NAME).unlink(missing_ok=True)
+    """Delete those of an earlier run in this folder that never reached a checkpoint: this one starts at random."""
+    (folder / FILE_NAME).unlink(missing_ok=True)
 
 
 def load_initial_weights(folder: Path, model: TrainableModel) -> None:
-    """What still fits of them; nothing in a run that began with random weights."""
-    path = folder / NAME
+    """Load those whose shapes fit the model; nothing if the run started from random weights."""
+    path = folder / FILE_NAME
     if not path.is_file():
         return
     try:
-        given = load_file(path)
+        stored = load_file(path)
     except (OSError, safetensors.SafetensorError) as error:
         raise UserError(f"{path}: cannot be read ({error}); restore or remove it") from error
-    own = model.state_dict()
-    fitting = {name: value for name, value in given.items() if name in own and own[name].shape == value.shape}
-    model.load_state_dict(own | fitting)
+    current = model.state_dict()
+    fitting = {name: value for name, value in stored.items() if name in current and current[name].shape == value.shape}
+    model.load_state_dict(current | fitting)

@@ -1,1 +1,1 @@
-"""One update of the weights, and the measurements made before the first one."""
+"""One update of the weights, and measurements that are made before the first one."""

@@ -1,16 +1,17 @@
-"""The C library is asked to keep what is freed, since the next step wants it again."""
+"""Setting of the C library's memory allocator that speeds up training on a CPU."""
 
 from __future__ import annotations
 
 import ctypes
 import platform
 
-TRIM_THRESHOLD, MMAP_MAX = -1, -4  # of mallopt(3)
+TRIM_THRESHOLD, MMAP_MAX = -1, -4  # parameters of mallopt(3)
 
 
 def keep_freed_memory() -> None:
-    """Large tensors are otherwise given back to the system one by one, and handing them out again as pages of zeros
-    takes a tenth of a training step on a CPU. Other C libraries than glibc have no such setting.
+    """Let glibc keep freed memory for the next step; other C libraries have no such setting.
+
+    By default it returns large tensors to the system, and getting zeroed pages again takes a tenth of a training step.
     """
     if platform.libc_ver()[0] == "glibc":
         library = ctypes.CDLL(None)

@@ -1,4 +1,4 @@
-"""What is measured once, at the start of a run, and then belongs to its recipe: precision and frame budget."""
+"""Settings that are measured when a run begins and then stay with it: number format and frames per batch."""
 
 from __future__ import annotations
 
@@ -16,74 +16,77 @@ from training.step.micro_batches import is_out_of_memory
 from training.step.precision import half_precision
 from training.step.probe import ProbeResult, run_probe
 
-WORTH = {"cpu": 1.25, "cuda": 1.1}  # times as fast, where the time of a pass varies as much from hour to hour
-ROUNDS = 2  # of passes, of which the quicker counts
-LOSS_AGREES, GRADIENT_AGREES = 1e-2, 0.1  # relative
-TRIED_UTTERANCES = 8  # on a processor, where a batch may take a minute
-OPTIMIZER_BYTES_PER_WEIGHT = 8  # two moments
+MIN_SPEEDUP = {"cpu": 1.25, "cuda": 1.1}  # a smaller one may be noise: timings vary as much from hour to hour
+TIMED_PASSES = 2  # the faster one counts
+LOSS_TOLERANCE, GRADIENT_TOLERANCE = 1e-2, 0.1  # relative
+CPU_UTTERANCES = 8  # on a CPU a whole batch may take a minute
+OPTIMIZER_BYTES_PER_WEIGHT = 8  # Adam's two moments
 CPU_MEMORY_SHARE, GPU_MEMORY_SHARE = 0.7, 0.85
 
 
 def choose_precision(
     model: TrainableModel, loader: BatchLoader, hparams: HParams, device: torch.device
 ) -> tuple[str, str]:
-    """Which format is to be used, and why, in words."""
+    """The number format to train in, and the reason as a text."""
     half = half_precision(device)
     if half is None:
         return "float32", "float32: this processor has no shorter format"
-    order = _by_length(loader)
-    tried = order[len(order) // 2 :][:TRIED_UTTERANCES] if device.type == "cpu" else order[: hparams.batch_size]
+    order = _longest_first(loader)
+    indices = order[len(order) // 2 :][:CPU_UTTERANCES] if device.type == "cpu" else order[: hparams.batch_size]
+
+    def measure(indices: list[int]) -> dict[str, ProbeResult]:
+        batch = loader.load(indices).to(device)
+        return {name: _fastest_pass(model, batch, hparams, name) for name in ("float32", half)}
+
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        found = _of_what_fits(
-            tried,
-            lambda few: {
-                name: _quickest(model, loader.load(few).to(device), hparams, name) for name in ("float32", half)
-            },
-        )
-    full, short = found["float32"], found[half]
-    ratio, off = full.seconds / short.seconds, abs(short.loss - full.loss) / max(1.0, abs(full.loss))
-    said = f"{half} was {ratio:.2f} times as fast as float32 and its loss was off by {off:.0e}"
-    agrees = off <= LOSS_AGREES and abs(short.gradient_norm / full.gradient_norm - 1) <= GRADIENT_AGREES
-    if agrees and ratio >= WORTH[device.type]:
-        return half, f"{said}: using it"
-    return "float32", f"{said}: using float32"
+        results = _measure_what_fits(indices, measure)
+    full, short = results["float32"], results[half]
+    speedup = full.seconds / short.seconds
+    loss_error = abs(short.loss - full.loss) / max(1.0, abs(full.loss))
+    gradient_error = abs(short.gradient_norm / full.gradient_norm - 1)
+    comparison = f"{half} was {speedup:.2f} times as fast as float32 and its loss was off by {loss_error:.0e}"
+    is_accurate = loss_error <= LOSS_TOLERANCE and gradient_error <= GRADIENT_TOLERANCE
+    if is_accurate and speedup >= MIN_SPEEDUP[device.type]:
+        return half, f"{comparison}: using it"
+    return "float32", f"{comparison}: using float32"
 
 
-def _quickest(model: TrainableModel, batch: Batch, hparams: HParams, name: str) -> ProbeResult:
-    """Of a few passes with the same random numbers, after one that pays for what is done only once."""
-    recipe, trials = hparams.model_copy(update={"precision": name}), []
-    for _ in range(1 + ROUNDS):
+def _fastest_pass(model: TrainableModel, batch: Batch, hparams: HParams, precision: str) -> ProbeResult:
+    """The fastest of a few passes with the same random numbers, after one that pays for one-time initialization."""
+    hparams, results = hparams.model_copy(update={"precision": precision}), []
+    for _ in range(1 + TIMED_PASSES):
         torch.manual_seed(hparams.seed)
-        trials.append(run_probe(copy.deepcopy(model).to(batch.mels.device).train(), batch, recipe))
-    return min(trials[1:], key=lambda trial: trial.seconds)
+        results.append(run_probe(copy.deepcopy(model).to(batch.mels.device).train(), batch, hparams))
+    return min(results[1:], key=lambda result: result.seconds)
 
 
-def _of_what_fits(order: list[int], measure: Callable[[list[int]], dict[str, ProbeResult]]) -> dict[str, ProbeResult]:
-    """With half as many utterances as long as there is too little memory."""
+def _measure_what_fits(
+    indices: list[int], measure: Callable[[list[int]], dict[str, ProbeResult]]
+) -> dict[str, ProbeResult]:
+    """Measure with these utterances; as often as memory runs out, with half as many."""
     try:
-        return measure(order)
+        return measure(indices)
     except RuntimeError as error:
-        if not is_out_of_memory(error) or len(order) == 1:
+        if not is_out_of_memory(error) or len(indices) == 1:
             raise
-    return _of_what_fits(order[: len(order) // 2], measure)
+    return _measure_what_fits(indices[: len(indices) // 2], measure)
 
 
-def _by_length(loader: BatchLoader) -> list[int]:
-    """Longest first."""
+def _longest_first(loader: BatchLoader) -> list[int]:
     return sorted(range(len(loader.examples)), key=lambda i: -loader.examples[i].n_frames)
 
 
 def choose_frame_budget(
     model: TrainableModel, loader: BatchLoader, hparams: HParams, device: torch.device
 ) -> tuple[int, str]:
-    """The largest number of padded frames that fits into memory, for batches of the longest utterances."""
-    order = _by_length(loader)[: hparams.batch_size]
-    longest = loader.examples[order[0]].n_frames
-    trial = copy.deepcopy(model).to(device).train()
+    """The most padded frames with which a batch fits into memory, and the reason as a text."""
+    indices = _longest_first(loader)[: hparams.batch_size]
+    longest = loader.examples[indices[0]].n_frames
+    probed_model = copy.deepcopy(model).to(device).train()
     release_gpu_memory()
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        fits = _fits_on_gpu if device.type == "cuda" else _fits_in_main_memory
-        n_fit = largest_that_fits(len(order), fits(trial, loader, order, hparams, device))
+        build_check = _gpu_memory_check if device.type == "cuda" else _main_memory_check
+        n_fit = largest_that_fits(len(indices), build_check(probed_model, loader, indices, hparams, device))
     if n_fit == 0:
         seconds = longest * hparams.hop_length / hparams.sampling_rate
         raise UserError(
@@ -91,12 +94,12 @@ def choose_frame_budget(
             "lower max_utterance_seconds or choose a smaller --preset"
         )
     budget = max(100, n_fit * longest)
-    everything = " (a whole batch_size does)" if n_fit == len(order) else ""
+    everything = " (a whole batch_size does)" if n_fit == len(indices) else ""
     return budget, f"{n_fit} of the longest utterances fit into memory{everything}: {budget:,} frames a batch"
 
 
 def largest_that_fits(most: int, fits: Callable[[int], bool]) -> int:
-    """By bisection, beginning with all."""
+    """The largest number up to `most` that fits, within 1/16, by bisection; 0 if none does."""
     if fits(most):
         return most
     low, high = 0, most
@@ -106,38 +109,39 @@ def largest_that_fits(most: int, fits: Callable[[int], bool]) -> int:
     return low
 
 
-def _fits_on_gpu(
-    model: TrainableModel, loader: BatchLoader, order: list[int], hparams: HParams, device: torch.device
+def _gpu_memory_check(
+    model: TrainableModel, loader: BatchLoader, indices: list[int], hparams: HParams, device: torch.device
 ) -> Callable[[int], bool]:
-    """By trying, with what the optimizer will need held."""
+    """Check by running a pass, with as much memory allocated as the optimizer will need."""
     free, total = torch.cuda.mem_get_info(device)
     allowed = total * torch.cuda.get_per_process_memory_fraction(device.index)
-    room = min(free + torch.cuda.memory_reserved(device), allowed)
+    available = min(free + torch.cuda.memory_reserved(device), allowed)
     n_weights = sum(p.numel() for p in model.parameters())
 
     def fits(n: int) -> bool:
         torch.cuda.reset_peak_memory_stats(device)
-        held = torch.empty(n_weights * OPTIMIZER_BYTES_PER_WEIGHT, dtype=torch.uint8, device=device)
-        is_done = False
+        optimizer_state = torch.empty(n_weights * OPTIMIZER_BYTES_PER_WEIGHT, dtype=torch.uint8, device=device)
+        is_complete = False
         with contextlib.suppress(torch.OutOfMemoryError):
-            run_probe(model, loader.load(order[:n]).to(device), hparams)
-            is_done = True
+            run_probe(model, loader.load(indices[:n]).to(device), hparams)
+            is_complete = True
         used = torch.cuda.max_memory_reserved(device)
-        del held
+        del optimizer_state
         model.zero_grad()
         release_gpu_memory()
-        return is_done and used <= GPU_MEMORY_SHARE * room
+        return is_complete and used <= GPU_MEMORY_SHARE * available
 
     return fits
 
 
-def _fits_in_main_memory(
-    model: TrainableModel, loader: BatchLoader, order: list[int], hparams: HParams, device: torch.device
+def _main_memory_check(
+    model: TrainableModel, loader: BatchLoader, indices: list[int], hparams: HParams, device: torch.device
 ) -> Callable[[int], bool]:
-    """By what one and two utterances take: trying more than there is would end the program."""
+    """Check by extrapolating from one and two utterances: a pass that exceeds main memory would kill the process."""
     n_weights = sum(p.numel() for p in model.parameters())
-    one = run_probe(model, loader.load(order[:1]), hparams).activation_bytes
-    two = run_probe(model, loader.load(order[:2]), hparams).activation_bytes
-    each, first = (two - one, one) if len(order) > 1 else (0, one)
-    room = CPU_MEMORY_SHARE * psutil.virtual_memory().available - 3 * 4 * n_weights
-    return lambda n: 2 * (first + (n - 1) * each) <= room  # gradients of what is kept take as much again
+    one = run_probe(model, loader.load(indices[:1]), hparams).activation_bytes
+    two = run_probe(model, loader.load(indices[:2]), hparams).activation_bytes
+    each, first = (two - one, one) if len(indices) > 1 else (0, one)
+    weights_bytes = 3 * 4 * n_weights  # gradient and two moments, in float32
+    available = CPU_MEMORY_SHARE * psutil.virtual_memory().available - weights_bytes
+    return lambda n: 2 * (first + (n - 1) * each) <= available  # the gradients of activations take as much again

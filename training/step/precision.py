@@ -1,4 +1,4 @@
-"""In which number format the forward pass runs."""
+"""Number format of the forward and backward pass."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 NO_BFLOAT16 = "this processor has no instructions for bfloat16"
 
 
-def require_precision(wanted: str, device: torch.device) -> None:
-    if wanted == "float16" and device.type != "cuda":
+def require_precision(requested: str, device: torch.device) -> None:
+    if requested == "float16" and device.type != "cuda":
         raise UserError(f"precision=float16: expected a GPU, got {device.type}; use bfloat16 or float32 there")
 
 
 def half_precision(device: torch.device) -> str | None:
-    """The shorter format that the device computes with, if there is one."""
+    """The 16-bit format that the device computes in, if there is one."""
     if device.type == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
     return "bfloat16" if supports_bfloat16_matmul() else None
 
 
 class Precision:
-    """Autocast, and for float16 the scaling of the loss that keeps small gradients from vanishing.
+    """Autocast, and for float16 the loss scaling that keeps small gradients from becoming zero.
 
-    auto is float32 until a training has measured what is faster.
+    "auto" means float32 here: a training replaces it once it has measured which format is faster.
     """
 
-    def __init__(self, wanted: str, device: torch.device) -> None:
-        require_precision(wanted, device)
-        self.name, self._device = "float32" if wanted == "auto" else wanted, device
+    def __init__(self, requested: str, device: torch.device) -> None:
+        require_precision(requested, device)
+        self.name, self._device = "float32" if requested == "auto" else requested, device
         self._scaler = torch.amp.GradScaler(device.type, enabled=self.name == "float16")
 
     def autocast(self) -> torch.autocast:
@@ -51,7 +51,7 @@ class Precision:
         self._scaler.update()
 
     def skip_step(self) -> None:
-        """The gradient was not finite: float16 tries a smaller scale next time."""
+        """Skip the step after a non-finite gradient; float16 continues with a smaller loss scale."""
         self._scaler.update()
 
     def state_dict(self) -> dict[str, Any]:

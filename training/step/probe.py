@@ -1,4 +1,4 @@
-"""A pass forward and backward before training, to measure what can only be measured."""
+"""One forward and backward pass without an update, to measure time, memory, loss and gradient."""
 
 from __future__ import annotations
 
@@ -17,32 +17,33 @@ from training.step.precision import Precision
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """What a pass took and what it found."""
+    """Cost and result of one pass."""
 
     seconds: float
-    activation_bytes: int  # for the way back
+    activation_bytes: int  # stored by the forward pass for the backward pass
     padded_frames: int
     loss: float
     gradient_norm: float
 
 
 def run_probe(model: TrainableModel, batch: Batch, hparams: HParams) -> ProbeResult:
-    """On a model that is there to be tried out: a pass changes what its normalisation remembers."""
-    kept: dict[int, int] = {}
+    """Run one pass on a copy of the model: it changes batch norm statistics."""
+    storage_bytes: dict[int, int] = {}
 
-    def pack(tensor: Tensor) -> Tensor:
+    def record_storage(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
+        storage_bytes[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    knobs = Knobs.from_hparams(hparams).for_losses(1, hparams)
+    loss_knobs = Knobs.from_hparams(hparams).for_losses(1, hparams)
     precision = Precision(hparams.precision, batch.mels.device)
-    began = time.perf_counter()
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor), precision.autocast():
-        loss = model.losses(model(batch), batch, knobs).total
+    started = time.perf_counter()
+    with torch.autograd.graph.saved_tensors_hooks(record_storage, lambda tensor: tensor), precision.autocast():
+        loss = model.losses(model(batch), batch, loss_knobs).total
     precision.scale(loss).backward()
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
     norm = float(torch.nn.utils.get_total_norm(gradients) / precision.scale(torch.ones((), device=loss.device)))
-    model.zero_grad()  # reading the norm has waited for the GPU
-    seconds = time.perf_counter() - began
-    return ProbeResult(seconds, sum(kept.values()), batch.mels.size(0) * batch.mels.size(2), loss.item(), norm)
+    model.zero_grad()
+    seconds = time.perf_counter() - started  # the GPU has finished: reading the norm waited for it
+    padded_frames = batch.mels.size(0) * batch.mels.size(2)
+    return ProbeResult(seconds, sum(storage_bytes.values()), padded_frames, loss.item(), norm)

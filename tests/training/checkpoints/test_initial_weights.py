@@ -9,7 +9,7 @@ from hparams import UserError
 from models.tacotron2.model import Tacotron2
 from tests.tiny import tacotron, tiny_hparams
 from tests.training.steered import ALL_SAVED, Order, SteeringWatcher, steered
-from training.checkpoints.initial_weights import NAME, load_initial_weights, save_initial_weights
+from training.checkpoints.initial_weights import FILE_NAME, load_initial_weights, save_initial_weights
 from training.trainer import Limits
 
 
@@ -42,8 +42,8 @@ def test_what_no_longer_fits_is_drawn_anew(tmp_path: Path) -> None:
 
 def test_without_an_origin_nothing_is_loaded_and_a_ruined_one_is_named(tmp_path: Path) -> None:
     load_initial_weights(tmp_path, model(1))
-    (tmp_path / NAME).write_bytes(b"nonsense")
-    with pytest.raises(UserError, match=NAME):
+    (tmp_path / FILE_NAME).write_bytes(b"nonsense")
+    with pytest.raises(UserError, match=FILE_NAME):
         load_initial_weights(tmp_path, model(1))
 
 
