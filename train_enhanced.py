@@ -12,12 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-EXIT_FAILED, EXIT_USER_ERROR, EXIT_INTERRUPTED = 1, 2, 130
-
 if __name__ == "__main__":  # before slow imports: Ctrl-C during them ends without a traceback
-    signal.signal(signal.SIGINT, lambda *_: sys.exit(EXIT_INTERRUPTED))
+    signal.signal(signal.SIGINT, lambda *_: sys.exit(130))
 
 from commands.options import TrainOptions  # noqa: E402
+from commands.process.exit_codes import EXIT_FAILED, EXIT_USER_ERROR  # noqa: E402
 from hparams import UserError  # noqa: E402
 
 MODES = {

@@ -15,8 +15,8 @@ from rich.console import Console
 
 from commands.console import open_console
 from commands.options import TrainOptions
-from commands.process.forwarded_signals import ForwardedSignals
-from commands.process.stop_signals import EXIT_CODES
+from commands.process.exit_codes import EXIT_FAILED, EXIT_USER_ERROR, STOP_SIGNALS
+from commands.process.signals import SignalForwarder
 from commands.run.run_folder import FolderInUse, locked
 from commands.search.plan import Search, keep_start, plan_search
 from commands.search.results import earlier_bests, finish, last_failure, run_of, said_of
@@ -31,7 +31,6 @@ from smart_tuner.search.trials import best, done, first_number, place_of
 LOOK_EVERY_SECONDS = 1.0
 OUTAGE_SECONDS = 60.0
 """So long the storage may be out of reach."""
-EXIT_FAILED, EXIT_USER_ERROR = 1, 2
 
 Say = Callable[[str], None]
 
@@ -58,12 +57,12 @@ def run_study(search: Search, kept: StudyStorage, deadline: float | None, consol
     announce(search, study, kept.url, chatter.print)
     arguments = ["none" if deadline is None else str(deadline), *without_storage(options.arguments)]
     arguments += [f"--run_name={search.folder.name}", "--resume=auto"]
-    with ForwardedSignals() as signals:
+    with SignalForwarder() as signals:
         workers = Workers(arguments, search.folder, options.workers, options.storage, signals)
         attend(search, study, workers, chatter.print)
-        if signals.asked is not None:
+        if signals.received is not None:
             console.print("stopped: what is finished is kept, and the same command goes on")
-            return EXIT_CODES[signals.asked]
+            return STOP_SIGNALS[signals.received]
     failed = {number: code for number, code in workers.exit_codes.items() if code != 0}
     for number, code in failed.items():
         console.print(f"a worker ended with {code}: {workers.last_words(number)}")

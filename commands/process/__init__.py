@@ -1,1 +1,1 @@
-"""Processes and signals: watchdog, heartbeat, ranks of torchrun."""
+"""Processes of a training: watchdog, heartbeat, companion process, ranks under torchrun, stop signals, exit codes."""

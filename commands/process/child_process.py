@@ -1,4 +1,4 @@
-"""One training process under watch: started, listened to, and ended when it is stuck."""
+"""Training process under a watchdog: started, observed through its heartbeat, killed when it makes no progress."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from commands.process.forwarded_signals import ForwardedSignals
+from commands.process.exit_codes import STOP_SIGNALS
 from commands.process.heartbeat import VARIABLE
+from commands.process.signals import SignalForwarder
 from training.progress_timeout import AwakeClock, ProgressTimeout
 
 TICK_SECONDS = 1.0
@@ -21,96 +22,100 @@ _READ_BYTES = 65_536
 
 
 @dataclass
-class Session:
-    """What one process told, and how it ended."""
+class ProcessOutcome:
+    """Progress that one training process reported, and how the process ended."""
 
-    folder: Path | None = None
+    run: Path | None = None
     last_step: int | None = None
-    was_meant_to_end: bool = False
+    reported_end: bool = False
     is_stuck: bool = False
     silent_seconds: float = 0.0
     limit_seconds: float = 0.0
-    returncode: int = 0  # as subprocess has it: negative for a signal
+    returncode: int = 0  # as in subprocess: negative for a signal
+
+    @property
+    def exit_code(self) -> int:
+        """The code a shell would report; a stop signal counts as if the program had handled it."""
+        return self.returncode if self.returncode >= 0 else STOP_SIGNALS.get(-self.returncode, 128 - self.returncode)
 
 
 class WatchedProcess:
-    """A child in a session of its own, so that no terminal stops it and all that it started can be ended with it."""
+    """Child process in a session of its own, which no terminal stops and which can be killed with all its children."""
 
     def __init__(
         self,
         command: Sequence[str],
-        patience: ProgressTimeout,
-        signals: ForwardedSignals,
+        timeout: ProgressTimeout,
+        signals: SignalForwarder,
         on_training: Callable[[Path], None] = lambda _run: None,
     ) -> None:
-        """`on_training` is told the run's folder once training begins."""
+        """`on_training` is called with the run's folder when training begins."""
         self._on_training = on_training
-        self._session, self._patience, self._clock = Session(), patience, AwakeClock(2 * TICK_SECONDS)
-        self._patience.begin("start", self._clock.now())
-        self._pipe, theirs = os.pipe()
+        self._outcome, self._timeout, self._clock = ProcessOutcome(), timeout, AwakeClock(2 * TICK_SECONDS)
+        self._timeout.begin("start", self._clock.now())
+        self._pipe, child_end = os.pipe()
         os.set_blocking(self._pipe, False)
-        self._is_open, self._unfinished_line = True, b""
-        environment = os.environ | {VARIABLE: f"{theirs},{os.getpid()}"}
-        self._child = subprocess.Popen(command, pass_fds=[theirs], env=environment, start_new_session=True)
-        os.close(theirs)
-        signals.go_to(self._child)
+        self._is_pipe_open, self._unfinished_line = True, b""
+        environment = os.environ | {VARIABLE: f"{child_end},{os.getpid()}"}
+        self._child = subprocess.Popen(command, pass_fds=[child_end], env=environment, start_new_session=True)
+        os.close(child_end)
+        signals.add(self._child)
 
-    def attend(self) -> Session:
-        """Until it has ended, by itself or because it was stuck."""
-        session = self._session
+    def wait(self) -> ProcessOutcome:
+        """Wait until the process ends, or kill it when it is stuck."""
+        outcome = self._outcome
         while self._child.poll() is None:
-            self._wait()
-            self._listen()
-            session.silent_seconds = self._patience.waited_seconds(self._clock.now())
-            session.limit_seconds = self._patience.limit_seconds
-            if session.silent_seconds > session.limit_seconds:
-                session.is_stuck = True
+            self._wait_for_message()
+            self._read_messages()
+            outcome.silent_seconds = self._timeout.waited_seconds(self._clock.now())
+            outcome.limit_seconds = self._timeout.limit_seconds
+            if outcome.silent_seconds > outcome.limit_seconds:
+                outcome.is_stuck = True
                 self._kill_all()
                 self._child.wait()
-        self._listen()
+        self._read_messages()
         os.close(self._pipe)
-        session.returncode = self._child.returncode
-        if session.returncode != 0:
-            self._kill_all()  # a process that it left behind may hold the run's lock
-        return session
+        outcome.returncode = self._child.returncode
+        if outcome.returncode != 0:
+            self._kill_all()  # a process that it started may still hold the run's lock
+        return outcome
 
-    def _wait(self) -> None:
-        """For a beat, the end of the process or the next tick."""
-        if self._is_open:
+    def _wait_for_message(self) -> None:
+        """Return at a message, the end of the process, or the next tick."""
+        if self._is_pipe_open:
             select.select([self._pipe], [], [], TICK_SECONDS)
         else:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._child.wait(TICK_SECONDS)
 
-    def _listen(self) -> None:
-        """Take in all that was said so far."""
+    def _read_messages(self) -> None:
         with contextlib.suppress(BlockingIOError):
             while content := os.read(self._pipe, _READ_BYTES):
                 *lines, self._unfinished_line = (self._unfinished_line + content).split(b"\n")
                 for line in lines:
-                    self._hear(*json.loads(line))
-            self._is_open = False
+                    self._on_message(*json.loads(line))
+            self._is_pipe_open = False
 
-    def _hear(self, kind: str, what: str | int | None = None) -> None:
-        """The words of `Heartbeat`."""
-        now, session = self._clock.now(), self._session
-        match kind, what:
+    def _on_message(self, kind: str, value: str | int | None = None) -> None:
+        """Handle one of the messages that `Heartbeat` sends."""
+        now, outcome = self._clock.now(), self._outcome
+        match kind, value:
             case "folder", str():
-                session.folder = Path(what)
-            case "training", None if session.folder is not None:
-                self._on_training(session.folder)
+                outcome.run = Path(value)
+            case "training", None if outcome.run is not None:
+                self._on_training(outcome.run)
             case "step", int():
-                session.last_step = max(what, session.last_step or 0)
-                self._patience.done(now)
+                outcome.last_step = max(value, outcome.last_step or 0)
+                self._timeout.done(now)
             case "begin", str():
-                self._patience.begin(what, now)
+                self._timeout.begin(value, now)
             case "done", None:
-                self._patience.done(now)
+                self._timeout.done(now)
             case "end", None:
-                session.was_meant_to_end = True
-                self._patience.begin("end", now)
+                outcome.reported_end = True
+                self._timeout.begin("end", now)
             case _:
-                raise ValueError(f"expected one of the words of a heartbeat, got {kind!r}, {what!r}")
+                raise ValueError(f"expected a message of a heartbeat, got {kind!r}, {value!r}")
 
     def _kill_all(self) -> None:
         with contextlib.suppress(ProcessLookupError):

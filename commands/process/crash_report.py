@@ -1,4 +1,4 @@
-"""The end of a training process that was not meant to be: told in words, and written into its run's folder."""
+"""Report of a training process that ended unplanned: a description, and records in the run's journal and summary."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from commands.process.child_process import Session
+from commands.process.child_process import ProcessOutcome
 from files import atomic_replacement
 from hparams import UserError
 from monitoring.journal.journal import Journal
@@ -18,73 +18,74 @@ from monitoring.journal.summary import read_summary
 
 
 @dataclass(frozen=True)
-class Death:
-    """Of one session of the training; a stuck one was ended by its watchdog."""
+class CrashReport:
+    """Unplanned end of a training process: it failed, was killed, or was stuck and killed by its watchdog."""
 
-    session: Session
+    outcome: ProcessOutcome
 
     @property
-    def in_words(self) -> str:
-        session = self.session
-        when = "before its first step" if session.last_step is None else f"after step {session.last_step}"
-        if session.is_stuck:
-            silent, limit = session.silent_seconds, session.limit_seconds
+    def description(self) -> str:
+        """End of a sentence that begins with "the training process"."""
+        outcome = self.outcome
+        when = "before its first step" if outcome.last_step is None else f"after step {outcome.last_step}"
+        if outcome.is_stuck:
+            silent, limit = outcome.silent_seconds, outcome.limit_seconds
             return f"made no progress {when} for {silent:.0f} s (the limit was {limit:.0f} s)"
-        if session.returncode == -signal.SIGKILL:
+        if outcome.returncode == -signal.SIGKILL:
             return f"was killed {when} (SIGKILL: by somebody, or because memory ran out)"
-        if session.returncode < 0:
+        if outcome.returncode < 0:
             return f"was killed {when} ({self._signal})"
-        return f"failed {when} (exit code {session.returncode})"
+        return f"failed {when} (exit code {outcome.returncode})"
 
     @property
     def checkpoint_step(self) -> int | None:
-        return None if self.session.folder is None else newest_checkpoint_step(self.session.folder)
+        return None if self.outcome.run is None else newest_checkpoint_step(self.outcome.run)
 
     @property
     def _signal(self) -> str:
-        number = -self.session.returncode
+        number = -self.outcome.returncode
         return next((known.name for known in signal.Signals if known == number), f"signal {number}")
 
-    def record(self, *, gave_up: str | None) -> None:
-        """Into the journal, where there is a run; with a reason for giving up it is the run's last word."""
-        folder, by = self.session.folder, "watchdog"
-        if folder is None or not folder.is_dir():
+    def write(self, *, give_up_reason: str | None) -> None:
+        """Append to the run's journal, if there is a run; with a reason for giving up the run is marked as failed."""
+        run, by = self.outcome.run, "watchdog"
+        if run is None or not run.is_dir():
             return
-        ailment, checkpoint = "no_progress" if self.session.is_stuck else "process_died", self.checkpoint_step
-        step = self.session.last_step or checkpoint or 0
+        ailment, checkpoint = "no_progress" if self.outcome.is_stuck else "process_died", self.checkpoint_step
+        step = self.outcome.last_step or checkpoint or 0
         diagnosis = {"ailment": ailment, "severity": "critical", "evidence": self._evidence()}
         try:
-            with FileLock(folder / ".lock", timeout=0), Journal(folder / "journal.jsonl") as journal:
-                journal.phase = read_summary(folder).get("phase")
+            with FileLock(run / ".lock", timeout=0), Journal(run / "journal.jsonl") as journal:
+                journal.phase = read_summary(run).get("phase")
                 journal.write("diagnosis", step, **diagnosis, by=by)
-                if gave_up is None:
+                if give_up_reason is None:
                     journal.write("intervention", step, remedy="restart_process", from_checkpoint=checkpoint, by=by)
                 else:
-                    journal.write("finished", step, status="failed", reason=gave_up, by=by)
-                    _end_summary(folder, gave_up)
+                    journal.write("finished", step, status="failed", reason=give_up_reason, by=by)
+                    _mark_failed(run, give_up_reason)
         except Timeout as error:
-            raise UserError(f"{folder} is in use by another process: it has taken this run over") from error
+            raise UserError(f"{run} is in use by another process: it has taken this run over") from error
 
     def _evidence(self) -> dict[str, Any]:
-        session = self.session
+        outcome = self.outcome
         return {
-            "last_step": session.last_step,
-            "exit_code": None if session.returncode < 0 else session.returncode,
-            "signal": self._signal if session.returncode < 0 and not session.is_stuck else None,
-            "seconds_without_progress": round(session.silent_seconds, 3),
-            "limit_seconds": session.limit_seconds,
+            "last_step": outcome.last_step,
+            "exit_code": None if outcome.returncode < 0 else outcome.returncode,
+            "signal": self._signal if outcome.returncode < 0 and not outcome.is_stuck else None,
+            "seconds_without_progress": round(outcome.silent_seconds, 3),
+            "limit_seconds": outcome.limit_seconds,
         }
 
 
-def newest_checkpoint_step(folder: Path) -> int | None:
-    """As the files' names have it: reading them is the training's business."""
-    checkpoints = folder.glob("checkpoints/step-????????-*.pt")
+def newest_checkpoint_step(run: Path) -> int | None:
+    """Step in the file names; reading the files would load torch."""
+    checkpoints = run.glob("checkpoints/step-????????-*.pt")
     return max((int(path.name[5:13]) for path in checkpoints), default=None)
 
 
-def _end_summary(folder: Path, reason: str) -> None:
-    """A run that never came to write one has no result to speak of."""
-    if summary := read_summary(folder):
+def _mark_failed(run: Path, reason: str) -> None:
+    """Update the summary; a run that has none yet has no result to report."""
+    if summary := read_summary(run):
         summary |= {"status": "failed", "reason": reason}
-        with atomic_replacement(folder / "summary.json") as temporary:
+        with atomic_replacement(run / "summary.json") as temporary:
             temporary.write_text(json.dumps(summary, ensure_ascii=False, indent=1), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What a training process tells the watchdog that started it, and why it dies with it."""
+"""Pipe from a training process to its watchdog: messages about its progress; the process dies with its watchdog."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from types import TracebackType
 from typing import Self
 
 VARIABLE = "TRAINING_HEARTBEAT"
-"""Holds the number of the pipe to write to and the process id of the watchdog: `7,12345`."""
+"""Environment variable with the file descriptor of the pipe and the process id of the watchdog: `7,12345`."""
 
 _PR_SET_PDEATHSIG = 1  # of Linux's prctl
 
 
 class Heartbeat:
-    """Says how far training is, one JSON list a line; without a watchdog (`None`) it is silent."""
+    """Sender of progress messages, one JSON list a line; without a watchdog (`pipe` is None) it sends nothing."""
 
     def __init__(self, pipe: int | None) -> None:
         self._pipe = pipe
@@ -33,59 +33,61 @@ class Heartbeat:
         if self._pipe is not None:
             os.close(self._pipe)
 
-    def started(self, folder: Path) -> None:
-        """The run lies there."""
-        self.say("folder", str(folder.absolute()))
-
-    def training(self) -> None:
-        """There is something to be shown now."""
-        self.say("training")
-
     @property
-    def is_heard(self) -> bool:
+    def has_watchdog(self) -> bool:
         return self._pipe is not None
 
-    def step(self, step: int) -> None:
-        """A step is done, and what follows is the next one unless `begin` says otherwise."""
-        self.say("step", step)
+    def report_folder(self, run: Path) -> None:
+        self._send("folder", str(run.absolute()))
+
+    def report_training(self) -> None:
+        """Training begins: from now on the journal has something to show."""
+        self._send("training")
+
+    def report_step(self, step: int) -> None:
+        """A step is done; the next one follows unless `begin` says otherwise."""
+        self._send("step", step)
 
     def begin(self, work: str) -> None:
-        """Something begins that takes another time than a step, until `done`."""
-        self.say("begin", work)
+        """Work begins that takes another time than a step; it lasts until `done`."""
+        self._send("begin", work)
 
     def done(self) -> None:
-        self.say("done")
+        self._send("done")
 
     def end(self) -> None:
-        """All is done: whatever the exit code, a restart would bring nothing."""
-        self.say("end")
+        """The training is over: a restart would change nothing, whatever the exit code."""
+        self._send("end")
 
-    def say(self, *words: str | int) -> None:
-        """Never waits: while nobody listens (a stopped watchdog, a full pipe) a beat is worth nothing later."""
+    def _send(self, *message: str | int) -> None:
+        """Write without waiting: a message that a stopped watchdog or a full pipe does not take is dropped."""
         if self._pipe is None:
             return
         try:
             with contextlib.suppress(BlockingIOError):
-                os.write(self._pipe, json.dumps(words).encode() + b"\n")
-        except BrokenPipeError:  # the watchdog is gone: a training that nobody can stop any more must not go on
+                os.write(self._pipe, json.dumps(message).encode() + b"\n")
+        except BrokenPipeError:  # without its watchdog nobody could stop this training any more
             os.kill(os.getpid(), signal.SIGKILL)
 
 
 def open_heartbeat() -> Heartbeat:
-    """The one that the environment names, once: processes started from here have none."""
-    named = os.environ.pop(VARIABLE, None)
-    if named is None:
+    """Heartbeat to the watchdog that the environment names; child processes get none."""
+    value = os.environ.pop(VARIABLE, None)
+    if value is None:
         return Heartbeat(None)
-    pipe, watchdog = map(int, named.split(","))
+    pipe, watchdog = map(int, value.split(","))
     os.set_inheritable(pipe, False)
     os.set_blocking(pipe, False)
-    die_with(watchdog, signal.SIGKILL)
+    die_with_parent(watchdog, signal.SIGKILL)
     return Heartbeat(pipe)
 
 
-def die_with(parent: int, number: signal.Signals) -> None:
-    """On Linux the kernel sends this signal, however stuck this process is; elsewhere the broken pipe has to do."""
+def die_with_parent(parent: int, number: signal.Signals) -> None:
+    """Have this process receive the signal when its parent ends.
+
+    On Linux the kernel sends it, even to a stuck process; elsewhere only the broken pipe ends the process.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
-    if os.getppid() != parent:  # it was gone before the kernel was asked
+    if os.getppid() != parent:  # the parent ended before the call above
         os.kill(os.getpid(), number)

@@ -1,4 +1,4 @@
-"""The parent of a training: notices when it dies or hangs, and has it go on from the last checkpoint."""
+"""Parent of a training process: restarts it from the last checkpoint when it crashes or hangs."""
 
 from __future__ import annotations
 
@@ -9,20 +9,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from commands.options import TrainOptions
-from commands.process.child_process import Session, WatchedProcess
+from commands.process.child_process import ProcessOutcome, WatchedProcess
 from commands.process.companion_process import CompanionProcess
-from commands.process.crash_report import Death, newest_checkpoint_step
-from commands.process.forwarded_signals import ForwardedSignals
-from commands.process.stop_signals import EXIT_CODES
+from commands.process.crash_report import CrashReport, newest_checkpoint_step
+from commands.process.exit_codes import EXIT_HOPELESS, EXIT_USER_ERROR, STOP_SIGNALS
+from commands.process.signals import SignalForwarder
 from files import REPOSITORY
 from smart_tuner.settings import WatchdogSettings, load_settings
 from training.progress_timeout import ProgressTimeout
 
 MAX_RESTARTS = 3
-"""In a row, without a step beyond those that were reached before."""
-EXIT_HOPELESS = 3
-FINAL = frozenset({0, 2, EXIT_HOPELESS, *EXIT_CODES.values()})
-"""Exit codes that were meant: a restart would end the same way, or is not wanted."""
+"""Restarts in a row without a step beyond those reached before."""
+FINAL_EXIT_CODES = frozenset({0, EXIT_USER_ERROR, EXIT_HOPELESS, *STOP_SIGNALS.values()})
+"""Exit codes after which a restart would end the same way, or is not wanted."""
 PROGRAM = REPOSITORY / "train_enhanced.py"
 SHORTEST_MINUTES = 0.001
 
@@ -31,7 +30,7 @@ Command = Callable[[Sequence[str]], list[str]]
 
 def run(options: TrainOptions) -> int:
     settings, companion = load_settings(options.config).watchdog, CompanionProcess(options)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # but within watch(), which passes it on
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # while watch() runs, it forwards Ctrl-C instead
     try:
         return watch(options, settings, on_training=companion.start if options.companion == "on" else lambda _run: None)
     finally:
@@ -48,78 +47,72 @@ def watch(
     command: Command = training_command,
     on_training: Callable[[Path], None] = lambda _run: None,
 ) -> int:
-    """Start the training, again and again if need be; returns the exit code of the last one, or 3 on giving up."""
-    patience = ProgressTimeout(
+    """Run the training, restart it as needed; return the exit code of the last process, or 3 on giving up."""
+    timeout = ProgressTimeout(
         least_seconds=settings.least_patience_seconds, start_seconds=settings.start_patience_seconds
     )
-    began, arguments = time.monotonic(), list(options.arguments)
-    folder, highest_step, restarts = None, 0, 0
-    with ForwardedSignals() as signals:
+    start, arguments = time.monotonic(), list(options.arguments)
+    run, highest_step, restarts = None, 0, 0
+    with SignalForwarder() as signals:
         while True:
-            session = WatchedProcess(command(arguments), patience, signals, on_training).attend()
-            folder = session.folder = session.folder or folder  # a restart may die before it comes there
-            death, step = Death(session), session.last_step or 0
-            if was_meant(session):
-                return exit_code(session)
-            if signals.asked is not None:
-                return _end_unsaved(death)
+            outcome = WatchedProcess(command(arguments), timeout, signals, on_training).wait()
+            run = outcome.run = outcome.run or run  # a restarted process may crash before it reports its folder
+            report, step = CrashReport(outcome), outcome.last_step or 0
+            if is_final(outcome):
+                return outcome.exit_code
+            if signals.received is not None:
+                return _end_unsaved(report)
             if step > highest_step:
                 highest_step, restarts = step, 0
             if restarts == MAX_RESTARTS:
-                return _give_up(death)
+                return _give_up(report)
             restarts += 1
-            death.record(gave_up=None)
-            _say_restart(death, restarts)
-            if signals.asked is not None:  # just now, with no process left to pass it on to
-                return EXIT_CODES[signals.asked]
-            minutes = (time.monotonic() - began) / 60
-            arguments = [*options.arguments, *going_on(options, folder, minutes=minutes)]
+            report.write(give_up_reason=None)
+            _print_restart(report, restarts)
+            if signals.received is not None:  # it arrived just now, when there was no process to forward it to
+                return STOP_SIGNALS[signals.received]
+            minutes = (time.monotonic() - start) / 60
+            arguments = [*options.arguments, *resume_arguments(options, run, minutes=minutes)]
 
 
-def exit_code(session: Session) -> int:
-    """As a shell has it; a signal that the program answers counts as answered."""
-    code = session.returncode
-    return code if code >= 0 else EXIT_CODES.get(-code, 128 - code)
+def is_final(outcome: ProcessOutcome) -> bool:
+    """Whether no restart is needed. A process that was killed after it had reported its end is restarted."""
+    return outcome.exit_code in FINAL_EXIT_CODES or (outcome.reported_end and outcome.returncode >= 0)
 
 
-def was_meant(session: Session) -> bool:
-    """Whether the training is over; one that crashed after its last word has yet to say so in an exit code."""
-    return exit_code(session) in FINAL or (session.was_meant_to_end and session.returncode >= 0)
-
-
-def going_on(options: TrainOptions, folder: Path | None, *, minutes: float) -> list[str]:
-    """What to add to the arguments (the last of two counts) for the same run to go on after so many minutes."""
+def resume_arguments(options: TrainOptions, run: Path | None, *, minutes: float) -> list[str]:
+    """Arguments that make the original command continue the same run after `minutes`; the last of two values counts."""
     more = []
     if options.max_minutes is not None:
         more.append(f"--max_minutes={max(options.max_minutes - minutes, SHORTEST_MINUTES):.6f}")
-    if folder is None or Path(options.resume).resolve() == folder.resolve():
+    if run is None or Path(options.resume).resolve() == run.resolve():
         return more
-    more.append(f"--run_name={folder.name}")
-    # one that was to go on from elsewhere and has no checkpoint of its own yet still has to go on from there
-    if options.resume in ("auto", "none") or newest_checkpoint_step(folder) is not None:
+    more.append(f"--run_name={run.name}")
+    # A run that branched off another one and has no checkpoint of its own yet must start from the other one again.
+    if options.resume in ("auto", "none") or newest_checkpoint_step(run) is not None:
         more.append("--resume=auto")
     return more
 
 
-def _say_restart(death: Death, restarts: int) -> None:
-    step = death.checkpoint_step
-    where = "it starts again" if step is None else f"it goes on from step {step}"
-    _say(f"watchdog: the training process {death.in_words}; {where} (restart {restarts} of {MAX_RESTARTS})")
+def _print_restart(report: CrashReport, restarts: int) -> None:
+    step = report.checkpoint_step
+    where = "it starts again" if step is None else f"it continues from step {step}"
+    _print(f"watchdog: the training process {report.description}; {where} (restart {restarts} of {MAX_RESTARTS})")
 
 
-def _give_up(death: Death) -> int:
-    reason = f"the training process {death.in_words}, and {MAX_RESTARTS} restarts brought it no further"
-    death.record(gave_up=reason)
-    _say(f"error: {reason}; see what it said above, remove the cause, and the same command goes on")
+def _give_up(report: CrashReport) -> int:
+    reason = f"the training process {report.description}, and {MAX_RESTARTS} restarts brought it no further"
+    report.write(give_up_reason=reason)
+    _print(f"error: {reason}; see its messages above, remove the cause, and run the same command again")
     return EXIT_HOPELESS
 
 
-def _end_unsaved(death: Death) -> int:
-    _say(f"watchdog: the training process {death.in_words} before it had saved; the same command goes on")
-    return exit_code(death.session)
+def _end_unsaved(report: CrashReport) -> int:
+    _print(f"watchdog: the training process {report.description} before it had saved; the same command continues it")
+    return report.outcome.exit_code
 
 
-def _say(line: str) -> None:
-    """On a terminal the dead process may have left a progress bar without its end, and no cursor."""
+def _print(line: str) -> None:
+    """Write to standard error; on a terminal first end the progress bar of the dead process and show the cursor."""
     show_cursor = "\x1b[?25h\n" if sys.stderr.isatty() else ""
     sys.stderr.write(f"{show_cursor}{line}\n")

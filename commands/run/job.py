@@ -11,7 +11,7 @@ from rich.console import Console
 
 from commands.console import open_console
 from commands.options import TrainOptions
-from commands.process.ranks import own_device
+from commands.process.ranks import rank_device
 from commands.run.recipe import choose_device, recipe
 from hparams import HParams, UserError
 from smart_tuner.settings import Settings, load_settings
@@ -54,7 +54,7 @@ def plan_job(options: TrainOptions) -> Job:
 
 
 def set_up_torch(options: TrainOptions, hparams: HParams) -> torch.device:
-    device = own_device(choose_device(options.device))
+    device = rank_device(choose_device(options.device))
     require_precision(hparams.precision, device)
     set_up_processor(hparams)
     return device

@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
+from commands.process.exit_codes import EXIT_FAILED, EXIT_HOPELESS, exit_code_of
 from commands.process.heartbeat import Heartbeat
-from commands.process.stop_signals import exit_code
 from commands.run.attach_supervisor import description, facts_of, supervise
 from commands.run.corpus import PreparedCorpus, read_sentences
 from commands.run.course import Course, plan_course
@@ -40,7 +40,6 @@ from training.checkpoints.initial_weights import delete_initial_weights, save_in
 from training.checkpoints.run_files import QUARANTINE_FILE, read_quarantine
 from training.trainer import EnhancedTrainer
 
-EXIT_FAILED, EXIT_HOPELESS = 1, 3
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 Beside = Callable[[], AbstractContextManager[None]]
@@ -221,7 +220,7 @@ def _fit(job: Job, trainer: EnhancedTrainer, record: RunRecord) -> int:
             record.finish(status=status, reason=repr(sys.exception()))
     if stop is not None:
         job.console.print(f"{stop}: saved at step {trainer.progress.step}; the same command goes on from here")
-        return exit_code(stop)
+        return exit_code_of(stop)
     if hopeless:
         job.console.print(f"stopped at step {trainer.progress.step}: {reason}")
         return EXIT_HOPELESS

@@ -18,7 +18,7 @@ class Beating:
 
     def on_step(self, report: StepReport) -> None:
         self._watcher.on_step(report)
-        self._heartbeat.step(report.step)
+        self._heartbeat.report_step(report.step)
 
     def before_evaluation(self) -> None:
         self._heartbeat.begin("evaluation")

@@ -9,7 +9,7 @@ from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 from optuna.trial import Trial
 
 from commands.companion.companion import accompany, voicing_of
-from commands.process.companion_process import is_anything_left
+from commands.process.companion_process import has_pending_output
 from commands.search.trial import Bench, Outcome
 from monitoring.exporters.mlflow_study import StudyRun
 from monitoring.journal.run_state import JournalState
@@ -78,6 +78,6 @@ def show_elsewhere(bench: Bench, folder: Path, study: StudyRun, *, with_mlflow: 
     if not with_mlflow:
         silent["mlflow"] = bench.settings.mlflow.model_copy(update={"enabled": False})
     settings = bench.settings.model_copy(update=silent)
-    if not (folder / "journal.jsonl").exists() or not is_anything_left(folder, settings, study.output):
+    if not (folder / "journal.jsonl").exists() or not has_pending_output(folder, settings, study.output):
         return True
     return accompany(folder, settings, follow=False, study=study) == 0

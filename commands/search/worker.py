@@ -15,8 +15,9 @@ from optuna.trial import Trial
 import train_enhanced
 from commands.console import open_console
 from commands.options import TrainOptions
-from commands.process.heartbeat import die_with
-from commands.process.stop_signals import StopSignals, exit_code
+from commands.process.exit_codes import EXIT_FAILED, EXIT_USER_ERROR, exit_code_of
+from commands.process.heartbeat import die_with_parent
+from commands.process.signals import StopSignals
 from commands.search.plan import Search, plan_search
 from commands.search.trial import note_outcome, run_trial, score_of
 from commands.search.trial_artifacts import show_in_dashboard
@@ -29,7 +30,7 @@ from smart_tuner.search.worker import Interrupted, Worker
 
 def main(arguments: Sequence[str]) -> int:
     parent, where, deadline, *rest = arguments
-    die_with(int(parent), signal.SIGTERM)
+    die_with_parent(int(parent), signal.SIGTERM)
     os.chdir(where)  # what paths on the command line begin at
     until = None if deadline == "none" else float(deadline)
     options = replace(train_enhanced.parse_options(rest), storage=os.environ.get(STORAGE_VARIABLE))
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str]) -> int:
             return work(search, options)
     except UserError as error:
         sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
-        return train_enhanced.EXIT_USER_ERROR
+        return EXIT_USER_ERROR
 
 
 def work(search: Search, options: TrainOptions) -> int:
@@ -65,8 +66,8 @@ def work(search: Search, options: TrainOptions) -> int:
         except Interrupted as cut_short:
             if bench.limits.interruption is None:
                 sys.stderr.write(f"error: {cut_short}; then run the same command again\n")
-                return train_enhanced.EXIT_FAILED
-    return 0 if bench.limits.stop is None else exit_code(bench.limits.stop)
+                return EXIT_FAILED
+    return 0 if bench.limits.stop is None else exit_code_of(bench.limits.stop)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from commands.process.forwarded_signals import ForwardedSignals
-from commands.process.stop_signals import EXIT_CODES
+from commands.process.exit_codes import STOP_SIGNALS
+from commands.process.signals import SignalForwarder
 from files import REPOSITORY
 
 STORAGE_VARIABLE = "STUDY_STORAGE"
@@ -21,7 +21,7 @@ class Workers:
     """Each has a session of its own and a log in the study's folder."""
 
     def __init__(
-        self, arguments: Sequence[str], folder: Path, n_workers: int, storage: str | None, signals: ForwardedSignals
+        self, arguments: Sequence[str], folder: Path, n_workers: int, storage: str | None, signals: SignalForwarder
     ) -> None:
         """`storage` may hold a password, which other people on the machine would see among the arguments."""
         self._arguments, self._folder, self._signals = arguments, folder / "workers", signals
@@ -43,7 +43,7 @@ class Workers:
                 stderr=log,
                 start_new_session=True,
             )
-        self._signals.go_to(process)
+        self._signals.add(process)
         return process
 
     def look(self, n_done: int) -> bool:
@@ -53,7 +53,11 @@ class Workers:
         for number, process in list(self._processes.items()):
             if (code := process.poll()) is None:
                 continue
-            if (code < 0 or code in EXIT_CODES.values()) and self._signals.asked is None and self._deaths < MOST_DEATHS:
+            if (
+                (code < 0 or code in STOP_SIGNALS.values())
+                and self._signals.received is None
+                and self._deaths < MOST_DEATHS
+            ):
                 self._deaths += 1
                 self._processes[number] = self._started(number)
                 continue

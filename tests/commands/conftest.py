@@ -17,7 +17,7 @@ from tests.commands.program import UNWATCHED, Program, good_clips, tiny, write_m
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Eight recordings of a second; seven to train on: two batches an epoch."""
+    """Corpus of eight recordings of 1 s; seven are for training: two batches an epoch."""
     folder = tmp_path_factory.mktemp("corpus")
     write_metadata(folder, good_clips(folder, 8))
     return folder
@@ -25,7 +25,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def finished_output(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An output folder with a finished run of 4 steps; not to be written to."""
+    """Output folder with a finished run of 4 steps; tests must not write into it."""
     output = tmp_path_factory.mktemp("finished")
     arguments = ["--data", str(data), "--output", str(output), "--run_name", "run", *UNWATCHED, *tiny()]
     assert train_enhanced.main(arguments) == 0
@@ -39,22 +39,22 @@ def program(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Program:
 
 @pytest.fixture
 def run(finished_output: Path, program: Program) -> Path:
-    """A copy of the finished run, at the place where the program looks for it."""
+    """Copy of the finished run in the output folder of `program`."""
     shutil.copytree(finished_output, program.output)
     return program.output / "run"
 
 
 @pytest.fixture
 def pipe() -> Iterator[Pipe]:
-    """A heartbeat that is entered closes the end it writes to."""
+    """Pipe for a heartbeat, which closes the writing end itself."""
     pipe = Pipe()
     yield pipe
     os.close(pipe.reader)
 
 
 @pytest.fixture
-def heard(monkeypatch: pytest.MonkeyPatch, pipe: Pipe) -> Pipe:
-    """What a training in this very process would tell a watchdog."""
-    monkeypatch.setattr("commands.process.heartbeat.die_with", lambda _watchdog, _signal: None)
+def watchdog_pipe(monkeypatch: pytest.MonkeyPatch, pipe: Pipe) -> Pipe:
+    """Pipe that receives the heartbeat of a training in this process."""
+    monkeypatch.setattr("commands.process.heartbeat.die_with_parent", lambda _watchdog, _signal: None)
     monkeypatch.setenv(VARIABLE, f"{pipe.writer},{os.getppid()}")
     return pipe

@@ -1,4 +1,4 @@
-"""The program as a person starts it, on a corpus and a model so small that a run takes a second or two."""
+"""The program from the command line, with a corpus and a model so small that a run takes a second or two."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ TINY: dict[str, Any] = {
 
 
 def tiny(**changes: Any) -> list[str]:
-    """The --hparams option of the tiny model."""
+    """Return the --hparams option of the tiny model."""
     return ["--hparams", ",".join(f"{name}={value}" for name, value in (TINY | changes).items())]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one run of the program left: exit code and what it said."""
+    """Exit code, standard output and standard error of one run of the program."""
 
     code: int
     out: str
@@ -64,6 +64,7 @@ class Outcome:
 
     @property
     def flat(self) -> str:
+        """Standard output without line breaks."""
         return " ".join(self.out.split())
 
     def refused(self, pattern: str) -> None:
@@ -76,7 +77,7 @@ class Outcome:
 
 
 class Program:
-    """Runs the command line in this process, or in one of its own."""
+    """The command line, run in this process or in one of its own."""
 
     def __init__(self, capsys: pytest.CaptureFixture[str], output: Path) -> None:
         self._capsys, self.output = capsys, output
@@ -84,27 +85,27 @@ class Program:
     def __call__(self, *arguments: object) -> Outcome:
         self._capsys.readouterr()
         code = train_enhanced.main(["--output", str(self.output), *UNWATCHED, *map(str, arguments)])
-        said = self._capsys.readouterr()
-        return Outcome(code, said.out, said.err)
+        printed = self._capsys.readouterr()
+        return Outcome(code, printed.out, printed.err)
 
     def train(self, data: Path, *arguments: object, run: str = "run", **changes: Any) -> Outcome:
         return self("--data", data, "--run_name", run, *tiny(**changes), *arguments)
 
     def trained(self, data: Path, *arguments: object, run: str = "run", **changes: Any) -> Path:
-        """The folder of a run that must finish."""
+        """Train, check that it succeeded, and return the run's folder."""
         outcome = self.train(data, *arguments, run=run, **changes)
         assert outcome.code == 0, outcome.err
         return self.output / run
 
     def shown(self, run: Path) -> Path:
-        """The same folder after its companion has shown everything there."""
+        """Run the companion over the run's journal, which writes reports and samples; return the folder."""
         settings = self.output / "settings.yaml"
         settings.write_text("mlflow: {enabled: false}\n", encoding="utf-8")
         assert companion.main([str(run), "--config", str(settings)]) == 0
         return run
 
     def start(self, data: Path, *arguments: object, run: str = "run", **changes: Any) -> WarmProcess:
-        """A training in a process of its own."""
+        """Start a training in a process of its own."""
         options = ["--output", str(self.output), "--data", str(data), "--run_name", run, *UNWATCHED, *tiny(**changes)]
         return start([*options, *map(str, arguments)])
 
@@ -114,11 +115,11 @@ def start(arguments: list[str]) -> WarmProcess:
 
 
 def wait_for(condition: Callable[[], object], process: Process, seconds: float = 150.0) -> None:
-    """Until the condition holds; a process that ends before it fails the test."""
-    give_up = time.monotonic() + seconds
+    """Wait until the condition holds; fail if the process ends first."""
+    deadline = time.monotonic() + seconds
     while not condition():
         assert process.poll() is None, process.communicate()
-        assert time.monotonic() < give_up, "waited in vain"
+        assert time.monotonic() < deadline, "the condition did not hold in time"
         time.sleep(0.002)
 
 
@@ -135,11 +136,11 @@ def newest(run: Path) -> Path:
 
 
 def losses(run: Path) -> dict[int, float]:
-    """Step → total loss; what was recorded later counts."""
-    found: dict[int, float] = {}
+    """Total loss by step; of a step that was repeated, the later one."""
+    losses: dict[int, float] = {}
     for record in journal(run, "steps"):
-        found |= dict(zip(record["steps"], record["signals"]["total_loss"], strict=True))
-    return found
+        losses |= dict(zip(record["steps"], record["signals"]["total_loss"], strict=True))
+    return losses
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -147,14 +148,14 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def tone(seconds: float, rate: int = RATE, seed: int = 0) -> np.ndarray:
-    """Something like speech: a tone that swells and fades, with a little noise; float64 [samples]."""
+    """Speech-like signal: a tone of varying loudness with a little noise; float64 [samples]."""
     t = np.arange(round(seconds * rate)) / rate
     noise = np.random.default_rng(seed).normal(0, 0.01, len(t))
     return 0.4 * np.sin(2 * np.pi * (150 + 20 * seed) * t) * (1.2 + np.sin(2 * np.pi * 3 * t)) / 2.2 + noise
 
 
 def good_clips(folder: Path, count: int = 4) -> dict[str, str]:
-    """Writes recordings of 1 s and returns their texts by id."""
+    """Write recordings of about 1 s; return their texts by id."""
     (folder / "wavs").mkdir(parents=True)
     for i in range(count):
         soundfile.write(folder / "wavs" / f"good{i}.wav", tone(0.8 + 0.1 * i, seed=i), RATE)
@@ -162,6 +163,6 @@ def good_clips(folder: Path, count: int = 4) -> dict[str, str]:
 
 
 def write_metadata(folder: Path, texts: dict[str, str], *more_rows: str) -> None:
-    """metadata.csv of the form id|text."""
+    """Write metadata.csv with rows id|text."""
     rows = [f"{id_}|{text}" for id_, text in texts.items()]
     (folder / "metadata.csv").write_text("\n".join([*rows, *more_rows]) + "\n", encoding="utf-8")

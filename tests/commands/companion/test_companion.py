@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from commands.companion import companion
-from commands.process.companion_process import is_anything_left
+from commands.process.companion_process import has_pending_output
 from files import REPOSITORY
 from monitoring.journal.control_file import RequestFile
 from smart_tuner.settings import Settings
@@ -231,7 +231,7 @@ def test_what_is_left_is_known_by_what_the_settings_want(tmp_path: Path) -> None
     only = {"tensorboard": False, "report": {"enabled": False}, "mlflow": {"enabled": False}}
 
     def is_left(**settings: Any) -> bool:
-        return is_anything_left(run, Settings.model_validate({**only, **settings}))
+        return has_pending_output(run, Settings.model_validate({**only, **settings}))
 
     def keep(name: str, content: dict[str, Any]) -> None:
         (run / "companion" / f"{name}.json").write_text(json.dumps(content))

@@ -1,4 +1,4 @@
-"""What a training tells its watchdog."""
+"""Messages from a training to its watchdog."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from tests.commands.program import PROGRAM, Program
 from tests.tiny import MemoryWatcher, tiny_hparams, tiny_trainer
 from training.trainer import Limits
 
-BEATS = "from commands.process.heartbeat import open_heartbeat\nopen_heartbeat().step(1)\nprint('alive')\n"
+ONE_STEP = "from commands.process.heartbeat import open_heartbeat\nopen_heartbeat().report_step(1)\nprint('alive')\n"
 
 
-def beating_process(pipe: int, watchdog: int) -> subprocess.CompletedProcess[str]:
+def process_with_heartbeat(pipe: int, watchdog: int) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", BEATS],
+        [sys.executable, "-c", ONE_STEP],
         cwd=PROGRAM.parent,
         env=os.environ | {VARIABLE: f"{pipe},{watchdog}"},
         pass_fds=[pipe],
@@ -32,32 +32,32 @@ def beating_process(pipe: int, watchdog: int) -> subprocess.CompletedProcess[str
     )
 
 
-def test_without_a_watchdog_nothing_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_a_watchdog_nothing_is_sent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
     with open_heartbeat() as heartbeat:
-        heartbeat.started(tmp_path)
-        heartbeat.step(1)
+        heartbeat.report_folder(tmp_path)
+        heartbeat.report_step(1)
 
 
-def test_every_kind_of_work_is_told(tmp_path: Path, pipe: Pipe) -> None:
+def test_steps_evaluations_and_saves_are_sent_in_order(tmp_path: Path, pipe: Pipe) -> None:
     watcher = MemoryWatcher(scores={2: 0.5})
     hparams = tiny_hparams(iters_per_checkpoint=3, iters_per_evaluation=2)
     trainer, _ = tiny_trainer(tmp_path, hparams, watcher=watcher)
     with Heartbeat(pipe.writer) as heartbeat:
-        heartbeat.started(tmp_path)
+        heartbeat.report_folder(tmp_path)
         trainer.watcher = Beating(watcher, heartbeat)
         trainer.fit(Limits(max_steps=3))
         heartbeat.end()
     evaluation: list[list[str | int]] = [["begin", "evaluation"], ["done"]]
     save: list[list[str | int]] = [["begin", "save"], ["done"]]
-    assert pipe.beats() == [
+    assert pipe.messages() == [
         *(["folder", str(tmp_path)], ["step", 1], ["step", 2], *evaluation, *save),
         *(["step", 3], *save, *evaluation, *save, ["end"]),
     ]
     assert watcher.events[-3:] == ["evaluation 3", "before checkpoint", "after checkpoint"]
 
 
-def test_the_watcher_behind_it_keeps_its_memory(tmp_path: Path) -> None:
+def test_the_wrapped_observer_keeps_its_state(tmp_path: Path) -> None:
     watcher = MemoryWatcher()
     beating = Beating(watcher, Heartbeat(None))
     assert beating.state_dict() == watcher.state_dict()
@@ -65,52 +65,52 @@ def test_the_watcher_behind_it_keeps_its_memory(tmp_path: Path) -> None:
     assert watcher.restored == {"n_steps": 5}
 
 
-def test_an_end_is_announced_only_where_there_is_one(pipe: Pipe) -> None:
+def test_an_exception_is_not_sent_as_the_end(pipe: Pipe) -> None:
     with pytest.raises(RuntimeError), Heartbeat(pipe.writer) as heartbeat:
-        heartbeat.step(1)
+        heartbeat.report_step(1)
         raise RuntimeError("bug")
-    assert pipe.beats() == [["step", 1]]
+    assert pipe.messages() == [["step", 1]]
 
 
-def test_a_finished_training_announces_its_end(program: Program, data: Path, heard: Pipe) -> None:
+def test_a_finished_training_sends_its_end(program: Program, data: Path, watchdog_pipe: Pipe) -> None:
     run = program.trained(data)
-    beats = heard.beats()
-    assert beats[0] == ["folder", str(run)]
-    assert ["step", 4] in beats
-    assert beats[-1] == ["end"]
+    messages = watchdog_pipe.messages()
+    assert messages[0] == ["folder", str(run)]
+    assert ["step", 4] in messages
+    assert messages[-1] == ["end"]
 
 
-def test_a_full_pipe_does_not_hold_training_up(pipe: Pipe) -> None:
+def test_a_full_pipe_does_not_delay_training(pipe: Pipe) -> None:
     with Heartbeat(pipe.writer) as heartbeat:
         for step in range(100_000):
-            heartbeat.step(step)
-    assert len(pipe.beats()) < 100_000
+            heartbeat.report_step(step)
+    assert len(pipe.messages()) < 100_000
 
 
-def test_without_a_listener_the_process_dies(pipe: Pipe) -> None:
+def test_a_process_with_a_broken_pipe_dies(pipe: Pipe) -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    done = beating_process(writer, os.getpid())
+    done = process_with_heartbeat(writer, os.getpid())
     os.close(writer)
     os.close(pipe.writer)
     assert (done.returncode, done.stdout) == (-signal.SIGKILL, "")
 
 
-def test_a_process_whose_watchdog_is_gone_already_dies(pipe: Pipe) -> None:
-    done = beating_process(pipe.writer, os.getppid())
+def test_a_process_whose_watchdog_ended_before_it_started_dies(pipe: Pipe) -> None:
+    done = process_with_heartbeat(pipe.writer, os.getppid())
     os.close(pipe.writer)
     assert (done.returncode, done.stdout) == (-signal.SIGKILL, "")
 
 
-def test_a_process_with_its_watchdog_lives(pipe: Pipe) -> None:
-    done = beating_process(pipe.writer, os.getpid())
+def test_a_process_with_a_living_watchdog_continues(pipe: Pipe) -> None:
+    done = process_with_heartbeat(pipe.writer, os.getpid())
     os.close(pipe.writer)
     assert (done.returncode, done.stdout) == (0, "alive\n")
-    assert pipe.beats() == [["step", 1]]
+    assert pipe.messages() == [["step", 1]]
 
 
-def test_the_heartbeat_is_not_handed_on(heard: Pipe) -> None:
-    os.set_inheritable(heard.writer, True)
+def test_child_processes_do_not_inherit_the_heartbeat(watchdog_pipe: Pipe) -> None:
+    os.set_inheritable(watchdog_pipe.writer, True)
     with open_heartbeat():
         assert VARIABLE not in os.environ
-        assert not os.get_inheritable(heard.writer)
+        assert not os.get_inheritable(watchdog_pipe.writer)

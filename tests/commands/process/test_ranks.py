@@ -1,4 +1,4 @@
-"""Processes that torchrun started meet and part."""
+"""Ranks join and leave a process group."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from files import REPOSITORY
 from tests.commands.process.test_torchrun import free_port
 from tests.commands.program import Program
 
-MEMBER = """
+RANK = """
 from pathlib import Path
 from commands.options import TrainOptions
-from commands.process.ranks import assembled
+from commands.process.ranks import joined_ranks
 
-with assembled(TrainOptions()) as rank_group:
+with joined_ranks(TrainOptions()) as rank_group:
     import torch._dynamo  # as much of torch does
     assert rank_group.gather(rank_group.rank) == [0, 1]
 names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
@@ -26,23 +26,23 @@ print(*(name for name in names if "gloo" in name))
 """
 
 
-def test_those_who_have_parted_leave_no_thread_behind_that_would_abort_them_at_their_end() -> None:
-    place = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-    members = [
+def test_leaving_the_group_leaves_no_gloo_thread_that_would_abort_the_exit() -> None:
+    environment = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    ranks = [
         subprocess.Popen(
-            [sys.executable, "-c", MEMBER],
+            [sys.executable, "-c", RANK],
             cwd=REPOSITORY,
-            env=os.environ | place | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            env=os.environ | environment | {"RANK": str(number), "LOCAL_RANK": str(number)},
             stdout=subprocess.PIPE,
             text=True,
         )
-        for rank in range(2)
+        for number in range(2)
     ]
-    assert [member.communicate(timeout=100)[0] for member in members] == ["\n", "\n"]
+    assert [rank.communicate(timeout=100)[0] for rank in ranks] == ["\n", "\n"]
 
 
 @pytest.mark.parametrize("size", ["two", "", "0", "-1"])
-def test_a_number_of_processes_that_is_none_is_refused(
+def test_a_world_size_that_is_no_positive_number_is_refused(
     size: str, program: Program, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", size)
@@ -50,6 +50,6 @@ def test_a_number_of_processes_that_is_none_is_refused(
 
 
 @pytest.mark.parametrize("mode", ["check", "validate", "tune", "test", "report", "synthesize"])
-def test_only_a_training_is_the_work_of_several(mode: str, program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_modes_refuse_several_processes(mode: str, program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     program("--mode", mode).refused(f"--mode {mode} runs in one process")

@@ -1,4 +1,4 @@
-"""Several processes that train together, as torchrun starts them."""
+"""Training with several processes under torchrun."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.commands.program import PROGRAM, UNWATCHED, Program, journal, newest,
 from tests.warm_start import warm_program
 from training.checkpoints.checkpoint import list_checkpoints
 
-EPOCH = 2  # steps: seven utterances in batches of four
+EPOCH_STEPS = 2  # seven utterances in batches of four
 
 
 def free_port() -> int:
@@ -42,14 +42,14 @@ def torchrun(arguments: list[str], *options: str) -> subprocess.Popen[str]:
     return subprocess.Popen([*command, *arguments], env=environment, **pipes)
 
 
-def ranks(port: int, *of_each: list[str]) -> list[tuple[int, str]]:
-    """As torchrun would start them, each with arguments of its own; their exit codes and complaints."""
-    place = {"WORLD_SIZE": str(len(of_each)), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    started = [
-        warm_program(PROGRAM, arguments[1:], RANK=str(rank), LOCAL_RANK=str(rank), OMP_NUM_THREADS="1", **place)
+def run_ranks(port: int, *of_each: list[str]) -> list[tuple[int, str]]:
+    """Start ranks with arguments of their own, as torchrun would; return exit code and standard error of each."""
+    common = {"WORLD_SIZE": str(len(of_each)), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    processes = [
+        warm_program(PROGRAM, arguments[1:], RANK=str(rank), LOCAL_RANK=str(rank), OMP_NUM_THREADS="1", **common)
         for rank, arguments in enumerate(of_each)
     ]
-    return [(process.wait(120), process.communicate()[1]) for process in started]
+    return [(process.wait(120), process.communicate()[1]) for process in processes]
 
 
 def worker(process: subprocess.Popen[str], rank: int) -> psutil.Process:
@@ -58,12 +58,12 @@ def worker(process: subprocess.Popen[str], rank: int) -> psutil.Process:
 
 
 def places(run: Path) -> list[tuple[int, int]]:
-    """Epoch and number of each batch that was learnt from, in the order of the steps that count."""
+    """Epoch and number of the batch of each step that was not undone."""
     state = load_checkpoint(newest(run))
     return [(epoch, number) for _, epoch, number in state["steering"]["places"]]
 
 
-def test_a_killed_rank_is_restarted_and_the_run_goes_on_with_two_and_with_one(program: Program, data: Path) -> None:
+def test_after_a_killed_rank_the_run_continues_with_two_ranks_and_with_one(program: Program, data: Path) -> None:
     every: dict[str, Any] = {"iters_per_checkpoint": 3, "iters_per_evaluation": 1000, "epochs": 500}
     run = program.output / "run"
     process = torchrun(arguments_for(program, data, "--max_steps", 100, **every), "--max-restarts=1")
@@ -79,10 +79,10 @@ def test_a_killed_rank_is_restarted_and_the_run_goes_on_with_two_and_with_one(pr
     again = torchrun(arguments_for(program, data, "--max_steps", 120, **every))
     assert again.communicate(timeout=100) and again.returncode == 0
     assert summary(run)["step"] == 120
-    assert places(run) == [(step // EPOCH, step % EPOCH) for step in range(120)]
+    assert places(run) == [(step // EPOCH_STEPS, step % EPOCH_STEPS) for step in range(120)]
 
 
-def test_a_pause_longer_than_ranks_wait_breaks_nothing_and_a_preempted_rank_stops_all_saved(
+def test_a_pause_beyond_the_rank_timeout_is_harmless_and_a_preempted_rank_stops_all_after_saving(
     program: Program, data: Path, tmp_path: Path
 ) -> None:
     config, run = tmp_path / "config.yaml", program.output / "run"
@@ -104,7 +104,7 @@ def test_a_pause_longer_than_ranks_wait_breaks_nothing_and_a_preempted_rank_stop
     assert list_checkpoints(run / "checkpoints")[-1].step == summary(run)["step"]
 
 
-def test_ranks_that_do_not_mean_the_same_all_end_with_one_line(program: Program, data: Path, tmp_path: Path) -> None:
+def test_ranks_with_different_settings_all_end_with_one_line(program: Program, data: Path, tmp_path: Path) -> None:
     usual, nowhere = arguments_for(program, data), arguments_for(program, tmp_path / "nowhere")
     other_recipe = arguments_for(program, data, learning_rate=0.5)
     cases = {
@@ -112,26 +112,26 @@ def test_ranks_that_do_not_mean_the_same_all_end_with_one_line(program: Program,
         r"error: rank 1: .*nowhere: no such file": [usual, nowhere],
         r"error: \S*nowhere: no such file": [nowhere, nowhere],
     }
-    for line, of_each in cases.items():
-        (leaders_code, complaint), (code, nothing) = ranks(free_port(), *of_each)
-        assert (leaders_code, code, nothing) == (2, 2, ""), complaint
-        assert len(complaint.splitlines()) == 1 and re.search(line, complaint), complaint
+    for line, rank_arguments in cases.items():
+        (leader_code, message), (code, nothing) = run_ranks(free_port(), *rank_arguments)
+        assert (leader_code, code, nothing) == (2, 2, ""), message
+        assert len(message.splitlines()) == 1 and re.search(line, message), message
 
 
 def test_more_ranks_than_utterances_are_refused(program: Program, data: Path) -> None:
-    leader, *others = ranks(free_port(), *[arguments_for(program, data)] * 8)
+    leader, *others = run_ranks(free_port(), *[arguments_for(program, data)] * 8)
     assert leader == (2, "error: 8 processes for 7 utterances; start fewer\n") and others == [(2, "")] * 7
 
 
-def test_a_port_that_is_in_use_is_said_in_one_line(program: Program, data: Path) -> None:
-    with socket.socket() as taken:
-        taken.bind(("", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
+def test_a_port_in_use_is_reported_in_one_line(program: Program, data: Path) -> None:
+    with socket.socket() as occupied:
+        occupied.bind(("", 0))
+        occupied.listen()
+        port = occupied.getsockname()[1]
         environment = os.environ | {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "MASTER_PORT": str(port)}
         command = [sys.executable, *arguments_for(program, data)]
-        left = subprocess.run(
+        done = subprocess.run(
             command, env=environment | {"MASTER_ADDR": "127.0.0.1"}, capture_output=True, text=True, timeout=60
         )
-    assert left.returncode == 2 and len(left.stderr.splitlines()) == 1
-    assert f"rank 0: the ranks could not meet at 127.0.0.1:{port}" in left.stderr and "--master_port" in left.stderr
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    assert f"rank 0: the ranks could not connect at 127.0.0.1:{port}" in done.stderr and "--master_port" in done.stderr

@@ -1,4 +1,4 @@
-"""A training that dies or hangs is started again; one that was meant to end is not."""
+"""The watchdog restarts a training that crashes or hangs, and no other."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from filelock import FileLock
 
 import train_enhanced
 from commands.options import TrainOptions
-from commands.process.watchdog import going_on, watch
+from commands.process.watchdog import resume_arguments, watch
 from files import REPOSITORY
 from models.checkpoint_file import load_checkpoint
 from smart_tuner.settings import WatchdogSettings
@@ -33,14 +33,14 @@ FREQUENT: dict[str, Any] = {
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A run's folder, the current one; with what was left of an earlier line of its journal."""
+    """Folder of a run, also the current folder; the last line of its journal is torn."""
     (tmp_path / "journal.jsonl").write_bytes(b'{"kind": "started"}\n{"ki')
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def n_sessions(run: Path) -> int:
-    return int((run / "sessions").read_text())
+def n_starts(run: Path) -> int:
+    return int((run / "starts").read_text())
 
 
 def start_watched(program: Program, data: Path, *arguments: object) -> WarmProcess:
@@ -49,7 +49,7 @@ def start_watched(program: Program, data: Path, *arguments: object) -> WarmProce
     return start([*fixed, *map(str, arguments)])
 
 
-def test_a_killed_training_comes_to_the_undisturbed_end(program: Program, data: Path) -> None:
+def test_a_killed_training_ends_with_the_losses_of_an_undisturbed_one(program: Program, data: Path) -> None:
     undisturbed = program.trained(data, "--max_steps", 24, run="undisturbed", **FREQUENT)
     process = start_watched(program, data, "--max_steps", 24, "--resume", "none")
     run = program.output / "run"
@@ -67,7 +67,7 @@ def test_a_killed_training_comes_to_the_undisturbed_end(program: Program, data: 
     assert summary(run)["status"] == "finished"
 
 
-def test_a_watched_training_saves_when_its_watchdog_is_asked_to_stop(program: Program, data: Path) -> None:
+def test_a_stop_signal_to_the_watchdog_makes_the_training_save(program: Program, data: Path) -> None:
     process = start_watched(program, data)
     run = program.output / "run"
     wait_for(lambda: (run / "journal.jsonl").is_file() and journal(run, "checkpoint"), process)
@@ -89,31 +89,31 @@ def test_a_training_dies_with_its_watchdog(program: Program, data: Path) -> None
     child.wait(60)
     assert not is_alive(child)
     with FileLock(run / ".lock", timeout=0):
-        pass  # nobody holds it any more
+        pass  # the lock is free
 
 
 @pytest.mark.parametrize("code", [0, 2, 3, 130, 143])
-def test_what_was_meant_to_end_is_not_started_again(run: Path, code: int, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_final_exit_code_is_passed_on(run: Path, code: int, capfd: pytest.CaptureFixture[str]) -> None:
     assert watch(options(), SETTINGS, stand_in(f"sys.exit({code})")) == code
-    assert n_sessions(run) == 1
+    assert n_starts(run) == 1
     assert capfd.readouterr() == ("", "")
 
 
-def test_an_announced_end_is_not_started_again(run: Path) -> None:
+def test_a_reported_end_is_not_followed_by_a_restart(run: Path) -> None:
     assert watch(options(), SETTINGS, stand_in("heartbeat.end(); sys.exit(1)")) == 1
-    assert n_sessions(run) == 1
+    assert n_starts(run) == 1
 
 
-def test_a_crash_after_the_last_word_is_started_again(run: Path) -> None:
-    code = "session > 1 and sys.exit(0)\nheartbeat.end()\nos.kill(os.getpid(), signal.SIGSEGV)"
+def test_a_crash_after_the_reported_end_is_followed_by_a_restart(run: Path) -> None:
+    code = "start > 1 and sys.exit(0)\nheartbeat.end()\nos.kill(os.getpid(), signal.SIGSEGV)"
     assert watch(options(), SETTINGS, stand_in(code)) == 0
-    assert n_sessions(run) == 2
+    assert n_starts(run) == 2
 
 
-def test_three_restarts_without_progress_are_enough(run: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_watchdog_gives_up_after_three_fruitless_restarts(run: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (run / "summary.json").write_text('{"status": "running"}', encoding="utf-8")
-    assert watch(options(), SETTINGS, stand_in("heartbeat.step(5)\nsys.exit(1)")) == 3
-    assert n_sessions(run) == 4
+    assert watch(options(), SETTINGS, stand_in("heartbeat.report_step(5)\nsys.exit(1)")) == 3
+    assert n_starts(run) == 4
     *restarts, error = capfd.readouterr().err.splitlines()
     assert [line.split("(")[-1] for line in restarts] == [f"restart {n} of 3)" for n in (1, 2, 3)]
     assert error.startswith("error: the training process failed after step 5 (exit code 1), and 3 restarts")
@@ -122,19 +122,19 @@ def test_three_restarts_without_progress_are_enough(run: Path, capfd: pytest.Cap
     assert summary(run)["status"] == "failed" and "exit code 1" in summary(run)["reason"]
 
 
-def test_progress_gives_three_more(run: Path) -> None:
-    code = "session == 6 and sys.exit(0)\nheartbeat.step(session // 3)\nos.kill(os.getpid(), signal.SIGKILL)"
+def test_progress_allows_three_more_restarts(run: Path) -> None:
+    code = "start == 6 and sys.exit(0)\nheartbeat.report_step(start // 3)\nos.kill(os.getpid(), signal.SIGKILL)"
     assert watch(options(), SETTINGS, stand_in(code)) == 0
-    assert n_sessions(run) == 6
+    assert n_starts(run) == 6
 
 
-def test_a_stuck_process_ends_with_all_that_it_started(run: Path) -> None:
+def test_a_stuck_process_is_killed_with_its_children(run: Path) -> None:
     code = (
-        "session > 1 and sys.exit(0)\n"
+        "start > 1 and sys.exit(0)\n"
         "import subprocess\n"
         "other = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
         "Path('other').write_text(str(other.pid))\n"
-        "heartbeat.step(1); heartbeat.step(2)\n"
+        "heartbeat.report_step(1); heartbeat.report_step(2)\n"
         "time.sleep(600)\n"
     )
     assert watch(options(), SETTINGS, stand_in(code)) == 0
@@ -145,61 +145,70 @@ def test_a_stuck_process_ends_with_all_that_it_started(run: Path) -> None:
     assert not psutil.pid_exists(pid) or not is_alive(psutil.Process(pid))
 
 
-def test_a_stopped_process_makes_no_progress(run: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    code = "session > 1 and sys.exit(0)\nheartbeat.step(1); heartbeat.step(2)\nos.kill(os.getpid(), signal.SIGSTOP)\n"
+def test_a_stopped_process_is_reported_as_stuck(run: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    code = (
+        "start > 1 and sys.exit(0)\n"
+        "heartbeat.report_step(1); heartbeat.report_step(2)\n"
+        "os.kill(os.getpid(), signal.SIGSTOP)\n"
+    )
     assert watch(options(), SETTINGS, stand_in(code)) == 0
     assert [record["ailment"] for record in journal(run, "diagnosis")] == ["no_progress"]
     assert "made no progress after step 2" in capfd.readouterr().err
 
 
-def test_a_first_evaluation_is_given_time(run: Path) -> None:
-    code = "for step in (1, 2):\n    heartbeat.step(step)\nheartbeat.begin('evaluation')\ntime.sleep(1.5)\nsys.exit(0)"
+def test_a_first_evaluation_may_take_longer_than_a_step(run: Path) -> None:
+    code = (
+        "heartbeat.report_step(1); heartbeat.report_step(2)\n"
+        "heartbeat.begin('evaluation')\n"
+        "time.sleep(1.5)\n"
+        "sys.exit(0)\n"
+    )
     assert watch(options(), SETTINGS, stand_in(code)) == 0
-    assert n_sessions(run) == 1
+    assert n_starts(run) == 1
 
 
-def test_the_restarted_process_goes_on_in_the_same_folder(run: Path) -> None:
-    code = "Path('arguments').write_text(' '.join(sys.argv[1:]))\nsys.exit(0 if session > 1 else 1)"
+def test_the_restarted_process_gets_the_same_folder(run: Path) -> None:
+    code = "Path('arguments').write_text(' '.join(sys.argv[1:]))\nsys.exit(0 if start > 1 else 1)"
     assert watch(options("--run_name", "x", "--resume", "none", resume="none"), SETTINGS, stand_in(code)) == 0
     assert (run / "arguments").read_text() == f"--run_name x --resume none --run_name={run.name} --resume=auto"
 
 
-def test_a_restart_that_dies_early_does_not_lose_the_folder(run: Path) -> None:
+def test_a_restart_that_crashes_early_does_not_lose_the_folder(run: Path) -> None:
     code = (
         "Path('arguments').write_text(' '.join(sys.argv[1:]))\n"
-        "session == 1 and heartbeat.started(run)\n"
-        "sys.exit(0 if session == 3 else 1)\n"
+        "start == 1 and heartbeat.report_folder(run)\n"
+        "sys.exit(0 if start == 3 else 1)\n"
     )
-    assert watch(options(resume="none"), SETTINGS, stand_in(code, says_where=False)) == 0
+    assert watch(options(resume="none"), SETTINGS, stand_in(code, reports_folder=False)) == 0
     assert (run / "arguments").read_text() == f"--run_name={run.name} --resume=auto"
     assert len(journal(run, "diagnosis")) == 2
 
 
-def test_where_a_restart_goes_on(tmp_path: Path) -> None:
+def test_resume_arguments(tmp_path: Path) -> None:
     run, other, given = tmp_path / "run", tmp_path / "other", str(tmp_path / "other" / "x.pt")
     (run / "checkpoints").mkdir(parents=True)
-    here = ["--run_name=run"]
-    assert going_on(options(), None, minutes=1) == []
-    assert going_on(options(), run, minutes=1) == [*here, "--resume=auto"]
-    assert going_on(options(resume="none"), run, minutes=1) == [*here, "--resume=auto"]
-    assert going_on(options(resume=given), run, minutes=1) == here
-    assert going_on(options(resume=str(other)), run, minutes=1) == here
-    assert going_on(options(resume=str(run)), run, minutes=1) == []
+    same_run = ["--run_name=run"]
+    assert resume_arguments(options(), None, minutes=1) == []
+    assert resume_arguments(options(), run, minutes=1) == [*same_run, "--resume=auto"]
+    assert resume_arguments(options(resume="none"), run, minutes=1) == [*same_run, "--resume=auto"]
+    assert resume_arguments(options(resume=given), run, minutes=1) == same_run
+    assert resume_arguments(options(resume=str(other)), run, minutes=1) == same_run
+    assert resume_arguments(options(resume=str(run)), run, minutes=1) == []
     (run / "checkpoints" / "step-00000004-0123456789abcdef.pt").touch()
-    assert going_on(options(resume=given), run, minutes=1) == [*here, "--resume=auto"]
-    assert going_on(options(resume=str(run)), run, minutes=1) == []
+    assert resume_arguments(options(resume=given), run, minutes=1) == [*same_run, "--resume=auto"]
+    assert resume_arguments(options(resume=str(run)), run, minutes=1) == []
 
 
-def test_the_time_that_is_left_is_the_budget() -> None:
-    assert going_on(options(max_minutes=10.0), None, minutes=2.5) == ["--max_minutes=7.500000"]
-    assert going_on(options(max_minutes=10.0), None, minutes=20.0) == ["--max_minutes=0.001000"]
+def test_a_restart_gets_the_remaining_minutes() -> None:
+    assert resume_arguments(options(max_minutes=10.0), None, minutes=2.5) == ["--max_minutes=7.500000"]
+    assert resume_arguments(options(max_minutes=10.0), None, minutes=20.0) == ["--max_minutes=0.001000"]
 
 
 def parsed(*arguments: str) -> TrainOptions:
     return train_enhanced.parse_options(arguments)
 
 
-def test_only_a_training_is_watched_and_not_under_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_a_training_outside_torchrun_runs_under_the_watchdog(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in train_enhanced.TORCHRUN:
         monkeypatch.delenv(name, raising=False)
     assert train_enhanced.module_of(parsed()) == "process.watchdog"
@@ -212,7 +221,7 @@ def test_only_a_training_is_watched_and_not_under_torchrun(monkeypatch: pytest.M
             assert train_enhanced.module_of(parsed()) == "train"
 
 
-def test_the_watchdog_is_light(run: Path) -> None:
+def test_the_watchdog_imports_no_slow_library(run: Path) -> None:
     code = (
         f"import sys; sys.path.insert(0, {str(REPOSITORY)!r})\n"
         "from tests.commands.process.watched import options, stand_in\n"

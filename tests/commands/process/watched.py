@@ -1,4 +1,4 @@
-"""Small processes in the place of a training, and a watchdog in a process of its own."""
+"""Small processes that stand in for a training, and a watchdog in a process of its own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import psutil
 from commands.options import TrainOptions
 from files import REPOSITORY
 
-if TYPE_CHECKING:  # the watchdog is to be light
+if TYPE_CHECKING:  # a test checks that the watchdog does not import torch
     from tests.commands.program import Process
 
 PREFACE = f"""
@@ -25,13 +25,13 @@ from commands.process.heartbeat import open_heartbeat
 heartbeat = open_heartbeat()
 run = Path.cwd()
 """
-SESSION = """
-sessions = run / "sessions"
-session = 1 + (int(sessions.read_text()) if sessions.exists() else 0)
-sessions.write_text(str(session))
+COUNT_STARTS = """
+starts = run / "starts"
+start = 1 + (int(starts.read_text()) if starts.exists() else 0)
+starts.write_text(str(start))
 """
-"""Counts how often it was started; the current folder is the run's."""
-STARTED = "heartbeat.started(run)\n"
+"""The current folder is the run's; `start` is 1 in the first process, 2 in the one that replaces it."""
+REPORT_FOLDER = "heartbeat.report_folder(run)\n"
 WATCHDOG = """
 import sys
 sys.path.insert(0, {root!r})
@@ -46,16 +46,17 @@ def options(*arguments: str, resume: str = "auto", max_minutes: float | None = N
     return TrainOptions(arguments=arguments, resume=resume, max_minutes=max_minutes)
 
 
-def stand_in(code: str, *, says_where: bool = True) -> Callable[[Sequence[str]], list[str]]:
-    """The command of a process that runs the code; its arguments are those that a training would get."""
-    whole = PREFACE + SESSION + (STARTED if says_where else "") + code
-    return lambda arguments: [sys.executable, "-c", whole, *arguments]
+def stand_in(code: str, *, reports_folder: bool = True) -> Callable[[Sequence[str]], list[str]]:
+    """Command of a process that runs the code; it gets the arguments of the training."""
+    program = PREFACE + COUNT_STARTS + (REPORT_FOLDER if reports_folder else "") + code
+    return lambda arguments: [sys.executable, "-c", program, *arguments]
 
 
 def start_watchdog(child: str, run: Path) -> subprocess.Popen[str]:
-    """A watchdog over a process that runs the code, in that folder."""
+    """Start a watchdog over a process that runs the code in that folder."""
+    program = PREFACE + COUNT_STARTS + REPORT_FOLDER + child
     return subprocess.Popen(
-        [sys.executable, "-c", WATCHDOG.format(root=str(REPOSITORY), child=PREFACE + SESSION + STARTED + child)],
+        [sys.executable, "-c", WATCHDOG.format(root=str(REPOSITORY), child=program)],
         cwd=run,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -70,5 +71,5 @@ def child_of(watchdog: Process) -> psutil.Process:
 
 
 def is_alive(process: psutil.Process) -> bool:
-    """One that nobody has asked about yet is dead all the same."""
+    """Whether the process runs; a zombie, which ended but has not been waited for, does not."""
     return process.is_running() and process.status() != psutil.STATUS_ZOMBIE

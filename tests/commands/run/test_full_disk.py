@@ -84,14 +84,16 @@ def test_a_disk_that_fills_up_fails_the_run_and_costs_nothing_else(
     assert not list(run.rglob("*.tmp"))
 
 
-def test_a_full_disk_is_not_announced_as_the_end(program: Program, data: Path, disk: FullDisk, heard: Pipe) -> None:
+def test_a_full_disk_is_not_reported_as_the_end(
+    program: Program, data: Path, disk: FullDisk, watchdog_pipe: Pipe
+) -> None:
     program.output = disk.folder / "logs"
     program.output.mkdir()
     disk.fill(leave=RESERVE_BYTES + 600_000)
     assert program.train(data, epochs=8, iters_per_checkpoint=1).code == 1
-    beats = heard.beats()
-    assert ["step", 1] in beats
-    assert ["end"] not in beats
+    messages = watchdog_pipe.messages()
+    assert ["step", 1] in messages
+    assert ["end"] not in messages
 
 
 def test_a_disk_full_from_the_start_is_said_in_one_line(program: Program, data: Path, disk: FullDisk) -> None:
