@@ -18,6 +18,7 @@ if __name__ == "__main__":  # before slow imports: Ctrl-C during them ends witho
 from commands.options import TrainOptions  # noqa: E402
 from commands.process.exit_codes import EXIT_FAILED, EXIT_USER_ERROR  # noqa: E402
 from hparams import UserError  # noqa: E402
+from recipes import PRESET_NAMES  # noqa: E402
 
 MODES = {
     "train": "train a voice on --data, or on a demo corpus made on the spot",
@@ -77,7 +78,7 @@ def build_parser() -> argparse.ArgumentParser:
     recipe = parser.add_argument_group("recipe")
     add = recipe.add_argument
     add("--model", help="architecture; default: tacotron2")
-    add("--preset", choices=("tiny", "demo", "small", "full"), help="default: demo without --data, full with")
+    add("--preset", choices=PRESET_NAMES, help="default: demo without --data, full with")
     add("--epochs", type=int, metavar="N", help="passes over the corpus")
     add("--batch_size", type=int, metavar="N", help="utterances in a batch at most")
     add("--batch_frames", type=frame_limit, metavar="N|auto", help="padded frames in a batch; auto: what memory allows")

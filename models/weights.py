@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hparams import ARCHITECTURE_FIELDS, AUDIO_FIELDS, HParams, UserError
+from hparams import AUDIO_FIELDS, HParams, UserError
+from recipes import RECIPES
 
 NAMED_PROBLEMS = 3
 """Longest list of names in an error message."""
@@ -27,7 +28,7 @@ class SavedSettings:
 def require_compatible(saved: SavedSettings, hparams: HParams, symbols: tuple[str, ...]) -> None:
     """Require the same architecture, audio settings and symbols; other settings may differ."""
     before, now = with_default_settings(saved.hparams), hparams.model_dump(mode="json")
-    fields = ("model", *ARCHITECTURE_FIELDS[hparams.model], *AUDIO_FIELDS)
+    fields = ("model", *RECIPES[hparams.model].architecture_fields, *AUDIO_FIELDS)
     differing = [name for name in fields if before[name] != now[name]]
     if differing:
         listed = ", ".join(f"{name} is {before[name]!r} there, {now[name]!r} here" for name in differing)

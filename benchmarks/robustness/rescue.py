@@ -34,7 +34,7 @@ from corpus.utterances import read_corpus
 from files import REPOSITORY
 from hparams import ModelName
 from monitoring.journal.journal import read_journal
-from recipes.presets import PRESETS
+from recipes import RECIPES
 from smart_tuner.replay import first_difference, replay
 
 UTTERANCES, HELD_OUT, LONGEST_SECONDS = 440, 12, 1.5
@@ -129,7 +129,7 @@ def settings_of(job: Job) -> dict[str, Any]:
     if job.fault == "healthy":
         changes |= {} if healthy_kind(job)[0].startswith("en") else LONGER_WORDS
         rng = np.random.default_rng(1000 + job.seed)
-        rate = PRESETS[job.model]["tiny"]["learning_rate"]
+        rate = RECIPES[job.model].presets["tiny"]["learning_rate"]
         changes |= {"learning_rate": rate * float(rng.uniform(0.85, 1.3)), "batch_size": int(rng.choice([6, 8]))}
     return changes if job.what is None else changes | dict(job.what.hparams)
 

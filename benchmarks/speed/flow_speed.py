@@ -24,7 +24,7 @@ from corpus.batches import Batch
 from hparams import HParams, build_hparams
 from models.glow_tts import flows, text_encoder
 from models.glow_tts.model import GlowTTS
-from recipes.presets import PRESETS
+from recipes import RECIPES
 from training.knobs import Knobs
 from training.step.learner import Learner
 from training.step.precision import NO_BFLOAT16, half_precision
@@ -68,7 +68,7 @@ def plainly() -> Iterator[None]:
 
 def training(precision: str, *, plain: bool = False) -> Callable[[], object]:
     """A training step."""
-    hparams = build_hparams(PRESETS["glow_tts"]["full"], {"precision": precision})
+    hparams = build_hparams(RECIPES["glow_tts"].presets["full"], {"precision": precision})
     learner, batch = Learner(GlowTTS(hparams, ALPHABET), hparams, torch.device("cpu")), random_batch(hparams)
     if plain:
         learner.optimizer = torch.optim.RAdam(learner.model.parameters(), hparams.learning_rate)
@@ -78,7 +78,7 @@ def training(precision: str, *, plain: bool = False) -> Callable[[], object]:
 
 def speaking(*, plain: bool = False) -> tuple[Callable[[], object], float]:
     """Saying an utterance, and how many seconds of speech that are: about five."""
-    hparams = build_hparams(PRESETS["glow_tts"]["full"])
+    hparams = build_hparams(RECIPES["glow_tts"].presets["full"])
     model = GlowTTS(hparams, ALPHABET).eval()
     if not plain:
         model.fold()

@@ -35,7 +35,7 @@ from models.interface import AttentionOutput
 from models.tacotron2 import model as tacotron2
 from models.tacotron2.loss import tacotron2_losses
 from models.tacotron2.model import Tacotron2
-from recipes.presets import PRESETS
+from recipes import RECIPES
 from training.knobs import Knobs
 from training.step.allocator import keep_freed_memory
 from training.step.optimizers import build_optimizer
@@ -62,7 +62,7 @@ class Size:
 
     @property
     def hparams(self) -> HParams:
-        return build_hparams(PRESETS["tacotron2"][self.preset], {"max_decoder_steps": SPOKEN_STEPS})
+        return build_hparams(RECIPES["tacotron2"].presets[self.preset], {"max_decoder_steps": SPOKEN_STEPS})
 
     def batch(self, device: torch.device) -> Batch:
         generator, hparams = torch.Generator().manual_seed(1), self.hparams

@@ -10,7 +10,7 @@ import yaml
 
 from commands.options import TrainOptions
 from hparams import HParams, UserError, build_hparams, parse_overrides
-from recipes.presets import PRESETS
+from recipes import PRESET_NAMES, RECIPES
 from smart_tuner.settings import Settings
 
 OWN_OPTIONS = ("language", "model", "epochs", "batch_size", "learning_rate", "seed")
@@ -19,16 +19,17 @@ OWN_OPTIONS = ("language", "model", "epochs", "batch_size", "learning_rate", "se
 def recipe(options: TrainOptions, settings: Settings) -> HParams:
     changes = _changes(options, settings)
     named = [layer["model"] for layer in changes if "model" in layer]
-    return build_hparams(preset_values(options, named[-1] if named else "tacotron2"), *changes)
+    return build_hparams(preset_values(options, named[-1] if named else HParams().model), *changes)
 
 
 def preset_values(options: TrainOptions, model: object) -> dict[str, Any]:
-    """Of an unknown model that of the usual one: the recipe will say what is wrong."""
-    known = {str(name): presets for name, presets in PRESETS.items()}
-    name, presets = preset_name(options), known.get(str(model), PRESETS["tacotron2"])
-    if name not in presets:
-        raise UserError(f"--preset {name}: there is none of {model}, which has {', '.join(presets)}")
-    return presets[name]
+    """Values of the preset; none for an unknown model, which `build_hparams` refuses."""
+    name, known = preset_name(options), RECIPES.get(str(model))
+    if known is None:
+        return {}
+    if name not in known.presets:
+        raise UserError(f"--preset {name}: {model} has no such preset; expected {', '.join(known.presets)}")
+    return known.presets[name]
 
 
 def _changes(options: TrainOptions, settings: Settings) -> tuple[dict[str, Any], ...]:
@@ -58,9 +59,8 @@ def read_hparams_file(path: Path | None) -> tuple[str | None, dict[str, Any]]:
     if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
         raise UserError(f"--hparams_file {path}: expected 'name: value' lines, found {type(content).__name__}")
     preset = content.pop("preset", None)
-    if preset is not None and preset not in PRESETS["tacotron2"]:
-        known = ", ".join(PRESETS["tacotron2"])
-        raise UserError(f"--hparams_file {path}: preset {preset!r}: expected one of {known}")
+    if preset is not None and preset not in PRESET_NAMES:
+        raise UserError(f"--hparams_file {path}: preset {preset!r}: expected one of {', '.join(PRESET_NAMES)}")
     return preset, content
 
 

@@ -22,7 +22,7 @@ from monitoring.report.plots import pixels, save_png
 from monitoring.report.study_plots import history_picture, importance_picture
 from monitoring.report.study_report import verdict, write_study_report
 from monitoring.report.study_state import Ending, ImportanceStory, StudyStory, TrialStory
-from recipes.presets import PRESETS
+from recipes import RECIPES
 from smart_tuner.search.budget import whole_recipe
 from smart_tuner.search.importance import importances, in_words
 from smart_tuner.search.study import BORN
@@ -177,7 +177,7 @@ def write_best(search: Search, leader: FrozenTrial) -> None:
     """As --hparams_file takes it: the preset and what differs from it."""
     options, recipe = search.bench.options, whole_recipe(search.plan.recipe, leader.params)
     preset = preset_name(options)
-    plain = build_hparams(PRESETS[recipe.model][preset]).model_dump(mode="json")
+    plain = build_hparams(RECIPES[recipe.model].presets[preset]).model_dump(mode="json")
     if search.bench.source is not None:  # whose epochs may be over
         recipe = build_hparams(recipe.model_dump(), {"epochs": 2 * recipe.epochs})
     said = {"model", *leader.params, *search.bench.settings.hparams}  # also where that is what the preset has

@@ -15,7 +15,8 @@ from pydantic import (
     model_validator,
 )
 
-from hparams import ARCHITECTURE_FIELDS, ModelName
+from hparams import ModelName
+from recipes import RECIPES
 
 MID_RUN_FIELDS = (
     *("learning_rate", "weight_decay", "grad_clip_thresh", "guide_loss_weight", "guide_sigma"),
@@ -29,7 +30,7 @@ SEARCHABLE = (
     *MID_RUN_FIELDS,
     *("warmup_steps", "adam_beta2", "guide_anneal_start_step", "guide_anneal_steps"),
     *("batch_size", "max_frames_per_batch"),
-    *(name for fields in ARCHITECTURE_FIELDS.values() for name in fields if name not in SPEAKERS),
+    *(name for recipe in RECIPES.values() for name in recipe.architecture_fields if name not in SPEAKERS),
 )
 """All else decides what is measured, not how well it is learnt."""
 

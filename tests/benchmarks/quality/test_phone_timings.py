@@ -13,9 +13,9 @@ from corpus.text.frontend import text_frontend
 from corpus.timings import align_characters, read_timings
 from corpus.utterances import Utterance, read_corpus
 from hparams import HParams, build_hparams
-from recipes.presets import TACOTRON2_DEMO
+from recipes import RECIPES
 
-HPARAMS = build_hparams(TACOTRON2_DEMO)
+HPARAMS = build_hparams(RECIPES["tacotron2"].presets["demo"])
 
 
 def true_attention(utterance: Utterance, ipa: str, hparams: HParams) -> np.ndarray:

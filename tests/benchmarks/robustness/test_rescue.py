@@ -13,7 +13,7 @@ from benchmarks.robustness.faulty_run import random_ladders
 from benchmarks.robustness.rescue import jobs, settings_of
 from benchmarks.robustness.scorecard import POLICIES, clean_run, is_rescued, print_scorecard
 from hparams import ModelName, build_hparams
-from recipes.presets import PRESETS
+from recipes import RECIPES
 from smart_tuner.treatment.policy import REMEDIES_BY_AILMENT
 
 
@@ -102,7 +102,7 @@ def test_every_fault_meets_every_policy_and_the_clean_runs_come_first(model: Mod
     assert sum(job.fault == "healthy" for job in wanted) == 40
     assert len({job.name for job in wanted}) == len(wanted)
     for job in wanted:
-        build_hparams(PRESETS[model]["tiny"], settings_of(job))
+        build_hparams(RECIPES[model].presets["tiny"], settings_of(job))
 
 
 def test_a_tenth_of_the_transcripts_are_swapped_and_none_is_lost() -> None:

@@ -8,7 +8,7 @@ import train_enhanced
 from commands.options import TrainOptions
 from commands.run.recipe import preset_name, recipe
 from hparams import UserError
-from recipes.presets import TACOTRON2_DEMO, TACOTRON2_SMALL
+from recipes.tacotron2 import DEMO, SMALL
 from smart_tuner.settings import Settings
 
 
@@ -26,12 +26,15 @@ def file(tmp_path: Path) -> Path:
 def test_its_values_lie_on_its_preset_and_under_the_options(file: Path) -> None:
     given = recipe(options("--hparams_file", str(file), "--batch_size", "6"), Settings())
     assert (given.learning_rate, given.batch_size) == (0.004, 6)
-    assert given.decoder_rnn_dim == TACOTRON2_SMALL["decoder_rnn_dim"]
+    assert given.decoder_rnn_dim == SMALL["decoder_rnn_dim"]
 
 
 def test_a_preset_that_is_given_goes_before_its_own(file: Path) -> None:
     given = recipe(options("--hparams_file", str(file), "--preset", "demo"), Settings())
-    assert (given.learning_rate, given.decoder_rnn_dim) == (0.004, TACOTRON2_DEMO["decoder_rnn_dim"])
+    assert (given.learning_rate, given.decoder_rnn_dim) == (
+        0.004,
+        DEMO["decoder_rnn_dim"],
+    )
 
 
 def test_without_a_preset_the_corpus_decides(tmp_path: Path) -> None:

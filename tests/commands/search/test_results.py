@@ -16,13 +16,13 @@ from commands.options import TrainOptions
 from commands.search.plan import Search
 from commands.search.results import BEST, earlier_bests, why_none, write_best
 from hparams import HParams
-from recipes.presets import PRESETS
+from recipes import RECIPES
 from smart_tuner.search.budget import Budget
 from smart_tuner.search.space import Dimension
 from smart_tuner.search.trials import MOST_ATTEMPTS
 from tests.smart_tuner.search.some_study import BUDGET, plan
 
-TINY = PRESETS["tacotron2"]["tiny"]
+TINY = RECIPES["tacotron2"].presets["tiny"]
 R = Dimension("n_frames_per_step", "int", 1, 5)
 FROM_A_CHECKPOINT = Budget(steps=60, course_steps=120, evaluations=6, first_pruned=3, from_step=500)
 

@@ -3,11 +3,11 @@ from __future__ import annotations
 import pytest
 
 from hparams import HParams, build_hparams
-from recipes.presets import TACOTRON2_DEMO
+from recipes import RECIPES
 from smart_tuner.search.budget import Budget, plan_budget, trial_recipe, whole_recipe
 from smart_tuner.search.settings import SearchSettings
 
-DEMO_RECIPE = build_hparams(TACOTRON2_DEMO)
+DEMO_RECIPE = build_hparams(RECIPES["tacotron2"].presets["demo"])
 
 
 def budget(recipe: HParams = DEMO_RECIPE, course_steps: int = 1200, **settings: int) -> Budget:
@@ -30,7 +30,7 @@ def test_its_length_may_be_given() -> None:
 
 
 def test_another_batch_size_sees_as_many_utterances() -> None:
-    tried = build_hparams(TACOTRON2_DEMO, {"batch_size": 16})
+    tried = build_hparams(RECIPES["tacotron2"].presets["demo"], {"batch_size": 16})
     assert budget().steps_of(DEMO_RECIPE, tried) == 300
     assert budget().steps_of(DEMO_RECIPE, DEMO_RECIPE) == 600
 

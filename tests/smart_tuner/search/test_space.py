@@ -6,8 +6,8 @@ import optuna
 import pytest
 from pydantic import ValidationError
 
-from hparams import ARCHITECTURE_FIELDS, HParams, UserError, build_hparams
-from recipes.presets import PRESETS
+from hparams import HParams, UserError, build_hparams
+from recipes import RECIPES
 from smart_tuner.search.settings import MID_RUN_FIELDS, SEARCHABLE, Range, SearchSettings
 from smart_tuner.search.space import Dimension, space_of
 
@@ -43,7 +43,7 @@ def test_in_mid_run_only_what_may_change_then_is_searched() -> None:
     mid_run = {d.name for d in space_of(settings.space, RECIPE, mid_run=True)}
     own = {name for name, given in settings.space.items() if given.models is None or "tacotron2" in given.models}
     assert mid_run == own & set(MID_RUN_FIELDS)
-    assert not mid_run & {*ARCHITECTURE_FIELDS["tacotron2"], "batch_size", "warmup_steps"}
+    assert not mid_run & {*RECIPES["tacotron2"].architecture_fields, "batch_size", "warmup_steps"}
     with pytest.raises(UserError, match="names no setting that may change in mid-run of tacotron2"):
         space_of({"batch_size": Range(times=(0.5, 2))}, RECIPE, mid_run=True)
 
@@ -53,7 +53,7 @@ def test_a_range_may_be_of_some_models_only() -> None:
     assert [d.name for d in space_of(ranges, RECIPE, mid_run=False)] == ["guide_sigma"]
 
 
-@pytest.mark.parametrize("preset", [preset for presets in PRESETS.values() for preset in presets.values()])
+@pytest.mark.parametrize("preset", [preset for recipe in RECIPES.values() for preset in recipe.presets.values()])
 def test_the_default_space_fits_every_preset_and_its_values_every_recipe(preset: dict[str, Any]) -> None:
     recipe, ranges = build_hparams(preset), SearchSettings().space
     space = space_of(ranges, recipe, mid_run=False)
