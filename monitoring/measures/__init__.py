@@ -1,1 +1,1 @@
-"""Signals computed from reports: alignment, gate, distance, score, and their history."""
+"""Signals computed from training reports: alignment, gate, mel distance, score, and their history."""

@@ -1,4 +1,4 @@
-"""The last points of every signal are kept, with their gaps, and forgotten when training goes back."""
+"""Signal history: bounded, with gaps, saved in checkpoints, cut when training goes back."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ def test_history_is_bounded_per_signal() -> None:
     assert history.series("mel_loss") == [(7, 7.0), (8, 8.0), (9, 9.0)]
 
 
-def test_history_refuses_to_go_back() -> None:
+def test_a_step_before_the_last_is_an_error() -> None:
     history = SignalHistory()
     history.record(5, {"mel_loss": 1.0})
-    history.record(5, {"mel_loss": 2.0})  # the last evaluation may repeat one
+    history.record(5, {"mel_loss": 2.0})  # the last evaluation may repeat a step
     with pytest.raises(ValueError, match="after a rollback"):
         history.record(4, {"mel_loss": 1.0})
 
 
-def test_history_survives_a_checkpoint_that_holds_only_plain_data() -> None:
+def test_history_is_restored_from_a_weights_only_checkpoint() -> None:
     history = SignalHistory()
     history.record(1, {"mel_loss": np.float64(2.0), "gate_loss": None})
     history.record(2, {"mel_loss": 1.5})
@@ -61,7 +61,7 @@ def test_a_loaded_history_is_bounded_too() -> None:
     assert [step for step, _ in short.series("mel_loss")] == [3, 4]
 
 
-def history() -> SignalHistory:
+def make_history() -> SignalHistory:
     history = SignalHistory()
     for step, loss in enumerate([5.0, 4.0, None, 3.0, math.nan, 2.0], start=1):
         history.record(step, {"mel_loss": loss})
@@ -69,20 +69,20 @@ def history() -> SignalHistory:
     return history
 
 
-def test_values_since_a_step_are_the_known_ones_oldest_first() -> None:
-    assert history().since("mel_loss", 2) == [(2, 4.0), (4, 3.0), (6, 2.0)]
-    assert history().since("mel_loss", 0) == [(1, 5.0), (2, 4.0), (4, 3.0), (6, 2.0)]
-    assert history().since("mel_loss", 7) == [] == history().since("never_measured", 0)
+def test_values_since_a_step_leave_out_gaps() -> None:
+    assert make_history().since("mel_loss", 2) == [(2, 4.0), (4, 3.0), (6, 2.0)]
+    assert make_history().since("mel_loss", 0) == [(1, 5.0), (2, 4.0), (4, 3.0), (6, 2.0)]
+    assert make_history().since("mel_loss", 7) == [] == make_history().since("never_measured", 0)
 
 
-def test_a_repeated_step_is_not_cut_in_half() -> None:
-    twice = history()
-    twice.record(6, {"mel_loss": 1.5})
-    assert twice.since("mel_loss", 6) == [(6, 2.0), (6, 1.5)]
+def test_values_since_a_repeated_step_include_both() -> None:
+    repeated = make_history()
+    repeated.record(6, {"mel_loss": 1.5})
+    assert repeated.since("mel_loss", 6) == [(6, 2.0), (6, 1.5)]
 
 
-def test_going_back_forgets_what_came_after_the_step() -> None:
-    cut = history()
+def test_going_back_drops_later_points() -> None:
+    cut = make_history()
     cut.forget_after(4)
     assert cut.series("mel_loss") == [(1, 5.0), (2, 4.0), (3, None), (4, 3.0)]
     assert cut.series("val_mel_loss") == [] and cut.since("val_mel_loss", 0) == []
@@ -90,15 +90,15 @@ def test_going_back_forgets_what_came_after_the_step() -> None:
     assert cut.since("mel_loss", 4) == [(4, 3.0), (5, 9.0)]
 
 
-def test_what_was_all_forgotten_has_no_latest_value() -> None:
-    cut = history()
+def test_a_signal_without_points_has_no_latest_value() -> None:
+    cut = make_history()
     cut.forget_after(4)
     assert cut.latest() == {"mel_loss": 3.0}
     cut.forget_after(0)
     assert cut.latest() == {}
 
 
-def test_going_back_to_the_present_forgets_nothing() -> None:
-    cut = history()
+def test_going_back_to_the_last_step_drops_nothing() -> None:
+    cut = make_history()
     cut.forget_after(6)
-    assert cut.state_dict() == history().state_dict()
+    assert cut.state_dict() == make_history().state_dict()

@@ -1,4 +1,4 @@
-"""The distance hears what is said, not how fast."""
+"""Mel distance: equal to a plain DTW, independent of pace, None where undefined."""
 
 import numpy as np
 import pytest
@@ -10,8 +10,8 @@ def mel(frames: int, seed: int = 0, channels: int = 8) -> np.ndarray:
     return np.random.default_rng(seed).uniform(-11.5, 2.0, (channels, frames)).astype(np.float32)
 
 
-def dtw_by_hand(first: np.ndarray, second: np.ndarray) -> float:
-    """Mean cost along the cheapest path, by walking it back over the full table."""
+def plain_dtw(first: np.ndarray, second: np.ndarray) -> float:
+    """Mean cost along the cheapest path, traced back through the full table."""
     costs = np.abs(first[:, :, np.newaxis] - second[:, np.newaxis, :]).mean(axis=0).astype(np.float64)
     rows, columns = costs.shape
     total = np.full((rows + 1, columns + 1), np.inf)
@@ -22,19 +22,19 @@ def dtw_by_hand(first: np.ndarray, second: np.ndarray) -> float:
             total[row + 1, column + 1] = before + costs[row, column]
     steps, row, column = 1, rows, columns
     while (row, column) != (1, 1):
-        places = [(row - 1, column - 1), (row - 1, column), (row, column - 1)]
-        row, column = min(places, key=lambda place: total[place])
+        predecessors = [(row - 1, column - 1), (row - 1, column), (row, column - 1)]
+        row, column = min(predecessors, key=lambda cell: total[cell])
         steps += 1
     return float(total[rows, columns] / steps)
 
 
 @pytest.mark.parametrize(("first_frames", "second_frames"), [(1, 1), (1, 6), (9, 4), (12, 15)])
-def test_equals_the_textbook_table(first_frames: int, second_frames: int) -> None:
+def test_equals_a_plain_dtw(first_frames: int, second_frames: int) -> None:
     first, second = mel(first_frames, seed=1), mel(second_frames, seed=2)
-    assert mel_distance(first, second) == pytest.approx(dtw_by_hand(first, second), rel=1e-5)
+    assert mel_distance(first, second) == pytest.approx(plain_dtw(first, second), rel=1e-5)
 
 
-def test_is_zero_for_the_same_at_half_the_pace() -> None:
+def test_is_zero_for_the_same_mel_at_half_the_pace() -> None:
     assert mel_distance(mel(20), np.repeat(mel(20), 2, axis=1)) == 0.0
 
 
@@ -43,7 +43,7 @@ def test_is_the_offset_for_a_louder_copy_of_a_constant() -> None:
     assert mel_distance(quiet, quiet + 0.7) == pytest.approx(0.7, rel=1e-5)
 
 
-def test_what_was_left_out_at_either_end_counts() -> None:
+def test_missing_frames_at_either_end_count() -> None:
     whole = np.concatenate([np.full((8, 10), -11.0), np.full((8, 10), 0.0)], axis=1)
     assert mel_distance(whole[:, 10:], whole) == pytest.approx(11.0 * 10 / 20, rel=0.06)
     assert mel_distance(whole, whole[:, :10]) == pytest.approx(11.0 * 10 / 20, rel=0.06)
@@ -62,10 +62,10 @@ def test_nonfinite_mels_have_no_distance(poison: float) -> None:
     assert mel_distance(mel(5), broken) is None
 
 
-def test_nothing_spoken_has_no_distance() -> None:
+def test_an_empty_mel_has_no_distance() -> None:
     assert mel_distance(mel(0), mel(5)) is None
 
 
-def test_different_channels_are_refused() -> None:
+def test_different_numbers_of_channels_are_an_error() -> None:
     with pytest.raises(ValueError, match=r"\(8, 5\) and \(9, 5\)"):
         mel_distance(mel(5), mel(5, channels=9))

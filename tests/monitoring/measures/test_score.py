@@ -1,4 +1,4 @@
-"""The score rewards a voice only where all of it is good."""
+"""Weights of the score's parts; a failed part gives zero, a missing part no score."""
 
 import math
 
@@ -28,10 +28,10 @@ def test_each_part_has_its_weight(part: str, value: float, expected: float) -> N
 
 
 @pytest.mark.parametrize("part", ["diagonality", "ending_accuracy", "stop_rate"])
-def test_a_failed_part_fails_the_voice(part: str) -> None:
+def test_a_failed_part_gives_a_score_of_zero(part: str) -> None:
     assert composite_tts_score(**{**PERFECT, part: 0.0}) == 0.0
 
 
 @pytest.mark.parametrize("part", PERFECT)
-def test_a_missing_part_leaves_no_score(part: str) -> None:
+def test_a_missing_part_gives_no_score(part: str) -> None:
     assert composite_tts_score(**{**PERFECT, part: None}) is None
