@@ -1,1 +1,1 @@
-"""Measuring, and where a person looks."""
+"""Measures of a run, its journal, and its displays: terminal, report, exporters and messages."""

@@ -131,7 +131,7 @@ def watched_training(folder: Path, api: AgreeableBotApi, max_steps: int) -> tupl
     corpus = prepare_corpus(options, job.hparams, job.console)
     data = corpus.training_data(job.hparams, ())
     display = ProgressDisplay(
-        open_console(), name="watched", last_step=max_steps, course_steps=max_steps, every_seconds=10
+        open_console(), name="watched", last_step=max_steps, plan_steps=max_steps, line_seconds=10
     )
     naming = Naming(data.symbols, safe_name)
     record = RunRecord(run, naming, model=job.hparams.model, n_samples=job.hparams.evaluation_samples, display=display)

@@ -118,9 +118,9 @@ def _open_record(job: Job, corpus: PreparedCorpus, *, folder: Path, course: Cour
         job.chatter,
         name=folder.name,
         last_step=course.last_step,
-        course_steps=course.length,
-        every_seconds=job.settings.progress_every_seconds,
-        most_steps=job.limits.max_steps,
+        plan_steps=course.length,
+        line_seconds=job.settings.progress_every_seconds,
+        max_steps=job.limits.max_steps,
     )
     try:
         return RunRecord(

@@ -165,7 +165,7 @@ class RunRecord:
         if len(self._pending) >= STEPS_PER_RECORD:
             self.write_steps()
         self._summary |= {"step": report.step, "epoch": report.epoch}
-        self._display.step(report)
+        self._display.on_step(report)
         if self.listener is not None:
             self.listener.step(report.step, signals, outliers)
 
@@ -190,7 +190,7 @@ class RunRecord:
             **self._leave_spoken(report, utterances),
         )
         self.write_summary()
-        self._display.evaluation(report.step, signals)
+        self._display.on_evaluation(report.step, signals)
         if self.listener is not None:
             self.listener.evaluation(report.step, signals)
         return signals["composite_tts_score"]
@@ -264,18 +264,18 @@ class RunRecord:
         if verdict := fields.get("verdict"):
             counts = self._summary["interventions"]
             counts[verdict] = counts.get(verdict, 0) + 1
-        self._display.decision(kind, step, fields)
+        self._display.on_decision(kind, step, fields)
 
     def on_order(self, step: int, order: Mapping[str, Any]) -> None:
         """What a person has asked for, and whether it was done."""
         self.write_steps()
         self.journal.write("order", step, **order)
-        self._display.order(step, order)
+        self._display.on_request(step, order)
 
     def on_note(self, step: int, text: str) -> None:
         """What somebody beside the training wants known."""
         self.journal.write("note", step, text=text)
-        self._display.note(text)
+        self._display.on_note(text)
 
     def on_turn(self, step: int, knob: str, before: float, after: float) -> None:
         """A person has turned a knob."""
@@ -285,7 +285,7 @@ class RunRecord:
     def enter_phase(self, phase: str | None) -> None:
         """Every record from here on names it; None where nobody supervises."""
         self._summary["phase"] = self.journal.phase = phase
-        self._display.enter_phase(phase)
+        self._display.set_phase(phase)
 
     def _relative(self, path: Path | None) -> str | None:
         return None if path is None else str(path.relative_to(self.folder))
@@ -309,19 +309,19 @@ class RunRecord:
 
     def write_summary(self) -> None:
         self._summary["signals"] = self.history.latest()
-        self._summary["seconds"] = round(self._display.seconds(), 3)
+        self._summary["seconds"] = round(self._display.elapsed_seconds(), 3)
         content = json.dumps(self._summary, ensure_ascii=False, indent=1, allow_nan=False)
         write_atomically(self.folder / "summary.json", content.encode("utf-8", "backslashreplace"))
 
     def state_dict(self) -> dict[str, Any]:
-        state = {"history": self.history.state_dict(), "seconds": self._display.seconds()}
+        state = {"history": self.history.state_dict(), "seconds": self._display.elapsed_seconds()}
         return state | ({} if self.listener is None else {"listener": self.listener.state_dict()})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.history.load_state_dict(state["history"])
         if self.listener is not None and "listener" in state:
             self.listener.load_state_dict(state["listener"])
-        self._display.resume(state["seconds"])
+        self._display.add_earlier_seconds(state["seconds"])
 
     def _leave_spoken(self, report: FullEvaluation, utterances: Sequence[UtteranceSignals]) -> dict[str, Any]:
         """Write what is to be drawn and heard of this evaluation; returns what the journal says of it."""

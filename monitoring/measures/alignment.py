@@ -73,9 +73,7 @@ def _viterbi(weights: np.ndarray, max_move: int) -> np.ndarray:
     best[0] = weights[0, 0]
     moves = np.zeros((steps, tokens), dtype=np.int64)
     for step in range(1, steps):
-        for token in range(
-            tokens - 1, -1, -1
-        ):  # downwards: best[token - 1] and below still hold the previous step's sums
+        for token in range(tokens - 1, -1, -1):  # downwards: lower tokens still hold the previous step's totals
             total, move = best[token], 0
             for candidate in range(1, min(max_move, token) + 1):
                 if best[token - candidate] > total:

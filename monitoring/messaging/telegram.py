@@ -16,7 +16,7 @@ from telegram import error as telegram_error
 from telegram.error import BadRequest, RetryAfter
 from telegram.request import HTTPXRequest
 
-from monitoring.audio_encoding import as_voice_message
+from monitoring.audio_encoding import encode_opus
 from monitoring.messaging.message import Button, Importance, Message
 from monitoring.messaging.sender import Flooded, Undeliverable, Unreachable
 from monitoring.messaging.settings import TelegramSettings
@@ -184,7 +184,7 @@ def _contents(parcel: Parcel) -> list[bytes]:
     """Of its files, as they are sent."""
     try:
         if parcel.kind == "voice":
-            return [as_voice_message(parcel.files[0])]
+            return [encode_opus(parcel.files[0])]
         return [file.read_bytes() for file in parcel.files]
     except (OSError, RuntimeError) as error:  # it is gone by now, or no sound
         raise Undeliverable(f"{type(error).__name__}: {', '.join(file.name for file in parcel.files)}") from error

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
 
-from monitoring.audio_encoding import as_mp3
+from monitoring.audio_encoding import encode_mp3
 from monitoring.language.base import Words
 
 STYLE = Path(__file__).with_name("style.css")
@@ -69,7 +69,7 @@ def figure(stem: Path, caption: str, *, picture: bool = True) -> str:
 
 @functools.lru_cache(maxsize=256)
 def _mp3(path: Path, _changed: int) -> bytes:
-    return as_mp3(path)
+    return encode_mp3(path)
 
 
 def as_data(content: bytes, kind: str) -> str:

@@ -1,1 +1,1 @@
-"""The display of a running training in a terminal."""
+"""Display of a running training in a terminal."""

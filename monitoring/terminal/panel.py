@@ -1,4 +1,4 @@
-"""The live picture of a training on a terminal: where it is, the five signals that matter, the last intervention."""
+"""Panel of a running training for a terminal: progress, five signals with trends, the last intervention."""
 
 from __future__ import annotations
 
@@ -16,83 +16,85 @@ from monitoring.language.decisions_in_words import in_words
 from monitoring.measures.signals import Signals, StepReport
 
 WINDOW_STEPS = 50
-LEAST_CHANGE = 0.02  # of the value, to speak of a trend
+MIN_RELATIVE_CHANGE = 0.02  # smaller changes are shown as no trend
 ARROWS = {1: "↑", 0: "→", -1: "↓"}
-OF_STEPS = {"total_loss": "loss", "gradient_norm": "gradient"}
-OF_EVALUATIONS = {
+STEP_LABELS = {"total_loss": "loss", "gradient_norm": "gradient"}
+EVALUATION_LABELS = {
     "free_diagonality": "diagonality",
     "gate_accuracy": "gate",
     "length_accuracy": "length",
     "composite_tts_score": "score",
 }
-OF_SOME_MODELS = ("gate_accuracy", "length_accuracy")
-"""Told once they are known."""
+SHOWN_IF_MEASURED = ("gate_accuracy", "length_accuracy")
+"""A model measures one of them: gate accuracy where it has a gate, length accuracy where it has none."""
+
+Change = tuple[float | None, float | None]
+"""Earlier value, present value."""
 
 
-class Panel:
-    """Takes in what happens; rich draws it whenever it is asked to."""
+class ProgressPanel:
+    """Collects what training reports; rich calls `__rich__` when it draws."""
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._recent = {signal: deque[float](maxlen=2 * WINDOW_STEPS) for signal in OF_STEPS}
-        self._evaluated = {signal: deque[float](maxlen=2) for signal in OF_EVALUATIONS}
-        self._phase, self._last_act, self._step, self._total, self._left = "", "", 0, 1, ""
+        self._step_values = {signal: deque[float](maxlen=2 * WINDOW_STEPS) for signal in STEP_LABELS}
+        self._evaluation_values = {signal: deque[float](maxlen=2) for signal in EVALUATION_LABELS}
+        self._phase, self._last_intervention, self._step, self._last_step, self._time_left = "", "", 0, 1, ""
 
-    def step(self, report: StepReport, *, total: int, left: str) -> None:
-        self._step, self._total, self._left = report.step, total, left
-        for signal, values in self._recent.items():
+    def on_step(self, report: StepReport, *, last_step: int, time_left: str) -> None:
+        self._step, self._last_step, self._time_left = report.step, last_step, time_left
+        for signal, values in self._step_values.items():
             if (value := getattr(report, signal)) is not None:
                 values.append(value)
 
-    def evaluation(self, signals: Signals) -> None:
-        for signal, values in self._evaluated.items():
+    def on_evaluation(self, signals: Signals) -> None:
+        for signal, values in self._evaluation_values.items():
             if (value := signals.get(signal)) is not None:
                 values.append(value)
 
-    def decision(self, kind: str, step: int, fields: Mapping[str, Any]) -> None:
-        self._phase = fields["phase"].replace("_", " ")
+    def on_decision(self, kind: str, step: int, fields: Mapping[str, Any]) -> None:
+        self.set_phase(fields["phase"])
         if kind in ("intervention", "follow_up"):
-            self._last_act = f"step {step}: {in_words(kind, fields)}"
+            self._last_intervention = f"step {step}: {in_words(kind, fields)}"
 
-    def enter_phase(self, phase: str | None) -> None:
+    def set_phase(self, phase: str | None) -> None:
         self._phase = "" if phase is None else phase.replace("_", " ")
 
-    def over(self) -> None:
-        """No time is left to tell."""
-        self._left = ""
+    def clear_time_left(self) -> None:
+        self._time_left = ""
 
     def __rich__(self) -> RenderableType:
-        share = min(1.0, self._step / max(1, self._total))
+        share = min(1.0, self._step / max(1, self._last_step))
         head = Table.grid(padding=(0, 2))
         head.add_row(
             Text(self._name, style="bold"),
             Text(self._phase, style="cyan"),
-            f"step {self._step:,}/{self._total:,}",
+            f"step {self._step:,}/{self._last_step:,}",
             ProgressBar(total=1.0, completed=share, width=24),
             f"{share:.0%}",
-            f"{self._left} left" if self._left else "",
+            f"{self._time_left} left" if self._time_left else "",
         )
         lines: list[RenderableType] = [head, Text("   ".join(self._signals()), no_wrap=True, overflow="ellipsis")]
-        if self._last_act:
-            lines.append(Text(self._last_act, no_wrap=True, overflow="ellipsis", style="yellow"))
+        if self._last_intervention:
+            lines.append(Text(self._last_intervention, no_wrap=True, overflow="ellipsis", style="yellow"))
         return Group(*lines)
 
     def _signals(self) -> list[str]:
-        """Name, value and where it is going."""
-        shown = [(OF_STEPS[name], _halves(values)) for name, values in self._recent.items()]
-        shown += [
-            (OF_EVALUATIONS[name], _last_two(values))
-            for name, values in self._evaluated.items()
-            if values or name not in OF_SOME_MODELS
+        """Label, value and trend of each signal."""
+        changes = [(STEP_LABELS[name], _change_of_medians(values)) for name, values in self._step_values.items()]
+        changes += [
+            (EVALUATION_LABELS[name], _change_of_last_two(values))
+            for name, values in self._evaluation_values.items()
+            if values or name not in SHOWN_IF_MEASURED
         ]
-        return [f"{name} {_said(now)} {_arrow(before, now)}" for name, (before, now) in shown]
+        return [f"{label} {format_number(now)} {_arrow(before, now)}" for label, (before, now) in changes]
 
 
-Change = tuple[float | None, float | None]
-"""What was, and what is."""
+def format_number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3g}"
 
 
-def _halves(values: deque[float]) -> Change:
+def _change_of_medians(values: deque[float]) -> Change:
     """Medians of the older and the newer half."""
     if not values:
         return None, None
@@ -101,7 +103,7 @@ def _halves(values: deque[float]) -> Change:
     return statistics.median(older) if older else None, statistics.median(newer)
 
 
-def _last_two(values: deque[float]) -> Change:
+def _change_of_last_two(values: deque[float]) -> Change:
     return values[0] if len(values) == 2 else None, values[-1] if values else None
 
 
@@ -109,9 +111,5 @@ def _arrow(before: float | None, now: float | None) -> str:
     if before is None or now is None:
         return " "
     change = now - before
-    is_change = abs(change) >= LEAST_CHANGE * max(abs(before), abs(now))
-    return ARROWS[0 if not is_change else 1 if change > 0 else -1]
-
-
-def _said(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3g}"
+    is_trend = abs(change) >= MIN_RELATIVE_CHANGE * max(abs(before), abs(now))
+    return ARROWS[0 if not is_trend else 1 if change > 0 else -1]

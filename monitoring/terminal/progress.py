@@ -1,4 +1,4 @@
-"""How far training is: a live panel on a terminal, plain lines elsewhere."""
+"""Progress of a training: a live panel in a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from rich.live import Live
 
 from monitoring.language.decisions_in_words import in_words
 from monitoring.measures.signals import Signals, StepReport
-from monitoring.terminal.panel import Panel
+from monitoring.terminal.panel import ProgressPanel, format_number
 
-REDRAWN_EVERY_SECONDS = 1.0  # drawing takes milliseconds of Python, which a step would have to wait for
-SHOWN = (
+REDRAW_SECONDS = 1.0  # drawing takes milliseconds of Python, for which a training step waits
+EVALUATION_SIGNALS = (
     *("free_diagonality", "gate_accuracy", "length_accuracy", "stop_rate", "mel_distance"),
     *("val_mel_loss", "val_nll_loss", "composite_tts_score"),
 )
 
 
 class ProgressDisplay:
-    """Shows steps as they pass, and counts the seconds of the run over all its sessions."""
+    """Shows what training reports, and counts the seconds of the run over all its sessions."""
 
     def __init__(
         self,
@@ -29,97 +29,91 @@ class ProgressDisplay:
         *,
         name: str,
         last_step: int,
-        course_steps: int,
-        every_seconds: float,
-        most_steps: int | None = None,
+        plan_steps: int,
+        line_seconds: float,
+        max_steps: int | None = None,
     ) -> None:
-        self._console, self._every = console, every_seconds
-        self._last, self._course, self._most = last_step, course_steps, most_steps
-        self._started = self._shown = time.monotonic()
-        self._seconds_before = 0.0
-        self._first_step: int | None = None
-        self._started_stepping = self._started
-        self._paused_at: float | None = None
-        self._panel, self._live = Panel(name), None
+        """`plan_steps`: trained again after a restart, up to `max_steps`; `line_seconds`: time between plain lines."""
+        self._console, self._line_seconds = console, line_seconds
+        self._last_step, self._plan_steps, self._max_steps = last_step, plan_steps, max_steps
+        self._session_start = self._last_shown = time.monotonic()
+        self._seconds_before_session = 0.0
+        self._pace_start_step: int | None = None  # the time left is estimated from the pace since then
+        self._pace_start = self._session_start
+        self._pause_start: float | None = None
+        self._panel, self._live = ProgressPanel(name), None
         if console.is_terminal and not console.is_dumb_terminal and not console.quiet:
             self._live = Live(self._panel, console=console, auto_refresh=False)
             self._live.start()
 
-    def seconds(self) -> float:
-        """Time spent on the run so far, before a resume included."""
-        return self._seconds_before + time.monotonic() - self._started
+    def elapsed_seconds(self) -> float:
+        """Seconds spent on the run so far, earlier sessions included."""
+        return self._seconds_before_session + time.monotonic() - self._session_start
 
-    def resume(self, seconds: float) -> None:
-        """Count on from what an earlier session took."""
-        self._seconds_before = seconds
+    def add_earlier_seconds(self, seconds: float) -> None:
+        """Count the time of the earlier sessions too."""
+        self._seconds_before_session = seconds
 
-    def _begin_anew(self, step: int) -> None:
-        """From here on the whole way lies ahead again."""
-        self._last = min(step + self._course, self._most or step + self._course)
-
-    def step(self, report: StepReport) -> None:
+    def on_step(self, report: StepReport) -> None:
         now = time.monotonic()
-        if self._first_step is None or report.step <= self._first_step:  # training went back
-            self._first_step, self._started_stepping = report.step - 1, now
-        left = self._time_left(report.step, now)
-        self._panel.step(report, total=self._last, left=left)
-        if now - self._shown < (self._every if self._live is None else REDRAWN_EVERY_SECONDS):
+        if self._pace_start_step is None or report.step <= self._pace_start_step:  # training went back
+            self._pace_start_step, self._pace_start = report.step - 1, now
+        seconds_per_step = (now - self._pace_start) / (report.step - self._pace_start_step)
+        time_left = _format_minutes(seconds_per_step * max(0, self._last_step - report.step))
+        self._panel.on_step(report, last_step=self._last_step, time_left=time_left)
+        if now - self._last_shown < (self._line_seconds if self._live is None else REDRAW_SECONDS):
             return
-        self._shown = now
+        self._last_shown = now
         if self._live is not None:
             self._live.refresh()
         else:
             speed = f"{report.frames_per_second:,.0f} frames/s"
-            self._print(f"step {report.step}/{self._last} · {_in_short(report)} · {speed} · {left} left")
+            self._print(f"step {report.step}/{self._last_step} · {_losses(report)} · {speed} · {time_left} left")
 
-    def _print(self, line: str) -> None:
-        """Above the panel, if there is one."""
-        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+    def on_evaluation(self, step: int, signals: Signals) -> None:
+        values = "   ".join(f"{name} {format_number(signals[name])}" for name in EVALUATION_SIGNALS if name in signals)
+        self._panel.on_evaluation(signals)
+        self._print(f"evaluation at step {step}: {values}")
 
-    def enter_phase(self, phase: str | None) -> None:
-        self._panel.enter_phase(phase)
-
-    def _time_left(self, step: int, now: float) -> str:
-        assert self._first_step is not None
-        done = step - self._first_step
-        seconds = (now - self._started_stepping) / done * max(0, self._last - step)
-        return f"{int(seconds // 60)}:{int(seconds % 60):02d}"
-
-    def evaluation(self, step: int, signals: Signals) -> None:
-        shown = "   ".join(f"{name} {_number(signals[name])}" for name in SHOWN if name in signals)
-        self._panel.evaluation(signals)
-        self._print(f"evaluation at step {step}: {shown}")
-
-    def decision(self, kind: str, step: int, fields: Mapping[str, Any]) -> None:
-        """What the supervisor found or did, in one line."""
-        self._panel.decision(kind, step, fields)
+    def on_decision(self, kind: str, step: int, fields: Mapping[str, Any]) -> None:
+        """Show a diagnosis, intervention or other decision of the supervisor."""
+        self._panel.on_decision(kind, step, fields)
         self._print(f"{kind.replace('_', ' ')} at step {step}: {in_words(kind, fields)}")
         if fields.get("action") == "restart" and "advice" not in fields:
-            self._begin_anew(step)
+            planned = step + self._plan_steps
+            self._last_step = min(planned, self._max_steps or planned)
 
-    def order(self, step: int, order: Mapping[str, Any]) -> None:
-        """What a person has asked for from afar; a pause does not belong to the pace."""
-        if order["result"] == "done" and order["order"] == "pause":
-            self._paused_at = time.monotonic()
-        elif order["result"] == "done" and order["order"] == "resume" and self._paused_at is not None:
-            self._started_stepping += time.monotonic() - self._paused_at
-        reason = f" ({order['reason']})" if "reason" in order else ""
-        self._print(f"{order['order']} at step {step}, asked for by {order['by']}: {order['result']}{reason}")
+    def on_request(self, step: int, request: Mapping[str, Any]) -> None:
+        """Show a person's request and its result; the time of a pause does not count for the time left."""
+        if request["result"] == "done" and request["order"] == "pause":
+            self._pause_start = time.monotonic()
+        elif request["result"] == "done" and request["order"] == "resume" and self._pause_start is not None:
+            self._pace_start += time.monotonic() - self._pause_start
+        reason = f" ({request['reason']})" if "reason" in request else ""
+        self._print(f"{request['order']} at step {step}, asked for by {request['by']}: {request['result']}{reason}")
 
-    def note(self, text: str) -> None:
+    def on_note(self, text: str) -> None:
         self._print(f"note: {text}")
 
+    def set_phase(self, phase: str | None) -> None:
+        self._panel.set_phase(phase)
+
     def close(self) -> None:
-        """The panel stays as it is, and what follows is written below it."""
+        """Leave the panel as it is; later output appears below it."""
         if self._live is not None:
-            self._panel.over()
+            self._panel.clear_time_left()
             self._live.stop()
             self._live = None
 
+    def _print(self, line: str) -> None:
+        """Print above the panel, if there is one."""
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
-def _in_short(report: StepReport) -> str:
-    return f"epoch {report.epoch + 1} · loss {_number(report.total_loss)} · gradient {_number(report.gradient_norm)}"
+
+def _losses(report: StepReport) -> str:
+    loss, gradient = format_number(report.total_loss), format_number(report.gradient_norm)
+    return f"epoch {report.epoch + 1} · loss {loss} · gradient {gradient}"
 
 
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3g}"
+def _format_minutes(seconds: float) -> str:
+    return f"{int(seconds // 60)}:{int(seconds % 60):02d}"

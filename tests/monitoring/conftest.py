@@ -18,9 +18,7 @@ from tests.monitoring.messaging.telegram_line import Line
 
 @pytest.fixture
 def record(tmp_path: Path) -> Any:
-    display = ProgressDisplay(
-        Console(file=io.StringIO()), name="run", last_step=10, course_steps=10, every_seconds=1000
-    )
+    display = ProgressDisplay(Console(file=io.StringIO()), name="run", last_step=10, plan_steps=10, line_seconds=1000)
     naming = Naming(symbols="_abc", safe_name=lambda id: id)
     record = RunRecord(tmp_path, naming, model="tacotron2", n_samples=2, display=display)
     yield record
