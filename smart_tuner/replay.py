@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from hparams import UserError
+from monitoring.events import ArmSignals
 from monitoring.journal.journal import read_journal
 from smart_tuner.inputs.run_facts import RunFacts
 from smart_tuner.settings import Settings, load_settings
-from smart_tuner.supervisor import Arm, Supervisor
+from smart_tuner.supervisor import Supervisor
 from smart_tuner.treatment.decisions import Decision
 
 DECISIONS = ("phase", "diagnosis", "proposal", "intervention", "follow_up")
@@ -82,7 +83,7 @@ class Replay:
     def _take_race(self, supervisor: Supervisor, record: Mapping[str, Any]) -> Iterable[Decision]:
         if supervisor.state.pending is None or not supervisor.state.pending.racing:
             return supervisor.observe_rollback(record["from_step"])  # another policy has no use for the arms
-        arms = [Arm(arm["knobs"], tuple(_rows(arm)), arm["evaluation"]) for arm in record["arms"]]
+        arms = [ArmSignals(arm["knobs"], tuple(_rows(arm)), arm["evaluation"]) for arm in record["arms"]]
         return supervisor.observe_race(record["from_step"], arms)[0]
 
     def _note(self, decisions: Iterable[Decision]) -> None:

@@ -1,79 +1,83 @@
-"""Hands signals to the supervisor, its decisions to the journal, and its orders to the training loop."""
+"""The supervisor at run time: takes events in, sends decisions to the journal and orders to the training loop."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+from monitoring.events import ArmSignals, CheckpointEvent, EvaluationEvent, Event, RaceEvent, StepEvent
 from monitoring.measures.signals import Signals
-from reports import TrainerOrder
-from smart_tuner.supervisor import Arm, Supervisor
+from reports import RollbackReport, TrainerOrder
+from smart_tuner.supervisor import Supervisor
 from smart_tuner.treatment.decisions import Decision
 
-Tell = Callable[[str, int, Mapping[str, Any]], None]
-"""Takes down a decision: its kind, its step and what it says."""
+DecisionSink = Callable[[str, int, Mapping[str, Any]], None]
+"""Receives each decision: its kind, its step and its fields."""
 
 
 class RunControls(Protocol):
-    """A training loop that can be steered: names the actions it knows and carries orders out between two steps."""
+    """A training loop that can be steered: names the actions it supports and executes orders between two steps."""
 
     @property
     def actions(self) -> Sequence[str]: ...
-    def carry_out(self, order: TrainerOrder) -> None: ...
+    def execute(self, order: TrainerOrder) -> None: ...
 
 
-class FinishedArm(Protocol):
-    """One contender of a race, in signals."""
+class SupervisorRuntime:
+    """A supervisor connected to one training loop; one that only advises gives no orders."""
 
-    @property
-    def knobs(self) -> Mapping[str, float]: ...
-    @property
-    def steps(self) -> Sequence[tuple[int, Signals]]: ...
-    @property
-    def evaluation(self) -> Signals: ...
-
-
-class Supervision:
-    """A supervisor at work on one training loop; one that only advises gives no orders."""
-
-    def __init__(self, supervisor: Supervisor, controls: RunControls, *, tell: Tell) -> None:
-        self.supervisor, self._controls, self._tell = supervisor, controls, tell
+    def __init__(self, supervisor: Supervisor, controls: RunControls, *, on_decision: DecisionSink) -> None:
+        self.supervisor, self._controls, self._on_decision = supervisor, controls, on_decision
+        self.winning_arm: int | None = None  # of the latest race
         self._enter_phase()
 
-    def step(self, step: int, signals: Signals, outliers: Mapping[str, float | None] | None = None) -> None:
+    def on_event(self, event: Event) -> None:
+        match event:
+            case StepEvent():
+                self.on_step(event.report.step, event.signals, event.outliers)
+            case EvaluationEvent():
+                self.on_evaluation(event.report.step, event.signals)
+            case CheckpointEvent():
+                self.on_checkpoint(event.report.step, event.report.kept, event.signals)
+            case RollbackReport():
+                self.on_rollback(event.step)
+            case RaceEvent():
+                self.winning_arm = self.on_race(event.start_step, event.arms)
+
+    def on_step(self, step: int, signals: Signals, outliers: Mapping[str, float | None] | None = None) -> None:
         self._act(self.supervisor.observe_step(step, signals, outliers))
 
-    def evaluation(self, step: int, signals: Signals) -> None:
+    def on_evaluation(self, step: int, signals: Signals) -> None:
         self._act(self.supervisor.observe_evaluation(step, signals))
 
-    def checkpoint(self, step: int, kept: Sequence[int], signals: Signals) -> None:
+    def on_checkpoint(self, step: int, kept: Sequence[int], signals: Signals) -> None:
         self._act(self.supervisor.observe_checkpoint(step, kept, signals))
 
-    def rolled_back(self, step: int | None) -> None:
+    def on_rollback(self, step: int | None) -> None:
+        """`step` is None when the training could not go back."""
         self._act(self.supervisor.observe_rollback(step))
         self._enter_phase()
 
-    def race(self, start_step: int, arms: Sequence[FinishedArm]) -> int:
-        """Returns which arm goes on."""
-        contenders = [Arm(arm.knobs, tuple(arm.steps), arm.evaluation) for arm in arms]
-        decisions, winner = self.supervisor.observe_race(start_step, contenders)
+    def on_race(self, start_step: int, arms: Sequence[ArmSignals]) -> int:
+        """Return the index of the arm that training goes on with."""
+        decisions, winner = self.supervisor.observe_race(start_step, arms)
         self._act(decisions)
         return winner
 
-    def turned(self, knob: str, position: float) -> None:
-        """A person has turned a knob."""
+    def on_person_turn(self, knob: str, position: float) -> None:
+        """Take in that a person has turned a knob."""
         self._act(self.supervisor.observe_turn(knob, position))
 
-    def answered(self, number: int, *, granted: bool) -> None:
+    def answer_proposal(self, number: int, *, granted: bool) -> None:
         self.supervisor.observe_answer(number, granted=granted)
 
     @property
-    def proposed(self) -> tuple[int, ...]:
+    def open_proposals(self) -> tuple[int, ...]:
         """The numbers of proposals that wait for an answer."""
         return tuple(self.supervisor.state.proposed)
 
-    def is_called_for(self, number: int) -> bool:
-        """Whether what a proposal is about goes on."""
+    def is_still_needed(self, number: int) -> bool:
+        """Tell whether the ailment that a proposal treats is still there."""
         state = self.supervisor.state
         return state.proposed[number][0] in state.active
 
@@ -86,13 +90,13 @@ class Supervision:
 
     def _enter_phase(self) -> None:
         if not self.supervisor.advise and "enter_phase" in self._controls.actions:
-            self._controls.carry_out(self.supervisor.phase_order())
+            self._controls.execute(self.supervisor.phase_order())
 
     def _act(self, decisions: Sequence[Decision]) -> None:
         for decision in decisions:
-            self._tell(decision.kind, decision.step, decision.fields)
+            self._on_decision(decision.kind, decision.step, decision.fields)
             for order in decision.orders:
                 if not self.supervisor.advise:
-                    self._controls.carry_out(order)
+                    self._controls.execute(order)
                 if order.action == "restart":
                     self._enter_phase()

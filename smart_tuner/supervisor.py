@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
+from monitoring.events import ArmSignals
 from monitoring.measures.history import SignalHistory
 from monitoring.measures.signals import Signals
 from reports import TrainerOrder
@@ -25,15 +25,6 @@ from smart_tuner.treatment.knob_moves import go_on_turning
 from smart_tuner.treatment.treatment import Treatment, cooldown_steps
 
 EVERY_STEP_AND_TENTH = EVERY_STEP | EVERY_TENTH_STEP
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One contender of a race: its knobs, its steps and how it was evaluated at the end."""
-
-    knobs: Mapping[str, float]
-    steps: tuple[tuple[int, Signals], ...]
-    evaluation: Signals = field(default_factory=dict)
 
 
 class Supervisor:
@@ -102,7 +93,7 @@ class Supervisor:
         judgement = FollowUpResult("no_effect", None, None, close=False)
         return [self._treatment.conclude(pending, judgement, self.view, self.state, {"usable_checkpoints": 0})]
 
-    def observe_race(self, start: int, arms: Sequence[Arm]) -> tuple[list[Decision], int]:
+    def observe_race(self, start: int, arms: Sequence[ArmSignals]) -> tuple[list[Decision], int]:
         """Judge control and treated runs; returns which of them goes on."""
         pending = self.state.pending
         assert pending is not None and pending.racing, "a race is run only when the supervisor asked for it"
@@ -131,7 +122,7 @@ class Supervisor:
         """A person, or the time that has passed, has answered a proposal."""
         self._treatment.answered(number, self.state, granted=granted)
 
-    def _run(self, arm: Arm, start: int, signal: str) -> float | None:
+    def _run(self, arm: ArmSignals, start: int, signal: str) -> float | None:
         """Take in an arm as if it had been the run; returns where the signal stood at its end."""
         self._forget_after(start)
         for step, signals in arm.steps:

@@ -1,9 +1,8 @@
-"""A recipe, a corpus and a watcher so small that a training step takes milliseconds."""
+"""A recipe, a corpus and an observer so small that a training step takes milliseconds."""
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,20 @@ from corpus.utterances import Utterance
 from hparams import HParams
 from models import TrainableModel, build_model
 from models.tacotron2.model import Tacotron2
-from reports import ArmReport, EvaluationReport, RollbackReport, StepReport
+from reports import (
+    ArmReport,
+    CheckpointReport,
+    EvaluationReport,
+    QuarantineReport,
+    RaceReport,
+    RollbackReport,
+    StepReport,
+)
 from training.distributed.rank_group import RankGroup
 from training.evaluation import Sentence
+from training.run_state import TrainingData
 from training.step.learner import Learner
-from training.trainer import EnhancedTrainer, TrainingData
+from training.trainer import EnhancedTrainer
 
 N_MEL = 6
 SYMBOLS = tuple("_abcdefghijk")
@@ -74,8 +82,9 @@ def tiny_model(hparams: HParams, seed: int = 0) -> TrainableModel:
 
 def tacotron(owner: EnhancedTrainer | Learner) -> Tacotron2:
     """Their model, known to be that one."""
-    assert isinstance(owner.model, Tacotron2)
-    return owner.model
+    model = owner.state.model if isinstance(owner, EnhancedTrainer) else owner.model
+    assert isinstance(model, Tacotron2)
+    return model
 
 
 def tiny_mel(utterance: Utterance) -> np.ndarray:
@@ -106,8 +115,8 @@ def tiny_data(hparams: HParams, load_mel: Any = tiny_mel, fingerprint: str = "ti
     )
 
 
-class MemoryWatcher:
-    """Remembers what it was told; gives the scores it was made with."""
+class RecordingObserver:
+    """Observer that keeps all reports and returns prepared scores."""
 
     def __init__(self, scores: dict[int, float | None] | None = None) -> None:
         self.scores = scores or {}
@@ -124,7 +133,7 @@ class MemoryWatcher:
         self.steps.append(report)
         self.events.append(f"step {report.step}")
 
-    def before_evaluation(self) -> None:
+    def on_evaluation_start(self) -> None:
         self.events.append("before evaluation")
 
     def on_evaluation(self, report: EvaluationReport) -> float | None:
@@ -132,26 +141,26 @@ class MemoryWatcher:
         self.events.append(f"evaluation {report.step}")
         return self.scores.get(report.step)
 
-    def before_checkpoint(self) -> None:
+    def on_save_start(self) -> None:
         self.events.append("before checkpoint")
 
-    def after_checkpoint(self, *, latest: Path, best: Path | None, kept: Sequence[int]) -> None:
-        self.checkpoints.append((latest, best))
+    def on_checkpoint(self, report: CheckpointReport) -> None:
+        self.checkpoints.append((report.latest, report.best))
         self.events.append("after checkpoint")
 
     def on_rollback(self, report: RollbackReport) -> None:
         self.rollbacks.append(report)
         self.events.append(f"rollback to {report.step}")
 
-    def on_arm_step(self) -> None:
+    def on_race_step(self) -> None:
         self.events.append("arm step")
 
-    def on_quarantine(self, utterances: Sequence[str], reason: str) -> None:
-        self.events.append(f"quarantine {', '.join(utterances)}: {reason}")
+    def on_quarantine(self, report: QuarantineReport) -> None:
+        self.events.append(f"quarantine {', '.join(report.utterances)}: {report.reason}")
 
-    def on_race(self, start_step: int, arms: Sequence[ArmReport]) -> int:
-        self.races.append(list(arms))
-        self.events.append(f"race from {start_step}")
+    def on_race(self, report: RaceReport) -> int:
+        self.races.append(list(report.arms))
+        self.events.append(f"race from {report.start_step}")
         return self.winner
 
     def state_dict(self) -> dict[str, Any]:
@@ -170,18 +179,18 @@ def tiny_trainer(
     hparams: HParams,
     *,
     data: TrainingData | None = None,
-    watcher: MemoryWatcher | None = None,
+    observer: RecordingObserver | None = None,
     rank_group: RankGroup | None = None,
-) -> tuple[EnhancedTrainer, MemoryWatcher]:
-    """A trainer of a fresh model, always the same one, and its watcher."""
-    watcher = watcher or MemoryWatcher()
+) -> tuple[EnhancedTrainer, RecordingObserver]:
+    """A trainer of a fresh model, always the same one, and its observer."""
+    observer = observer or RecordingObserver()
     trainer = EnhancedTrainer(
         tiny_model(hparams),
         data or tiny_data(hparams),
         hparams,
         folder=folder,
-        watcher=watcher,
+        observer=observer,
         device=torch.device("cpu"),
         rank_group=rank_group,
     )
-    return trainer, watcher
+    return trainer, observer

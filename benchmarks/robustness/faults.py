@@ -50,9 +50,9 @@ def rewrite(path: Path, change: Callable[[np.ndarray, int], np.ndarray]) -> None
 
 def ruined(trainer: EnhancedTrainer, share: float, value: float) -> None:
     """Cached mels of some utterances went bad after the recordings were checked."""
-    loader = trainer.data.train
+    loader = trainer.state.data.train
     load, ids = loader.load, [example.utterance.id for example in loader.examples]
-    rng = np.random.default_rng(trainer.hparams.seed)
+    rng = np.random.default_rng(trainer.state.hparams.seed)
     bad = set(rng.choice(ids, max(1, round(share * len(ids))), replace=False).tolist())
 
     def load_ruined(indices: Sequence[int], number: int = 0) -> Batch:
@@ -108,61 +108,61 @@ def few(rows: Rows, rng: np.random.Generator) -> Rows:
 
 @torch.no_grad()
 def perturb_weights(trainer: EnhancedTrainer, batch: Batch) -> Batch:
-    generator = torch.Generator().manual_seed(trainer.hparams.seed)
-    for weight in trainer.model.parameters():
+    generator = torch.Generator().manual_seed(trainer.state.hparams.seed)
+    for weight in trainer.state.model.parameters():
         weight.add_(2.5 * weight.std(unbiased=False) * torch.randn(weight.shape, generator=generator))
     return batch
 
 
 @torch.no_grad()
 def corrupt_moments(trainer: EnhancedTrainer, batch: Batch) -> Batch:
-    generator = torch.Generator().manual_seed(trainer.hparams.seed)
-    for moments in trainer.optimizer.state.values():
+    generator = torch.Generator().manual_seed(trainer.state.hparams.seed)
+    for moments in trainer.state.optimizer.state.values():
         moments["exp_avg"].copy_(0.1 * torch.randn(moments["exp_avg"].shape, generator=generator))
         moments["exp_avg_sq"].fill_(1e-4)
     return batch
 
 
 def raise_learning_rate(trainer: EnhancedTrainer, batch: Batch) -> Batch:
-    trainer.knobs.learning_rate_multiplier *= 20
+    trainer.state.knobs.learning_rate_multiplier *= 20
     return batch
 
 
 def lower_learning_rate(trainer: EnhancedTrainer, batch: Batch) -> Batch:
-    trainer.knobs.learning_rate_multiplier /= 1000
+    trainer.state.knobs.learning_rate_multiplier /= 1000
     return batch
 
 
 def freeze_moments(trainer: EnhancedTrainer, batch: Batch) -> Batch:
-    for moments in trainer.optimizer.state.values():
+    for moments in trainer.state.optimizer.state.values():
         moments["exp_avg_sq"].fill_(1e8)
     return batch
 
 
 @torch.no_grad()
 def scale_weights(trainer: EnhancedTrainer, batch: Batch) -> Batch:
-    for weight in trainer.model.decoder.parameters():
+    for weight in trainer.state.model.decoder.parameters():
         weight.mul_(3)
     return batch
 
 
 @torch.no_grad()
 def forget_attention(trainer: EnhancedTrainer, batch: Batch) -> Batch:
-    generator = torch.Generator().manual_seed(trainer.hparams.seed)
-    assert isinstance(trainer.model, Tacotron2)
-    for weight in trainer.model.decoder.attention_layer.parameters():
+    generator = torch.Generator().manual_seed(trainer.state.hparams.seed)
+    assert isinstance(trainer.state.model, Tacotron2)
+    for weight in trainer.state.model.decoder.attention_layer.parameters():
         weight.copy_(0.1 * torch.randn(weight.shape, generator=generator))
     return batch
 
 
 @torch.no_grad()
 def lose_a_weight(trainer: EnhancedTrainer, batch: Batch) -> Batch:
-    next(trainer.model.decoder.parameters()).view(-1)[0] = math.nan
+    next(trainer.state.model.decoder.parameters()).view(-1)[0] = math.nan
     return batch
 
 
 def raise_learning_rate_a_little(trainer: EnhancedTrainer, batch: Batch) -> Batch:
-    trainer.knobs.learning_rate_multiplier *= 4
+    trainer.state.knobs.learning_rate_multiplier *= 4
     return batch
 
 
@@ -173,8 +173,8 @@ def spike(trainer: EnhancedTrainer, batch: Batch) -> Batch:
 @torch.no_grad()
 def overflow(trainer: EnhancedTrainer, batch: Batch) -> Batch:
     """What an update that overflowed in half precision leaves behind: from here on nothing is finite."""
-    assert isinstance(trainer.model, GlowTTS)
-    _, _, coupling = trainer.model.decoder.blocks()[-1]
+    assert isinstance(trainer.state.model, GlowTTS)
+    _, _, coupling = trainer.state.model.decoder.blocks()[-1]
     coupling.end.weight.mul_(1e5)
     return batch
 
@@ -191,14 +191,14 @@ def stall(trainer: EnhancedTrainer, batch: Batch) -> Batch:
 
 def little_memory(trainer: EnhancedTrainer) -> None:
     """As on a GPU that holds half a batch."""
-    forward = trainer.model.forward
+    forward = trainer.state.model.forward
 
     def checked(batch: Batch) -> Any:
-        if trainer.model.training and len(batch.ids) > 4:
+        if trainer.state.model.training and len(batch.ids) > 4:
             raise torch.OutOfMemoryError("out of memory: tried to allocate 2.00 GiB")
         return forward(batch)
 
-    trainer.model.forward = checked  # type: ignore[method-assign]
+    trainer.state.model.forward = checked  # type: ignore[method-assign]
 
 
 def fill_disk(trainer: EnhancedTrainer, batch: Batch) -> Batch:

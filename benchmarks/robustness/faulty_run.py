@@ -36,12 +36,12 @@ def faulty_trainer(fault: Fault) -> type[EnhancedTrainer]:
     class FaultyTrainer(EnhancedTrainer):
         def __init__(self, *arguments: Any, **options: Any) -> None:
             super().__init__(*arguments, **options)
-            self._marker = self.folder / ".fault-happened"
+            self._marker = self.state.folder / ".fault-happened"
             if fault.prepare is not None:
                 fault.prepare(self)
 
         def train_step(self, *batches: Batch, started: float | None = None) -> StepReport:
-            if fault.happen is not None and self.progress.step >= fault.from_step and not self._marker.exists():
+            if fault.happen is not None and self.state.progress.step >= fault.from_step and not self._marker.exists():
                 self._marker.touch()
                 batches = (fault.happen(self, batches[0]), *batches[1:])
             return super().train_step(*batches, started=started)

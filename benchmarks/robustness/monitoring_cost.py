@@ -25,19 +25,21 @@ from benchmarks.robustness.fake_bot_api import TOKEN, AgreeableBotApi
 from commands.console import open_console
 from commands.process.companion_process import CompanionProcess
 from commands.process.heartbeat import Heartbeat
+from commands.run import event_publisher
 from commands.run.corpus import prepare_corpus
+from commands.run.event_publisher import EventPublisher, report_progress
 from commands.run.job import plan_job
 from commands.run.person_orders import OrderTaker
 from commands.run.session import write_hparams
-from commands.run.subscribers import Beating
 from corpus.utterances import safe_name
 from models import build_model
-from monitoring.journal import recorder as run_record
 from monitoring.journal.journal import read_journal
-from monitoring.journal.recorder import Naming, RunRecord
+from monitoring.journal.recorder import RunRecorder
+from monitoring.journal.sample_writer import SampleNaming, SampleWriter
 from monitoring.terminal.progress import ProgressDisplay
 from smart_tuner.settings import load_settings
-from training.trainer import EnhancedTrainer, Limits
+from training.run_state import RunLimits
+from training.trainer import EnhancedTrainer
 
 MOST_SHARE = 0.01
 TURN_STEPS = 30  # with the companion stopped or running
@@ -124,7 +126,7 @@ def watched_training(folder: Path, api: AgreeableBotApi, max_steps: int) -> tupl
     )
     run.mkdir()
     for name in ("utterance_signals", "evaluation_signals"):
-        setattr(run_record, name, MEASURING.timed(getattr(run_record, name)))
+        setattr(event_publisher, name, MEASURING.timed(getattr(event_publisher, name)))
     arguments = ["--config", str(config), "--output", str(folder), "--max_steps", str(max_steps)]
     options = train_enhanced.parse_options(arguments)
     job, companion = plan_job(options), CompanionProcess(options)
@@ -133,21 +135,21 @@ def watched_training(folder: Path, api: AgreeableBotApi, max_steps: int) -> tupl
     display = ProgressDisplay(
         open_console(), name="watched", last_step=max_steps, plan_steps=max_steps, line_seconds=10
     )
-    naming = Naming(data.symbols, safe_name)
-    record = RunRecord(run, naming, model=job.hparams.model, n_samples=job.hparams.evaluation_samples, display=display)
+    samples = SampleWriter(run, SampleNaming(data.symbols, safe_name), n_samples=job.hparams.evaluation_samples)
+    record = RunRecorder(run, samples, model=job.hparams.model, display=display)
     turns = Turns(companion)
-    timed = Timed(Beating(record, Heartbeat(None)), turns)
+    timed = Timed(EventPublisher(record, [report_progress(Heartbeat(None))]), turns)
     model = build_model(job.hparams, len(data.symbols))
-    trainer = EnhancedTrainer(model, data, job.hparams, folder=run, watcher=timed, device=job.device)
+    trainer = EnhancedTrainer(model, data, job.hparams, folder=run, observer=timed, device=job.device)
     orders = OrderTaker(trainer, record, None, load_settings(config).supervision, Heartbeat(None), place=None)
-    trainer.between_steps = timed.timed(orders.look)
+    trainer.before_step = timed.timed(orders.look)
     told: dict[str, Any] = {"hparams": job.hparams.model_dump(mode="json"), "data": None}
     told |= {"choices": {"device": "cpu", "precision": "float32"}, "train_utterances": len(corpus.train)}
     record.journal.write("started", 0, **told, held_out_utterances=len(corpus.held_out))
     write_hparams(run, job.hparams)
     companion.start(run)
     try:
-        trainer.fit(Limits(max_steps=max_steps))
+        trainer.fit(RunLimits(max_steps=max_steps))
         record.finish(status="finished", reason="max_steps")
     finally:
         turns.let(go_on=True)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 from commands.process.exit_codes import STOP_SIGNALS
 
 if TYPE_CHECKING:  # the watchdog imports this module and must not load torch
-    from training.trainer import Limits
+    from training.run_state import RunLimits
 
 
 class StopSignals:
@@ -25,7 +25,7 @@ class StopSignals:
     nothing, and Ctrl-C stays ignored until the process exits.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: RunLimits) -> None:
         self._limits, self._is_training, self._is_over = limits, False, False
 
     def __enter__(self) -> Self:

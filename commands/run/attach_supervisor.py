@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from commands.run.event_publisher import EventPublisher
 from hparams import HParams
-from monitoring.journal.recorder import RunRecord
 from smart_tuner.inputs.run_facts import KnobFacts, RunFacts
-from smart_tuner.runtime import Supervision
+from smart_tuner.runtime import SupervisorRuntime
 from smart_tuner.settings import Settings
 from smart_tuner.supervisor import Supervisor
 from training.knobs import KNOB_BOUNDS, Knobs
+from training.run_state import TrainingData
 from training.schedule import base_guide_weight
-from training.trainer import EnhancedTrainer, TrainingData
+from training.trainer import EnhancedTrainer
 
 FAR, FAR_SHARE = 3.0, 0.25
 SETTINGS_WITHOUT_KNOB = (
@@ -24,21 +25,21 @@ SETTINGS_WITHOUT_KNOB = (
 
 def facts_of(trainer: EnhancedTrainer, preset: HParams, *, pinned: tuple[str, ...], planned_steps: int) -> RunFacts:
     """What a supervisor is told of this training, and of the preset that its recipe was made from."""
-    hparams = trainer.hparams
+    hparams = trainer.state.hparams
     starts, presets = vars(Knobs.from_hparams(hparams)), preset_knobs(hparams, preset)
     return RunFacts(
         steps_per_evaluation=hparams.iters_per_evaluation,
-        steps_per_epoch=trainer.data.train.n_batches(0),
+        steps_per_epoch=trainer.state.data.train.n_batches(0),
         planned_steps=max(1, planned_steps),
         warmup_steps=hparams.warmup_steps,
-        alignment_patience_steps=hparams.alignment_patience_steps if trainer.model.HAS_ATTENTION else 0,
+        alignment_patience_steps=hparams.alignment_patience_steps if trainer.state.model.HAS_ATTENTION else 0,
         peak_learning_rate=hparams.learning_rate,
-        balanced_gate_weight=_balanced_gate_weight(trainer.data, hparams),
-        spectrum_loss=trainer.model.SPECTRUM_LOSS,
-        log_losses=trainer.model.LOG_LOSSES,
+        balanced_gate_weight=_balanced_gate_weight(trainer.state.data, hparams),
+        spectrum_loss=trainer.state.model.SPECTRUM_LOSS,
+        log_losses=trainer.state.model.LOG_LOSSES,
         n_frames_per_step=hparams.n_frames_per_step,
-        utterances=len(trainer.data.train.examples),
-        evaluated_utterances=len(trainer.data.held_out.examples),
+        utterances=len(trainer.state.data.train.examples),
+        evaluated_utterances=len(trainer.state.data.held_out.examples),
         effective_batch_size=hparams.batch_size,
         knobs={
             name: KnobFacts(
@@ -56,7 +57,7 @@ def facts_of(trainer: EnhancedTrainer, preset: HParams, *, pinned: tuple[str, ..
             if are_far(name, getattr(preset, name), getattr(hparams, name))
         },
         pinned=pinned,
-        actions=trainer.steering.actions,
+        actions=trainer.control.actions,
     )
 
 
@@ -84,22 +85,21 @@ def _balanced_gate_weight(data: TrainingData, hparams: HParams) -> float:
 
 
 def supervise(
-    record: RunRecord, trainer: EnhancedTrainer, facts: RunFacts, settings: Settings, mode: str
-) -> Supervision:
-    """From here on the supervisor hears what the record writes down."""
+    publisher: EventPublisher, trainer: EnhancedTrainer, facts: RunFacts, settings: Settings, mode: str
+) -> SupervisorRuntime:
+    """Attach a supervisor that hears of every event and steers the trainer."""
     supervisor = Supervisor(facts, settings, advise=mode == "advise")
-    supervision = Supervision(supervisor, trainer.steering, tell=record.on_decision)
-    record.listener = supervision
-    return supervision
+    publisher.supervisor = SupervisorRuntime(supervisor, trainer.control, on_decision=publisher.recorder.on_decision)
+    return publisher.supervisor
 
 
-def description(supervision: Supervision, trainer: EnhancedTrainer, mode: str) -> dict[str, Any]:
+def description(runtime: SupervisorRuntime, trainer: EnhancedTrainer, mode: str) -> dict[str, Any]:
     """All that the decisions to come depend on beside the signals, for the journal."""
-    supervisor = supervision.supervisor
-    supervisor.state.knobs |= vars(trainer.knobs)
+    supervisor = runtime.supervisor
+    supervisor.state.knobs |= vars(trainer.state.knobs)
     return {
         "mode": mode,
         "facts": supervisor.facts.model_dump(mode="json"),
         "settings": supervisor.settings.model_dump(mode="json", include={"quality_control", "phases", "supervision"}),
-        "knobs": dict(vars(trainer.knobs)),
+        "knobs": dict(vars(trainer.state.knobs)),
     }

@@ -26,7 +26,7 @@ from corpus.utterances import Corpus, SkippedEntry, Utterance, is_held_out, read
 from hparams import HParams, UserError
 from models import ARCHITECTURES
 from training.evaluation import Sentence
-from training.trainer import TrainingData
+from training.run_state import TrainingData
 
 SHOWN_SKIPPED = 20
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from commands.run.resume import Start
 from hparams import HParams
-from training.trainer import Limits
+from training.run_state import RunLimits
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class Course:
     length: int  # from its beginning, if it had to begin anew
 
 
-def plan_course(start: Start, hparams: HParams, limits: Limits, *, n_batches: int) -> Course:
+def plan_course(start: Start, hparams: HParams, limits: RunLimits, *, n_batches: int) -> Course:
     length, most = hparams.epochs * n_batches, limits.max_steps
     last_step = start.step + length - start.done_of_epochs(n_batches)
     if most is None:

@@ -14,8 +14,8 @@ from commands.run.corpus import PreparedCorpus
 from corpus.batches import Batch, epoch_order
 from hparams import HParams
 from models import TrainableModel, count_parameters, release_gpu_memory
+from training.run_state import RunLimits
 from training.step.probe import run_probe
-from training.trainer import Limits
 
 TRIAL_UTTERANCES = 4
 AFFORDABLE_SECONDS = 1.0  # for the small trial: then a whole batch is tried too, which says it better
@@ -46,7 +46,7 @@ def make_plan(
     hparams: HParams,
     *,
     n_steps: int,
-    limits: Limits,
+    limits: RunLimits,
     device: torch.device,
 ) -> Plan:
     """A few lines: data, model, time, memory, disk."""

@@ -17,9 +17,10 @@ from hparams import HParams, UserError
 from smart_tuner.settings import Settings, load_settings
 from training.distributed.rank_group import RankGroup
 from training.knobs import KNOB_NAMES
+from training.run_state import RunLimits
 from training.step.allocator import keep_freed_memory
 from training.step.precision import require_precision
-from training.trainer import EnhancedTrainer, Limits
+from training.trainer import EnhancedTrainer
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Job:
     device: torch.device
     console: Console  # for how it ended
     chatter: Console  # for all else; --quiet does without
-    limits: Limits
+    limits: RunLimits
     join: Callable[[EnhancedTrainer], None] = lambda trainer: None
     left_alone: frozenset[str] = frozenset()  # actions that its supervisor does not take
     rank_group: RankGroup = field(default_factory=RankGroup.single)
@@ -48,7 +49,7 @@ def plan_job(options: TrainOptions) -> Job:
     if options.max_steps is not None and options.max_steps < 1:
         raise UserError(f"--max_steps {options.max_steps}: expected at least 1")
     deadline = None if options.max_minutes is None else time.monotonic() + 60 * options.max_minutes
-    limits = Limits(max_steps=options.max_steps, deadline=deadline)
+    limits = RunLimits(max_steps=options.max_steps, deadline=deadline)
     device = set_up_torch(options, hparams)
     return Job(options, settings, hparams, device, open_console(), open_console(quiet=options.quiet), limits)
 

@@ -10,8 +10,8 @@ from commands.process.heartbeat import Heartbeat
 from commands.run.order_place import Place, keep_place
 from hparams import UserError
 from monitoring.journal.control_file import PersonRequest, RequestReader
-from monitoring.journal.recorder import RunRecord
-from smart_tuner.runtime import Supervision
+from monitoring.journal.recorder import RunRecorder
+from smart_tuner.runtime import SupervisorRuntime
 from smart_tuner.settings import SupervisionSettings
 from training.knobs import KNOB_BOUNDS, Knobs
 from training.trainer import EnhancedTrainer
@@ -33,17 +33,17 @@ class OrderTaker:
     def __init__(
         self,
         trainer: EnhancedTrainer,
-        record: RunRecord,
-        supervision: Supervision | None,
+        recorder: RunRecorder,
+        supervisor: SupervisorRuntime | None,
         settings: SupervisionSettings,
         heartbeat: Heartbeat,
         *,
         place: Place | None,
     ) -> None:
         """`place`: where a session was that has not come to its end; without one, only what is asked from now on."""
-        self._trainer, self._record, self._supervision = trainer, record, supervision
+        self._trainer, self._recorder, self._supervisor = trainer, recorder, supervisor
         self._settings, self._heartbeat = settings, heartbeat
-        self._reader = RequestReader(record.folder, None if place is None else place.offset)
+        self._reader = RequestReader(recorder.folder, None if place is None else place.offset)
         self._paused_by: str | None = None
         self._unsaved: list[PersonRequest] = []  # what was done since the last checkpoint
         self._asked_at: dict[int, float] = {}  # proposals, by time.monotonic()
@@ -53,16 +53,16 @@ class OrderTaker:
 
     def look(self) -> None:
         """Returns when training may go on."""
-        if self._unsaved and not self._trainer.is_unsaved:
+        if self._unsaved and not self._trainer.state.is_unsaved:
             self._keep_place()
         self._take_all()
         if self._paused_by is not None:
             self._pause()
 
     def _pause(self) -> None:
-        self._trainer.save()
+        self._trainer.state.save()
         self._keep_place()
-        while self._paused_by is not None and self._trainer.limits.interruption is None:
+        while self._paused_by is not None and self._trainer.state.limits.interruption is None:
             self._heartbeat.done()
             time.sleep(LOOK_EVERY_SECONDS)
             self._take_all()
@@ -76,13 +76,13 @@ class OrderTaker:
         self._answer_late_proposals()
 
     def _keep_place(self) -> None:
-        self._unsaved = self._unsaved if self._trainer.is_unsaved else []
+        self._unsaved = self._unsaved if self._trainer.state.is_unsaved else []
         unsaved = [*self._unsaved, *self._waiting]
-        keep_place(self._record.folder, Place(offset=self._reader.offset, paused_by=self._paused_by, unsaved=unsaved))
+        keep_place(self._recorder.folder, Place(offset=self._reader.offset, paused_by=self._paused_by, unsaved=unsaved))
 
     def _take(self, order: PersonRequest) -> None:
         if order.text is not None:
-            return self._record.on_note(self._trainer.progress.step, order.text)
+            return self._recorder.on_note(self._trainer.state.progress.step, order.text)
         kinds: dict[str, Callable[[PersonRequest], str | None]] = {"stop": self._stop, "set": self._set}
         kinds |= {"pause": self._set_pause, "resume": self._set_pause}
         kinds |= dict.fromkeys(("approve", "reject"), self._answer)
@@ -93,13 +93,13 @@ class OrderTaker:
         except UserError as refusal:
             return self._tell(order, result="refused", reason=str(refusal))
         if order.order in NOT_SAVED_AT_ONCE:
-            self._trainer.has_changed()
+            self._trainer.state.is_unsaved = True
             self._unsaved.append(order)
         self._keep_place()
         return self._tell(order, result="done", **({"reason": remark} if remark else {}))
 
     def _tell(self, order: PersonRequest, **more: str) -> None:
-        self._record.on_order(self._trainer.progress.step, order.journal_fields() | more)
+        self._recorder.on_request(self._trainer.state.progress.step, order.journal_fields() | more)
 
     def _set_pause(self, order: PersonRequest) -> None:
         wants_pause = order.order == "pause"
@@ -108,34 +108,34 @@ class OrderTaker:
         self._paused_by = order.by if wants_pause else None
 
     def _stop(self, _order: PersonRequest) -> None:
-        self._trainer.limits.stop = STOPPED
+        self._trainer.state.limits.stop = STOPPED
 
     def _set(self, order: PersonRequest) -> None:
         assert order.knob is not None and order.value is not None, "as every order of this kind has"
         knob, value = order.knob, order.value
         if knob not in KNOB_BOUNDS:
             raise UserError(f"there is no knob {knob!r}; the knobs are {', '.join(KNOB_BOUNDS)}")
-        bounds, start = KNOB_BOUNDS[knob], vars(Knobs.from_hparams(self._trainer.hparams))[knob]
+        bounds, start = KNOB_BOUNDS[knob], vars(Knobs.from_hparams(self._trainer.state.hparams))[knob]
         low, high = min(bounds.low, start), max(bounds.high, start)
         if not low <= value <= high:
             raise UserError(f"{knob}: expected {low:g} to {high:g}, got {value:g}")
-        before = vars(self._trainer.knobs)[knob]
-        self._trainer.steering.turn({knob: value})
-        self._record.on_turn(self._trainer.progress.step, knob, before, value)
-        if self._supervision is not None:
-            self._supervision.turned(knob, value)
+        before = vars(self._trainer.state.knobs)[knob]
+        self._trainer.state.turn_knobs({knob: value})
+        self._recorder.on_turn(self._trainer.state.progress.step, knob, before, value)
+        if self._supervisor is not None:
+            self._supervisor.on_person_turn(knob, value)
 
     def _answer(self, order: PersonRequest) -> str | None:
         number = order.number
-        if self._supervision is None or number is None or number not in self._supervision.proposed:
+        if self._supervisor is None or number is None or number not in self._supervisor.open_proposals:
             raise UserError(f"there is no proposal {number} that waits for an answer")
-        is_called_for = self._supervision.is_called_for(number)
-        self._supervision.answered(number, granted=order.order == "approve")
+        is_called_for = self._supervisor.is_still_needed(number)
+        self._supervisor.answer_proposal(number, granted=order.order == "approve")
         return None if is_called_for else "what it was for is not seen any more"
 
     def _answer_late_proposals(self) -> None:
         """Who does not answer in time leaves it to the settings."""
-        proposed = () if self._supervision is None else self._supervision.proposed
+        proposed = () if self._supervisor is None else self._supervisor.open_proposals
         now, patience = time.monotonic(), 60 * self._settings.approval_minutes
         self._asked_at = {number: self._asked_at.get(number, now) for number in proposed}
         for number in [number for number, asked in self._asked_at.items() if now - asked > patience]:

@@ -22,7 +22,8 @@ from models.weights import (
     warm_start,
 )
 from training.checkpoints.checkpoint import list_checkpoints
-from training.trainer import EnhancedTrainer, Limits
+from training.run_state import RunLimits
+from training.trainer import EnhancedTrainer
 
 SPEAKER_WEIGHTS = "emb_g.weight"
 Kind = Literal["started", "resumed", "warm_started"]
@@ -56,7 +57,7 @@ class Start:
             return 0
         return int(self.state["progress"]["epoch"]) * n_batches + int(self.state["progress"]["batch"])
 
-    def has_reached(self, limits: Limits, train: BatchLoader, hparams: HParams) -> bool:
+    def has_reached(self, limits: RunLimits, train: BatchLoader, hparams: HParams) -> bool:
         """Whether no step is left to do."""
         if self.kind != "resumed":
             return False
@@ -82,7 +83,7 @@ class Start:
         if self.kind != "resumed":
             return
         if is_foreign(self.state):
-            trainer.load_foreign(self.state)
+            trainer.state.load_foreign(self.state)
         else:
             trainer.load_state_dict(self.state)
 

@@ -19,22 +19,24 @@ from commands.run.attach_supervisor import description, facts_of, supervise
 from commands.run.corpus import PreparedCorpus, read_sentences
 from commands.run.course import Course, plan_course
 from commands.run.estimate import Plan, make_plan
+from commands.run.event_publisher import EventPublisher, report_progress
 from commands.run.job import Job, pinned_knobs
 from commands.run.order_place import kept_place
 from commands.run.person_orders import OrderTaker
 from commands.run.recipe import preset_values
 from commands.run.resume import Start, find_start
 from commands.run.run_settings import settle
-from commands.run.subscribers import Beating
 from corpus.batches import BatchLoader
 from corpus.utterances import safe_name
 from files import atomic_replacement
 from hparams import HParams, UserError, build_hparams
 from models import build_model
-from monitoring.journal.recorder import Naming, RunRecord
+from monitoring.journal.recorder import RunRecorder
+from monitoring.journal.sample_writer import SampleNaming, SampleWriter
 from monitoring.journal.summary import read_summary
 from monitoring.terminal.progress import ProgressDisplay
-from smart_tuner.runtime import Supervision
+from reports import CheckpointReport
+from smart_tuner.runtime import SupervisorRuntime
 from training.checkpoints.checkpoint import DiskFull, list_checkpoints
 from training.checkpoints.initial_weights import delete_initial_weights, save_initial_weights
 from training.checkpoints.run_files import QUARANTINE_FILE, read_quarantine
@@ -72,27 +74,27 @@ def train(
     elif start.kind == "started":
         delete_initial_weights(folder)
     place = kept_place(folder)
-    record = _open_record(job, corpus, folder=folder, course=course)
+    recorder = _open_recorder(job, corpus, folder=folder, course=course)
     try:
-        watcher = Beating(record, heartbeat)
+        publisher = EventPublisher(recorder, [report_progress(heartbeat)])
         trainer = EnhancedTrainer(
-            model, data, hparams, folder=folder, watcher=watcher, device=job.device, rank_group=job.rank_group
+            model, data, hparams, folder=folder, observer=publisher, device=job.device, rank_group=job.rank_group
         )
-        supervision = _supervise(job, trainer, record, course.length)
+        supervisor = _supervise(job, trainer, publisher, course.length)
         start.apply(trainer)
-        if branches_off:  # its supervisor is to know what its own journal says, and no more
-            supervision = _supervise(job, trainer, record, course.length)
+        if branches_off:  # its supervisor must know only what this run's own journal says
+            supervisor = _supervise(job, trainer, publisher, course.length)
         if branches_off or job.options.supervise != "on":
-            trainer.steering.forget_moves()
-        orders = OrderTaker(trainer, record, supervision, job.settings.supervision, heartbeat, place=place)
-        trainer.between_steps = orders.look
+            trainer.control.forget_pending()
+        orders = OrderTaker(trainer, recorder, supervisor, job.settings.supervision, heartbeat, place=place)
+        trainer.before_step = orders.look
         job.join(trainer)
-        _journal_start(job, corpus, record, trainer, start, supervision, _planned(job, course, plan))
+        _journal_start(job, corpus, publisher, trainer, start, _planned(job, course, plan))
         write_hparams(folder, hparams)
         with beside():
-            return _fit(job, trainer, record)
+            return _fit(job, trainer, recorder)
     finally:
-        record.close()
+        recorder.close()
 
 
 def _planned(job: Job, course: Course, plan: Plan) -> dict[str, float | None]:
@@ -113,7 +115,7 @@ def keep_out_quarantined(train: BatchLoader, folder: Path) -> None:
         )
 
 
-def _open_record(job: Job, corpus: PreparedCorpus, *, folder: Path, course: Course) -> RunRecord:
+def _open_recorder(job: Job, corpus: PreparedCorpus, *, folder: Path, course: Course) -> RunRecorder:
     display = ProgressDisplay(
         job.chatter,
         name=folder.name,
@@ -123,13 +125,9 @@ def _open_record(job: Job, corpus: PreparedCorpus, *, folder: Path, course: Cour
         max_steps=job.limits.max_steps,
     )
     try:
-        return RunRecord(
-            folder,
-            Naming(corpus.frontend.symbols, safe_name),
-            model=job.hparams.model,
-            n_samples=job.hparams.evaluation_samples,
-            display=display,
-        )
+        naming = SampleNaming(corpus.frontend.symbols, safe_name)
+        samples = SampleWriter(folder, naming, n_samples=job.hparams.evaluation_samples)
+        return RunRecorder(folder, samples, model=job.hparams.model, display=display)
     except OSError as error:
         if _is_disk_full(error):
             raise
@@ -139,7 +137,9 @@ def _open_record(job: Job, corpus: PreparedCorpus, *, folder: Path, course: Cour
         ) from error
 
 
-def _supervise(job: Job, trainer: EnhancedTrainer, record: RunRecord, planned_steps: int) -> Supervision | None:
+def _supervise(
+    job: Job, trainer: EnhancedTrainer, publisher: EventPublisher, planned_steps: int
+) -> SupervisorRuntime | None:
     mode = job.options.supervise
     if mode == "off":
         return None
@@ -149,31 +149,31 @@ def _supervise(job: Job, trainer: EnhancedTrainer, record: RunRecord, planned_st
     wanted = job.settings.supervision.forks
     forks = wanted == "on" or (wanted == "auto" and job.device.type == "cuda")
     facts = facts.model_copy(update={"actions": able, "forks": forks})
-    return supervise(record, trainer, facts, job.settings, mode)
+    return supervise(publisher, trainer, facts, job.settings, mode)
 
 
 def _journal_start(
     job: Job,
     corpus: PreparedCorpus,
-    record: RunRecord,
+    publisher: EventPublisher,
     trainer: EnhancedTrainer,
     start: Start,
-    supervision: Supervision | None,
     plan: dict[str, float | None],
 ) -> None:
     """Record what this run is made of: its data, settings and choices."""
     choices: dict[str, Any] = {
-        "precision": trainer.precision.name,
+        "precision": trainer.state.learner.precision.name,
         "max_frames_per_batch": job.hparams.max_frames_per_batch,
         "processes": job.rank_group.size,
         "threads": torch.get_num_threads(),
         "device": job.device.type,
         "pinned": list(pinned_knobs(job.options.pin)),
     }
-    record.enter_phase(None if supervision is None else supervision.supervisor.state.phase)
-    record.journal.write(
+    recorder, supervisor = publisher.recorder, publisher.supervisor
+    recorder.enter_phase(None if supervisor is None else supervisor.supervisor.state.phase)
+    recorder.journal.write(
         start.kind,
-        trainer.progress.step,
+        trainer.state.progress.step,
         hparams=job.hparams.model_dump(mode="json"),
         choices=choices,
         changed=start.changed,
@@ -184,47 +184,49 @@ def _journal_start(
         source=None if start.path is None else str(start.path),
         train_utterances=len(corpus.train),
         held_out_utterances=len(corpus.held_out),
-        **({} if supervision is None else {"supervision": description(supervision, trainer, job.options.supervise)}),
+        **({} if supervisor is None else {"supervision": description(supervisor, trainer, job.options.supervise)}),
     )
     for skip in corpus.skipped:
-        record.journal.write("skipped", trainer.progress.step, utterance=skip.where, reason=skip.reason)
-    progress, samples = trainer.progress, read_summary(record.folder).get("samples", [])
-    record.begin(
+        recorder.journal.write("skipped", trainer.state.progress.step, utterance=skip.where, reason=skip.reason)
+    progress, samples = trainer.state.progress, read_summary(recorder.folder).get("samples", [])
+    recorder.begin(
         step=progress.step,
         epoch=progress.epoch,
-        best=trainer.best_checkpoint(),
+        best=trainer.state.best_checkpoint(),
         samples=samples,
     )
-    saved = list_checkpoints(record.folder / "checkpoints")
+    saved = list_checkpoints(recorder.folder / "checkpoints")
     if start.path in [checkpoint.path for checkpoint in saved]:
         kept = [checkpoint.step for checkpoint in saved if checkpoint.step <= progress.step]
-        record.after_checkpoint(latest=start.path, best=trainer.best_checkpoint(), kept=kept)
+        assert start.path is not None
+        best = trainer.state.best_checkpoint()
+        publisher.announce_checkpoint(CheckpointReport(progress.step, start.path, best, kept))
 
 
-def _fit(job: Job, trainer: EnhancedTrainer, record: RunRecord) -> int:
+def _fit(job: Job, trainer: EnhancedTrainer, recorder: RunRecorder) -> int:
     try:
         reason = trainer.fit(job.limits)
         if (stop := job.limits.stop) is None:
             trainer.write_voice()
-        hopeless = trainer.steering.hopeless
-        record.finish(status=_status(stop, hopeless=hopeless), reason=reason)
+        hopeless = trainer.control.is_hopeless
+        recorder.finish(status=_status(stop, hopeless=hopeless), reason=reason)
     except (DiskFull, OSError) as error:
         if not _is_disk_full(error):
             raise
-        record.finish(status="failed", reason=f"disk full: {error}")
+        recorder.finish(status="failed", reason=f"disk full: {error}")
         job.console.print(f"failed: {error}; make room and run the same command again")
         return EXIT_FAILED
     finally:
-        if record.is_running:  # something unforeseen is on its way up: the record says what
+        if recorder.is_running:  # something unforeseen is on its way up: the record says what
             status = "failed" if job.limits.stop is None else "interrupted"
-            record.finish(status=status, reason=repr(sys.exception()))
+            recorder.finish(status=status, reason=repr(sys.exception()))
     if stop is not None:
-        job.console.print(f"{stop}: saved at step {trainer.progress.step}; the same command goes on from here")
+        job.console.print(f"{stop}: saved at step {trainer.state.progress.step}; the same command goes on from here")
         return exit_code_of(stop)
     if hopeless:
-        job.console.print(f"stopped at step {trainer.progress.step}: {reason}")
+        job.console.print(f"stopped at step {trainer.state.progress.step}: {reason}")
         return EXIT_HOPELESS
-    job.console.print(_farewell(trainer.folder))
+    job.console.print(_farewell(trainer.state.folder))
     return 0
 
 

@@ -32,8 +32,8 @@ from smart_tuner.search.storage import StudyStorage, open_storage
 from smart_tuner.search.study import StudyPlan
 from smart_tuner.search.trials import put_back
 from smart_tuner.settings import load_settings
+from training.run_state import RunLimits
 from training.schedule import base_guide_weight
-from training.trainer import Limits
 
 START, DATA = "start", "data.json"
 
@@ -85,7 +85,7 @@ def plan_search(options: TrainOptions, console: Console, *, deadline: float | No
     begins_with = checkpoint or options.warm_start
     weights = None if begins_with is None else hashlib.sha256(begins_with.read_bytes()).hexdigest()
     plan = StudyPlan(folder.name, given, space, budget, corpus.identity, tried.prune, tried.sampler, weights)
-    limits = Limits(deadline=None if deadline is None else time.monotonic() + deadline - time.time())
+    limits = RunLimits(deadline=None if deadline is None else time.monotonic() + deadline - time.time())
     source = None if checkpoint is None else folder / START / checkpoint.name
     bench = Bench(options, settings, given, space, budget, corpus, folder, device, limits, source, nonfinite)
     return Search(plan, bench, checkpoint)

@@ -32,8 +32,9 @@ from smart_tuner.search.worker import Interrupted
 from smart_tuner.settings import Settings
 from training.checkpoints.run_files import apply_amendments
 from training.knobs import KNOB_NAMES, Knobs
+from training.run_state import RunLimits
 from training.step.precision import half_precision
-from training.trainer import EnhancedTrainer, Limits
+from training.trainer import EnhancedTrainer
 
 PRUNED, OUT_OF_TIME = "pruned", "max_minutes"
 MACHINE_KNOBS = ("micro_batches", "batches_per_update")
@@ -53,7 +54,7 @@ class Bench:
     corpus: PreparedCorpus
     folder: Path  # of the study
     device: torch.device
-    limits: Limits
+    limits: RunLimits
     source: Path | None = None  # the checkpoint that all begin with
     nonfinite_before: float = 0.0  # steps of the run that it is of
 
@@ -152,16 +153,16 @@ class Reporting:
 
     def join(self, trainer: EnhancedTrainer) -> None:
         """Its knobs stand where its recipe has them, also where the run that it branches off had turned them."""
-        of_machine = {name: getattr(trainer.knobs, name) for name in MACHINE_KNOBS}
-        trainer.steering.turn(vars(Knobs.from_hparams(trainer.hparams)) | of_machine)
-        self.take_up(trainer.folder)
+        of_machine = {name: getattr(trainer.state.knobs, name) for name in MACHINE_KNOBS}
+        trainer.state.turn_knobs(vars(Knobs.from_hparams(trainer.state.hparams)) | of_machine)
+        self.take_up(trainer.state.folder)
 
         def look(score: float | None) -> None:
             if self._bench.limits.interruption is not None:
                 return  # it was not due: training is about to end
-            self._report(trainer.progress.step, score)
+            self._report(trainer.state.progress.step, score)
             if self._trial.should_prune():
-                trainer.steering.end = PRUNED
+                trainer.control.end = PRUNED
 
         trainer.after_evaluation = look
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from monitoring.journal.journal import Record
-from monitoring.journal.recorder import WORST
 from monitoring.journal.run_state import SESSION_STARTS, JournalState
+from monitoring.journal.sample_writer import WORST
 from monitoring.language.base import words_of
 from monitoring.language.decisions_in_words import in_words
 from monitoring.report.curves import curves_picture

@@ -1,19 +1,19 @@
-"""What the trainer reports, and the signals made from it: numbers with one definition, None where there is none."""
+"""Signals computed from reports: numbers with one definition, None where there is none."""
 
 from __future__ import annotations
 
 import math
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
 from monitoring.measures.alignment import Alignment, measure_alignment
 from monitoring.measures.mel_distance import mel_distance
 from monitoring.measures.score import composite_tts_score
+from reports import DecodeReport, EvaluationReport, StepReport
 
 GATE_TOLERANCE_FRAMES = 5
 """A gate may open this far from the true end; at least two decoder steps where those are longer."""
@@ -33,111 +33,6 @@ OUTLIER_RATIO = 5.0
 """An utterance stands out when its loss is this many times the median of its batch."""
 
 Signals = dict[str, float | None]
-
-
-class StepReport(Protocol):
-    """One training step; a loss or norm is None when it was not finite (the step was then not taken)."""
-
-    @property
-    def step(self) -> int: ...
-    @property
-    def epoch(self) -> int: ...
-    @property
-    def utterance_ids(self) -> Sequence[str]: ...
-    @property
-    def utterance_losses(self) -> Sequence[float]:
-        """How badly each utterance was spoken, above zero, NaN included; none after running out of memory."""
-
-    @property
-    def total_loss(self) -> float | None: ...
-    @property
-    def loss_parts(self) -> Mapping[str, float | None]:
-        """What it is made of, by signal name; which parts there are depends on the model."""
-
-    @property
-    def measures(self) -> Mapping[str, float | None]:
-        """Of the model's weights and gradients, by signal name; None in steps in which they were not measured."""
-
-    @property
-    def gradient_norm(self) -> float | None:
-        """Global L2 before clipping."""
-
-    @property
-    def learning_rate(self) -> float: ...
-    @property
-    def update_ratio(self) -> float | None:
-        """Size of the update as a share of the size of the weights."""
-
-    @property
-    def frames_per_second(self) -> float: ...
-    @property
-    def data_wait_share(self) -> float:
-        """Share of the step's time spent waiting for its batch."""
-
-    @property
-    def memory_bytes(self) -> int: ...
-    @property
-    def nonfinite_steps(self) -> int:
-        """How many steps of the run so far were not finite."""
-
-    @property
-    def out_of_memory_steps(self) -> int:
-        """How many steps of the run so far did not fit into memory."""
-
-
-class DecodeReport(Protocol):
-    """One held-out utterance, decoded twice: teacher-forced and free-running; everything cut to its valid region."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def forced_attention(self) -> np.ndarray:
-        """[decoder steps, tokens]"""
-
-    @property
-    def free_attention(self) -> np.ndarray:
-        """[decoder steps spoken, tokens]"""
-
-    @property
-    def forced_gate(self) -> np.ndarray | None:
-        """[decoder steps], probability of the end; None of a model that ends by its durations"""
-
-    @property
-    def gate_threshold(self) -> float: ...
-    @property
-    def durations(self) -> np.ndarray | None:
-        """[tokens], frames predicted for each; None of a model that predicts none"""
-
-    @property
-    def n_frames_per_step(self) -> int: ...
-    @property
-    def recorded_mel(self) -> np.ndarray:
-        """[n_mel, frames], natural log"""
-
-    @property
-    def forced_mel(self) -> np.ndarray:
-        """[n_mel, frames], natural log"""
-
-    @property
-    def free_mel(self) -> np.ndarray:
-        """[n_mel, frames spoken], natural log"""
-
-    @property
-    def stopped(self) -> bool:
-        """Whether the free-running decode ended by itself."""
-
-
-class EvaluationReport(Protocol):
-    """One evaluation on held-out utterances; losses are val_mel_loss, val_gate_loss, val_guide_loss, val_total_loss."""
-
-    @property
-    def step(self) -> int: ...
-    @property
-    def epoch(self) -> int: ...
-    @property
-    def losses(self) -> Mapping[str, float]: ...
-    @property
-    def decodes(self) -> Sequence[DecodeReport]: ...
 
 
 def step_signals(report: StepReport) -> Signals:

@@ -13,7 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from monitoring.language.decisions_in_words import in_words
-from monitoring.measures.signals import Signals, StepReport
+from monitoring.measures.signals import Signals
+from reports import StepReport
 
 WINDOW_STEPS = 50
 MIN_RELATIVE_CHANGE = 0.02  # smaller changes are shown as no trend

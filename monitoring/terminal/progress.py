@@ -10,8 +10,9 @@ from rich.console import Console
 from rich.live import Live
 
 from monitoring.language.decisions_in_words import in_words
-from monitoring.measures.signals import Signals, StepReport
+from monitoring.measures.signals import Signals
 from monitoring.terminal.panel import ProgressPanel, format_number
+from reports import StepReport
 
 REDRAW_SECONDS = 1.0  # drawing takes milliseconds of Python, for which a training step waits
 EVALUATION_SIGNALS = (

@@ -19,13 +19,13 @@ HPARAMS = tiny_hparams()
 def foreign(path: Path, prefix: str = "") -> tuple[dict[str, Any], dict[str, Tensor]]:
     """A checkpoint as the NVIDIA implementation writes it after two steps, read back; and its weights."""
     trainer, _ = tiny_trainer(path, HPARAMS)
-    for _, batch in zip(range(2), trainer.data.train.epoch(0), strict=False):
+    for _, batch in zip(range(2), trainer.state.data.train.epoch(0), strict=False):
         trainer.train_step(batch)
-    weights = trainer.model.state_dict()
+    weights = trainer.state.model.state_dict()
     content = {
         "iteration": 2,
         "state_dict": {prefix + name: value for name, value in weights.items()},
-        "optimizer": trainer.optimizer.state_dict(),
+        "optimizer": trainer.state.optimizer.state_dict(),
         "learning_rate": 1e-3,
     }
     torch.save(content, path / "checkpoint_2")
@@ -37,13 +37,13 @@ def test_a_foreign_checkpoint_goes_on_with_its_weights_step_and_optimizer(tmp_pa
     state, weights = foreign(tmp_path, prefix)
     trainer, _ = tiny_trainer(tmp_path, HPARAMS)
     assert is_foreign(state)
-    load_all_weights(trainer.model, tmp_path / "checkpoint_2", state)
-    trainer.load_foreign(state)
-    torch.testing.assert_close(trainer.model.state_dict(), weights, rtol=0, atol=0)
-    moments = trainer.optimizer.state_dict()["state"]
+    load_all_weights(trainer.state.model, tmp_path / "checkpoint_2", state)
+    trainer.state.load_foreign(state)
+    torch.testing.assert_close(trainer.state.model.state_dict(), weights, rtol=0, atol=0)
+    moments = trainer.state.optimizer.state_dict()["state"]
     assert moments and torch.equal(moments[0]["exp_avg"], state["optimizer"]["state"][0]["exp_avg"])
-    assert trainer.progress.step == 2
-    report = trainer.train_step(next(iter(trainer.data.train.epoch(0))))
+    assert trainer.state.progress.step == 2
+    report = trainer.train_step(next(iter(trainer.state.data.train.epoch(0))))
     assert report.step == 3 and report.gradient_norm is not None
     assert report.learning_rate == HPARAMS.learning_rate
 
@@ -52,9 +52,9 @@ def test_a_foreign_checkpoint_without_an_optimizer_goes_on_too(tmp_path: Path) -
     state, weights = foreign(tmp_path)
     del state["optimizer"]
     trainer, _ = tiny_trainer(tmp_path, HPARAMS)
-    load_all_weights(trainer.model, PATH, state)
-    trainer.load_foreign(state)
-    assert trainer.train_step(next(iter(trainer.data.train.epoch(0)))).gradient_norm is not None
+    load_all_weights(trainer.state.model, PATH, state)
+    trainer.state.load_foreign(state)
+    assert trainer.train_step(next(iter(trainer.state.data.train.epoch(0)))).gradient_norm is not None
 
 
 @pytest.mark.parametrize(
@@ -65,10 +65,10 @@ def test_a_foreign_optimizer_that_does_not_fit_starts_afresh(tmp_path: Path, gro
     state, weights = foreign(tmp_path)
     state["optimizer"] = {"state": {}, "param_groups": groups}
     trainer, _ = tiny_trainer(tmp_path, HPARAMS)
-    load_all_weights(trainer.model, PATH, state)
-    trainer.load_foreign(state)
-    torch.testing.assert_close(trainer.model.state_dict(), weights, rtol=0, atol=0)
-    assert trainer.train_step(next(iter(trainer.data.train.epoch(0)))).gradient_norm is not None
+    load_all_weights(trainer.state.model, PATH, state)
+    trainer.state.load_foreign(state)
+    torch.testing.assert_close(trainer.state.model.state_dict(), weights, rtol=0, atol=0)
+    assert trainer.train_step(next(iter(trainer.state.data.train.epoch(0)))).gradient_norm is not None
 
 
 def test_a_coqui_checkpoint_of_glow_tts_goes_on_with_its_weights_and_step(tmp_path: Path) -> None:
@@ -79,11 +79,11 @@ def test_a_coqui_checkpoint_of_glow_tts_goes_on_with_its_weights_and_step(tmp_pa
     state = load_checkpoint(tmp_path / "checkpoint_1700.pth")
     trainer, _ = tiny_trainer(tmp_path, hparams)
     assert is_foreign(state)
-    load_all_weights(trainer.model, PATH, state)
-    trainer.load_foreign(state)
-    torch.testing.assert_close(trainer.model.state_dict(), dict(weights), rtol=0, atol=0)
-    assert trainer.progress.step == 1700
-    assert trainer.train_step(next(iter(trainer.data.train.epoch(0)))).gradient_norm is not None
+    load_all_weights(trainer.state.model, PATH, state)
+    trainer.state.load_foreign(state)
+    torch.testing.assert_close(trainer.state.model.state_dict(), dict(weights), rtol=0, atol=0)
+    assert trainer.state.progress.step == 1700
+    assert trainer.train_step(next(iter(trainer.state.data.train.epoch(0)))).gradient_norm is not None
 
 
 def test_our_own_checkpoints_are_not_foreign() -> None:

@@ -1,28 +1,23 @@
-"""The record of a run, in an empty folder; a line to a server that speaks the Bot API."""
+"""A publisher with a recorder in an empty folder; a connection to a server that speaks the Bot API."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from rich.console import Console
 
-from monitoring.journal.recorder import Naming, RunRecord
-from monitoring.terminal.progress import ProgressDisplay
+from commands.run.event_publisher import EventPublisher
 from tests.monitoring.bot_api import BotApi
 from tests.monitoring.messaging.telegram_line import Line
+from tests.monitoring.recorders import open_recorder
 
 
 @pytest.fixture
-def record(tmp_path: Path) -> Any:
-    display = ProgressDisplay(Console(file=io.StringIO()), name="run", last_step=10, plan_steps=10, line_seconds=1000)
-    naming = Naming(symbols="_abc", safe_name=lambda id: id)
-    record = RunRecord(tmp_path, naming, model="tacotron2", n_samples=2, display=display)
-    yield record
-    record.close()
+def publisher(tmp_path: Path) -> Iterator[EventPublisher]:
+    publisher = EventPublisher(open_recorder(tmp_path))
+    yield publisher
+    publisher.recorder.close()
 
 
 @pytest.fixture

@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from monitoring.events import ArmSignals
 from monitoring.measures.signals import Signals
 from reports import TrainerOrder
 from smart_tuner.inputs.run_facts import RunFacts
-from smart_tuner.runtime import Supervision
+from smart_tuner.runtime import SupervisorRuntime
 from smart_tuner.settings import Settings
 from smart_tuner.supervisor import Supervisor
 
@@ -22,13 +23,6 @@ SIZES: Signals = {"disk_free_bytes": 1e12, "checkpoint_bytes": 1e8}
 
 Trace = Callable[[int, int], tuple[Signals, Signals, Mapping[str, float | None]]]
 """(step, how many steps were done before it) → signals of the step, of an evaluation there, outliers."""
-
-
-@dataclass
-class SimulatedArm:
-    knobs: Mapping[str, float]
-    steps: Sequence[tuple[int, Signals]]
-    evaluation: Signals
 
 
 @dataclass
@@ -51,7 +45,7 @@ class SimulatedLoop:
         self.turns: list[tuple[str, float, float]] = []  # knob, from, to
         self.moves: list[TrainerOrder] = []
         self.supervisor = Supervisor(self.facts, self.settings, advise=self.advise)
-        self.supervision = Supervision(self.supervisor, self, tell=self.tell)
+        self.supervision = SupervisorRuntime(self.supervisor, self, on_decision=self.tell)
         given = {"facts": self.facts.model_dump(mode="json"), "settings": self.settings.model_dump(mode="json")}
         self.record("started", supervision={**given, "mode": "advise" if self.advise else "on", "knobs": {}})
 
@@ -65,7 +59,7 @@ class SimulatedLoop:
         wanted = kinds or ("phase", "diagnosis", "intervention", "follow_up")
         return [record for record in self.records if record["kind"] in wanted]
 
-    def carry_out(self, order: TrainerOrder) -> None:
+    def execute(self, order: TrainerOrder) -> None:
         self.orders.append((self.step, order))
         if order.action == "turn":
             self.turns += [(name, self.knobs[name], value) for name, value in order.knobs.items()]
@@ -88,10 +82,10 @@ class SimulatedLoop:
         self.work += 1
         columns = {name: [value] for name, value in signals.items()}
         self.record("steps", steps=[self.step], signals=columns, outliers={str(self.step): dict(outliers)})
-        self.supervision.step(self.step, signals, outliers)
+        self.supervision.on_step(self.step, signals, outliers)
         if self.step % self.facts.steps_per_evaluation == 0 and not self.moves:
             self.record("evaluation", signals=evaluation)
-            self.supervision.evaluation(self.step, evaluation)
+            self.supervision.on_evaluation(self.step, evaluation)
         if self.step % self.facts.steps_per_evaluation == 0 and not self.moves:
             self._save()
 
@@ -99,7 +93,7 @@ class SimulatedLoop:
         self.kept = [*[step for step in self.kept if step < self.step][-3:], self.step]
         self.saved_knobs[self.step] = dict(self.knobs)
         self.record("checkpoint", kept=self.kept, signals=SIZES)
-        self.supervision.checkpoint(self.step, self.kept, SIZES)
+        self.supervision.on_checkpoint(self.step, self.kept, SIZES)
 
     def _move(self, order: TrainerOrder) -> None:
         if order.action == "roll_back":
@@ -107,7 +101,7 @@ class SimulatedLoop:
             self.kept = [step for step in self.kept if step <= order.step]
             self.knobs = self.saved_knobs[order.step] | dict(order.knobs)
             self.record("rolled_back", to=order.step)
-            self.supervision.rolled_back(order.step)
+            self.supervision.on_rollback(order.step)
         else:
             arms = [self._arm(order, knobs) for knobs in order.arms]
             told = [
@@ -120,7 +114,7 @@ class SimulatedLoop:
                 for arm in arms
             ]
             self.record("race", from_step=order.step, arms=told)
-            winner = self.supervision.race(order.step, arms)
+            winner = self.supervision.on_race(order.step, arms)
             self.knobs = self.saved_knobs[order.step] | dict(arms[winner].knobs) | self._turned_since(order)
             self.step = order.step + order.n_steps
             self.kept = [step for step in self.kept if step <= order.step]
@@ -132,9 +126,9 @@ class SimulatedLoop:
         later = last[last.index(race) + 1 :]
         return {name: value for order in later if order.action == "turn" for name, value in order.knobs.items()}
 
-    def _arm(self, order: TrainerOrder, knobs: Mapping[str, float]) -> SimulatedArm:
+    def _arm(self, order: TrainerOrder, knobs: Mapping[str, float]) -> ArmSignals:
         steps = []
         for step in range(order.step + 1, order.step + order.n_steps + 1):
             steps.append((step, self.trace(step, self.work)[0]))
             self.work += 1
-        return SimulatedArm(knobs, steps, self.trace(order.step + order.n_steps, self.work)[1])
+        return ArmSignals(knobs, tuple(steps), self.trace(order.step + order.n_steps, self.work)[1])

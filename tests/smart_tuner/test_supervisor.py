@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -115,7 +116,7 @@ def test_when_no_checkpoint_can_be_read_the_next_remedy_is_tried() -> None:
     class Ruined(SimulatedLoop):
         def _move(self, order: Any) -> None:
             self.record("rolled_back", to=None)
-            self.supervision.rolled_back(None)
+            self.supervision.on_rollback(None)
 
     trace: Trace = lambda step, work: (  # noqa: E731
         {**healthy_step(step, work), **(BROKEN if work >= 130 else {})},
@@ -169,7 +170,8 @@ def test_the_better_fork_is_kept() -> None:
             arm = super()._arm(order, knobs)
             started.append(self.work)
             if len(started) == 2:
-                arm.evaluation = {**arm.evaluation, "val_total_loss": 2.0, "val_mel_loss": 2.0}
+                better = {**arm.evaluation, "val_total_loss": 2.0, "val_mel_loss": 2.0}
+                return replace(arm, evaluation=better)
             return arm
 
     trace: Trace = lambda step, work: (  # noqa: E731

@@ -31,10 +31,10 @@ def test_a_voice_comes_back_and_says_the_same(saved: Path) -> None:
 
 def test_one_of_our_checkpoints_speaks_too(tmp_path: Path) -> None:
     trainer, _ = tiny_trainer(tmp_path, HPARAMS)
-    trainer.train_step(next(iter(trainer.data.train.epoch(0))))
-    voice = load_voice(trainer.save())
+    trainer.train_step(next(iter(trainer.state.data.train.epoch(0))))
+    voice = load_voice(trainer.state.save())
     assert (voice.hparams, voice.origin.symbols, voice.step) == (HPARAMS, SYMBOLS, 1)
-    torch.testing.assert_close(voice.model.state_dict(), trainer.model.state_dict(), rtol=0, atol=0)
+    torch.testing.assert_close(voice.model.state_dict(), trainer.state.model.state_dict(), rtol=0, atol=0)
 
 
 def test_a_truncated_voice_is_refused_wherever_it_was_cut(saved: Path) -> None:

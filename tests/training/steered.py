@@ -1,10 +1,9 @@
-"""A watcher that gives orders, and exact comparisons of what training came to."""
+"""A observer that gives orders, and exact comparisons of what training came to."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,39 +12,23 @@ from torch import Tensor
 
 from hparams import HParams
 from models.checkpoint_file import load_checkpoint
-from reports import EvaluationReport, StepReport
-from tests.tiny import MemoryWatcher, tiny_hparams, tiny_trainer
+from reports import EvaluationReport, StepReport, TrainerOrder
+from tests.tiny import RecordingObserver, tiny_hparams, tiny_trainer
 from training.checkpoints.checkpoint import list_checkpoints
-from training.trainer import EnhancedTrainer, TrainingData
+from training.run_state import TrainingData
+from training.trainer import EnhancedTrainer
 
 ALL_SAVED: dict[str, Any] = {"iters_per_checkpoint": 1, "iters_per_evaluation": 1000, "keep_checkpoints": 99}
 
 
-@dataclass(frozen=True)
-class Order:
-    """As plain as an order can be."""
-
-    action: str
-    knobs: Mapping[str, float] = field(default_factory=dict)
-    step: int = 0
-    skip_since: int | None = None
-    n_steps: int = 0
-    arms: Sequence[Mapping[str, float]] = ()
-    reseeded_arm: int | None = None
-    hparams: Mapping[str, int] = field(default_factory=dict)
-    utterances: Sequence[str] = ()
-    targets: Mapping[str, float] = field(default_factory=dict)
-    reason: str = ""
-
-
-class SteeringWatcher(MemoryWatcher):
+class SteeringObserver(RecordingObserver):
     """Gives each of its orders once, after the step or evaluation it is for."""
 
     def __init__(
         self,
-        after_step: Mapping[int, Sequence[Order]],
+        after_step: Mapping[int, Sequence[TrainerOrder]],
         *,
-        after_evaluation: Mapping[int, Sequence[Order]] | None = None,
+        after_evaluation: Mapping[int, Sequence[TrainerOrder]] | None = None,
         scores: dict[int, float | None] | None = None,
     ) -> None:
         super().__init__(scores)
@@ -61,10 +44,10 @@ class SteeringWatcher(MemoryWatcher):
         self._give(self.after_evaluation.pop(report.step, ()))
         return score
 
-    def _give(self, orders: Sequence[Order]) -> None:
+    def _give(self, orders: Sequence[TrainerOrder]) -> None:
         assert self.trainer is not None
         for order in orders:
-            self.trainer.steering.carry_out(order)
+            self.trainer.control.execute(order)
 
     @property
     def ids(self) -> list[tuple[str, ...]]:
@@ -73,26 +56,26 @@ class SteeringWatcher(MemoryWatcher):
 
 def steered(
     folder: Path,
-    orders: Mapping[int, Sequence[Order]] | None = None,
+    orders: Mapping[int, Sequence[TrainerOrder]] | None = None,
     *,
     hparams: HParams | None = None,
-    watcher: SteeringWatcher | None = None,
+    observer: SteeringObserver | None = None,
     data: TrainingData | None = None,
-) -> tuple[EnhancedTrainer, SteeringWatcher]:
-    """A fresh trainer, always the same one, whose watcher gives these orders after these steps."""
+) -> tuple[EnhancedTrainer, SteeringObserver]:
+    """A fresh trainer, always the same one, whose observer gives these orders after these steps."""
     folder.mkdir(exist_ok=True)
-    watcher = watcher or SteeringWatcher(orders or {})
-    trainer, _ = tiny_trainer(folder, hparams or tiny_hparams(**ALL_SAVED), watcher=watcher, data=data)
-    watcher.trainer = trainer
-    return trainer, watcher
+    observer = observer or SteeringObserver(orders or {})
+    trainer, _ = tiny_trainer(folder, hparams or tiny_hparams(**ALL_SAVED), observer=observer, data=data)
+    observer.trainer = trainer
+    return trainer, observer
 
 
 def saved_steps(trainer: EnhancedTrainer) -> list[int]:
-    return [checkpoint.step for checkpoint in list_checkpoints(trainer.folder / "checkpoints")]
+    return [checkpoint.step for checkpoint in list_checkpoints(trainer.state.folder / "checkpoints")]
 
 
 def saved_path(trainer: EnhancedTrainer, step: int) -> Path:
-    return next(c.path for c in list_checkpoints(trainer.folder / "checkpoints") if c.step == step)
+    return next(c.path for c in list_checkpoints(trainer.state.folder / "checkpoints") if c.step == step)
 
 
 def resume(trainer: EnhancedTrainer, path: Path) -> None:
@@ -108,7 +91,7 @@ def state_of(trainer: EnhancedTrainer) -> dict[str, Any]:
 
 
 def comparable(state: dict[str, Any]) -> dict[str, Any]:
-    """All that training goes on from; without the time it took, what the watcher remembers and what each step sets."""
+    """All that training goes on from; without the time it took, what the observer remembers and what each step sets."""
     state.pop("schema_version", None)
     del state["watcher"], state["progress"]["seconds"], state["optimizer"]["param_groups"][0]["lr"]
     return state

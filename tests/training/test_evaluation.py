@@ -18,15 +18,15 @@ def test_evaluation_leaves_random_state_weights_statistics_and_mode_as_they_were
     tmp_path: Path, training: bool
 ) -> None:
     trainer, _ = tiny_trainer(tmp_path, tiny_hparams())
-    trainer.train_step(next(iter(trainer.data.train.epoch(0))))
-    trainer.model.train(training)
-    before = {name: t.clone() for name, t in trainer.model.state_dict().items()}
+    trainer.train_step(next(iter(trainer.state.data.train.epoch(0))))
+    trainer.state.model.train(training)
+    before = {name: t.clone() for name, t in trainer.state.model.state_dict().items()}
     random, numpy_random = torch.get_rng_state(), np.random.get_state()[1].copy()  # type: ignore[index]
     trainer.validate()
     assert torch.equal(torch.get_rng_state(), random)
     assert np.array_equal(np.random.get_state()[1], numpy_random)  # type: ignore[index]
-    torch.testing.assert_close(trainer.model.state_dict(), before, rtol=0, atol=0)
-    assert {module.training for module in trainer.model.modules()} == {training}
+    torch.testing.assert_close(trainer.state.model.state_dict(), before, rtol=0, atol=0)
+    assert {module.training for module in trainer.state.model.modules()} == {training}
 
 
 def test_a_failing_evaluation_puts_the_mode_and_the_random_state_back() -> None:

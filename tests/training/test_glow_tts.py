@@ -14,20 +14,21 @@ from monitoring.measures.signals import evaluation_signals, step_signals
 from speech.voice import load_voice
 from tests.tiny import GLOW, tiny_hparams, tiny_trainer
 from training.checkpoints.checkpoint import list_checkpoints
+from training.run_state import RunLimits
 from training.step.optimizers import Adam, RectifiedAdam, build_optimizer
-from training.trainer import EnhancedTrainer, Limits
+from training.trainer import EnhancedTrainer
 
 QUIET = {"iters_per_evaluation": 100, "iters_per_checkpoint": 3}
 
 
 def weights_of(trainer: EnhancedTrainer) -> list[torch.Tensor]:
-    return [value.clone() for value in trainer.model.state_dict().values()]
+    return [value.clone() for value in trainer.state.model.state_dict().values()]
 
 
 def test_it_learns_and_reports_its_own_losses(tmp_path: Path) -> None:
-    trainer, watcher = tiny_trainer(tmp_path, tiny_hparams(**GLOW))
-    trainer.fit(Limits(max_steps=30))
-    first, last = step_signals(watcher.steps[0]), step_signals(watcher.steps[-1])
+    trainer, observer = tiny_trainer(tmp_path, tiny_hparams(**GLOW))
+    trainer.fit(RunLimits(max_steps=30))
+    first, last = step_signals(observer.steps[0]), step_signals(observer.steps[-1])
     assert {"nll_loss", "duration_loss", "total_loss"} <= first.keys() and "gate_loss" not in first
     assert first["total_loss"] is not None and last["total_loss"] is not None
     assert last["total_loss"] < first["total_loss"]
@@ -35,9 +36,9 @@ def test_it_learns_and_reports_its_own_losses(tmp_path: Path) -> None:
 
 def test_the_health_of_its_parts_is_told_every_tenth_step(tmp_path: Path) -> None:
     hparams = tiny_hparams(**GLOW, grad_clip_thresh=1e-3)
-    trainer, watcher = tiny_trainer(tmp_path, hparams)
-    trainer.fit(Limits(max_steps=20))
-    told = [report for report in watcher.steps if report.measures["actnorm_scale"] is not None]
+    trainer, observer = tiny_trainer(tmp_path, hparams)
+    trainer.fit(RunLimits(max_steps=20))
+    told = [report for report in observer.steps if report.measures["actnorm_scale"] is not None]
     assert [report.step for report in told] == [10, 20]
     for report in told:
         norms = [value for name, value in report.measures.items() if name.startswith("gradient_norm_")]
@@ -46,7 +47,7 @@ def test_the_health_of_its_parts_is_told_every_tenth_step(tmp_path: Path) -> Non
         assert whole == pytest.approx(report.gradient_norm, rel=1e-3)
         condition, scale = report.measures["convolution_condition"], report.measures["actnorm_scale"]
         assert condition is not None and condition >= 1 and scale is not None and scale > 1
-    assert all(report.loss_parts["logdet"] is not None for report in watcher.steps)
+    assert all(report.loss_parts["logdet"] is not None for report in observer.steps)
 
 
 def test_its_evaluation_has_a_score_without_a_gate(tmp_path: Path) -> None:
@@ -64,19 +65,19 @@ def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tmp_path: Path) 
     """What a fresh flow takes from its first batch is not taken a second time."""
     hparams = tiny_hparams(**GLOW, **QUIET)
     whole, _ = tiny_trainer(tmp_path / "whole", hparams)
-    whole.fit(Limits(max_steps=7))
+    whole.fit(RunLimits(max_steps=7))
     half, _ = tiny_trainer(tmp_path / "half", hparams)
-    half.fit(Limits(max_steps=3))
+    half.fit(RunLimits(max_steps=3))
     resumed, _ = tiny_trainer(tmp_path / "half", hparams)
     resumed.load_state_dict(load_checkpoint(list_checkpoints(tmp_path / "half" / "checkpoints")[-1].path))
-    resumed.fit(Limits(max_steps=7))
+    resumed.fit(RunLimits(max_steps=7))
     for a, b in zip(weights_of(whole), weights_of(resumed), strict=True):
         assert torch.equal(a, b)
 
 
 def test_its_voice_is_one_file_that_speaks(tmp_path: Path) -> None:
     trainer, _ = tiny_trainer(tmp_path, tiny_hparams(**GLOW))
-    trainer.fit(Limits(max_steps=2))
+    trainer.fit(RunLimits(max_steps=2))
     voice = load_voice(trainer.write_voice())
     decoded = voice.model.synthesize(torch.tensor([[1, 2, 3]]), torch.tensor([3]))
     assert int(decoded.mel_lengths) >= 2 and torch.isfinite(decoded.mels).all()
@@ -84,8 +85,8 @@ def test_its_voice_is_one_file_that_speaks(tmp_path: Path) -> None:
 
 def test_a_model_without_a_gate_has_none_to_turn(tmp_path: Path) -> None:
     trainer, _ = tiny_trainer(tmp_path, tiny_hparams(**GLOW))
-    trainer.steering.turn({"learning_rate_multiplier": 0.5})
-    assert trainer.knobs.learning_rate_multiplier == 0.5
+    trainer.state.turn_knobs({"learning_rate_multiplier": 0.5})
+    assert trainer.state.knobs.learning_rate_multiplier == 0.5
 
 
 @pytest.mark.parametrize(("name", "kind"), [("adam", Adam), ("radam", RectifiedAdam)])

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from reports import ArmReport
+from reports import RaceReport, TrainerOrder
 from tests.tiny import tiny_hparams
 from tests.training.steered import (
     ALL_SAVED,
-    Order,
-    SteeringWatcher,
+    SteeringObserver,
     differences,
     resume,
     ruin,
@@ -23,24 +21,25 @@ from tests.training.steered import (
     steered,
 )
 from tests.training.step.test_out_of_memory import limit_memory
-from training.trainer import EnhancedTrainer, Limits
+from training.run_state import RunLimits
+from training.trainer import EnhancedTrainer
 
 ARMS: tuple[dict[str, float], ...] = ({"guide_sigma": 0.3}, {"guide_sigma": 0.8})
-RACE = Order("race", step=4, arms=ARMS, n_steps=3)
+RACE = TrainerOrder("race", step=4, arms=ARMS, n_steps=3)
 
 
-class Judge(SteeringWatcher):
+class Judge(SteeringObserver):
     """Prefers the arm it was made with."""
 
-    def __init__(self, winner: int, order: Order = RACE, *, after_step: int = 6) -> None:
+    def __init__(self, winner: int, order: TrainerOrder = RACE, *, after_step: int = 6) -> None:
         super().__init__({after_step: [order]})
         self.winner = winner
 
 
-def raced(folder: Path, winner: int, order: Order = RACE, *, steps: int = 7) -> tuple[EnhancedTrainer, Judge]:
+def raced(folder: Path, winner: int, order: TrainerOrder = RACE, *, steps: int = 7) -> tuple[EnhancedTrainer, Judge]:
     judge = Judge(winner, order)
-    trainer, _ = steered(folder, watcher=judge)
-    trainer.fit(Limits(max_steps=steps))
+    trainer, _ = steered(folder, observer=judge)
+    trainer.fit(RunLimits(max_steps=steps))
     return trainer, judge
 
 
@@ -48,8 +47,8 @@ def trained_so(folder: Path, knobs: dict[str, float], *, source: EnhancedTrainer
     """From the checkpoint of step 4, with these knobs."""
     trainer, _ = steered(folder)
     resume(trainer, saved_path(source, 4))
-    trainer.steering.turn(knobs)
-    trainer.fit(Limits(max_steps=steps))
+    trainer.state.turn_knobs(knobs)
+    trainer.fit(RunLimits(max_steps=steps))
     return trainer
 
 
@@ -78,7 +77,7 @@ def test_training_goes_on_exactly_as_if_the_winner_had_been_all_there_was(tmp_pa
     trainer, judge = raced(tmp_path / "race", winner, steps=10)
     raced_to = state_of(trainer)
     alone = trained_so(tmp_path / "alone", ARMS[winner], source=trainer, steps=10)
-    assert trainer.knobs.guide_sigma == ARMS[winner]["guide_sigma"]
+    assert trainer.state.knobs.guide_sigma == ARMS[winner]["guide_sigma"]
     assert differences(raced_to, state_of(alone)) == []
     assert [r.step for r in judge.steps] == [1, 2, 3, 4, 5, 6, 8, 9, 10]
 
@@ -87,7 +86,7 @@ def test_the_loser_leaves_nothing_behind(tmp_path: Path) -> None:
     trainer, judge = raced(tmp_path, 0)
     assert saved_steps(trainer) == [1, 2, 3, 4, 7]
     assert {path.name for path in tmp_path.iterdir()} == {"checkpoints"}
-    assert trainer.data.train.skipped_batches == set()
+    assert trainer.state.data.train.skipped_batches == set()
     first = judge.events.index("arm step")
     assert judge.events[first : first + 11] == [
         *(*["arm step"] * 3, "before evaluation", *["arm step"] * 3, "before evaluation"),
@@ -98,24 +97,24 @@ def test_the_loser_leaves_nothing_behind(tmp_path: Path) -> None:
 
 
 def test_arms_go_on_beyond_the_end_of_an_epoch(tmp_path: Path) -> None:
-    trainer, judge = raced(tmp_path, 1, Order("race", step=4, arms=ARMS, n_steps=6), steps=10)
+    trainer, judge = raced(tmp_path, 1, TrainerOrder("race", step=4, arms=ARMS, n_steps=6), steps=10)
     assert [r.epoch for r in judge.races[0][1].steps] == [1, 1, 2, 2, 2, 3]
-    assert (trainer.progress.step, trainer.progress.epoch, trainer.progress.batch) == (10, 3, 1)
+    assert (trainer.state.progress.step, trainer.state.progress.epoch, trainer.state.progress.batch) == (10, 3, 1)
 
 
 def test_how_many_batches_make_an_update_can_be_raced(tmp_path: Path) -> None:
     arms: tuple[dict[str, float], ...] = ({}, {"batches_per_update": 2.0})
-    trainer, judge = raced(tmp_path / "race", 1, Order("race", step=4, arms=arms, n_steps=3))
+    trainer, judge = raced(tmp_path / "race", 1, TrainerOrder("race", step=4, arms=arms, n_steps=3))
     assert [[r.epoch for r in arm.steps] for arm in judge.races[0]] == [[1, 1, 2], [1, 2, 2]]
     alone = trained_so(tmp_path / "alone", arms[1], source=trainer, steps=7)
     assert differences(learnt(trainer), learnt(alone)) == []
 
 
 def test_a_ruined_start_is_replaced_by_the_one_before(tmp_path: Path) -> None:
-    trainer, judge = steered(tmp_path, watcher=Judge(1))
-    trainer.fit(Limits(max_steps=5))
+    trainer, judge = steered(tmp_path, observer=Judge(1))
+    trainer.fit(RunLimits(max_steps=5))
     ruin(saved_path(trainer, 4))
-    trainer.fit(Limits(max_steps=6))
+    trainer.fit(RunLimits(max_steps=6))
     assert "race from 3" in judge.events
     assert [[r.step for r in arm.steps] for arm in judge.races[0]] == [[4, 5, 6]] * 2
     assert saved_steps(trainer) == [1, 2, 3, 6]
@@ -124,9 +123,9 @@ def test_a_ruined_start_is_replaced_by_the_one_before(tmp_path: Path) -> None:
 def test_without_a_usable_start_nothing_is_changed_and_the_watcher_is_told(tmp_path: Path) -> None:
     hparams = tiny_hparams(iters_per_checkpoint=1000, iters_per_evaluation=1000)
     plain, watched = steered(tmp_path / "plain", hparams=hparams)
-    plain.fit(Limits(max_steps=8))
-    trainer, judge = steered(tmp_path / "race", hparams=hparams, watcher=Judge(1))
-    trainer.fit(Limits(max_steps=8))
+    plain.fit(RunLimits(max_steps=8))
+    trainer, judge = steered(tmp_path / "race", hparams=hparams, observer=Judge(1))
+    trainer.fit(RunLimits(max_steps=8))
     assert [report.step for report in judge.rollbacks] == [None] and judge.races == []
     assert judge.losses == watched.losses
     assert differences(state_of(trainer), state_of(plain)) == []
@@ -134,17 +133,17 @@ def test_without_a_usable_start_nothing_is_changed_and_the_watcher_is_told(tmp_p
 
 def test_a_start_that_is_lost_between_the_arms_changes_nothing(tmp_path: Path) -> None:
     class Losing(Judge):
-        def on_arm_step(self) -> None:
-            super().on_arm_step()
+        def on_race_step(self) -> None:
+            super().on_race_step()
             assert self.trainer is not None
             if 4 in saved_steps(self.trainer):
                 saved_path(self.trainer, 4).unlink()
 
     plain, watched = steered(tmp_path / "plain")
-    plain.fit(Limits(max_steps=8))
+    plain.fit(RunLimits(max_steps=8))
     judge = Losing(1)
-    trainer, _ = steered(tmp_path / "race", watcher=judge)
-    trainer.fit(Limits(max_steps=8))
+    trainer, _ = steered(tmp_path / "race", observer=judge)
+    trainer.fit(RunLimits(max_steps=8))
     assert [report.step for report in judge.rollbacks] == [None] and judge.races == []
     assert judge.losses == watched.losses
     assert differences(state_of(trainer), state_of(plain)) == []
@@ -153,32 +152,32 @@ def test_a_start_that_is_lost_between_the_arms_changes_nothing(tmp_path: Path) -
 @pytest.mark.parametrize("at_arm_step", [1, 5])
 def test_an_interrupted_race_is_run_when_training_is_resumed(tmp_path: Path, at_arm_step: int) -> None:
     whole, watched = raced(tmp_path / "whole", 1, steps=9)
-    limits = Limits()
+    limits = RunLimits()
 
     class Interrupted(Judge):
-        def on_arm_step(self) -> None:
-            super().on_arm_step()
+        def on_race_step(self) -> None:
+            super().on_race_step()
             if self.events.count("arm step") == at_arm_step:
                 limits.stop = "SIGTERM"
 
     judge = Interrupted(1)
-    trainer, _ = steered(tmp_path / "race", watcher=judge)
+    trainer, _ = steered(tmp_path / "race", observer=judge)
     assert trainer.fit(limits) == "SIGTERM"
     assert judge.events.count("arm step") == at_arm_step and judge.races == []
-    assert saved_steps(trainer) == [1, 2, 3, 4, 5, 6] and trainer.progress.step == 6
+    assert saved_steps(trainer) == [1, 2, 3, 4, 5, 6] and trainer.state.progress.step == 6
     again = Judge(1, after_step=1000)
-    resumed, _ = steered(tmp_path / "race", watcher=again)
+    resumed, _ = steered(tmp_path / "race", observer=again)
     resume(resumed, saved_path(trainer, 6))
-    resumed.fit(Limits(max_steps=9))
+    resumed.fit(RunLimits(max_steps=9))
     assert len(again.races) == 1 and again.losses == watched.losses[6:]
     assert differences(learnt(resumed), learnt(whole)) == []
 
 
 def test_moves_nobody_waits_for_are_forgotten(tmp_path: Path) -> None:
     trainer, judge = steered(tmp_path)
-    trainer.steering.carry_out(RACE)
-    trainer.steering.forget_moves()
-    trainer.fit(Limits(max_steps=2))
+    trainer.control.execute(RACE)
+    trainer.control.forget_pending()
+    trainer.fit(RunLimits(max_steps=2))
     assert judge.races == [] and judge.rollbacks == []
 
 
@@ -186,31 +185,31 @@ def test_an_arm_that_does_not_fit_into_memory_says_so_and_does_not_end_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Tight(Judge):
-        def on_arm_step(self) -> None:
-            super().on_arm_step()
+        def on_race_step(self) -> None:
+            super().on_race_step()
             monkeypatch.undo()
 
-        def on_race(self, start_step: int, arms: Sequence[ArmReport]) -> int:
-            assert [[r.out_of_memory_steps for r in arm.steps] for arm in arms] == [[1, 1, 1], [0, 0, 0]]
-            return super().on_race(start_step, arms)
+        def on_race(self, report: RaceReport) -> int:
+            assert [[r.out_of_memory_steps for r in arm.steps] for arm in report.arms] == [[1, 1, 1], [0, 0, 0]]
+            return super().on_race(report)
 
-    trainer, judge = steered(tmp_path, watcher=Tight(1), hparams=tiny_hparams(**ALL_SAVED))
-    trainer.fit(Limits(max_steps=5))
+    trainer, judge = steered(tmp_path, observer=Tight(1), hparams=tiny_hparams(**ALL_SAVED))
+    trainer.fit(RunLimits(max_steps=5))
     limit_memory(trainer, 1, monkeypatch)
-    trainer.steering.carry_out(RACE)
-    trainer.fit(Limits(max_steps=8))
+    trainer.control.execute(RACE)
+    trainer.fit(RunLimits(max_steps=8))
     assert len(judge.races) == 1 and judge.steps[-1].out_of_memory_steps == 0
 
 
 def test_of_several_arms_one_may_draw_other_random_numbers(tmp_path: Path) -> None:
     same, fork = {"guide_sigma": 0.3}, {"guide_sigma": 0.8}
-    order = Order("race", step=4, arms=(same, same, fork, same), n_steps=3, reseeded_arm=1)
+    order = TrainerOrder("race", step=4, arms=(same, same, fork, same), n_steps=3, reseeded_arm=1)
     trainer, judge = raced(tmp_path, 2, order)
     (arms,) = judge.races
     losses = [[report.loss_parts["mel_loss"] for report in arm.steps] for arm in arms]
     assert losses[3] == losses[0] != losses[1]
     assert losses[2][0] == losses[0][0]
     assert [[r.utterance_ids for r in arm.steps] for arm in arms] == [[r.utterance_ids for r in arms[0].steps]] * 4
-    assert trainer.knobs.guide_sigma == 0.8
+    assert trainer.state.knobs.guide_sigma == 0.8
     alone = trained_so(tmp_path / "alone", fork, source=trainer, steps=7)
     assert not differences(learnt(trainer), learnt(alone))

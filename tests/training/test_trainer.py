@@ -15,21 +15,22 @@ from torch import Tensor
 from corpus.batches import Batch
 from models.checkpoint_file import load_checkpoint
 from speech.voice import load_voice
-from tests.tiny import NO_DROPOUT, MemoryWatcher, tacotron, tiny_data, tiny_hparams, tiny_mel, tiny_trainer
+from tests.tiny import NO_DROPOUT, RecordingObserver, tacotron, tiny_data, tiny_hparams, tiny_mel, tiny_trainer
 from training.checkpoints.checkpoint import list_checkpoints
-from training.trainer import EnhancedTrainer, Limits
+from training.run_state import RunLimits
+from training.trainer import EnhancedTrainer
 
 QUIET = {"iters_per_evaluation": 1000, "iters_per_checkpoint": 1000}
 
 
 def first_batch(trainer: EnhancedTrainer) -> Batch:
-    return next(iter(trainer.data.train.epoch(0)))
+    return next(iter(trainer.state.data.train.epoch(0)))
 
 
 def everything_learnt(trainer: EnhancedTrainer) -> dict[str, Any]:
     """Copies of weights, BatchNorm statistics and the optimizer's state."""
-    state: dict[str, Any] = {name: t.clone() for name, t in trainer.model.state_dict().items()}
-    for number, moments in trainer.optimizer.state_dict()["state"].items():
+    state: dict[str, Any] = {name: t.clone() for name, t in trainer.state.model.state_dict().items()}
+    for number, moments in trainer.state.optimizer.state_dict()["state"].items():
         state |= {f"{number} {name}": torch.as_tensor(value).clone() for name, value in moments.items()}
     return state
 
@@ -48,13 +49,13 @@ def test_the_loss_falls_when_one_batch_is_learnt_by_heart(tmp_path: Path) -> Non
 
 def test_a_step_reports_what_it_did(tmp_path: Path) -> None:
     trainer, _ = tiny_trainer(tmp_path, tiny_hparams(warmup_steps=4))
-    trainer.knobs.learning_rate_multiplier = 0.5
+    trainer.state.knobs.learning_rate_multiplier = 0.5
     batch = first_batch(trainer)
     reports = [trainer.train_step(batch) for _ in range(10)]
     report = reports[0]
     assert (report.step, report.epoch, report.utterance_ids, report.nonfinite_steps) == (1, 0, batch.ids, 0)
     assert report.learning_rate == pytest.approx(1e-2 / 4 * 0.5)
-    assert {group["lr"] for group in trainer.optimizer.param_groups} == {reports[-1].learning_rate} == {5e-3}
+    assert {group["lr"] for group in trainer.state.optimizer.param_groups} == {reports[-1].learning_rate} == {5e-3}
     assert report.loss_parts.keys() == {"mel_loss", "gate_loss", "guide_loss"}
     parts = (*report.loss_parts.values(), report.total_loss, report.gradient_norm)
     assert all(part is not None and part > 0 for part in parts)
@@ -65,9 +66,9 @@ def test_a_step_reports_what_it_did(tmp_path: Path) -> None:
 
 def test_clipping_bounds_the_gradient_that_is_applied_and_the_norm_before_it_is_reported(tmp_path: Path) -> None:
     trainer, _ = tiny_trainer(tmp_path, tiny_hparams())
-    trainer.knobs.grad_clip_thresh = 0.05
+    trainer.state.knobs.grad_clip_thresh = 0.05
     report = trainer.train_step(first_batch(trainer))
-    gradients = [p.grad.flatten() for p in trainer.model.parameters() if p.grad is not None]
+    gradients = [p.grad.flatten() for p in trainer.state.model.parameters() if p.grad is not None]
     assert report.gradient_norm is not None and report.gradient_norm > 0.5
     assert float(torch.cat(gradients).norm()) == pytest.approx(0.05, rel=1e-3)
 
@@ -76,7 +77,7 @@ def test_the_loss_knobs_act(tmp_path: Path) -> None:
     totals = []
     for multiplier in (1.0, 2.0):
         trainer, _ = tiny_trainer(tmp_path, tiny_hparams(**NO_DROPOUT, guide_loss_weight=3.0))
-        trainer.knobs.guide_weight_multiplier = multiplier
+        trainer.state.knobs.guide_weight_multiplier = multiplier
         report = trainer.train_step(first_batch(trainer))
         guide_loss = report.loss_parts["guide_loss"]
         assert report.total_loss is not None and guide_loss is not None
@@ -151,165 +152,165 @@ def test_one_bad_utterance_costs_only_its_own_batches(tmp_path: Path) -> None:
     def load(utterance: Any) -> np.ndarray:
         return tiny_mel(utterance) * (np.float32("nan") if utterance.id.startswith("u03") else np.float32(1))
 
-    trainer, watcher = tiny_trainer(tmp_path, hparams, data=tiny_data(hparams, load))
-    trainer.fit(Limits(max_steps=6))
-    assert [r.total_loss is None for r in watcher.steps] == [
-        any(i[:3] == "u03" for i in r.utterance_ids) for r in watcher.steps
+    trainer, observer = tiny_trainer(tmp_path, hparams, data=tiny_data(hparams, load))
+    trainer.fit(RunLimits(max_steps=6))
+    assert [r.total_loss is None for r in observer.steps] == [
+        any(i[:3] == "u03" for i in r.utterance_ids) for r in observer.steps
     ]
-    assert watcher.steps[-1].nonfinite_steps == 2
-    assert all(p.isfinite().all() for p in trainer.model.state_dict().values())
+    assert observer.steps[-1].nonfinite_steps == 2
+    assert all(p.isfinite().all() for p in trainer.state.model.state_dict().values())
 
 
 # Resuming
 
 
 @pytest.fixture(scope="module")
-def whole_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[MemoryWatcher, EnhancedTrainer]:
+def whole_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[RecordingObserver, EnhancedTrainer]:
     """Eight steps (two epochs and more of three batches), saved at every step, evaluated at every third."""
     hparams = tiny_hparams(iters_per_checkpoint=1, iters_per_evaluation=3, keep_checkpoints=99)
-    trainer, watcher = tiny_trainer(tmp_path_factory.mktemp("whole"), hparams)
-    assert trainer.fit(Limits(max_steps=8)) == "max_steps"
-    return watcher, trainer
+    trainer, observer = tiny_trainer(tmp_path_factory.mktemp("whole"), hparams)
+    assert trainer.fit(RunLimits(max_steps=8)) == "max_steps"
+    return observer, trainer
 
 
 @pytest.mark.parametrize("k", [1, 2, 3, 4, 5, 6, 7])
 def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(
-    tmp_path: Path, whole_run: tuple[MemoryWatcher, EnhancedTrainer], k: int
+    tmp_path: Path, whole_run: tuple[RecordingObserver, EnhancedTrainer], k: int
 ) -> None:
     watched, whole = whole_run
-    path = next(c.path for c in list_checkpoints(whole.folder / "checkpoints") if c.step == k)
-    trainer, watcher = tiny_trainer(tmp_path, whole.hparams)
+    path = next(c.path for c in list_checkpoints(whole.state.folder / "checkpoints") if c.step == k)
+    trainer, observer = tiny_trainer(tmp_path, whole.state.hparams)
     torch.rand(k)
     trainer.load_state_dict(load_checkpoint(path))
-    trainer.fit(Limits(max_steps=8))
-    assert watcher.restored == {"n_steps": k}
-    assert watcher.losses == watched.losses[k:] and None not in watcher.losses
-    assert [r.utterance_ids for r in watcher.steps] == [r.utterance_ids for r in watched.steps[k:]]
-    assert [e.losses for e in watcher.evaluations] == [e.losses for e in watched.evaluations if e.step > k]
+    trainer.fit(RunLimits(max_steps=8))
+    assert observer.restored == {"n_steps": k}
+    assert observer.losses == watched.losses[k:] and None not in observer.losses
+    assert [r.utterance_ids for r in observer.steps] == [r.utterance_ids for r in watched.steps[k:]]
+    assert [e.losses for e in observer.evaluations] == [e.losses for e in watched.evaluations if e.step > k]
     assert_same(everything_learnt(trainer), everything_learnt(whole))
 
 
 def test_evaluating_and_saving_do_not_change_what_is_learnt(
-    tmp_path: Path, whole_run: tuple[MemoryWatcher, EnhancedTrainer]
+    tmp_path: Path, whole_run: tuple[RecordingObserver, EnhancedTrainer]
 ) -> None:
     watched, whole = whole_run
-    trainer, watcher = tiny_trainer(tmp_path, tiny_hparams(**QUIET))
-    trainer.fit(Limits(max_steps=8))
-    assert watcher.losses == watched.losses
+    trainer, observer = tiny_trainer(tmp_path, tiny_hparams(**QUIET))
+    trainer.fit(RunLimits(max_steps=8))
+    assert observer.losses == watched.losses
     assert_same(everything_learnt(trainer), everything_learnt(whole))
 
 
 def test_with_other_data_the_epoch_starts_anew(
-    tmp_path: Path, whole_run: tuple[MemoryWatcher, EnhancedTrainer]
+    tmp_path: Path, whole_run: tuple[RecordingObserver, EnhancedTrainer]
 ) -> None:
     _, whole = whole_run
-    path = next(c.path for c in list_checkpoints(whole.folder / "checkpoints") if c.step == 5)
-    trainer, _ = tiny_trainer(tmp_path, whole.hparams, data=tiny_data(whole.hparams, fingerprint="other"))
+    path = next(c.path for c in list_checkpoints(whole.state.folder / "checkpoints") if c.step == 5)
+    trainer, _ = tiny_trainer(tmp_path, whole.state.hparams, data=tiny_data(whole.state.hparams, fingerprint="other"))
     trainer.load_state_dict(load_checkpoint(path))
-    assert (trainer.progress.step, trainer.progress.epoch, trainer.progress.batch) == (5, 1, 0)
+    assert (trainer.state.progress.step, trainer.state.progress.epoch, trainer.state.progress.batch) == (5, 1, 0)
 
 
 def test_turned_knobs_are_kept_over_a_resume_and_changed_settings_take_effect(tmp_path: Path) -> None:
     trainer, _ = tiny_trainer(tmp_path, tiny_hparams())
-    trainer.knobs.learning_rate_multiplier, trainer.knobs.guide_sigma = 0.25, 0.7
-    trainer.knobs.grad_clip_thresh = 0.5
-    state = load_checkpoint(trainer.save())
+    trainer.state.knobs.learning_rate_multiplier, trainer.state.knobs.guide_sigma = 0.25, 0.7
+    trainer.state.knobs.grad_clip_thresh = 0.5
+    state = load_checkpoint(trainer.state.save())
     resumed, _ = tiny_trainer(tmp_path, tiny_hparams(grad_clip_thresh=3.0, weight_decay=0.01))
     resumed.load_state_dict(state)
-    assert (resumed.knobs.learning_rate_multiplier, resumed.knobs.guide_sigma) == (0.25, 0.7)
-    assert resumed.knobs.grad_clip_thresh == 3.0
-    assert resumed.optimizer.param_groups[0]["weight_decay"] == 0.01
+    assert (resumed.state.knobs.learning_rate_multiplier, resumed.state.knobs.guide_sigma) == (0.25, 0.7)
+    assert resumed.state.knobs.grad_clip_thresh == 3.0
+    assert resumed.state.optimizer.param_groups[0]["weight_decay"] == 0.01
 
 
 def test_an_optimizer_state_brings_its_moments_but_not_its_settings(tmp_path: Path) -> None:
     trainer, _ = tiny_trainer(tmp_path, tiny_hparams())
     trainer.train_step(first_batch(trainer))
-    state = load_checkpoint(trainer.save())
+    state = load_checkpoint(trainer.state.save())
     state["optimizer"]["param_groups"][0] |= {"fused": None, "eps": 1.0, "betas": (0.1, 0.2)}
     resumed, _ = tiny_trainer(tmp_path, tiny_hparams())
-    settings = {**resumed.optimizer.param_groups[0], "params": None}
+    settings = {**resumed.state.optimizer.param_groups[0], "params": None}
     resumed.load_state_dict(state)
-    assert {**resumed.optimizer.param_groups[0], "params": None} == settings
-    assert resumed.optimizer.state_dict()["state"][0]["step"] == 1
+    assert {**resumed.state.optimizer.param_groups[0], "params": None} == settings
+    assert resumed.state.optimizer.state_dict()["state"][0]["step"] == 1
     resumed.train_step(first_batch(resumed))
 
 
 def test_a_branch_does_not_inherit_a_best_voice_that_is_not_in_its_folder(tmp_path: Path) -> None:
     hparams = tiny_hparams(iters_per_checkpoint=1, iters_per_evaluation=1)
-    first, watcher = tiny_trainer(tmp_path / "a", hparams, watcher=MemoryWatcher({1: 0.9}))
-    first.fit(Limits(max_steps=1))
-    branch, _ = tiny_trainer(tmp_path / "b", hparams, watcher=MemoryWatcher({2: 0.5, 3: 0.4}))
-    branch.load_state_dict(load_checkpoint(watcher.checkpoints[-1][0]))
-    branch.fit(Limits(max_steps=3))
-    assert (branch.progress.best_step, branch.progress.best_score) == (2, 0.5)
+    first, observer = tiny_trainer(tmp_path / "a", hparams, observer=RecordingObserver({1: 0.9}))
+    first.fit(RunLimits(max_steps=1))
+    branch, _ = tiny_trainer(tmp_path / "b", hparams, observer=RecordingObserver({2: 0.5, 3: 0.4}))
+    branch.load_state_dict(load_checkpoint(observer.checkpoints[-1][0]))
+    branch.fit(RunLimits(max_steps=3))
+    assert (branch.state.progress.best_step, branch.state.progress.best_score) == (2, 0.5)
     assert load_voice(branch.write_voice()).step == 2
 
 
-# Limits and watchers
+# Limits and observers
 
 
 def test_it_ends_after_the_epochs(tmp_path: Path) -> None:
-    trainer, watcher = tiny_trainer(tmp_path, tiny_hparams(epochs=2, **QUIET))
-    assert trainer.fit(Limits(max_steps=100)) == "epochs"
-    assert [r.epoch for r in watcher.steps] == [0, 0, 0, 1, 1, 1]
-    ids = sorted(id_ for r in watcher.steps[3:] for id_ in r.utterance_ids)
-    assert ids == sorted(e.utterance.id for e in trainer.data.train.examples)
+    trainer, observer = tiny_trainer(tmp_path, tiny_hparams(epochs=2, **QUIET))
+    assert trainer.fit(RunLimits(max_steps=100)) == "epochs"
+    assert [r.epoch for r in observer.steps] == [0, 0, 0, 1, 1, 1]
+    ids = sorted(id_ for r in observer.steps[3:] for id_ in r.utterance_ids)
+    assert ids == sorted(e.utterance.id for e in trainer.state.data.train.examples)
 
 
 def test_it_ends_at_the_deadline(tmp_path: Path) -> None:
-    trainer, watcher = tiny_trainer(tmp_path, tiny_hparams(**QUIET))
-    assert trainer.fit(Limits(deadline=time.monotonic() - 1)) == "max_minutes"
+    trainer, observer = tiny_trainer(tmp_path, tiny_hparams(**QUIET))
+    assert trainer.fit(RunLimits(deadline=time.monotonic() - 1)) == "max_minutes"
     evaluated, saved = ["before evaluation", "evaluation 0"], ["before checkpoint", "after checkpoint"]
-    assert watcher.steps == [] and watcher.events == evaluated + saved
+    assert observer.steps == [] and observer.events == evaluated + saved
 
 
 def test_when_told_to_stop_it_saves_without_evaluating(tmp_path: Path) -> None:
-    limits = Limits()
+    limits = RunLimits()
 
-    class Stopper(MemoryWatcher):
+    class Stopper(RecordingObserver):
         def on_step(self, report: Any) -> None:
             super().on_step(report)
             limits.stop = "SIGINT" if report.step == 2 else None
 
-    trainer, watcher = tiny_trainer(tmp_path, tiny_hparams(**QUIET), watcher=Stopper())
+    trainer, observer = tiny_trainer(tmp_path, tiny_hparams(**QUIET), observer=Stopper())
     assert trainer.fit(limits) == "SIGINT"
-    assert watcher.events == ["step 1", "step 2", "before checkpoint", "after checkpoint"]
-    assert load_checkpoint(watcher.checkpoints[-1][0])["progress"]["step"] == 2
+    assert observer.events == ["step 1", "step 2", "before checkpoint", "after checkpoint"]
+    assert load_checkpoint(observer.checkpoints[-1][0])["progress"]["step"] == 2
 
 
 def test_the_watcher_is_told_of_everything_in_order(tmp_path: Path) -> None:
-    watcher = MemoryWatcher(scores={2: 0.5, 4: 0.4})
-    trainer, _ = tiny_trainer(tmp_path, tiny_hparams(iters_per_checkpoint=3, iters_per_evaluation=2), watcher=watcher)
-    trainer.fit(Limits(max_steps=5))
+    observer = RecordingObserver(scores={2: 0.5, 4: 0.4})
+    trainer, _ = tiny_trainer(tmp_path, tiny_hparams(iters_per_checkpoint=3, iters_per_evaluation=2), observer=observer)
+    trainer.fit(RunLimits(max_steps=5))
     saved = ["before checkpoint", "after checkpoint"]
-    assert watcher.events == [
+    assert observer.events == [
         *("step 1", "step 2", "before evaluation", "evaluation 2", *saved),
         *("step 3", *saved),
         *("step 4", "before evaluation", "evaluation 4", "step 5", "before evaluation", "evaluation 5", *saved),
     ]
-    assert [e.step for e in watcher.evaluations] == [2, 4, 5]
-    assert len(watcher.evaluations[0].decodes) == 3 and len(watcher.evaluations[0].sentences) == 1
-    best = watcher.checkpoints[-1][1]
+    assert [e.step for e in observer.evaluations] == [2, 4, 5]
+    assert len(observer.evaluations[0].decodes) == 3 and len(observer.evaluations[0].sentences) == 1
+    best = observer.checkpoints[-1][1]
     assert best is not None and load_checkpoint(best)["progress"]["step"] == 2
     assert load_voice(tmp_path / "voice.safetensors").step == 2
 
 
 def test_the_best_checkpoint_is_kept_and_becomes_the_voice(tmp_path: Path) -> None:
-    watcher = MemoryWatcher(scores={1: 0.2, 2: 0.9, 3: None, 4: 0.9, 5: 0.3})
+    observer = RecordingObserver(scores={1: 0.2, 2: 0.9, 3: None, 4: 0.9, 5: 0.3})
     hparams = tiny_hparams(iters_per_checkpoint=1, iters_per_evaluation=1, keep_checkpoints=1)
-    trainer, _ = tiny_trainer(tmp_path, hparams, watcher=watcher)
-    trainer.fit(Limits(max_steps=5))
+    trainer, _ = tiny_trainer(tmp_path, hparams, observer=observer)
+    trainer.fit(RunLimits(max_steps=5))
     assert [c.step for c in list_checkpoints(tmp_path / "checkpoints")] == [2, 5]
-    path = trainer.best_checkpoint()
+    path = trainer.state.best_checkpoint()
     assert path is not None
     voice = load_voice(trainer.write_voice())
     torch.testing.assert_close(voice.model.state_dict(), load_checkpoint(path)["model"], rtol=0, atol=0)
-    assert (voice.step, trainer.progress.best_score) == (2, 0.9)
+    assert (voice.step, trainer.state.progress.best_score) == (2, 0.9)
 
 
 def test_without_any_score_the_voice_is_the_present_one(tmp_path: Path) -> None:
     trainer, _ = tiny_trainer(tmp_path, tiny_hparams(**QUIET))
-    trainer.fit(Limits(max_steps=2))
+    trainer.fit(RunLimits(max_steps=2))
     voice = load_voice(trainer.write_voice())
-    torch.testing.assert_close(voice.model.state_dict(), trainer.model.state_dict(), rtol=0, atol=0)
+    torch.testing.assert_close(voice.model.state_dict(), trainer.state.model.state_dict(), rtol=0, atol=0)
     assert voice.step == 2

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from commands.process.heartbeat import VARIABLE, Heartbeat, open_heartbeat
-from commands.run.subscribers import Beating
+from commands.run.event_publisher import EventPublisher, report_progress
 from tests.commands.process.pipe import Pipe
 from tests.commands.program import PROGRAM, Program
-from tests.tiny import MemoryWatcher, tiny_hparams, tiny_trainer
-from training.trainer import Limits
+from tests.monitoring.recorders import open_recorder
+from tests.tiny import tiny_hparams, tiny_trainer
+from training.run_state import RunLimits
 
 ONE_STEP = "from commands.process.heartbeat import open_heartbeat\nopen_heartbeat().report_step(1)\nprint('alive')\n"
 
@@ -39,30 +40,23 @@ def test_without_a_watchdog_nothing_is_sent(monkeypatch: pytest.MonkeyPatch, tmp
         heartbeat.report_step(1)
 
 
-def test_steps_evaluations_and_saves_are_sent_in_order(tmp_path: Path, pipe: Pipe) -> None:
-    watcher = MemoryWatcher(scores={2: 0.5})
+def test_the_watchdog_is_told_of_each_kind_of_work(tmp_path: Path, pipe: Pipe) -> None:
     hparams = tiny_hparams(iters_per_checkpoint=3, iters_per_evaluation=2)
-    trainer, _ = tiny_trainer(tmp_path, hparams, watcher=watcher)
+    trainer, _ = tiny_trainer(tmp_path, hparams)
     with Heartbeat(pipe.writer) as heartbeat:
         heartbeat.report_folder(tmp_path)
-        trainer.watcher = Beating(watcher, heartbeat)
-        trainer.fit(Limits(max_steps=3))
+        publisher = EventPublisher(open_recorder(tmp_path), [report_progress(heartbeat)])
+        trainer.state.observer = publisher
+        trainer.fit(RunLimits(max_steps=3))
+        publisher.recorder.close()
         heartbeat.end()
     evaluation: list[list[str | int]] = [["begin", "evaluation"], ["done"]]
     save: list[list[str | int]] = [["begin", "save"], ["done"]]
-    assert pipe.messages() == [
-        *(["folder", str(tmp_path)], ["step", 1], ["step", 2], *evaluation, *save),
-        *(["step", 3], *save, *evaluation, *save, ["end"]),
-    ]
-    assert watcher.events[-3:] == ["evaluation 3", "before checkpoint", "after checkpoint"]
-
-
-def test_the_wrapped_observer_keeps_its_state(tmp_path: Path) -> None:
-    watcher = MemoryWatcher()
-    beating = Beating(watcher, Heartbeat(None))
-    assert beating.state_dict() == watcher.state_dict()
-    beating.load_state_dict({"n_steps": 5})
-    assert watcher.restored == {"n_steps": 5}
+    reported = pipe.messages()
+    assert reported[0] == ["folder", str(tmp_path)] and reported[-1] == ["end"]
+    assert [beat for beat in reported if beat[0] == "step"] == [["step", 1], ["step", 2], ["step", 3]]
+    assert reported[1:5] == [["step", 1], ["step", 2], *evaluation]
+    assert reported[-3:-1] == save and reported.count(["begin", "evaluation"]) == 2
 
 
 def test_an_exception_is_not_sent_as_the_end(pipe: Pipe) -> None:

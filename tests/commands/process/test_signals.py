@@ -15,7 +15,7 @@ from commands.process.signals import StopSignals, interruptible_wait
 from commands.process.watchdog import PROGRAM
 from tests.commands.process.watched import child_of, is_alive, start_watchdog
 from tests.commands.program import wait_for
-from training.trainer import Limits
+from training.run_state import RunLimits
 
 EXITS_AT_THE_SECOND_SIGNAL = """
 def on_signal(number, frame):
@@ -35,13 +35,13 @@ SLEEPS = "Path('ready').touch()\nwhile True:\n    time.sleep(0.1)\n"
 @pytest.mark.parametrize("number", STOP_SIGNALS)
 def test_a_signal_before_training_exits_and_the_earlier_handler_is_restored(number: int) -> None:
     before = signal.getsignal(number)
-    with pytest.raises(SystemExit) as end, StopSignals(Limits()):
+    with pytest.raises(SystemExit) as end, StopSignals(RunLimits()):
         signal.raise_signal(number)
     assert end.value.code == STOP_SIGNALS[number] and signal.getsignal(number) == before
 
 
 def test_the_first_signal_during_training_sets_the_stop_and_a_second_ctrl_c_exits() -> None:
-    limits = Limits()
+    limits = RunLimits()
     with pytest.raises(SystemExit) as end, StopSignals(limits) as signals:
         signals.training_starts()
         signal.raise_signal(signal.SIGINT)
@@ -51,7 +51,7 @@ def test_the_first_signal_during_training_sets_the_stop_and_a_second_ctrl_c_exit
 
 
 def test_ctrl_c_after_training_is_ignored() -> None:
-    limits, before = Limits(), signal.getsignal(signal.SIGTERM)
+    limits, before = RunLimits(), signal.getsignal(signal.SIGTERM)
     with StopSignals(limits) as signals:
         signals.training_starts()
         signals.training_ends()

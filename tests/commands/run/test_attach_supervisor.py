@@ -22,7 +22,7 @@ def test_the_facts_are_those_of_recipe_and_data(tmp_path: Path) -> None:
     assert {"turn", "roll_back", "restart", "quarantine", "screen"} <= set(facts.actions)
     mean_steps = sum((7, 12, 5, 9, 14, 6, 11, 8)) / 8 / hparams.n_frames_per_step
     assert facts.balanced_gate_weight == mean_steps / 2
-    assert facts.evaluated_utterances == len(trainer.data.held_out.examples) > 0
+    assert facts.evaluated_utterances == len(trainer.state.data.held_out.examples) > 0
 
 
 def test_they_say_what_the_preset_has_otherwise(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from commands.run.course import Course, plan_course
 from commands.run.resume import Start
 from hparams import HParams
-from training.trainer import Limits
+from training.run_state import RunLimits
 
 N_BATCHES, EPOCHS = 10, 5
 
@@ -34,4 +34,4 @@ FOREIGN = Start("resumed", state={"iteration": 1000, "state_dict": {}})
 )
 def test_the_course_is_what_the_epochs_leave(start: Start, most: int | None, course: Course) -> None:
     hparams = HParams(epochs=EPOCHS)
-    assert plan_course(start, hparams, Limits(max_steps=most), n_batches=N_BATCHES) == course
+    assert plan_course(start, hparams, RunLimits(max_steps=most), n_batches=N_BATCHES) == course

@@ -21,7 +21,7 @@ from smart_tuner.settings import SupervisionSettings
 from tests.commands.program import Program, journal, losses, newest, summary, wait_for
 from tests.warm_start import WarmProcess
 from training.knobs import Knobs
-from training.trainer import Limits
+from training.run_state import RunLimits
 
 LONG: dict[str, Any] = {"epochs": 100_000, "iters_per_evaluation": 100_000, "iters_per_checkpoint": 1000}
 
@@ -298,25 +298,23 @@ class Desk:
         self.run, self.told, self.turned = run, list[dict[str, Any]](), list[float]()
         self.supervisor = SimulatedProposals()
         self.trainer: Any = SimpleNamespace(
-            progress=SimpleNamespace(step=5),
-            hparams=HParams(),
-            knobs=Knobs.from_hparams(HParams()),
-            limits=Limits(),
-            steering=SimpleNamespace(turn=self._turn),
-            is_unsaved=False,
-            has_changed=self._has_changed,
-            save=lambda: setattr(self.trainer, "is_unsaved", False),
+            state=SimpleNamespace(
+                progress=SimpleNamespace(step=5),
+                hparams=HParams(),
+                knobs=Knobs.from_hparams(HParams()),
+                limits=RunLimits(),
+                turn_knobs=self._turn,
+                is_unsaved=False,
+                save=lambda: setattr(self.trainer.state, "is_unsaved", False),
+            )
         )
         self.record: Any = SimpleNamespace(
             folder=run,
-            on_order=lambda _step, order: self.told.append(dict(order)),
+            on_request=lambda _step, order: self.told.append(dict(order)),
             on_note=lambda _step, text: self.told.append({"note": text}),
             on_turn=lambda *_: None,
         )
         self.breaks_at: float | None = None
-
-    def _has_changed(self) -> None:
-        self.trainer.is_unsaved = True
 
     def _turn(self, knobs: dict[str, float]) -> None:
         (value,) = knobs.values()
@@ -338,17 +336,17 @@ class SimulatedProposals:
     """One question, about something that is there or has passed."""
 
     def __init__(self) -> None:
-        self.proposed: tuple[int, ...] = (3,)
+        self.open_proposals: tuple[int, ...] = (3,)
         self.is_there, self.answers = True, list[bool]()
 
-    def is_called_for(self, _number: int) -> bool:
+    def is_still_needed(self, _number: int) -> bool:
         return self.is_there
 
-    def answered(self, _number: int, *, granted: bool) -> None:
-        self.proposed = ()
+    def answer_proposal(self, _number: int, *, granted: bool) -> None:
+        self.open_proposals = ()
         self.answers.append(granted)
 
-    def turned(self, _knob: str, _value: float) -> None:
+    def on_person_turn(self, _knob: str, _value: float) -> None:
         """Nothing is under treatment."""
 
 
@@ -385,6 +383,6 @@ def test_an_approval_is_given_again_after_a_crash(tmp_path: Path) -> None:
     taker = desk.taker()
     RequestFile(tmp_path).append("approve", "user 7", number=3)
     taker.look()
-    desk.supervisor.proposed = (3,)  # as the checkpoint has it
+    desk.supervisor.open_proposals = (3,)  # as the checkpoint has it
     desk.taker(desk.crashed()).look()
     assert desk.supervisor.answers == [True, True]

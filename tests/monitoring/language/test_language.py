@@ -60,7 +60,7 @@ def test_every_signal_and_piece_of_evidence_has_a_name(words: Words) -> None:
     parts = {part for model in ARCHITECTURES.values() for part in ("total_loss", *model.LOSS_PARTS)}
     measures = {name for model in ARCHITECTURES.values() for name in model.MEASURES}
     losses = {f"val_{part}": 1.0 for part in parts}
-    without_gate = Evaluation([Decode(forced_gate=None, durations=np.ones(TOKENS))], losses)
+    without_gate = Evaluation(decodes=[Decode(forced_gate=None, durations=np.ones(TOKENS))], losses=losses)
     signals = {*parts, *measures, *evaluation_signals(Evaluation(losses=losses)), *evaluation_signals(without_gate)}
     assert len(evidence_names()) > 20
     assert (signals | evidence_names()) - set(words.signals) == set()

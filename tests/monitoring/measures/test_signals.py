@@ -8,15 +8,8 @@ import numpy as np
 import pytest
 
 from monitoring.measures.score import composite_tts_score
-from monitoring.measures.signals import (
-    DecodeReport,
-    EvaluationReport,
-    StepReport,
-    evaluation_signals,
-    gate_verdict,
-    step_signals,
-    utterance_signals,
-)
+from monitoring.measures.signals import evaluation_signals, gate_verdict, step_signals, utterance_signals
+from reports import DecodeReport, EvaluationReport, SentenceReport, StepReport
 
 CHANNELS, FRAMES, TOKENS, R = 4, 40, 5, 2
 
@@ -33,7 +26,7 @@ def gate(opens_at: int | None, steps: int = FRAMES // R) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Step:
+class Step(StepReport):
     step: int = 7
     epoch: int = 1
     total_loss: float | None = 1.75
@@ -54,8 +47,10 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Decode:
+class Decode(DecodeReport):
     id: str = "a"
+    text: str = "Hello."
+    symbol_ids: tuple[int, ...] = (1, 2, 3, 1, 2)
     forced_attention: np.ndarray = field(default_factory=diagonal)
     free_attention: np.ndarray = field(default_factory=diagonal)
     forced_gate: np.ndarray | None = field(default_factory=lambda: gate(FRAMES // R - 1))
@@ -69,15 +64,17 @@ class Decode:
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class Evaluation(EvaluationReport):
     decodes: Sequence[DecodeReport] = (Decode(),)
-    losses: Mapping[str, float] = field(default_factory=lambda: {"val_mel_loss": 0.5, "val_total_loss": 0.75})
+    losses: dict[str, float] = field(default_factory=lambda: {"val_mel_loss": 0.5, "val_total_loss": 0.75})
     step: int = 1000
     epoch: int = 3
+    training_seconds: float = 2.5
+    sentences: Sequence[SentenceReport] = ()
 
 
 def signals_of(*decodes: Decode) -> dict[str, float | None]:
-    report: EvaluationReport = Evaluation(decodes)
+    report: EvaluationReport = Evaluation(decodes=decodes)
     return evaluation_signals(report)
 
 

@@ -25,9 +25,9 @@ def asking(settings: Settings = ASKED, n_steps: int = 200) -> SimulatedLoop:
 
 def answer(loop: SimulatedLoop, order: str) -> None:
     """The question that waits."""
-    (number,) = loop.supervision.proposed
+    (number,) = loop.supervision.open_proposals
     loop.record("order", order=order, number=number, by="user 7", result="done")
-    loop.supervision.answered(number, granted=order == "approve")
+    loop.supervision.answer_proposal(number, granted=order == "approve")
 
 
 def go_on(loop: SimulatedLoop, n_steps: int) -> None:
@@ -104,7 +104,7 @@ def test_a_yes_is_void_once_the_trouble_is_gone() -> None:
 
 def test_a_yes_that_comes_when_the_trouble_is_gone_counts_for_nothing() -> None:
     loop = loop_with(late_gate(healed_from=200), n_steps=400, settings=ASKED)
-    assert not loop.supervision.is_called_for(loop.supervision.proposed[0])
+    assert not loop.supervision.is_still_needed(loop.supervision.open_proposals[0])
     answer(loop, "approve")
     assert loop.supervisor.state.granted == [] and loop.supervisor.state.proposed == {}
 
@@ -126,11 +126,11 @@ def test_a_number_is_not_given_twice_when_training_goes_back() -> None:
 
 def test_an_answer_that_was_refused_is_none_to_replay() -> None:
     loop = asking()
-    (number,) = loop.supervision.proposed
+    (number,) = loop.supervision.open_proposals
     loop.record("order", order="approve", number=number, by="user 7", result="refused", reason="it came too late")
     go_on(loop, 100)
     told = recomputed(loop)
-    assert first_difference(told) is None and loop.supervision.proposed == (number,)
+    assert first_difference(told) is None and loop.supervision.open_proposals == (number,)
 
 
 def broken(step: int, work: int) -> tuple[Any, Any, Any]:
@@ -140,7 +140,7 @@ def broken(step: int, work: int) -> tuple[Any, Any, Any]:
 def test_who_rejects_everything_is_not_told_that_nothing_helps() -> None:
     loop = loop_with(broken, n_steps=100, settings=ASKED)
     for _ in range(50):
-        if loop.supervision.proposed:
+        if loop.supervision.open_proposals:
             answer(loop, "reject")
         go_on(loop, 10)
     assert len(loop.decisions("proposal")) >= 2
@@ -176,7 +176,7 @@ def test_answers_are_recomputed_from_the_journal() -> None:
 def turn(loop: SimulatedLoop, knob: str, position: float) -> None:
     loop.record("intervention", by="person", knob=knob, **{"from": loop.knobs[knob], "to": position})
     loop.knobs[knob] = position
-    loop.supervision.turned(knob, position)
+    loop.supervision.on_person_turn(knob, position)
 
 
 def test_a_persons_turn_makes_the_present_treatment_unjudgeable() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from monitoring.events import ArmSignals
 from monitoring.measures.signals import Signals
 from reports import TrainerOrder
 from smart_tuner.diagnosis import Diagnosis
@@ -14,7 +15,7 @@ from smart_tuner.inputs.run_facts import KnobFacts
 from smart_tuner.replay import Replay, first_difference
 from smart_tuner.settings import Settings, SupervisionSettings
 from smart_tuner.state import PendingFollowUp, SupervisorState
-from smart_tuner.supervisor import Arm, Supervisor
+from smart_tuner.supervisor import Supervisor
 from smart_tuner.treatment.follow_up import Verdict
 from smart_tuner.treatment.forks import LEAST_NOISE, fork_and_race, judge_forks
 from smart_tuner.treatment.interventions import Expectation
@@ -126,7 +127,7 @@ def raced(values: Sequence[float]) -> tuple[Supervisor, dict[str, Any], int]:
         ailment="plateau", remedy="fork_and_race", step=640, expected=DOWN, racing=True
     )
     arms = [
-        Arm(
+        ArmSignals(
             {"learning_rate_multiplier": factor},
             tuple((601 + i, {"total_loss": value}) for i in range(3)),
             {"val_mel_loss": value},

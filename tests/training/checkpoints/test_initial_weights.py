@@ -7,10 +7,11 @@ import torch
 
 from hparams import UserError
 from models.tacotron2.model import Tacotron2
+from reports import TrainerOrder
 from tests.tiny import tacotron, tiny_hparams
-from tests.training.steered import ALL_SAVED, Order, SteeringWatcher, steered
+from tests.training.steered import ALL_SAVED, SteeringObserver, steered
 from training.checkpoints.initial_weights import FILE_NAME, load_initial_weights, save_initial_weights
-from training.trainer import Limits
+from training.run_state import RunLimits
 
 
 def model(seed: int, **changes: int) -> Tacotron2:
@@ -48,14 +49,14 @@ def test_without_an_origin_nothing_is_loaded_and_a_ruined_one_is_named(tmp_path:
 
 
 def test_a_restarted_training_begins_with_its_origin(tmp_path: Path) -> None:
-    watcher = SteeringWatcher({2: [Order("restart", knobs={"learning_rate_multiplier": 1 / 256})]})
-    trainer, _ = steered(tmp_path, hparams=tiny_hparams(**ALL_SAVED), watcher=watcher)
-    given = {name: torch.full_like(value, 0.01) for name, value in trainer.model.state_dict().items()}
-    began = trainer.model.state_dict()
-    trainer.model.load_state_dict(
+    observer = SteeringObserver({2: [TrainerOrder("restart", knobs={"learning_rate_multiplier": 1 / 256})]})
+    trainer, _ = steered(tmp_path, hparams=tiny_hparams(**ALL_SAVED), observer=observer)
+    given = {name: torch.full_like(value, 0.01) for name, value in trainer.state.model.state_dict().items()}
+    began = trainer.state.model.state_dict()
+    trainer.state.model.load_state_dict(
         {name: given[name] if began[name].is_floating_point() else began[name] for name in given}
     )
-    save_initial_weights(tmp_path, trainer.model, fresh=[])
-    trainer.fit(Limits(max_steps=3))
+    save_initial_weights(tmp_path, trainer.state.model, fresh=[])
+    trainer.fit(RunLimits(max_steps=3))
     embedding = tacotron(trainer).embedding.weight
     assert torch.allclose(embedding, torch.full_like(embedding, 0.01), atol=1e-3)

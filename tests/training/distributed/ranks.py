@@ -13,13 +13,14 @@ import torch
 import torch.distributed as dist
 
 from corpus.batches import Batch
+from reports import TrainerOrder
 from tests.tiny import GLOW, NO_DROPOUT, SYMBOLS, tiny_data, tiny_hparams, tiny_model, tiny_trainer
-from tests.training.steered import Order, SteeringWatcher
+from tests.training.steered import SteeringObserver
 from tests.training.step.test_learner import KNOBS, gradient, without_norms
 from training.distributed.rank_group import RankFailure, RankGroup, StepTask
 from training.distributed.worker import run_worker
+from training.run_state import RunLimits
 from training.step.learner import Learner
-from training.trainer import Limits
 
 Found = dict[str, Any]
 CPU = torch.device("cpu")
@@ -84,20 +85,20 @@ def steered(rank_group: RankGroup, folder: Path, **changes: Any) -> Found:
         assert learner is not None
         return {"weights": learner.model.state_dict()}
     orders = {
-        2: [Order("turn", knobs={"learning_rate_multiplier": 0.5})],
-        3: [Order("turn", knobs={"micro_batches": 2.0})],
-        10: [Order("roll_back", step=8, knobs={"learning_rate_multiplier": 0.25}, skip_since=9)],
-        12: [Order("reset_moments", n_steps=3)],
-        14: [Order("quarantine", utterances=("u01-12",))],
-        17: [Order("restart")],
+        2: [TrainerOrder("turn", knobs={"learning_rate_multiplier": 0.5})],
+        3: [TrainerOrder("turn", knobs={"micro_batches": 2.0})],
+        10: [TrainerOrder("roll_back", step=8, knobs={"learning_rate_multiplier": 0.25}, skip_since=9)],
+        12: [TrainerOrder("reset_moments", n_steps=3)],
+        14: [TrainerOrder("quarantine", utterances=("u01-12",))],
+        17: [TrainerOrder("restart")],
     }
-    watcher = SteeringWatcher(orders)
-    trainer, _ = tiny_trainer(folder, hparams, data=data, watcher=watcher, rank_group=rank_group)
-    watcher.trainer = trainer
-    trainer.fit(Limits(max_steps=24))
+    observer = SteeringObserver(orders)
+    trainer, _ = tiny_trainer(folder, hparams, data=data, observer=observer, rank_group=rank_group)
+    observer.trainer = trainer
+    trainer.fit(RunLimits(max_steps=24))
     rank_group.broadcast(None)
-    losses = [report.total_loss for report in watcher.steps]
-    return {"weights": trainer.model.state_dict(), "losses": losses, "ids": watcher.ids}
+    losses = [report.total_loss for report in observer.steps]
+    return {"weights": trainer.state.model.state_dict(), "losses": losses, "ids": observer.ids}
 
 
 def hung(rank_group: RankGroup, _folder: Path) -> Found:

@@ -170,8 +170,8 @@ def test_a_cpu_that_lacks_memory_is_understood() -> None:
 def test_the_broken_utterance_of_a_batch_is_named_by_a_step(tmp_path: Path) -> None:
     """Also when the batch is computed in parts, of two batches."""
     trainer, _ = tiny_trainer(tmp_path, tiny_hparams())
-    trainer.steering.turn({"micro_batches": 2.0})
-    first, second = islice(trainer.data.train.epoch(0), 2)
+    trainer.state.turn_knobs({"micro_batches": 2.0})
+    first, second = islice(trainer.state.data.train.epoch(0), 2)
     mels = second.mels.clone()
     mels[1, 2, 3] = math.nan
     report = trainer.train_step(first, replace(second, mels=mels))

@@ -46,12 +46,12 @@ def test_bfloat16_trains_with_losses_near_those_of_float32(tmp_path: Path) -> No
     reports = {}
     for name in ("float32", "bfloat16"):
         trainer, _ = tiny_trainer(tmp_path, tiny_hparams(precision=name))
-        batch = next(iter(trainer.data.train.epoch(0)))
+        batch = next(iter(trainer.state.data.train.epoch(0)))
         torch.manual_seed(3)
         before = tacotron(trainer).embedding.weight.detach().clone()
         reports[name] = trainer.train_step(batch)
         assert not torch.equal(before, tacotron(trainer).embedding.weight)
-        assert {p.dtype for p in trainer.model.parameters()} == {torch.float32}
+        assert {p.dtype for p in trainer.state.model.parameters()} == {torch.float32}
     assert reports["bfloat16"].total_loss == pytest.approx(reports["float32"].total_loss, rel=0.02)
     assert reports["bfloat16"].gradient_norm == pytest.approx(reports["float32"].gradient_norm, rel=0.1)
     assert reports["bfloat16"].nonfinite_steps == 0

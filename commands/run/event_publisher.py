@@ -1,0 +1,125 @@
+"""Publisher of a training's events: measures each report once and hands it, with its signals, to every subscriber."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from shutil import disk_usage
+from typing import Any
+
+from commands.process.heartbeat import Heartbeat
+from monitoring.events import (
+    ArmSignals,
+    CheckpointEvent,
+    EvaluationEvent,
+    EvaluationStarted,
+    Event,
+    RaceDecided,
+    RaceEvent,
+    RaceStepDone,
+    SaveStarted,
+    StepEvent,
+    Subscriber,
+)
+from monitoring.journal.recorder import RunRecorder
+from monitoring.measures.signals import evaluation_signals, outlier_utterances, step_signals, utterance_signals
+from reports import (
+    ArmReport,
+    CheckpointReport,
+    EvaluationReport,
+    QuarantineReport,
+    RaceReport,
+    RollbackReport,
+    StepReport,
+)
+from smart_tuner.runtime import SupervisorRuntime
+
+
+class EventPublisher:
+    """The trainer's observer. Subscribers hear each event in order: recorder, supervisor, then the others."""
+
+    def __init__(self, recorder: RunRecorder, others: Sequence[Subscriber] = ()) -> None:
+        self.recorder, self._others = recorder, tuple(others)
+        self.supervisor: SupervisorRuntime | None = None  # set once there is a trainer that it can steer
+
+    def publish(self, event: Event) -> None:
+        supervisor = () if self.supervisor is None else (self.supervisor.on_event,)
+        for receive in (self.recorder.on_event, *supervisor, *self._others):
+            receive(event)
+
+    def on_step(self, report: StepReport) -> None:
+        self.publish(StepEvent(report, step_signals(report), outlier_utterances(report)))
+
+    def on_evaluation_start(self) -> None:
+        self.publish(EvaluationStarted())
+
+    def on_evaluation(self, report: EvaluationReport) -> float | None:
+        utterances = [utterance_signals(decode) for decode in report.decodes]
+        signals = evaluation_signals(report, utterances)
+        self.publish(EvaluationEvent(report, signals, utterances))
+        return signals["composite_tts_score"]
+
+    def on_save_start(self) -> None:
+        self.publish(SaveStarted())
+
+    def on_checkpoint(self, report: CheckpointReport) -> None:
+        self.publish(_checkpoint_event(report))
+
+    def announce_checkpoint(self, report: CheckpointReport) -> None:
+        """Tell recorder and supervisor of the checkpoint that this session begins with; nothing was written now."""
+        event = _checkpoint_event(report)
+        self.recorder.on_event(event)
+        if self.supervisor is not None:
+            self.supervisor.on_event(event)
+
+    def on_rollback(self, report: RollbackReport) -> None:
+        self.publish(report)
+
+    def on_quarantine(self, report: QuarantineReport) -> None:
+        self.publish(report)
+
+    def on_race_step(self) -> None:
+        self.publish(RaceStepDone())
+
+    def on_race(self, report: RaceReport) -> int:
+        arms = tuple(_arm_signals(arm) for arm in report.arms)
+        self.publish(RaceEvent(report.start_step, arms))
+        assert self.supervisor is not None and self.supervisor.winning_arm is not None, "only a supervisor orders races"
+        winner = self.supervisor.winning_arm
+        self.publish(RaceDecided(report.start_step, arms[winner], report.arms[winner]))
+        return winner
+
+    def state_dict(self) -> dict[str, Any]:
+        supervisor = {} if self.supervisor is None else {"listener": self.supervisor.state_dict()}
+        return self.recorder.state_dict() | supervisor
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.recorder.load_state_dict(state)
+        if self.supervisor is not None and "listener" in state:
+            self.supervisor.load_state_dict(state["listener"])
+
+
+def _checkpoint_event(report: CheckpointReport) -> CheckpointEvent:
+    free, size = disk_usage(report.latest.parent).free, report.latest.stat().st_size
+    return CheckpointEvent(report, {"disk_free_bytes": float(free), "checkpoint_bytes": float(size)})
+
+
+def _arm_signals(arm: ArmReport) -> ArmSignals:
+    steps = tuple((report.step, step_signals(report)) for report in arm.steps)
+    return ArmSignals(arm.knobs, steps, evaluation_signals(arm.evaluation))
+
+
+def report_progress(heartbeat: Heartbeat) -> Subscriber:
+    """Make a subscriber that tells the watchdog, or the other ranks, which work begins and ends."""
+
+    def on_event(event: Event) -> None:
+        match event:
+            case StepEvent():
+                heartbeat.report_step(event.report.step)
+            case EvaluationStarted():
+                heartbeat.begin("evaluation")
+            case SaveStarted():
+                heartbeat.begin("save")
+            case EvaluationEvent() | CheckpointEvent() | RaceStepDone() | RaceDecided():
+                heartbeat.done()
+
+    return on_event

@@ -1,0 +1,91 @@
+"""Events of a run with their signals, to which recorder, supervisor and heartbeat subscribe independently."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from monitoring.measures.signals import Signals, UtteranceSignals
+from reports import ArmReport, CheckpointReport, EvaluationReport, QuarantineReport, RollbackReport, StepReport
+
+
+@dataclass(frozen=True)
+class StepEvent:
+    """A training step is done; `outliers` maps utterances to their loss as a multiple of the batch's median."""
+
+    report: StepReport
+    signals: Signals
+    outliers: Mapping[str, float | None]
+
+
+@dataclass(frozen=True)
+class EvaluationStarted:
+    """Held-out utterances are about to be decoded, which takes longer than a step."""
+
+
+@dataclass(frozen=True)
+class EvaluationEvent:
+    """An evaluation is done; `utterances` are the signals of its decodes, in their order."""
+
+    report: EvaluationReport
+    signals: Signals
+    utterances: Sequence[UtteranceSignals]
+
+
+@dataclass(frozen=True)
+class SaveStarted:
+    """A checkpoint is about to be written."""
+
+
+@dataclass(frozen=True)
+class CheckpointEvent:
+    """A checkpoint was written; the signals are its size and the free space on the disk."""
+
+    report: CheckpointReport
+    signals: Signals
+
+
+@dataclass(frozen=True)
+class RaceStepDone:
+    """One step of a contender in a race is done."""
+
+
+@dataclass(frozen=True)
+class ArmSignals:
+    """One contender of a race: its knobs, the signals of its steps and of its evaluation."""
+
+    knobs: Mapping[str, float]
+    steps: tuple[tuple[int, Signals], ...]
+    evaluation: Signals = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RaceEvent:
+    """All contenders of a race are trained and evaluated; none is chosen yet."""
+
+    start_step: int
+    arms: tuple[ArmSignals, ...]
+
+
+@dataclass(frozen=True)
+class RaceDecided:
+    """Training goes on with this contender."""
+
+    start_step: int
+    winner: ArmSignals
+    report: ArmReport
+
+
+Event = (
+    StepEvent
+    | EvaluationStarted
+    | EvaluationEvent
+    | SaveStarted
+    | CheckpointEvent
+    | RollbackReport
+    | QuarantineReport
+    | RaceStepDone
+    | RaceEvent
+    | RaceDecided
+)
+Subscriber = Callable[[Event], None]

@@ -1,0 +1,152 @@
+"""Moves of a training to another place: rollback, restart and race from a checkpoint."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import torch
+
+from hparams import UserError
+from models import build_model
+from models.checkpoint_file import load_checkpoint
+from reports import ArmReport, RaceReport, RollbackReport, StepReport, TrainerOrder
+from training.checkpoints.checkpoint import list_checkpoints
+from training.checkpoints.initial_weights import load_initial_weights
+from training.checkpoints.run_files import add_amendments
+from training.run_state import RunState
+from training.schedule import ScheduleClock
+from training.step.learner import Learner
+from training.step_runner import StepRunner
+
+
+class Rewind:
+    """Executor of the orders that change where training is."""
+
+    def __init__(self, state: RunState, steps: StepRunner) -> None:
+        self._state, self._steps = state, steps
+
+    def execute(self, order: TrainerOrder) -> bool:
+        """Return False when an interruption came first; then everything is as before."""
+        if order.action == "race":
+            return self._race(order)
+        if order.action == "restart":
+            self._restart(order)
+        else:
+            self._roll_back(order)
+        return True
+
+    def _roll_back(self, order: TrainerOrder) -> None:
+        state, since = self._state, order.skip_since
+        skipped = {(epoch, batch) for step, epoch, batch in state.places if since is not None and step >= since}
+        step, problems = self._load_at_or_before(order.step)
+        if step is not None:
+            state.data.train.skipped_batches |= skipped
+            self._delete_checkpoints_after(step)
+            state.turn_knobs(order.knobs)
+        state.observer.on_rollback(RollbackReport(order.step, step, problems))
+        if step is not None:
+            state.save()
+
+    def return_to_best(self) -> None:
+        """Go back to the best checkpoint of this attempt, if it is an earlier one."""
+        state, best = self._state, self._state.progress.best_step
+        if best is not None and state.clock.origin_step < best < state.progress.step:
+            self._roll_back(TrainerOrder("roll_back", step=best))
+            state.progress.evaluated_step = -1
+
+    def _delete_checkpoints_after(self, step: int) -> None:
+        """Delete what was saved after the step that training goes on from."""
+        for saved in list_checkpoints(self._state.folder / "checkpoints"):
+            if saved.step > step:
+                saved.path.unlink()
+
+    def _load_at_or_before(self, step: int) -> tuple[int | None, tuple[str, ...]]:
+        """Load the newest usable checkpoint at or before a step; return its step and the problems of newer ones."""
+        problems = []
+        saved = [found for found in list_checkpoints(self._state.folder / "checkpoints") if found.step <= step]
+        for checkpoint in reversed(saved):
+            try:
+                loaded = load_checkpoint(checkpoint.path)
+            except UserError as error:
+                problems.append(str(error))
+                continue
+            self._restore(loaded)
+            return checkpoint.step, tuple(problems)
+        return None, tuple(problems) or (f"no checkpoint at or before step {step}",)
+
+    def _restore(self, saved: dict[str, Any]) -> None:
+        """Restore a state of this run with its knobs; the seconds spent since stay counted."""
+        seconds = self._state.progress.seconds
+        self._state.rewind_to(saved)
+        self._state.progress.seconds = seconds
+        self._state.restore_knobs(saved)
+
+    def _restart(self, order: TrainerOrder) -> None:
+        """Begin with new weights and another seed; steps count on, schedules and data begin anew."""
+        state = self._state
+        if order.hparams:
+            state.hparams = add_amendments(state.folder, state.hparams, order.hparams)
+        torch.manual_seed(state.hparams.seed + state.progress.step)
+        model = build_model(state.hparams, len(state.data.symbols))
+        load_initial_weights(state.folder, model)
+        state.learner = Learner(model, state.hparams, state.device, state.rank_group)
+        state.clock = ScheduleClock(origin_step=state.progress.step)
+        state.progress.epoch = state.progress.batch = 0
+        state.places.clear()
+        state.turn_knobs(order.knobs)
+        state.save()
+
+    def _race(self, order: TrainerOrder) -> bool:
+        """Train each arm from the same checkpoint on the same data; go on with the one the observer chooses."""
+        state = self._state
+        before = _copy_to_memory(state.state_dict())
+        arms: list[ArmReport] = []
+        ends = []
+        start = order.step
+        for number, knobs in enumerate(order.arms):
+            loaded, problems = self._load_at_or_before(start)
+            if loaded is None or (arms and loaded != start):
+                self._restore(before)
+                state.observer.on_rollback(RollbackReport(order.step, None, problems))
+                return True
+            start = loaded
+            if number == order.reseeded_arm:
+                torch.manual_seed(state.hparams.seed + state.progress.step)
+            state.turn_knobs(knobs)
+            reports = self._run_arm(order.n_steps)
+            if state.limits.interruption is not None:
+                self._restore(before)
+                return False
+            state.observer.on_evaluation_start()
+            arms.append(ArmReport(knobs, tuple(reports), self._steps.validate()))
+            ends.append(_copy_to_memory(state.state_dict()))
+        self._restore(ends[state.observer.on_race(RaceReport(start, tuple(arms)))])
+        self._delete_checkpoints_after(start)
+        state.save()
+        return True
+
+    def _run_arm(self, n_steps: int) -> list[StepReport]:
+        state, steps = self._state, self._steps
+        reports: list[StepReport] = []
+        while len(reports) < n_steps:
+            batches = state.data.train.epoch(state.progress.epoch, start=state.progress.batch)
+            while len(reports) < n_steps and (chosen := steps.next_batches(batches)):
+                if state.limits.interruption is not None:
+                    batches.close()
+                    return reports
+                reports.append(steps.train_step(*chosen))
+                state.observer.on_race_step()
+            batches.close()
+            if len(reports) < n_steps:
+                state.progress.epoch, state.progress.batch = state.progress.epoch + 1, 0
+        state.memory_error = None  # an arm that does not fit into memory learns nothing, and its reports say so
+        return reports
+
+
+def _copy_to_memory(state: dict[str, Any]) -> dict[str, Any]:
+    """Copy a state to main memory, as a checkpoint would hold it."""
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    return dict(torch.load(file, map_location="cpu", weights_only=True))

@@ -1,0 +1,213 @@
+"""State of a training run, shared by the trainer, its control and its rewind, and saved in checkpoints."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from corpus.batches import Batch, BatchLoader
+from hparams import HParams
+from models import TrainableModel
+from models.checkpoint_file import foreign_step, optimizer_fits
+from reports import CheckpointReport, TrainerOrder, TrainingObserver
+from training.checkpoints.checkpoint import list_checkpoints, save_checkpoint
+from training.distributed.rank_group import RankGroup
+from training.evaluation import Sentence
+from training.knobs import KNOB_BOUNDS, RECIPE_FIELDS, Knobs
+from training.schedule import PhasePlan, ScheduleClock
+from training.step.learner import Learner
+
+MAX_PLACES = 2_000  # batches whose place in the data is remembered
+ORDER_FIELDS = ("action", "knobs", "step", "skip_since", "n_steps", "arms", "hparams", "reseeded_arm")
+"""Fields of an order that a checkpoint keeps until the order is executed."""
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Source of all batches; `fingerprint` tells whether the data order of a checkpoint still applies."""
+
+    train: BatchLoader
+    held_out: BatchLoader
+    sentences: Sequence[Sentence]
+    symbols: tuple[str, ...]
+    fingerprint: str
+
+
+@dataclass
+class TrainingProgress:
+    """Counters of a run; `batch` counts within the epoch."""
+
+    step: int = 0
+    epoch: int = 0
+    batch: int = 0
+    seconds: float = 0.0
+    nonfinite_steps: int = 0
+    out_of_memory_steps: int = 0
+    evaluated_step: int = -1
+    best_step: int | None = None
+    best_score: float | None = None
+
+
+@dataclass
+class RunLimits:
+    """Limits at which training ends early; `stop` is set from outside (a signal, a person)."""
+
+    max_steps: int | None = None
+    deadline: float | None = None  # of time.monotonic()
+    stop: str | None = None
+
+    @property
+    def interruption(self) -> str | None:
+        """The reason to end at once, whatever is going on."""
+        if self.stop is None and self.deadline is not None and time.monotonic() >= self.deadline:
+            return "max_minutes"
+        return self.stop
+
+
+class RunState:
+    """Model, optimizer, schedules, knobs, counters and place in the data of one run."""
+
+    def __init__(
+        self,
+        model: TrainableModel,
+        data: TrainingData,
+        hparams: HParams,
+        *,
+        folder: Path,
+        observer: TrainingObserver,
+        device: torch.device,
+        rank_group: RankGroup | None = None,
+    ) -> None:
+        self.rank_group = rank_group or RankGroup.single()
+        self.learner, self.data, self.hparams = Learner(model, hparams, device, self.rank_group), data, hparams
+        self.data.train.n_ranks = self.rank_group.size
+        self.folder, self.observer, self.device = folder, observer, device
+        self.knobs, self.progress, self.limits = Knobs.from_hparams(hparams), TrainingProgress(), RunLimits()
+        self.clock, self.phase_plan = ScheduleClock(), PhasePlan()
+        self.keep_checkpoints = hparams.keep_checkpoints
+        self.pending_orders: list[TrainerOrder] = []  # those that move training, until they are executed
+        self.places: deque[tuple[int, int, int]] = deque(maxlen=MAX_PLACES)  # step, epoch, batch within the epoch
+        self.memory_error: RuntimeError | None = None  # of the last step, until it is answered
+        self.failed_micro_batches = 1.0  # at the time of that error
+        self.is_unsaved = True  # whether there is something that no checkpoint holds
+
+    @property
+    def model(self) -> TrainableModel:
+        return self.learner.model
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        return self.learner.optimizer
+
+    def remember_places(self, batches: Sequence[Batch]) -> None:
+        """Note where the data of this step comes from."""
+        self.places += [(self.progress.step, self.progress.epoch, batch.number) for batch in batches]
+
+    def turn_knobs(self, positions: Mapping[str, float]) -> None:
+        """Set knobs; a position outside the bounds is an error unless the knob started there."""
+        starts = vars(Knobs.from_hparams(self.hparams))
+        for name, value in positions.items():
+            bounds = KNOB_BOUNDS[name]
+            if not min(bounds.low, starts[name]) <= value <= max(bounds.high, starts[name]):
+                raise ValueError(f"{name}: expected {bounds.low:g} to {bounds.high:g}, got {value:g}")
+        for name, value in positions.items():
+            setattr(self.knobs, name, float(value))
+        self.model.set_gate_threshold(self.knobs.gate_threshold)
+
+    def best_checkpoint(self) -> Path | None:
+        """The checkpoint on disk with the highest score."""
+        saved = list_checkpoints(self.folder / "checkpoints")
+        return next((c.path for c in reversed(saved) if c.step == self.progress.best_step), None)
+
+    def save(self) -> Path:
+        """Write a checkpoint and report it."""
+        self.observer.on_save_start()
+        folder = self.folder / "checkpoints"
+        best = self.progress.best_step
+        path = save_checkpoint(folder, self.state_dict(), keep=self.keep_checkpoints, best_step=best)
+        self.is_unsaved = False
+        kept = [saved.step for saved in list_checkpoints(folder)]
+        self.observer.on_checkpoint(CheckpointReport(self.progress.step, path, self.best_checkpoint(), kept))
+        return path
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything an exact resume needs, as tensors and plain values."""
+        cuda = torch.cuda.get_rng_state_all() if self.device.type == "cuda" else []
+        orders = [_plain_order(order) for order in self.pending_orders]
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "precision": self.learner.precision.state_dict(),
+            "progress": asdict(self.progress),
+            "knobs": asdict(self.knobs),
+            "clock": asdict(self.clock),
+            "left_out": sorted(self.data.train.skipped_batches),
+            "steering": {"moves": orders, "places": [list(place) for place in self.places]},
+            "hparams": self.hparams.model_dump(mode="json"),
+            "symbols": list(self.data.symbols),
+            "data_fingerprint": self.data.fingerprint,
+            "random": {"cpu": torch.get_rng_state(), "cuda": cuda},
+            "watcher": self.observer.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on exactly where `state_dict` was taken; with other data the current epoch starts anew."""
+        self.rewind_to(state)
+        self.restore_knobs(state)
+        self.pending_orders = [TrainerOrder(**order) for order in state["steering"]["moves"]]
+        if state["data_fingerprint"] != self.data.fingerprint:
+            self.progress.batch = 0
+            self.data.train.skipped_batches.clear()
+            self.places.clear()
+        self.is_unsaved = False
+        self.observer.load_state_dict(state["watcher"])
+
+    def rewind_to(self, state: dict[str, Any]) -> None:
+        """Restore weights, optimizer, schedules, random numbers and data order; not knobs, orders and observer."""
+        self.model.load_state_dict(state["model"])
+        self.load_optimizer(state["optimizer"])
+        self.learner.precision.load_state_dict(state["precision"])
+        self.progress = TrainingProgress(**state["progress"])
+        if self.best_checkpoint() is None:  # a run that branches off does not hold the other run's best
+            self.progress.best_step = self.progress.best_score = None
+        self.clock = ScheduleClock(**state["clock"])
+        self.data.train.skipped_batches |= {(epoch, number) for epoch, number in state["left_out"]}
+        self.places = deque(((step, epoch, batch) for step, epoch, batch in state["steering"]["places"]), MAX_PLACES)
+        torch.set_rng_state(state["random"]["cpu"])
+        if self.device.type == "cuda" and len(state["random"]["cuda"]) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all(state["random"]["cuda"])
+
+    def restore_knobs(self, state: dict[str, Any]) -> None:
+        """Put each knob where it stood, unless the setting it starts from has changed since."""
+        before, now = state["hparams"], self.hparams.model_dump()
+        unchanged = {
+            name: value
+            for name, value in state["knobs"].items()
+            if before.get(RECIPE_FIELDS.get(name, name)) == now.get(RECIPE_FIELDS.get(name, name))
+        }
+        self.knobs = replace(self.knobs, **unchanged)
+        self.model.set_gate_threshold(self.knobs.gate_threshold)
+
+    def load_optimizer(self, saved: dict[str, Any]) -> None:
+        """Load the moments; the settings stay those of the recipe."""
+        self.learner.is_synchronized = False
+        (own,), (theirs,) = self.optimizer.state_dict()["param_groups"], saved["param_groups"]
+        self.optimizer.load_state_dict({"state": saved["state"], "param_groups": [own | {"params": theirs["params"]}]})
+
+    def load_foreign(self, state: dict[str, Any]) -> None:
+        """Go on from another program's checkpoint whose weights the model has: its step and, if it fits, optimizer."""
+        if optimizer_fits(self.model, state):
+            self.load_optimizer(state["optimizer"])
+        self.progress.step = foreign_step(state)
+
+
+def _plain_order(order: TrainerOrder) -> dict[str, Any]:
+    arms = [dict(arm) for arm in order.arms]
+    fields = {name: getattr(order, name) for name in ORDER_FIELDS}
+    return fields | {"knobs": dict(order.knobs), "hparams": dict(order.hparams), "arms": arms}
