@@ -1,1 +1,1 @@
-"""The process beside a training that shows it: report, exporters, messages, bot."""
+"""Companion process of a training: reads its journal, writes reports and samples, sends messages, answers the bot."""

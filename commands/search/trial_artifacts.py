@@ -8,7 +8,7 @@ from optuna import Study
 from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 from optuna.trial import Trial
 
-from commands.companion.companion import accompany, voicing_of
+from commands.companion.companion import run_companion, vocoding_of
 from commands.process.companion_process import has_pending_output
 from commands.search.trial import Bench, Outcome
 from monitoring.exporters.mlflow_study import StudyRun
@@ -30,7 +30,7 @@ def show_in_dashboard(bench: Bench, study: Study, trial: Trial, outcome: Outcome
     spoken = [told for told in state.evaluations if "spoken" in told]
     for told in spoken[:-1]:
         (folder / told["spoken"]).unlink(missing_ok=True)
-    samples = SampleFiles(folder, voicing_of(folder))
+    samples = SampleFiles(folder, vocoding_of(folder))
     for told in spoken[-1:]:
         samples.on_record(told, state)
         samples.flush()
@@ -80,4 +80,4 @@ def show_elsewhere(bench: Bench, folder: Path, study: StudyRun, *, with_mlflow: 
     settings = bench.settings.model_copy(update=silent)
     if not (folder / "journal.jsonl").exists() or not has_pending_output(folder, settings, study.output):
         return True
-    return accompany(folder, settings, follow=False, study=study) == 0
+    return run_companion(folder, settings, follow=False, study=study) == 0

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from commands.companion.voicing import vocode
 from commands.console import open_console
 from commands.options import TrainOptions
 from commands.run.corpus import encode_sentence, read_lines
@@ -22,6 +21,7 @@ from commands.voice.validate import voice_file
 from corpus.audio.mel import write_wave
 from corpus.text.frontend import TextFrontend, text_frontend
 from hparams import UserError, parse_overrides
+from models.vocoders.griffin_lim import griffin_lim
 from models.weights import require_compatible
 from speech.voice import Voice, load_voice
 from training.evaluation import Sentence, evaluation_mode, speak
@@ -89,6 +89,7 @@ def speak_texts(
     pause = np.zeros(round(PAUSE_SECONDS * voice.hparams.sampling_rate), dtype=np.float32)
     waves = []
     for row in sentences:
-        pieces = [piece for sentence in row for piece in (pause, vocode(spoken[sentence.id].free_mel, voice.hparams))]
+        mels = [torch.from_numpy(spoken[sentence.id].free_mel) for sentence in row]
+        pieces = [piece for mel in mels for piece in (pause, griffin_lim(mel, voice.hparams).numpy())]
         waves.append(np.concatenate(pieces[1:]))
     return waves

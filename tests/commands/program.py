@@ -17,7 +17,7 @@ import pytest
 import soundfile
 
 import train_enhanced
-from commands.companion import companion
+from commands.companion.__main__ import main as companion_main
 from monitoring.journal.journal import read_journal
 from tests.warm_start import WarmProcess, warm_program
 from training.checkpoints.checkpoint import list_checkpoints
@@ -101,7 +101,7 @@ class Program:
         """Run the companion over the run's journal, which writes reports and samples; return the folder."""
         settings = self.output / "settings.yaml"
         settings.write_text("mlflow: {enabled: false}\n", encoding="utf-8")
-        assert companion.main([str(run), "--config", str(settings)]) == 0
+        assert companion_main([str(run), "--config", str(settings)]) == 0
         return run
 
     def start(self, data: Path, *arguments: object, run: str = "run", **changes: Any) -> WarmProcess:

@@ -1,48 +1,39 @@
-"""Telegram as a way to people: with ears, and a voice."""
+"""Telegram channel: messages to a chat, and a bot that answers commands, also with the run's voice."""
 
 from __future__ import annotations
 
+import functools
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from rich.console import Console
 
-from commands.companion.post import Post, Say
+from commands.companion.channels import MessageChannel, Warn, open_channel
 from commands.run.run_folder import best_voice_file
 from commands.run.speakers import chosen_speaker
 from commands.voice.synthesize import speak_texts
 from corpus.audio.mel import write_wave
 from corpus.text.frontend import text_frontend
 from hparams import UserError
-from monitoring.language.base import words_of
+from monitoring.journal.tail import JournalTail
 from monitoring.messaging.bot_commands import Person
-from monitoring.messaging.settings import TelegramSettings
 from monitoring.messaging.telegram import TelegramDoor
 from monitoring.messaging.telegram_listener import TelegramListener
+from smart_tuner.settings import Settings
 from speech.voice import load_voice
 
 
-class TelegramPost(Post):
-    """Commands are heard as long as it is open."""
-
-    def __init__(self, run: Path, settings: TelegramSettings, say: Say) -> None:
-        self._door, words = TelegramDoor(settings), words_of(settings.language)
-        super().__init__("telegram", run, words, self._door, settings.messages_per_minute, say)
-        person = Person(run, self.outbox, words, lambda text, path: speak(run, text, path))
-        self._listener = TelegramListener(self._door, settings, person.hear, say)
-
-    def start(self) -> None:
-        super().start()
-        self._listener.start()
-
-    def finish(self, seconds: float) -> None:
-        self._listener.stop()
-        super().finish(seconds)
-        self._door.close()
+def open_telegram_channel(run: Path, settings: Settings, samples: JournalTail, warn: Warn) -> MessageChannel:
+    client, rate = TelegramDoor(settings.telegram), settings.telegram.messages_per_minute
+    channel = open_channel("telegram", run, settings, client, rate, samples=samples, warn=warn)
+    commands = Person(run, channel.outbox, channel.words, functools.partial(speak, run))
+    listener = TelegramListener(client, settings.telegram, commands.hear, warn)
+    return replace(channel, listener=listener, close_transport=client.close)
 
 
 def speak(run: Path, text: str, path: Path) -> None:
-    """The run's best voice so far says a text into a WAV file."""
+    """Write the text as a WAV file, spoken by the run's best voice so far; raise ValueError if that is impossible."""
     try:
         voice = load_voice(best_voice_file(run))
         frontend = text_frontend(voice.hparams)

@@ -1,0 +1,90 @@
+"""Message channel: a journal tail puts messages into an outbox, a thread sends them to people."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from monitoring.journal.tail import JournalTail
+from monitoring.language.base import Words, words_of
+from monitoring.messaging.message import Importance, Message
+from monitoring.messaging.notifications import Messages
+from monitoring.messaging.outbox import Outbox
+from monitoring.messaging.sender import Courier, Door, Pace
+from monitoring.messaging.webhook import WebhookDoor
+from smart_tuner.settings import Settings
+
+Warn = Callable[[str], None]
+
+
+class Listener(Protocol):
+    """Receiver of people's commands."""
+
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class MessageChannel:
+    """One service that brings messages to people; a channel with a listener also answers commands."""
+
+    words: Words
+    outbox: Outbox
+    sender: Courier
+    tail: JournalTail
+    listener: Listener | None = None
+    close_transport: Callable[[], None] = lambda: None
+
+    def start(self) -> None:
+        self.sender.start()
+        if self.listener is not None:
+            self.listener.start()
+
+    def report_lost_training(self, step: int) -> None:
+        """Say that training and watchdog ended without a message of their own."""
+        self.outbox.put(Message("silent", Importance.CRITICAL, self.words.say("silent"), step=step))
+
+    def finish(self, seconds: float) -> None:
+        """Send what can be sent in this time; the rest stays in the outbox file."""
+        if self.listener is not None:
+            self.listener.stop()
+        self.sender.finish(seconds)
+        self.outbox.save_if_possible()
+        self.close_transport()
+
+
+def open_channel(
+    name: str,
+    run: Path,
+    settings: Settings,
+    transport: Door,
+    messages_per_minute: int,
+    *,
+    samples: JournalTail,
+    warn: Warn,
+) -> MessageChannel:
+    """Channel with its outbox and threads, not started yet. It ends after `samples`, whose files it sends."""
+    words, intervals = words_of(settings.telegram.language), settings.telegram
+    outbox = Outbox(run / "companion" / f"{name}-outbox.json", words)
+
+    def notifications() -> Messages:
+        return Messages(
+            run,
+            outbox,
+            words,
+            progress_seconds=60 * intervals.progress_minutes,
+            sample_seconds=60 * intervals.sample_minutes,
+        )
+
+    sender = Courier(name, outbox, transport, Pace(messages_per_minute), warn)
+    return MessageChannel(words, outbox, sender, JournalTail(name, run, notifications, ends_after=samples, warn=warn))
+
+
+def open_webhook_channel(run: Path, settings: Settings, samples: JournalTail, warn: Warn) -> MessageChannel:
+    assert settings.webhook.url is not None
+    client = WebhookDoor(settings.webhook.url.get_secret_value(), run.name)
+    return open_channel(
+        "webhook", run, settings, client, settings.webhook.messages_per_minute, samples=samples, warn=warn
+    )
