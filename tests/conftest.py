@@ -13,7 +13,7 @@ import torch
 from hypothesis.configuration import set_hypothesis_home_dir
 
 from tests.monitoring.bot_api import BotApi
-from tests.postgres_server import INSTALLED, PostgresServer
+from tests.postgres_server import PROGRAM_FOLDERS, PostgresServer
 
 torch.set_num_threads(1)
 
@@ -41,7 +41,7 @@ def api() -> Iterator[BotApi]:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
-    if not INSTALLED:
+    if not PROGRAM_FOLDERS:
         pytest.skip("needs Debian's package postgresql")
     server = PostgresServer()
     yield server

@@ -1,6 +1,6 @@
-"""Processes that begin with the program's libraries imported, which is most of the work of a small run.
+"""Processes that start with the program's libraries already imported, which takes most of the time of a small run.
 
-A server that has imported them forks one for each.
+A server that has imported them forks each process.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ _context.set_forkserver_preload([f"{__name__}_server"])
 
 
 class WarmProcess:
-    """What tests use of subprocess.Popen; its libraries compute with one thread."""
+    """The part of subprocess.Popen's interface that tests use; libraries compute with one thread."""
 
     def __init__(self, task: Callable[..., object], *arguments: Any, **environment: str) -> None:
-        with patch.dict(os.environ, OMP_NUM_THREADS="1"):  # who has threads cannot be forked
+        with patch.dict(os.environ, OMP_NUM_THREADS="1"):  # a process with threads cannot be forked safely
             forkserver.ensure_running()
-        self._said = os.memfd_create("out"), os.memfd_create("err")
-        where = os.getcwd(), os.environ | environment, *map(DupFd, self._said)
-        self._process = _context.Process(target=_run, args=(task, arguments, *where))
+        self._outputs = os.memfd_create("out"), os.memfd_create("err")
+        context = os.getcwd(), os.environ | environment, *map(DupFd, self._outputs)
+        self._process = _context.Process(target=_run, args=(task, arguments, *context))
         self._process.start()
-        assert self._process.pid is not None, "it has begun"
+        assert self._process.pid is not None, "started processes have an id"
         self.pid = self._process.pid
 
     @property
@@ -50,7 +50,7 @@ class WarmProcess:
 
     def communicate(self, timeout: float | None = None) -> tuple[str, str]:
         self.wait(timeout)
-        out, err = (os.pread(file, os.fstat(file).st_size, 0).decode() for file in self._said)
+        out, err = (os.pread(file, os.fstat(file).st_size, 0).decode() for file in self._outputs)
         return out, err
 
     def send_signal(self, number: int) -> None:
@@ -61,19 +61,19 @@ class WarmProcess:
         self.send_signal(signal.SIGKILL)
 
     def __del__(self) -> None:
-        for file in self._said:
+        for file in self._outputs:
             os.close(file)
 
 
 def warm_program(program: Path, arguments: list[str], **environment: str) -> WarmProcess:
-    """As `python PROGRAM ARGUMENTS` is."""
+    """Start the equivalent of `python PROGRAM ARGUMENTS`."""
     return WarmProcess(_run_program, program, arguments, **environment)
 
 
 def _run(
-    task: Callable[..., object], arguments: tuple[Any, ...], folder: str, environment: dict[str, str], *said: Any
+    task: Callable[..., object], arguments: tuple[Any, ...], folder: str, environment: dict[str, str], *outputs: Any
 ) -> None:
-    for number, file in enumerate(said, start=1):
+    for number, file in enumerate(outputs, start=1):
         os.dup2(file.detach(), number)
     os.environ.clear()
     os.environ.update(environment)

@@ -1,4 +1,4 @@
-"""Imported by the server that forks: all that a training imports, and the machine code of a pass."""
+"""Imports of the server that forks warm processes: the program, and the compiled code of a forward pass."""
 
 from __future__ import annotations
 

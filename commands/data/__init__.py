@@ -1,1 +1,1 @@
-"""Modes about recordings and transcripts."""
+"""Modes that work on recordings and transcripts."""

@@ -1,4 +1,4 @@
-"""--mode check: what is wrong with a corpus; exit 0 for go, 2 for no-go."""
+"""--mode check: report the problems of a corpus; exit code 0 for go, 2 for no-go."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from corpus.check.corpus_check import check_corpus, render_report
 from corpus.text.frontend import text_frontend
 from smart_tuner.settings import load_settings
 
-GO, NO_GO = 0, 2
+EXIT_GO, EXIT_NO_GO = 0, 2
 
 
 def run(options: TrainOptions) -> int:
@@ -34,4 +34,4 @@ def run(options: TrainOptions) -> int:
         sys.stdout.write(json.dumps(report.to_json(), ensure_ascii=False) + "\n")
     else:
         open_console().print(render_report(report))
-    return GO if report.go else NO_GO
+    return EXIT_GO if report.go else EXIT_NO_GO

@@ -1,4 +1,4 @@
-"""--mode check: go is 0, no-go is 2, and --json is one object."""
+"""--mode check: exit code 0 for go, 2 for no-go; --json prints one object."""
 
 from __future__ import annotations
 
