@@ -23,7 +23,7 @@ from commands.process.ranks import (
 )
 from commands.process.signals import StopSignals
 from commands.run.corpus import PreparedCorpus, prepare_corpus
-from commands.run.job import Job, plan_job
+from commands.run.job import TrainingJob, plan_job
 from commands.run.run_folder import choose_run_folder, locked, make_writable
 from commands.run.session import train
 from commands.run.speakers import require_all_heard
@@ -52,8 +52,8 @@ def _run_leader(options: TrainOptions, rank_group: RankGroup) -> int:
             with locked(folder):
                 heartbeat.report_folder(folder)
                 job = replace(job, hparams=apply_amendments(folder, corpus.hparams))
-                beside = functools.partial(running_companion, options, folder, heartbeat, signals)
-                code = train(job, corpus, folder=folder, heartbeat=heartbeat, beside=beside)
+                during_training = functools.partial(running_companion, options, folder, heartbeat, signals)
+                code = train(job, corpus, folder=folder, heartbeat=heartbeat, during_training=during_training)
                 if code is None:
                     code = _finished_before(job, folder, heartbeat, signals)
                 if code != EXIT_FAILED:  # after a full disk a restart may find room
@@ -84,10 +84,10 @@ def _ended_workers(rank_group: RankGroup) -> Iterator[None]:
             rank_group.broadcast(None)
 
 
-def _prepare_corpus(options: TrainOptions, job: Job, rank_group: RankGroup) -> PreparedCorpus:
+def _prepare_corpus(options: TrainOptions, job: TrainingJob, rank_group: RankGroup) -> PreparedCorpus:
     def prepare() -> PreparedCorpus:
         make_writable(options.output)
-        corpus = prepare_corpus(options, job.hparams, job.chatter)
+        corpus = prepare_corpus(options, job.hparams, job.progress_console)
         require_all_heard(corpus.hparams, corpus.train)
         if len(corpus.train) < rank_group.size:
             raise UserError(f"{rank_group.size} processes for {len(corpus.train)} utterances; start fewer")
@@ -100,7 +100,7 @@ def _prepare_corpus(options: TrainOptions, job: Job, rank_group: RankGroup) -> P
     return corpus
 
 
-def _finished_before(job: Job, folder: Path, heartbeat: Heartbeat, signals: StopSignals) -> int:
+def _finished_before(job: TrainingJob, folder: Path, heartbeat: Heartbeat, signals: StopSignals) -> int:
     """Report that there is nothing to train; a companion shows what earlier ones left."""
     job.console.print(f"{folder}: this run is finished; for a new one give --run_name NAME, or --resume none")
     if job.options.companion == "on" and has_pending_output(folder, job.settings):

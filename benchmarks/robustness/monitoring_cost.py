@@ -29,7 +29,7 @@ from commands.run import event_publisher
 from commands.run.corpus import prepare_corpus
 from commands.run.event_publisher import EventPublisher, report_progress
 from commands.run.job import plan_job
-from commands.run.person_orders import OrderTaker
+from commands.run.person_requests import RequestHandler
 from commands.run.session import write_hparams
 from corpus.utterances import safe_name
 from models import build_model
@@ -141,8 +141,8 @@ def watched_training(folder: Path, api: AgreeableBotApi, max_steps: int) -> tupl
     timed = Timed(EventPublisher(record, [report_progress(Heartbeat(None))]), turns)
     model = build_model(job.hparams, len(data.symbols))
     trainer = EnhancedTrainer(model, data, job.hparams, folder=run, observer=timed, device=job.device)
-    orders = OrderTaker(trainer, record, None, load_settings(config).supervision, Heartbeat(None), place=None)
-    trainer.before_step = timed.timed(orders.look)
+    orders = RequestHandler(trainer, record, None, load_settings(config).supervision, Heartbeat(None), position=None)
+    trainer.before_step = timed.timed(orders.execute_new)
     told: dict[str, Any] = {"hparams": job.hparams.model_dump(mode="json"), "data": None}
     told |= {"choices": {"device": "cpu", "precision": "float32"}, "train_utterances": len(corpus.train)}
     record.journal.write("started", 0, **told, held_out_utterances=len(corpus.held_out))

@@ -1,30 +1,32 @@
-"""Puts a supervisor beside a trainer: what it is told of the run, and who carries out its orders."""
+"""Connection of a supervisor to a trainer: the facts it starts from, and the control it orders."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from commands.run.event_publisher import EventPublisher
-from hparams import HParams
+from commands.run.job import TrainingJob, pinned_knobs
+from commands.run.recipe import preset_values
+from hparams import HParams, build_hparams
 from smart_tuner.inputs.run_facts import KnobFacts, RunFacts
 from smart_tuner.runtime import SupervisorRuntime
-from smart_tuner.settings import Settings
 from smart_tuner.supervisor import Supervisor
 from training.knobs import KNOB_BOUNDS, Knobs
 from training.run_state import TrainingData
 from training.schedule import base_guide_weight
 from training.trainer import EnhancedTrainer
 
-FAR, FAR_SHARE = 3.0, 0.25
+FAR_FACTOR = 3.0  # a setting this many times the preset's is another one
+FAR_DROPOUT = 0.25
 SETTINGS_WITHOUT_KNOB = (
     *("warmup_steps", "adam_beta2", "weight_decay", "gate_loss_weight"),
     *(name for name in HParams.model_fields if "dropout" in name),
 )
-"""They decide how well is learnt, not what: on a new start they may be other ones."""
+"""Settings that change how well a model learns but not what: a restart may take the preset's values."""
 
 
-def facts_of(trainer: EnhancedTrainer, preset: HParams, *, pinned: tuple[str, ...], planned_steps: int) -> RunFacts:
-    """What a supervisor is told of this training, and of the preset that its recipe was made from."""
+def run_facts(trainer: EnhancedTrainer, preset: HParams, *, pinned: tuple[str, ...], planned_steps: int) -> RunFacts:
+    """Collect what a supervisor must know of this training and of the preset its settings were made from."""
     hparams = trainer.state.hparams
     starts, presets = vars(Knobs.from_hparams(hparams)), preset_knobs(hparams, preset)
     return RunFacts(
@@ -62,16 +64,16 @@ def facts_of(trainer: EnhancedTrainer, preset: HParams, *, pinned: tuple[str, ..
 
 
 def are_far(name: str, preset: float, value: float) -> bool:
-    """Whether a setting is another one, and not the preset's adapted to a corpus."""
+    """Tell whether a value is too far from the preset's to be an adaptation to the corpus."""
     if name == "weight_decay" and value < preset:
-        return False  # decay keeps weights small, and too little of it keeps nothing from being learnt
+        return False  # less weight decay never keeps a model from learning
     if "dropout" in name:
-        return abs(preset - value) >= FAR_SHARE
-    return preset != value and max(preset, value) >= FAR * min(preset, value)
+        return abs(preset - value) >= FAR_DROPOUT
+    return preset != value and max(preset, value) >= FAR_FACTOR * min(preset, value)
 
 
 def preset_knobs(hparams: HParams, preset: HParams) -> dict[str, float]:
-    """Where the knobs of this recipe would have to stand for the preset's settings."""
+    """Return the knob positions at which this run would train with the preset's settings."""
     return vars(Knobs.from_hparams(preset)) | {
         "learning_rate_multiplier": preset.learning_rate / hparams.learning_rate,
         "guide_weight_multiplier": preset.guide_loss_weight / base_guide_weight(hparams),
@@ -79,22 +81,29 @@ def preset_knobs(hparams: HParams, preset: HParams) -> dict[str, float]:
 
 
 def _balanced_gate_weight(data: TrainingData, hparams: HParams) -> float:
-    """Half as much as the decoder steps of an utterance, of which one is its end: more would end it too early."""
+    """Half the decoder steps of a mean utterance, of which one is its end; more would end speech too early."""
     frames = [example.n_frames for example in data.train.examples]
     return max(1.0, sum(frames) / len(frames) / hparams.n_frames_per_step / 2)
 
 
-def supervise(
-    publisher: EventPublisher, trainer: EnhancedTrainer, facts: RunFacts, settings: Settings, mode: str
-) -> SupervisorRuntime:
-    """Attach a supervisor that hears of every event and steers the trainer."""
-    supervisor = Supervisor(facts, settings, advise=mode == "advise")
+def attach_supervisor(
+    job: TrainingJob, trainer: EnhancedTrainer, publisher: EventPublisher, *, planned_steps: int
+) -> None:
+    """Have a supervisor receive every event and steer the trainer, unless --supervise is off."""
+    if job.options.supervise == "off":
+        return
+    preset = build_hparams(preset_values(job.options, job.hparams.model))
+    facts = run_facts(trainer, preset, pinned=pinned_knobs(job.options.pin), planned_steps=planned_steps)
+    actions = tuple(action for action in facts.actions if action not in job.disabled_actions)
+    forks = job.settings.supervision.forks
+    may_fork = forks == "on" or (forks == "auto" and job.device.type == "cuda")
+    facts = facts.model_copy(update={"actions": actions, "forks": may_fork})
+    supervisor = Supervisor(facts, job.settings, advise=job.options.supervise == "advise")
     publisher.supervisor = SupervisorRuntime(supervisor, trainer.control, on_decision=publisher.recorder.on_decision)
-    return publisher.supervisor
 
 
-def description(runtime: SupervisorRuntime, trainer: EnhancedTrainer, mode: str) -> dict[str, Any]:
-    """All that the decisions to come depend on beside the signals, for the journal."""
+def describe_supervision(runtime: SupervisorRuntime, trainer: EnhancedTrainer, mode: str) -> dict[str, Any]:
+    """Return everything but signals that later decisions depend on, for the journal."""
     supervisor = runtime.supervisor
     supervisor.state.knobs |= vars(trainer.state.knobs)
     return {

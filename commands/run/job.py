@@ -1,4 +1,4 @@
-"""What is to be trained and how: all that is decided before the run's folder is touched."""
+"""A training job: everything that is decided before the run's folder is touched."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ from training.trainer import EnhancedTrainer
 
 
 @dataclass(frozen=True)
-class Job:
-    """One training; `join` is called with its trainer, by whoever wants to have a say in it."""
+class TrainingJob:
+    """Options, settings and limits of one training."""
 
     options: TrainOptions
     settings: Settings
     hparams: HParams
     device: torch.device
-    console: Console  # for how it ended
-    chatter: Console  # for all else; --quiet does without
+    console: Console  # for the result
+    progress_console: Console  # for everything else; silent with --quiet
     limits: RunLimits
-    join: Callable[[EnhancedTrainer], None] = lambda trainer: None
-    left_alone: frozenset[str] = frozenset()  # actions that its supervisor does not take
+    on_trainer_ready: Callable[[EnhancedTrainer], None] = lambda trainer: None  # called before the first step
+    disabled_actions: frozenset[str] = frozenset()  # actions that the supervisor must not order
     rank_group: RankGroup = field(default_factory=RankGroup.single)
 
 
-def plan_job(options: TrainOptions) -> Job:
-    """Check all that the person asked for before anything is made."""
+def plan_job(options: TrainOptions) -> TrainingJob:
+    """Check everything the person asked for before anything is written."""
     settings = load_settings(options.config, mlflow_uri=options.mlflow_uri)
     hparams = recipe(options, settings)
     pinned_knobs(options.pin)
@@ -51,7 +51,7 @@ def plan_job(options: TrainOptions) -> Job:
     deadline = None if options.max_minutes is None else time.monotonic() + 60 * options.max_minutes
     limits = RunLimits(max_steps=options.max_steps, deadline=deadline)
     device = set_up_torch(options, hparams)
-    return Job(options, settings, hparams, device, open_console(), open_console(quiet=options.quiet), limits)
+    return TrainingJob(options, settings, hparams, device, open_console(), open_console(quiet=options.quiet), limits)
 
 
 def set_up_torch(options: TrainOptions, hparams: HParams) -> torch.device:
@@ -62,10 +62,10 @@ def set_up_torch(options: TrainOptions, hparams: HParams) -> torch.device:
 
 
 def set_up_processor(hparams: HParams) -> None:
-    """As the recipe has it: two programs with more threads than cores wait for each other, 25 times as long."""
+    """Set the number of threads: two programs with more threads than cores slow each other down 25 times."""
     torch.set_num_threads(hparams.cpu_threads or torch.get_num_threads())
     keep_freed_memory()
-    torch.set_flush_denormal(True)  # numbers next to zero would make a tenth of the time of a CPU's step
+    torch.set_flush_denormal(True)  # denormal numbers cost a tenth of a CPU's step
 
 
 def pinned_knobs(text: str) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Where training starts: anew, from the newest usable checkpoint of the run, from a given one, or warm."""
+"""Starting point of a training: new, resumed from a checkpoint, or warm-started; and the steps planned from there."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ Kind = Literal["started", "resumed", "warm_started"]
 
 
 @dataclass(frozen=True)
-class Start:
-    """What to load before the first step; `changed` are settings that differ from the checkpoint's."""
+class StartPoint:
+    """State to load before the first step; `changed` maps settings that differ to [in the checkpoint, now]."""
 
     kind: Kind
     path: Path | None = None
@@ -41,24 +41,24 @@ class Start:
 
     @property
     def step(self) -> int:
-        """How many steps are done already."""
+        """Steps that are done already."""
         if self.kind != "resumed":
             return 0
         return self.foreign_steps if is_foreign(self.state) else int(self.state["progress"]["step"])
 
     @property
     def foreign_steps(self) -> int:
-        """Those of them that another program did: our epochs come on top."""
+        """Steps that another program did; the planned epochs come on top of them."""
         return foreign_step(self.state) if is_foreign(self.state) else 0
 
-    def done_of_epochs(self, n_batches: int) -> int:
-        """How many steps of the planned epochs, which begin anew when training does."""
+    def epoch_steps_done(self, n_batches: int) -> int:
+        """Count the finished steps of the planned epochs, which begin anew after a restart."""
         if self.kind != "resumed" or is_foreign(self.state):
             return 0
         return int(self.state["progress"]["epoch"]) * n_batches + int(self.state["progress"]["batch"])
 
     def has_reached(self, limits: RunLimits, train: BatchLoader, hparams: HParams) -> bool:
-        """Whether no step is left to do."""
+        """Tell whether no step is left to do."""
         if self.kind != "resumed":
             return False
         if limits.max_steps is not None and self.step >= limits.max_steps:
@@ -69,8 +69,12 @@ class Start:
         in_last_epoch = epoch == hparams.epochs - 1
         return epoch >= hparams.epochs or (in_last_epoch and batch >= train.n_batches(epoch))
 
+    def is_outside(self, run: Path) -> bool:
+        """Tell whether the checkpoint belongs to another run, from which this one branches off."""
+        return self.path is not None and self.path.parent.resolve() != (run / "checkpoints").resolve()
+
     def load_weights(self, model: TrainableModel) -> list[str]:
-        """Says what does not fit before anything is written; returns the weights that a warm start leaves fresh."""
+        """Load them, or raise before anything is written; return the names that a warm start leaves at random."""
         if self.path is None:
             return []
         if self.kind == "warm_started":
@@ -79,7 +83,7 @@ class Start:
         return []
 
     def apply(self, trainer: EnhancedTrainer) -> None:
-        """Everything else, once the trainer has the model with these weights."""
+        """Load all but the weights into a trainer of the model that has them."""
         if self.kind != "resumed":
             return
         if is_foreign(self.state):
@@ -88,25 +92,41 @@ class Start:
             trainer.load_state_dict(self.state)
 
 
-def find_start(options: TrainOptions, hparams: HParams, folder: Path, *, symbols: tuple[str, ...]) -> Start:
+@dataclass(frozen=True)
+class StepPlan:
+    """Steps of a run: the last one, and the length of the whole plan, which a restart begins again."""
+
+    last_step: int
+    length: int
+
+
+def plan_steps(start: StartPoint, hparams: HParams, limits: RunLimits, *, n_batches: int) -> StepPlan:
+    length, max_steps = hparams.epochs * n_batches, limits.max_steps
+    last_step = start.step + length - start.epoch_steps_done(n_batches)
+    if max_steps is None:
+        return StepPlan(last_step, length)
+    return StepPlan(min(last_step, max_steps), min(length, max_steps - start.foreign_steps))
+
+
+def find_start(options: TrainOptions, hparams: HParams, folder: Path, *, symbols: tuple[str, ...]) -> StartPoint:
     if options.resume == "none":
-        return _fresh(options, hparams)
+        return _without_checkpoint(options, hparams)
     if options.resume == "auto":
         path = newest_usable(folder)
-        return _fresh(options, hparams) if path is None else _resumed(path, hparams, symbols)
+        return _without_checkpoint(options, hparams) if path is None else _from_checkpoint(path, hparams, symbols)
     given = Path(options.resume)
     path = newest_usable(given) if given.is_dir() else given
     if path is None:
         raise UserError(f"--resume {given}: the folder holds no usable checkpoint; expected a run folder or a .pt file")
-    start = _resumed(path, hparams, symbols)
+    start = _from_checkpoint(path, hparams, symbols)
     if given.resolve() != folder.resolve():
-        require_finite_weights(path, start.state)  # in a run of our own it is known what to do about others
-        _require_no_other_future(folder, start)
+        require_finite_weights(path, start.state)  # in its own run the supervisor treats such a checkpoint
+        _require_newest(folder, start)
     return start
 
 
-def _require_no_other_future(folder: Path, start: Start) -> None:
-    """Going back to an earlier checkpoint begins a new run: in the old folder two histories would mix."""
+def _require_newest(folder: Path, start: StartPoint) -> None:
+    """Refuse to go back within a folder: the journals of two histories would mix."""
     saved = list_checkpoints(folder / "checkpoints")
     if saved and (is_foreign(start.state) or saved[-1].step > start.step):
         raise UserError(
@@ -115,40 +135,40 @@ def _require_no_other_future(folder: Path, start: Start) -> None:
         )
 
 
-def _fresh(options: TrainOptions, hparams: HParams) -> Start:
+def _without_checkpoint(options: TrainOptions, hparams: HParams) -> StartPoint:
     if options.warm_start is None:
-        return Start("started")
+        return StartPoint("started")
     state = load_checkpoint(options.warm_start)
     require_finite_weights(options.warm_start, state)
-    return Start("warm_started", options.warm_start, state, ignore_layers=not_taken_over(state, hparams))
+    return StartPoint("warm_started", options.warm_start, state, ignore_layers=ignored_layers(state, hparams))
 
 
-def not_taken_over(state: dict[str, Any], hparams: HParams) -> tuple[str, ...]:
-    """What was asked for, and the voices of other speakers."""
-    saved = state.get("hparams")  # of another program it may be anything
-    is_same = isinstance(saved, dict) and saved.get("speakers") == list(hparams.speakers)
-    return (*hparams.ignore_layers, *(() if is_same else (SPEAKER_WEIGHTS,)))
+def ignored_layers(state: dict[str, Any], hparams: HParams) -> tuple[str, ...]:
+    """Return the layers that a warm start leaves out: those asked for, and the embedding of other speakers."""
+    saved = state.get("hparams")  # in another program's checkpoint it may be anything
+    has_same_speakers = isinstance(saved, dict) and saved.get("speakers") == list(hparams.speakers)
+    return (*hparams.ignore_layers, *(() if has_same_speakers else (SPEAKER_WEIGHTS,)))
 
 
 def require_warm_start(path: Path, hparams: HParams, n_symbols: int) -> None:
-    """A training of this recipe can begin warm with it."""
+    """Raise unless a training with these settings can be warm-started from the file."""
     state = load_checkpoint(path)
     require_finite_weights(path, state)
     with torch.random.fork_rng():
-        warm_start(build_model(hparams, n_symbols), path, state, not_taken_over(state, hparams))
+        warm_start(build_model(hparams, n_symbols), path, state, ignored_layers(state, hparams))
 
 
-def _resumed(path: Path, hparams: HParams, symbols: tuple[str, ...]) -> Start:
+def _from_checkpoint(path: Path, hparams: HParams, symbols: tuple[str, ...]) -> StartPoint:
     state = load_checkpoint(path)
     if is_foreign(state):
-        return Start("resumed", path, state)
+        return StartPoint("resumed", path, state)
     require_own_format(path, state, RUN_ENTRIES)
     require_compatible(SavedSettings(path, state["hparams"], tuple(state["symbols"])), hparams, symbols)
-    return Start("resumed", path, state, changed_settings(state, hparams))
+    return StartPoint("resumed", path, state, changed_settings(state, hparams))
 
 
 def newest_usable(run: Path) -> Path | None:
-    """The newest checkpoint of a run that is not damaged."""
+    """Find the newest checkpoint of a run that is not damaged."""
     saved = list_checkpoints(run / "checkpoints")
     problems = []
     for checkpoint in reversed(saved):

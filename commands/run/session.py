@@ -1,4 +1,4 @@
-"""One session of training in a run's folder: begins or goes on, and ends with its last word written."""
+"""One session of training in a run's folder: starts or resumes the run, trains, writes the final records."""
 
 from __future__ import annotations
 
@@ -9,118 +9,122 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from commands.process.exit_codes import EXIT_FAILED, EXIT_HOPELESS, exit_code_of
 from commands.process.heartbeat import Heartbeat
-from commands.run.attach_supervisor import description, facts_of, supervise
+from commands.run.attach_supervisor import attach_supervisor
 from commands.run.corpus import PreparedCorpus, read_sentences
-from commands.run.course import Course, plan_course
 from commands.run.estimate import Plan, make_plan
 from commands.run.event_publisher import EventPublisher, report_progress
-from commands.run.job import Job, pinned_knobs
-from commands.run.order_place import kept_place
-from commands.run.person_orders import OrderTaker
-from commands.run.recipe import preset_values
-from commands.run.resume import Start, find_start
+from commands.run.job import TrainingJob
+from commands.run.person_requests import RequestHandler, load_position
+from commands.run.resume import StepPlan, find_start, plan_steps
 from commands.run.run_settings import settle
+from commands.run.start_record import journal_start
 from corpus.batches import BatchLoader
 from corpus.utterances import safe_name
 from files import atomic_replacement
-from hparams import HParams, UserError, build_hparams
+from hparams import HParams, UserError
 from models import build_model
 from monitoring.journal.recorder import RunRecorder
 from monitoring.journal.sample_writer import SampleNaming, SampleWriter
 from monitoring.journal.summary import read_summary
 from monitoring.terminal.progress import ProgressDisplay
-from reports import CheckpointReport
-from smart_tuner.runtime import SupervisorRuntime
-from training.checkpoints.checkpoint import DiskFull, list_checkpoints
+from training.checkpoints.checkpoint import DiskFull
 from training.checkpoints.initial_weights import delete_initial_weights, save_initial_weights
 from training.checkpoints.run_files import QUARANTINE_FILE, read_quarantine
 from training.trainer import EnhancedTrainer
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
-Beside = Callable[[], AbstractContextManager[None]]
+DuringTraining = Callable[[], AbstractContextManager[None]]
 
 
 def train(
-    job: Job, corpus: PreparedCorpus, *, folder: Path, heartbeat: Heartbeat, beside: Beside = nullcontext
+    job: TrainingJob,
+    corpus: PreparedCorpus,
+    *,
+    folder: Path,
+    heartbeat: Heartbeat,
+    during_training: DuringTraining = nullcontext,
 ) -> int | None:
-    """Returns the exit code, or None when the run is finished already; `beside` goes on while it trains."""
+    """Train until a limit; return the exit code, or None when the run is finished already.
+
+    `during_training` is a context that is active while the trainer runs.
+    """
     job = replace(job, hparams=settle(job, corpus, folder))
     hparams = job.hparams
-    sentences = read_sentences(job.options.eval_sentences, corpus.frontend, hparams)
-    data = corpus.training_data(hparams, sentences)
-    keep_out_quarantined(data.train, folder)
+    data = corpus.training_data(hparams, read_sentences(job.options.eval_sentences, corpus.frontend, hparams))
+    exclude_quarantined(data.train, folder)
     start = find_start(job.options, hparams, folder, symbols=data.symbols)
     torch.manual_seed(hparams.seed)
     model = build_model(hparams, len(data.symbols))
     fresh = start.load_weights(model)
-    course = plan_course(start, hparams, job.limits, n_batches=data.train.n_batches(0))
+    plan = plan_steps(start, hparams, job.limits, n_batches=data.train.n_batches(0))
     if start.has_reached(job.limits, data.train, hparams) and read_summary(folder).get("status") == "finished":
         return None
-    n_steps = max(0, course.last_step - start.step)
-    plan = make_plan(corpus, model, hparams, n_steps=n_steps, limits=job.limits, device=job.device)
-    job.chatter.print(plan.text)
+    n_steps = max(0, plan.last_step - start.step)
+    estimate = make_plan(corpus, model, hparams, n_steps=n_steps, limits=job.limits, device=job.device)
+    job.progress_console.print(estimate.text)
     if fresh:
-        job.chatter.print(f"warm start: {len(fresh)} weights begin anew: {', '.join(fresh)}", soft_wrap=True)
-    branches_off = start.path is not None and start.path.parent.resolve() != (folder / "checkpoints").resolve()
+        names = ", ".join(fresh)
+        job.progress_console.print(f"warm start: {len(fresh)} weights start at random: {names}", soft_wrap=True)
+    branches_off = start.is_outside(folder)
     if branches_off:
         save_initial_weights(folder, model, fresh=fresh)
     elif start.kind == "started":
         delete_initial_weights(folder)
-    place = kept_place(folder)
-    recorder = _open_recorder(job, corpus, folder=folder, course=course)
+    position = load_position(folder)
+    recorder = _open_recorder(job, corpus, folder=folder, plan=plan)
     try:
         publisher = EventPublisher(recorder, [report_progress(heartbeat)])
         trainer = EnhancedTrainer(
             model, data, hparams, folder=folder, observer=publisher, device=job.device, rank_group=job.rank_group
         )
-        supervisor = _supervise(job, trainer, publisher, course.length)
+        attach_supervisor(job, trainer, publisher, planned_steps=plan.length)
         start.apply(trainer)
         if branches_off:  # its supervisor must know only what this run's own journal says
-            supervisor = _supervise(job, trainer, publisher, course.length)
+            attach_supervisor(job, trainer, publisher, planned_steps=plan.length)
         if branches_off or job.options.supervise != "on":
             trainer.control.forget_pending()
-        orders = OrderTaker(trainer, recorder, supervisor, job.settings.supervision, heartbeat, place=place)
-        trainer.before_step = orders.look
-        job.join(trainer)
-        _journal_start(job, corpus, publisher, trainer, start, _planned(job, course, plan))
+        settings = job.settings.supervision
+        requests = RequestHandler(trainer, recorder, publisher.supervisor, settings, heartbeat, position=position)
+        trainer.before_step = requests.execute_new
+        job.on_trainer_ready(trainer)
+        journal_start(job, corpus, publisher, trainer, start, _plan_fields(job, plan, estimate))
         write_hparams(folder, hparams)
-        with beside():
+        with during_training():
             return _fit(job, trainer, recorder)
     finally:
         recorder.close()
 
 
-def _planned(job: Job, course: Course, plan: Plan) -> dict[str, float | None]:
+def _plan_fields(job: TrainingJob, plan: StepPlan, estimate: Plan) -> dict[str, float | None]:
     return {
-        "planned_steps": course.last_step,
-        "course_steps": course.length,
+        "planned_steps": plan.last_step,
+        "course_steps": plan.length,
         "most_steps": job.limits.max_steps,
-        "forecast_seconds": plan.seconds,
-        "weights": plan.n_weights,
+        "forecast_seconds": estimate.seconds,
+        "weights": estimate.n_weights,
     }
 
 
-def keep_out_quarantined(train: BatchLoader, folder: Path) -> None:
+def exclude_quarantined(train: BatchLoader, folder: Path) -> None:
     train.quarantined |= read_quarantine(folder).keys()
     if not train.has_utterances:
         raise UserError(
-            f"{folder / QUARANTINE_FILE}: lists all {len(train.examples)} utterances to train on; take some out"
+            f"{folder / QUARANTINE_FILE}: lists all {len(train.examples)} utterances to train on; remove some of them"
         )
 
 
-def _open_recorder(job: Job, corpus: PreparedCorpus, *, folder: Path, course: Course) -> RunRecorder:
+def _open_recorder(job: TrainingJob, corpus: PreparedCorpus, *, folder: Path, plan: StepPlan) -> RunRecorder:
     display = ProgressDisplay(
-        job.chatter,
+        job.progress_console,
         name=folder.name,
-        last_step=course.last_step,
-        plan_steps=course.length,
+        last_step=plan.last_step,
+        plan_steps=plan.length,
         line_seconds=job.settings.progress_every_seconds,
         max_steps=job.limits.max_steps,
     )
@@ -131,85 +135,19 @@ def _open_recorder(job: Job, corpus: PreparedCorpus, *, folder: Path, course: Co
     except OSError as error:
         if _is_disk_full(error):
             raise
-        what = f"{folder / 'journal.jsonl'}: cannot be written ({error.strerror})"
         raise UserError(
-            f"{what}; without a journal nothing is trained: mend it or choose another --run_name"
+            f"{folder / 'journal.jsonl'}: cannot be written ({error.strerror}); training needs its journal: "
+            "repair it or choose another --run_name"
         ) from error
 
 
-def _supervise(
-    job: Job, trainer: EnhancedTrainer, publisher: EventPublisher, planned_steps: int
-) -> SupervisorRuntime | None:
-    mode = job.options.supervise
-    if mode == "off":
-        return None
-    preset = build_hparams(preset_values(job.options, job.hparams.model))
-    facts = facts_of(trainer, preset, pinned=pinned_knobs(job.options.pin), planned_steps=planned_steps)
-    able = tuple(action for action in facts.actions if action not in job.left_alone)
-    wanted = job.settings.supervision.forks
-    forks = wanted == "on" or (wanted == "auto" and job.device.type == "cuda")
-    facts = facts.model_copy(update={"actions": able, "forks": forks})
-    return supervise(publisher, trainer, facts, job.settings, mode)
-
-
-def _journal_start(
-    job: Job,
-    corpus: PreparedCorpus,
-    publisher: EventPublisher,
-    trainer: EnhancedTrainer,
-    start: Start,
-    plan: dict[str, float | None],
-) -> None:
-    """Record what this run is made of: its data, settings and choices."""
-    choices: dict[str, Any] = {
-        "precision": trainer.state.learner.precision.name,
-        "max_frames_per_batch": job.hparams.max_frames_per_batch,
-        "processes": job.rank_group.size,
-        "threads": torch.get_num_threads(),
-        "device": job.device.type,
-        "pinned": list(pinned_knobs(job.options.pin)),
-    }
-    recorder, supervisor = publisher.recorder, publisher.supervisor
-    recorder.enter_phase(None if supervisor is None else supervisor.supervisor.state.phase)
-    recorder.journal.write(
-        start.kind,
-        trainer.state.progress.step,
-        hparams=job.hparams.model_dump(mode="json"),
-        choices=choices,
-        changed=start.changed,
-        **plan,
-        corpus=corpus.name,
-        data=job.options.data,
-        data_format=job.options.data_format,
-        source=None if start.path is None else str(start.path),
-        train_utterances=len(corpus.train),
-        held_out_utterances=len(corpus.held_out),
-        **({} if supervisor is None else {"supervision": description(supervisor, trainer, job.options.supervise)}),
-    )
-    for skip in corpus.skipped:
-        recorder.journal.write("skipped", trainer.state.progress.step, utterance=skip.where, reason=skip.reason)
-    progress, samples = trainer.state.progress, read_summary(recorder.folder).get("samples", [])
-    recorder.begin(
-        step=progress.step,
-        epoch=progress.epoch,
-        best=trainer.state.best_checkpoint(),
-        samples=samples,
-    )
-    saved = list_checkpoints(recorder.folder / "checkpoints")
-    if start.path in [checkpoint.path for checkpoint in saved]:
-        kept = [checkpoint.step for checkpoint in saved if checkpoint.step <= progress.step]
-        assert start.path is not None
-        best = trainer.state.best_checkpoint()
-        publisher.announce_checkpoint(CheckpointReport(progress.step, start.path, best, kept))
-
-
-def _fit(job: Job, trainer: EnhancedTrainer, recorder: RunRecorder) -> int:
+def _fit(job: TrainingJob, trainer: EnhancedTrainer, recorder: RunRecorder) -> int:
     try:
         reason = trainer.fit(job.limits)
         if (stop := job.limits.stop) is None:
             trainer.write_voice()
-        hopeless = trainer.control.is_hopeless
-        recorder.finish(status=_status(stop, hopeless=hopeless), reason=reason)
+        is_hopeless = trainer.control.is_hopeless
+        recorder.finish(status=_status(stop, is_hopeless=is_hopeless), reason=reason)
     except (DiskFull, OSError) as error:
         if not _is_disk_full(error):
             raise
@@ -217,30 +155,31 @@ def _fit(job: Job, trainer: EnhancedTrainer, recorder: RunRecorder) -> int:
         job.console.print(f"failed: {error}; make room and run the same command again")
         return EXIT_FAILED
     finally:
-        if recorder.is_running:  # something unforeseen is on its way up: the record says what
+        if recorder.is_running:  # an unexpected exception is being raised: the journal says which
             status = "failed" if job.limits.stop is None else "interrupted"
             recorder.finish(status=status, reason=repr(sys.exception()))
+    step = trainer.state.progress.step
     if stop is not None:
-        job.console.print(f"{stop}: saved at step {trainer.state.progress.step}; the same command goes on from here")
+        job.console.print(f"{stop}: saved at step {step}; the same command goes on from here")
         return exit_code_of(stop)
-    if hopeless:
-        job.console.print(f"stopped at step {trainer.state.progress.step}: {reason}")
+    if is_hopeless:
+        job.console.print(f"stopped at step {step}: {reason}")
         return EXIT_HOPELESS
-    job.console.print(_farewell(trainer.state.folder))
+    job.console.print(_next_commands(trainer.state.folder))
     return 0
 
 
-def _status(stop: str | None, *, hopeless: bool) -> str:
+def _status(stop: str | None, *, is_hopeless: bool) -> str:
     if stop is not None:
         return "interrupted"
-    return "stopped" if hopeless else "finished"
+    return "stopped" if is_hopeless else "finished"
 
 
 def _is_disk_full(error: BaseException) -> bool:
     return isinstance(error, DiskFull) or (isinstance(error, OSError) and error.errno in NO_SPACE)
 
 
-def _farewell(folder: Path) -> str:
+def _next_commands(folder: Path) -> str:
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     return (
         f"finished at step {summary['step']}: {folder / 'voice.safetensors'}\n"

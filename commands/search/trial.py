@@ -18,7 +18,7 @@ from commands.console import open_console
 from commands.options import TrainOptions
 from commands.process.heartbeat import Heartbeat
 from commands.run.corpus import PreparedCorpus
-from commands.run.job import Job
+from commands.run.job import TrainingJob
 from commands.run.run_folder import FolderInUse, locked
 from commands.run.session import train
 from hparams import HParams
@@ -109,7 +109,7 @@ def _own_folder(bench: Bench, trial: Trial) -> Iterator[Path]:
         yield folder
 
 
-def _job(bench: Bench, reporting: Reporting, recipe: HParams, folder: Path) -> Job:
+def _job(bench: Bench, reporting: Reporting, recipe: HParams, folder: Path) -> TrainingJob:
     begun = (folder / "checkpoints").is_dir() and any((folder / "checkpoints").iterdir())
     as_training: dict[str, Any] = {
         "resume": "auto" if begun or bench.source is None else str(bench.source),
@@ -122,7 +122,7 @@ def _job(bench: Bench, reporting: Reporting, recipe: HParams, folder: Path) -> J
     silent = open_console(quiet=True)
     limits = bench.limits
     limits.max_steps = reporting.last_step
-    return Job(
+    return TrainingJob(
         replace(bench.options, **as_training),
         bench.settings,
         _of_one_precision(recipe, bench.device),
@@ -130,8 +130,8 @@ def _job(bench: Bench, reporting: Reporting, recipe: HParams, folder: Path) -> J
         silent,
         silent,
         limits,
-        join=reporting.join,
-        left_alone=NOT_ITS_BUSINESS,
+        on_trainer_ready=reporting.join,
+        disabled_actions=NOT_ITS_BUSINESS,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from commands.run.attach_supervisor import facts_of
+from commands.run.attach_supervisor import run_facts
 from tests.tiny import tiny_hparams, tiny_trainer
 from training.knobs import KNOB_BOUNDS
 from training.schedule import FALLBACK_GUIDE_WEIGHT
@@ -13,7 +13,7 @@ from training.schedule import FALLBACK_GUIDE_WEIGHT
 def test_the_facts_are_those_of_recipe_and_data(tmp_path: Path) -> None:
     hparams = tiny_hparams(gate_positive_weight=5000.0, guide_loss_weight=0, warmup_steps=7)
     trainer, _ = tiny_trainer(tmp_path, hparams)
-    facts = facts_of(trainer, hparams, pinned=("guide_sigma",), planned_steps=30)
+    facts = run_facts(trainer, hparams, pinned=("guide_sigma",), planned_steps=30)
     assert (facts.steps_per_epoch, facts.planned_steps, facts.warmup_steps, facts.utterances) == (3, 30, 7, 8)
     assert facts.peak_learning_rate == hparams.learning_rate and facts.pinned == ("guide_sigma",)
     assert facts.knobs.keys() == KNOB_BOUNDS.keys()
@@ -33,7 +33,7 @@ def test_they_say_what_the_preset_has_otherwise(tmp_path: Path) -> None:
         "p_prenet_dropout": preset.p_prenet_dropout + 0.2,
     }
     trainer, _ = tiny_trainer(tmp_path, preset.model_copy(update=changes))
-    facts = facts_of(trainer, preset, pinned=(), planned_steps=30)
+    facts = run_facts(trainer, preset, pinned=(), planned_steps=30)
     presets = {name: knob.preset for name, knob in facts.knobs.items() if knob.preset is not None}
     assert presets == {
         "learning_rate_multiplier": 0.25,
@@ -42,11 +42,11 @@ def test_they_say_what_the_preset_has_otherwise(tmp_path: Path) -> None:
     }
     assert facts.preset_settings == {"weight_decay": 1e-6, "warmup_steps": 9}
     unchanged, _ = tiny_trainer(tmp_path / "unchanged", preset)
-    facts = facts_of(unchanged, preset, pinned=(), planned_steps=30)
+    facts = run_facts(unchanged, preset, pinned=(), planned_steps=30)
     assert not facts.preset_settings and all(knob.preset is None for knob in facts.knobs.values())
 
 
 def test_weights_may_be_free_of_decay(tmp_path: Path) -> None:
     preset = tiny_hparams(weight_decay=1e-6)
     free, _ = tiny_trainer(tmp_path, preset.model_copy(update={"weight_decay": 0.0}))
-    assert not facts_of(free, preset, pinned=(), planned_steps=30).preset_settings
+    assert not run_facts(free, preset, pinned=(), planned_steps=30).preset_settings

@@ -32,7 +32,7 @@ def test_what_is_listed_there_stays_out_when_the_run_goes_on(program: Program, d
 @pytest.mark.parametrize(
     ("content", "pattern"),
     [
-        (json.dumps(EVERYONE), "quarantine.json: lists all 7 utterances to train on; take some out"),
+        (json.dumps(EVERYONE), "quarantine.json: lists all 7 utterances to train on; remove some of them"),
         ("{", "quarantine.json: is not valid JSON .*; correct or remove it"),
     ],
 )

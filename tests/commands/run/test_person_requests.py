@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 
 from commands.process.heartbeat import Heartbeat
-from commands.run.order_place import Place, kept_place
-from commands.run.person_orders import OrderTaker
+from commands.run.person_requests import RequestHandler, RequestPosition, load_position
 from hparams import HParams
 from models.checkpoint_file import load_checkpoint
 from monitoring.journal.control_file import MAX_LINE_LENGTH, RequestFile, RequestReader
@@ -68,7 +67,7 @@ def test_it_pauses_saves_and_goes_on(running: Running) -> None:
     assert running.ask("pause")["result"] == "refused"
     assert running.ask("resume")["result"] == "done"
     running.wait(lambda: running.last_step() > before)
-    assert running.ask("resume")["reason"] == "training does not pause"
+    assert running.ask("resume")["reason"] == "training is not paused"
 
 
 def test_a_persons_stop_saves_and_the_same_command_goes_on(running: Running, program: Program, data: Path) -> None:
@@ -322,14 +321,14 @@ class Desk:
             raise RuntimeError("this order ends the training")
         self.turned.append(value)
 
-    def taker(self, place: Place | None = None, **approval: Any) -> OrderTaker:
+    def taker(self, position: RequestPosition | None = None, **approval: Any) -> RequestHandler:
         settings = SupervisionSettings(approval="ask", **approval)
         supervision: Any = self.supervisor
-        return OrderTaker(self.trainer, self.record, supervision, settings, Heartbeat(None), place=place)
+        return RequestHandler(self.trainer, self.record, supervision, settings, Heartbeat(None), position=position)
 
-    def crashed(self) -> Place | None:
+    def crashed(self) -> RequestPosition | None:
         (self.run / "summary.json").write_text('{"status": "failed"}')
-        return kept_place(self.run)
+        return load_position(self.run)
 
 
 class SimulatedProposals:
@@ -357,13 +356,13 @@ def test_an_order_that_ends_the_training_is_not_given_again_and_those_after_it_a
         box.append("set", "user 7", knob="guide_sigma", value=value)
     desk.breaks_at = 0.3
     with pytest.raises(RuntimeError):
-        taker.look()
+        taker.execute_new()
     successor = desk.taker(desk.crashed())
-    successor.look()
+    successor.execute_new()
     assert desk.turned == [0.2, 0.2, 0.25]
 
 
-@pytest.mark.parametrize(("is_there", "reason"), [(True, None), (False, "what it was for is not seen any more")])
+@pytest.mark.parametrize(("is_there", "reason"), [(True, None), (False, "the problem it was proposed for is gone")])
 @pytest.mark.parametrize("default", ["approve", "reject"])
 def test_who_does_not_answer_leaves_it_to_the_settings_once(
     tmp_path: Path, default: str, is_there: bool, reason: str | None
@@ -372,7 +371,7 @@ def test_who_does_not_answer_leaves_it_to_the_settings_once(
     desk.supervisor.is_there = is_there
     taker = desk.taker(approval_default=default, approval_minutes=1e-9)
     for _ in range(5):
-        taker.look()
+        taker.execute_new()
     assert desk.supervisor.answers == [default == "approve"]
     (told,) = desk.told
     assert (told["by"], told["result"], told.get("reason")) == ("nobody in time", "done", reason)
@@ -382,7 +381,7 @@ def test_an_approval_is_given_again_after_a_crash(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     taker = desk.taker()
     RequestFile(tmp_path).append("approve", "user 7", number=3)
-    taker.look()
+    taker.execute_new()
     desk.supervisor.open_proposals = (3,)  # as the checkpoint has it
-    desk.taker(desk.crashed()).look()
+    desk.taker(desk.crashed()).execute_new()
     assert desk.supervisor.answers == [True, True]
