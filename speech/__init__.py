@@ -1,1 +1,1 @@
-"""A loaded voice and the speech it makes."""
+"""Speech from a loaded voice: loading, text splitting, decoding and vocoding."""

@@ -1,4 +1,4 @@
-"""voice.safetensors: one portable file that speaks; weights, recipe, symbols."""
+"""Voice file (voice.safetensors): weights, settings and symbols of a trained model in one portable file."""
 
 from __future__ import annotations
 
@@ -21,18 +21,17 @@ from models.weights import SavedSettings, load_all_weights, require_compatible, 
 
 @dataclass(frozen=True)
 class Voice:
-    """A trained model ready to speak; `step` is where it was taken from its run."""
+    """A trained model ready for synthesis."""
 
     model: TrainableModel
     hparams: HParams
-    origin: SavedSettings
-    step: int
+    saved: SavedSettings  # as in the file, without overrides
+    step: int  # of the training run
 
 
 def save_voice(
     path: Path, weights: dict[str, Tensor], hparams: HParams, *, symbols: tuple[str, ...], step: int
 ) -> None:
-    """Language and every other setting travel in the hparams."""
     metadata = {
         "format": "pt",
         "hparams": json.dumps(hparams.model_dump(mode="json")),
@@ -44,40 +43,41 @@ def save_voice(
 
 
 def load_voice(path: Path, *overrides: dict[str, Any]) -> Voice:
-    """From voice.safetensors or one of our checkpoints; overrides may change what is not architecture or audio."""
+    """Load a voice file or a checkpoint of this program.
+
+    Overrides may change any setting but those of architecture and audio.
+    """
     if path.suffix != ".safetensors":
-        return _from_checkpoint(path, overrides)
+        return _load_checkpoint(path, overrides)
     try:
         content = path.read_bytes()
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
         weights, metadata = load_tensors(content), header["__metadata__"]
         symbols, step = tuple(json.loads(metadata["symbols"])), int(metadata["step"])
-        origin = SavedSettings(path, dict(json.loads(metadata["hparams"])), symbols)
+        saved = SavedSettings(path, dict(json.loads(metadata["hparams"])), symbols)
     except OSError as error:
         raise UserError(f"voice {path}: cannot be read ({error.strerror})") from error
     except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"voice {path}: damaged, or not a voice of this program; use another one") from error
-    return _build(origin, {"model": weights}, overrides, step=step)
+    return _build(saved, {"model": weights}, overrides, step=step)
 
 
-def _from_checkpoint(path: Path, overrides: tuple[dict[str, Any], ...]) -> Voice:
+def _load_checkpoint(path: Path, overrides: tuple[dict[str, Any], ...]) -> Voice:
     state = load_checkpoint(path)
     require_own_format(path, state, VOICE_ENTRIES)
-    knobs = state.get("knobs", {})  # the gate's threshold may have been calibrated while training
+    knobs = state.get("knobs", {})  # training may have calibrated the gate threshold
     calibrated = {name: knobs[name] for name in ("gate_threshold",) if name in knobs}
-    origin = SavedSettings(path, state["hparams"] | calibrated, tuple(state["symbols"]))
-    return _build(origin, state, overrides, step=int(state["progress"]["step"]))
+    saved = SavedSettings(path, state["hparams"] | calibrated, tuple(state["symbols"]))
+    return _build(saved, state, overrides, step=int(state["progress"]["step"]))
 
 
-def _build(origin: SavedSettings, state: dict[str, Any], overrides: tuple[dict[str, Any], ...], *, step: int) -> Voice:
-    hparams = build_hparams(origin.hparams, *overrides)
-    require_compatible(origin, hparams, origin.symbols)
-    require_finite_weights(origin.path, state)
+def _build(saved: SavedSettings, state: dict[str, Any], overrides: tuple[dict[str, Any], ...], *, step: int) -> Voice:
+    hparams = build_hparams(saved.hparams, *overrides)
+    require_compatible(saved, hparams, saved.symbols)
+    require_finite_weights(saved.path, state)
     if hparams.num_speakers and not hparams.speakers:
-        raise UserError(
-            f"voice {origin.path}: does not say who its {hparams.num_speakers} speakers are; use another one"
-        )
-    model = build_model(hparams, len(origin.symbols))
-    load_all_weights(model, origin.path, state)
+        raise UserError(f"voice {saved.path}: lacks the names of its {hparams.num_speakers} speakers; use another one")
+    model = build_model(hparams, len(saved.symbols))
+    load_all_weights(model, saved.path, state)
     model.fold()
-    return Voice(model.eval(), hparams, origin, step)
+    return Voice(model.eval(), hparams, saved, step)

@@ -23,8 +23,8 @@ from reports import (
     RollbackReport,
     StepReport,
 )
+from speech.decoding import Sentence
 from training.distributed.rank_group import RankGroup
-from training.evaluation import Sentence
 from training.run_state import TrainingData
 from training.step.learner import Learner
 from training.trainer import EnhancedTrainer

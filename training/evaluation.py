@@ -2,51 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-
-import numpy as np
-import torch
-from torch import nn
-
-from corpus.batches import Batch, BatchLoader, pad_inputs
+from corpus.batches import Batch, BatchLoader
 from hparams import HParams
 from models import TrainableModel
 from models.interface import FreeRunningOutput, LossKnobs, TeacherForcedOutput
-from reports import DecodeReport, SentenceReport
+from reports import DecodeReport
+from speech.decoding import device_of
 
 MAX_DECODE_RATIO = 2
 """Longest decode, as a multiple of the longest recording: one that is longer will not stop, and would take minutes."""
-
-
-@dataclass(frozen=True)
-class Sentence:
-    """A text to speak at every evaluation, with its symbol ids."""
-
-    id: str
-    text: str
-    symbol_ids: tuple[int, ...]
-    inputs: Mapping[str, np.ndarray] = field(default_factory=dict)
-    """Further inputs that the model declares, as those of an example."""
-
-
-@contextmanager
-def evaluation_mode(model: TrainableModel, seed: int) -> Iterator[None]:
-    """Evaluation mode without gradients, with random numbers from `seed`; mode and random state are restored."""
-    was_training = model.training
-    devices = [device_of(model)] if device_of(model).type == "cuda" else []
-    with torch.random.fork_rng(devices), torch.inference_mode():
-        torch.manual_seed(seed)
-        model.eval()
-        try:
-            yield
-        finally:
-            model.train(was_training)
-
-
-def device_of(model: nn.Module) -> torch.device:
-    return next(model.parameters()).device
 
 
 def evaluate_utterances(
@@ -106,26 +70,3 @@ def _decode_report(
         free_mel=decoded.mels[i, :, : int(decoded.mel_lengths[i])].float().cpu().numpy(),
         stopped=bool(decoded.stopped[i]),
     )
-
-
-def speak(model: TrainableModel, sentences: Sequence[Sentence], batch_size: int) -> list[SentenceReport]:
-    """Free-running decodes of texts, in their order."""
-    device = device_of(model)
-    reports: dict[str, SentenceReport] = {}
-    by_length = sorted(sentences, key=lambda s: -len(s.symbol_ids))
-    for chunk in (by_length[i : i + batch_size] for i in range(0, len(by_length), batch_size)):
-        lengths = torch.tensor([len(s.symbol_ids) for s in chunk])
-        inputs = pad_inputs([s.inputs for s in chunk], model.INPUTS, lengths.numpy())
-        rows = [torch.tensor(s.symbol_ids, device=device) for s in chunk]
-        text = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
-        decoded = model.synthesize(text, lengths.to(device), inputs={name: x.to(device) for name, x in inputs.items()})
-        for i, sentence in enumerate(chunk):
-            reports[sentence.id] = SentenceReport(
-                sentence.id,
-                sentence.text,
-                sentence.symbol_ids,
-                decoded.alignments[i, : int(decoded.steps[i]), : int(lengths[i])].float().cpu().numpy(),
-                decoded.mels[i, :, : int(decoded.mel_lengths[i])].float().cpu().numpy(),
-                bool(decoded.stopped[i]),
-            )
-    return [reports[s.id] for s in sentences]

@@ -16,9 +16,9 @@ from hparams import HParams
 from models import TrainableModel
 from models.checkpoint_file import foreign_step, optimizer_fits
 from reports import CheckpointReport, TrainerOrder, TrainingObserver
+from speech.decoding import Sentence
 from training.checkpoints.checkpoint import list_checkpoints, save_checkpoint
 from training.distributed.rank_group import RankGroup
-from training.evaluation import Sentence
 from training.knobs import KNOB_BOUNDS, RECIPE_FIELDS, Knobs
 from training.schedule import PhasePlan, ScheduleClock
 from training.step.learner import Learner

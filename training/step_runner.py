@@ -12,8 +12,9 @@ import torch
 from corpus.batches import Batch
 from models.interface import LossKnobs
 from reports import EvaluationReport, StepReport
+from speech.decoding import decode_sentences, evaluation_mode
 from training.distributed.rank_group import StepTask
-from training.evaluation import evaluate_utterances, evaluation_mode, speak
+from training.evaluation import evaluate_utterances
 from training.run_state import RunState
 from training.schedule import planned_learning_rate
 from training.step.learner import UpdateResult
@@ -155,6 +156,6 @@ class StepRunner:
         with evaluation_mode(state.model, state.hparams.seed), state.learner.precision.autocast():
             hparams = state.hparams.model_copy(update={"gate_threshold": state.knobs.gate_threshold})
             losses, decodes = evaluate_utterances(state.model, state.data.held_out, hparams, self._loss_knobs())
-            sentences = speak(state.model, state.data.sentences, state.hparams.batch_size)
+            sentences = decode_sentences(state.model, state.data.sentences, state.hparams.batch_size)
         seconds = round(state.progress.seconds, 3)
         return EvaluationReport(state.progress.step, state.progress.epoch, seconds, losses, decodes, sentences)

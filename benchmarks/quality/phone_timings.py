@@ -15,8 +15,9 @@ from corpus.text.frontend import text_frontend
 from corpus.timings import align_characters, read_timings
 from corpus.utterances import read_corpus
 from hparams import HParams
+from speech.decoding import evaluation_mode
 from speech.voice import load_voice
-from training.evaluation import evaluate_utterances, evaluation_mode
+from training.evaluation import evaluate_utterances
 from training.knobs import Knobs
 
 

@@ -13,14 +13,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import torch
 from filelock import FileLock
 
 from commands.companion.channels import MessageChannel, Warn, open_webhook_channel
 from commands.companion.log import LOG, RedactingFormatter
 from corpus.audio.mel import write_wave
 from hparams import HParams, build_hparams
-from models.vocoders.griffin_lim import griffin_lim
 from monitoring.exporters.mlflow_run import MlflowRun
 from monitoring.exporters.mlflow_settings import memory_of
 from monitoring.exporters.mlflow_study import StudyRun
@@ -31,6 +29,7 @@ from monitoring.journal.tail import JournalSubscriber, JournalTail
 from monitoring.report.report import Report
 from monitoring.report.samples import SampleFiles, Voicing
 from smart_tuner.settings import Settings
+from speech.synthesizer import vocode
 
 SERVER_TIMEOUT_SECONDS = 10.0
 """Time for servers that are out of reach when a run ends; the rest is sent when the run is started again."""
@@ -117,7 +116,7 @@ def vocoding_of(run: Path) -> Voicing:
         write_wave(path, wave, hparams().sampling_rate)
 
     return Voicing(
-        vocode=lambda mel: griffin_lim(torch.from_numpy(mel), hparams()).numpy(),
+        vocode=lambda mel: vocode(mel, hparams()),
         write_wave=write,
         seconds_per_frame=lambda: hparams().hop_length / hparams().sampling_rate,
     )

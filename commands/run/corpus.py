@@ -6,17 +6,16 @@ import hashlib
 import itertools
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
 from commands.options import TrainOptions
-from commands.run.speakers import speaker_inputs, strangers, with_speakers
+from commands.run.speakers import strangers, with_speakers
 from corpus.batches import BatchLoader, Example, alignment_problem
 from corpus.demo.demo_corpus import make_demo_corpus
 from corpus.mel_cache import MelCache
@@ -25,7 +24,8 @@ from corpus.text.text_cache import fill_text_cache
 from corpus.utterances import Corpus, SkippedEntry, Utterance, is_held_out, read_corpus, require_usable
 from hparams import HParams, UserError
 from models import ARCHITECTURES
-from training.evaluation import Sentence
+from speech.decoding import Sentence, encode_sentence
+from speech.speakers import speaker_inputs
 from training.run_state import TrainingData
 
 SHOWN_SKIPPED = 20
@@ -177,15 +177,6 @@ def read_lines(path: Path, option: str) -> list[str]:
     if not any(lines):
         raise UserError(f"{option} {path}: holds no text; write one sentence a line")
     return [line for line in lines if line]
-
-
-def encode_sentence(
-    id_: str, text: str, frontend: TextFrontend, inputs: Mapping[str, np.ndarray] | None = None
-) -> Sentence:
-    ids = tuple(frontend.encode(text))
-    if not ids:
-        raise UserError(f"{text[:60]!r} holds nothing that can be spoken with the symbols of this voice")
-    return Sentence(id_, text, ids, inputs or {})
 
 
 def report_skipped(skipped: tuple[SkippedEntry, ...], console: Console) -> None:

@@ -21,8 +21,9 @@ from models.weights import require_compatible
 from monitoring.journal.journal import read_journal
 from monitoring.measures.signals import Signals, evaluation_signals
 from reports import EvaluationReport
+from speech.decoding import evaluation_mode
 from speech.voice import Voice, load_voice
-from training.evaluation import evaluate_utterances, evaluation_mode
+from training.evaluation import evaluate_utterances
 from training.knobs import Knobs
 from training.step.precision import Precision
 
@@ -33,7 +34,7 @@ def run(options: TrainOptions) -> int:
     voice = load_voice(path, parse_overrides(options.hparams), given_options(options))
     make_writable(options.output)
     corpus = prepare_corpus(with_data_of_run(options, path), voice.hparams, console)
-    require_compatible(voice.origin, voice.hparams, corpus.frontend.symbols)
+    require_compatible(voice.saved, voice.hparams, corpus.frontend.symbols)
     set_up_processor(voice.hparams)
     report = evaluate(voice, corpus, device=choose_device(options.device))
     signals = evaluation_signals(report)

@@ -22,7 +22,7 @@ def saved(tmp_path: Path) -> Path:
 
 def test_a_voice_comes_back_and_says_the_same(saved: Path) -> None:
     voice = load_voice(saved)
-    assert (voice.hparams, voice.origin.symbols, voice.step) == (HPARAMS, SYMBOLS, 12)
+    assert (voice.hparams, voice.saved.symbols, voice.step) == (HPARAMS, SYMBOLS, 12)
     assert not voice.model.training
     text, lengths = torch.tensor([[1, 2, 3]]), torch.tensor([3])
     expected = tiny_model(HPARAMS).eval().synthesize(text, lengths)
@@ -33,7 +33,7 @@ def test_one_of_our_checkpoints_speaks_too(tmp_path: Path) -> None:
     trainer, _ = tiny_trainer(tmp_path, HPARAMS)
     trainer.train_step(next(iter(trainer.state.data.train.epoch(0))))
     voice = load_voice(trainer.state.save())
-    assert (voice.hparams, voice.origin.symbols, voice.step) == (HPARAMS, SYMBOLS, 1)
+    assert (voice.hparams, voice.saved.symbols, voice.step) == (HPARAMS, SYMBOLS, 1)
     torch.testing.assert_close(voice.model.state_dict(), trainer.state.model.state_dict(), rtol=0, atol=0)
 
 

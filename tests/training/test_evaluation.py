@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from corpus.batches import BatchLoader
+from speech.decoding import evaluation_mode
 from tests.tiny import NO_DROPOUT, tiny_examples, tiny_hparams, tiny_mel, tiny_model, tiny_trainer
-from training.evaluation import Sentence, evaluate_utterances, evaluation_mode, speak
+from training.evaluation import evaluate_utterances
 
 KNOBS = {"guide_weight": 1.0, "guide_sigma": 0.4, "gate_positive_weight": 8.0}
 
@@ -27,15 +28,6 @@ def test_evaluation_leaves_random_state_weights_statistics_and_mode_as_they_were
     assert np.array_equal(np.random.get_state()[1], numpy_random)  # type: ignore[index]
     torch.testing.assert_close(trainer.state.model.state_dict(), before, rtol=0, atol=0)
     assert {module.training for module in trainer.state.model.modules()} == {training}
-
-
-def test_a_failing_evaluation_puts_the_mode_and_the_random_state_back() -> None:
-    model = tiny_model(tiny_hparams()).train()
-    random = torch.get_rng_state()
-    with pytest.raises(RuntimeError), evaluation_mode(model, 1):
-        torch.rand(1)
-        raise RuntimeError
-    assert model.training and torch.equal(torch.get_rng_state(), random) and torch.is_grad_enabled()
 
 
 def test_evaluation_is_a_function_of_weights_and_seed_whatever_was_drawn_before(tmp_path: Path) -> None:
@@ -87,19 +79,3 @@ def test_a_decode_that_does_not_stop_is_cut_and_said_not_to_have_stopped() -> No
         _, decodes = evaluate_utterances(model, loader, hparams, KNOBS)
     assert [d.stopped for d in decodes] == [False, False]
     assert all(d.free_mel.shape[1] < 100 for d in decodes)
-
-
-def test_sentences_are_spoken_in_their_order_whatever_their_lengths() -> None:
-    model = tiny_model(tiny_hparams(**NO_DROPOUT)).eval()
-    sentences = [Sentence(f"s{i}", "x" * n, tuple(range(1, n + 1))) for i, n in enumerate((3, 8, 1, 5))]
-    reports = speak(model, sentences, 2)
-    assert [(r.id, r.text, r.symbol_ids) for r in reports] == [(s.id, s.text, s.symbol_ids) for s in sentences]
-    for report, sentence in zip(reports, sentences, strict=True):
-        (single,) = speak(model, [sentence], 1)
-        np.testing.assert_allclose(report.free_mel, single.free_mel, atol=1e-4)
-        assert report.free_attention.shape == single.free_attention.shape
-        assert report.free_attention.shape[1] == len(sentence.symbol_ids)
-
-
-def test_nothing_to_speak_is_no_error() -> None:
-    assert speak(tiny_model(tiny_hparams()), [], 4) == []
