@@ -51,7 +51,7 @@ RECIPE_FIELDS = {"learning_rate_multiplier": "learning_rate", "guide_weight_mult
 
 @dataclass(frozen=True)
 class Bounds:
-    """How far a knob may be turned; `first` is where one that is switched off begins."""
+    """Lowest and highest position of a knob; `first` is the first position above zero of one that is switched off."""
 
     low: float
     high: float

@@ -32,7 +32,7 @@ CLUSTER_SIGNALS = ("SIGTERM", "SIGUSR1")
 
 
 class RequestPosition(BaseModel):
-    """How far a session has come with the request file, for its successor after a crash or a preemption."""
+    """Position of a session in the request file, kept for its successor after a crash or a preemption."""
 
     offset: int  # bytes of the request file that were read
     paused_by: str | None = None

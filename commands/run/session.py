@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,14 +20,14 @@ from commands.run.estimate import Plan, make_plan
 from commands.run.event_publisher import EventPublisher, report_progress
 from commands.run.job import TrainingJob
 from commands.run.person_requests import RequestHandler, load_position
-from commands.run.resume import StepPlan, find_start, plan_steps
+from commands.run.resume import StartPoint, StepPlan, find_start, plan_steps
 from commands.run.run_settings import settle
 from commands.run.start_record import journal_start
 from corpus.batches import BatchLoader
 from corpus.utterances import safe_name
 from files import atomic_replacement
 from hparams import HParams, UserError
-from models import build_model
+from models import TrainableModel, build_model
 from monitoring.journal.recorder import RunRecorder
 from monitoring.journal.sample_writer import SampleNaming, SampleWriter
 from monitoring.journal.summary import read_summary
@@ -65,30 +65,18 @@ def train(
     plan = plan_steps(start, hparams, job.limits, n_batches=data.train.n_batches(0))
     if start.has_reached(job.limits, data.train, hparams) and read_summary(folder).get("status") == "finished":
         return None
-    n_steps = max(0, plan.last_step - start.step)
-    estimate = make_plan(corpus, model, hparams, n_steps=n_steps, limits=job.limits, device=job.device)
-    job.progress_console.print(estimate.text)
-    if fresh:
-        names = ", ".join(fresh)
-        job.progress_console.print(f"warm start: {len(fresh)} weights start at random: {names}", soft_wrap=True)
-    branches_off = start.is_outside(folder)
-    if branches_off:
+    estimate = _announce(job, corpus, model, fresh=fresh, n_steps=max(0, plan.last_step - start.step))
+    if start.is_outside(folder):
         save_initial_weights(folder, model, fresh=fresh)
     elif start.kind == "started":
         delete_initial_weights(folder)
     position = load_position(folder)
-    recorder = _open_recorder(job, corpus, folder=folder, plan=plan)
-    try:
+    with closing(_open_recorder(job, corpus, folder=folder, plan=plan)) as recorder:
         publisher = EventPublisher(recorder, [report_progress(heartbeat)])
         trainer = EnhancedTrainer(
             model, data, hparams, folder=folder, observer=publisher, device=job.device, rank_group=job.rank_group
         )
-        attach_supervisor(job, trainer, publisher, planned_steps=plan.length)
-        start.apply(trainer)
-        if branches_off:  # its supervisor must know only what this run's own journal says
-            attach_supervisor(job, trainer, publisher, planned_steps=plan.length)
-        if branches_off or job.options.supervise != "on":
-            trainer.control.forget_pending()
+        _load_start(job, trainer, publisher, start, planned_steps=plan.length)
         settings = job.settings.supervision
         requests = RequestHandler(trainer, recorder, publisher.supervisor, settings, heartbeat, position=position)
         trainer.before_step = requests.execute_new
@@ -97,8 +85,31 @@ def train(
         write_hparams(folder, hparams)
         with during_training():
             return _fit(job, trainer, recorder)
-    finally:
-        recorder.close()
+
+
+def _announce(
+    job: TrainingJob, corpus: PreparedCorpus, model: TrainableModel, *, fresh: Sequence[str], n_steps: int
+) -> Plan:
+    """Print what the training will take."""
+    estimate = make_plan(corpus, model, job.hparams, n_steps=n_steps, limits=job.limits, device=job.device)
+    job.progress_console.print(estimate.text)
+    if fresh:
+        names = ", ".join(fresh)
+        job.progress_console.print(f"warm start: {len(fresh)} weights start at random: {names}", soft_wrap=True)
+    return estimate
+
+
+def _load_start(
+    job: TrainingJob, trainer: EnhancedTrainer, publisher: EventPublisher, start: StartPoint, *, planned_steps: int
+) -> None:
+    """Attach the supervisor and load the state to start from into trainer, recorder and supervisor."""
+    attach_supervisor(job, trainer, publisher, planned_steps=planned_steps)
+    start.apply(trainer)
+    branches_off = start.is_outside(trainer.state.folder)
+    if branches_off:  # its supervisor must know only what this run's own journal says
+        attach_supervisor(job, trainer, publisher, planned_steps=planned_steps)
+    if branches_off or job.options.supervise != "on":
+        trainer.control.forget_pending()
 
 
 def _plan_fields(job: TrainingJob, plan: StepPlan, estimate: Plan) -> dict[str, float | None]:
