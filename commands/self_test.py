@@ -147,9 +147,9 @@ def _check_mlflow(context: CheckContext) -> str:
         return "off (mlflow.enabled in the settings)"
     if settings.uri is None:
         return "a file beside the runs"
-    from monitoring.exporters.mlflow_store import experiments_at
+    from monitoring.exporters.mlflow_store import count_experiments
 
-    return f"the server answers, {experiments_at(settings.uri)} experiments"
+    return f"the server answers, {count_experiments(settings.uri)} experiments"
 
 
 def _check_telegram(context: CheckContext) -> str:

@@ -20,8 +20,8 @@ from commands.companion.log import LOG, RedactingFormatter
 from corpus.audio.mel import write_wave
 from hparams import HParams, build_hparams
 from monitoring.exporters.mlflow_run import MlflowRun
-from monitoring.exporters.mlflow_settings import memory_of
-from monitoring.exporters.mlflow_study import StudyRun
+from monitoring.exporters.mlflow_settings import subscriber_state_name
+from monitoring.exporters.mlflow_study import MlflowStudy
 from monitoring.exporters.tensorboard import TensorBoardLog
 from monitoring.journal.control_file import RequestFile
 from monitoring.journal.run_state import JournalState
@@ -38,7 +38,7 @@ SERVER_TIMEOUT_SECONDS = 10.0
 class Companion:
     """Journal tails and message channels of one run. `samples` comes first, since the others use its files."""
 
-    def __init__(self, run: Path, settings: Settings, warn: Warn, study: StudyRun | None = None) -> None:
+    def __init__(self, run: Path, settings: Settings, warn: Warn, study: MlflowStudy | None = None) -> None:
         """`study`: the study that this run is a trial of."""
         self._run = run
         samples = JournalTail("samples", run, lambda: SampleFiles(run, vocoding_of(run)), warn=warn)
@@ -54,13 +54,13 @@ class Companion:
         self._tails += [channel.tail for channel in self._channels]
         self._server_tails = []
         if settings.mlflow.enabled:
-            store = settings.mlflow.store(run.parent if study is None else study.output)
+            store = settings.mlflow.store_uri(run.parent if study is None else study.output)
             self._server_tails.append(
                 JournalTail(
                     "mlflow",
                     run,
                     lambda: MlflowRun(run, settings.mlflow, study),
-                    state_name=memory_of(store),
+                    state_name=subscriber_state_name(store),
                     after=page_tails.get("report", samples),
                     warn=warn,
                 )
@@ -122,7 +122,7 @@ def vocoding_of(run: Path) -> Voicing:
     )
 
 
-def run_companion(run: Path, settings: Settings, *, follow: bool, study: StudyRun | None = None) -> int:
+def run_companion(run: Path, settings: Settings, *, follow: bool, study: MlflowStudy | None = None) -> int:
     """Show and send what is new; wait for another companion of this run to end first. Return the exit code."""
     (run / "companion").mkdir(exist_ok=True)
     for handler in logging.getLogger().handlers:

@@ -11,7 +11,7 @@ from pathlib import Path
 from commands.options import TrainOptions
 from commands.process.signals import interruptible_wait
 from files import REPOSITORY
-from monitoring.exporters.mlflow_settings import memory_of
+from monitoring.exporters.mlflow_settings import subscriber_state_name
 from smart_tuner.settings import Settings
 
 END_TIMEOUT_SECONDS = 120.0
@@ -82,7 +82,7 @@ def has_pending_output(run: Path, settings: Settings, output: Path | None = None
         "samples",
         *(["tensorboard"] if settings.tensorboard else []),
         *(["report"] if settings.report.enabled else []),
-        *([memory_of(settings.mlflow.store(output or run.parent))] if settings.mlflow.enabled else []),
+        *([subscriber_state_name(settings.mlflow.store_uri(output or run.parent))] if settings.mlflow.enabled else []),
         *channels,
     ]
     if any(saved.get(name, {"offset": 0})["offset"] < length for name in subscribers):

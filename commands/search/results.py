@@ -17,7 +17,7 @@ from commands.run.recipe import preset_name
 from commands.search.plan import Search
 from files import atomic_replacement
 from hparams import UserError, build_hparams
-from monitoring.exporters.mlflow_study import StudyRun
+from monitoring.exporters.mlflow_study import MlflowStudy
 from monitoring.report.plots import pixels, save_png
 from monitoring.report.study_plots import history_picture, importance_picture
 from monitoring.report.study_report import verdict, write_study_report
@@ -141,15 +141,15 @@ def record_in_mlflow(search: Search, study: Study, leader: FrozenTrial, console:
     files = [search.folder / name for name in (BEST, "report.html", "history.png", "importance.png")]
     params = {name: str(value) for name, value in leader.params.items()}
     try:
-        run_of(search, study).close(
+        run_of(search, study).finish(
             settings, score=leader.value or 0.0, params=params, files=[path for path in files if path.is_file()]
         )
     except ConnectionError as error:
         console.print(f"note: MLflow was not told ({error}); the same command tells it")
 
 
-def run_of(search: Search, study: Study) -> StudyRun:
-    return StudyRun(search.folder, study.user_attrs[BORN])
+def run_of(search: Search, study: Study) -> MlflowStudy:
+    return MlflowStudy(search.folder, study.user_attrs[BORN])
 
 
 def why_none(search: Search, study: Study) -> str:

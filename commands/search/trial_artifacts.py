@@ -11,7 +11,7 @@ from optuna.trial import Trial
 from commands.companion.companion import run_companion, vocoding_of
 from commands.process.companion_process import has_pending_output
 from commands.search.trial import Bench, Outcome
-from monitoring.exporters.mlflow_study import StudyRun
+from monitoring.exporters.mlflow_study import MlflowStudy
 from monitoring.journal.run_state import JournalState
 from monitoring.language.base import words_of
 from monitoring.messaging.settings import TelegramSettings, WebhookSettings
@@ -69,7 +69,7 @@ def note(state: JournalState, outcome: Outcome, folder: Path) -> str:
     )
 
 
-def show_elsewhere(bench: Bench, folder: Path, study: StudyRun, *, with_mlflow: bool) -> bool:
+def show_elsewhere(bench: Bench, folder: Path, study: MlflowStudy, *, with_mlflow: bool) -> bool:
     """On its pages and in MLflow, as far as that was not done; a study sends no messages for each trial.
 
     False when something is left to be shown.

@@ -1,1 +1,1 @@
-"""Copies of a run for other tools: TensorBoard and MLflow."""
+"""Exporters of a run to other programs: TensorBoard event files, MLflow runs."""

@@ -1,7 +1,8 @@
-"""The run as MLflow shows it."""
+"""MLflow run of a training: metrics, parameters, tags and artifacts from its journal."""
 
 from __future__ import annotations
 
+import functools
 import json
 import time
 from collections import deque
@@ -11,73 +12,73 @@ from pathlib import Path
 from typing import Any
 
 from monitoring.exporters.mlflow_settings import MlflowSettings
-from monitoring.exporters.mlflow_store import PARENT, MlflowStore, passing_or
-from monitoring.exporters.mlflow_study import StudyRun
-from monitoring.exporters.system_load import SystemMetrics
+from monitoring.exporters.mlflow_store import PARENT_TAG, MlflowStore, connection_error, is_temporary
+from monitoring.exporters.mlflow_study import MlflowStudy
+from monitoring.exporters.system_load import SystemLoad
 from monitoring.journal.journal import Record
 from monitoring.journal.run_state import SESSION_STARTS, JournalState
 
-MOST_METRICS, MOST_PARAMS, LONGEST_PARAM = 1000, 100, 6000  # in a request, as the server allows
-STATUS = {"finished": "FINISHED", "failed": "FAILED", "stopped": "FAILED", "interrupted": "KILLED"}
-UNKNOWN = {"run_id": None, "child_id": None, "child_step": 0, "attempts": 1}
+MAX_METRICS, MAX_PARAMS, MAX_VALUE_LENGTH = 1000, 100, 6000  # limits of the server for one request
+STATUSES = {"finished": "FINISHED", "failed": "FAILED", "stopped": "FAILED", "interrupted": "KILLED"}
+NO_RUN = {"run_id": None, "child_id": None, "child_step": 0, "attempts": 1}
 VERDICTS = ("helped", "no_effect", "harmful", "open")
 
-
 Point = tuple[str, float, int, int]
-"""Name, value, milliseconds, step."""
+"""Name, value, milliseconds since 1970, step."""
 
 
 class MlflowRun:
-    """Sends a journal to an MLflow run, which a resumed training continues; each new start has a child run.
+    """Journal subscriber that fills one MLflow run, also over several sessions; each restart begins a child run.
 
-    What is to be sent waits in a queue until the store has it, so that a server out of reach costs nothing.
+    Requests wait in a queue until the store has answered them, so that an unreachable server loses nothing.
     """
 
-    def __init__(self, run: Path, settings: MlflowSettings, study: StudyRun | None = None) -> None:
-        """`study`: of which it is a trial, and whose store it shares."""
+    def __init__(self, run: Path, settings: MlflowSettings, study: MlflowStudy | None = None) -> None:
+        """`study`: given for a trial, which uses the study's store and becomes a child of its run."""
         self._run, self._settings, self._study = run, settings, study
-        self._left: deque[Callable[[], None]] = deque()
+        self._requests: deque[Callable[[], None]] = deque()
         self._store = MlflowStore(settings, run.parent if study is None else study.output)
-        self._state: dict[str, Any] = {**UNKNOWN, "samples": 0}
-        self._system = SystemMetrics()
-        self._key, self._born = "", 0  # of the run, and when it was begun
+        self._state: dict[str, Any] = {**NO_RUN, "samples": 0}
+        self._system_load = SystemLoad()
+        self._key, self._start_ms = "", 0  # of the whole run, not of the session
 
     def on_record(self, record: Record, state: JournalState) -> None:
         self._key = f"{self._run.name} {state.created_at}"
-        self._born = _milliseconds({"time": state.created_at})
-        known = {
-            **dict.fromkeys(SESSION_STARTS, self._start),
-            "steps": self._steps,
-            "evaluation": self._evaluation,
-            "checkpoint": self._checkpoint,
-            "intervention": self._intervention,
-            "finished": self._finish,
+        self._start_ms = _milliseconds({"time": state.created_at})
+        handlers = {
+            **dict.fromkeys(SESSION_STARTS, self._on_start),
+            "steps": self._on_steps,
+            "evaluation": self._on_evaluation,
+            "checkpoint": self._on_checkpoint,
+            "intervention": self._on_intervention,
+            "finished": self._on_finish,
         }
-        if handle := known.get(record["kind"]):
-            handle(record)
+        if handler := handlers.get(record["kind"]):
+            handler(record)
         if record["kind"] == "follow_up" and (winner := state.race_winner(record)) is not None:
-            at = {"time": record["time"], "step": winner["steps"][-1]}
-            self._steps({**at, **winner})
-            self._signals({**at, "signals": winner["evaluation"]})
+            common = {"time": record["time"], "step": winner["steps"][-1]}
+            self._on_steps({**common, **winner})
+            self._queue_signals({**common, "signals": winner["evaluation"]})
         if record["kind"] in ("phase", "intervention", "follow_up", "finished"):
-            tags = {"phase": state.phases[-1][1] if state.phases else "none", **_counts(state)}
-            self._left.append(lambda: self._set_tags(tags))
+            tags = {"phase": state.phases[-1][1] if state.phases else "none", **_count_verdicts(state)}
+            self._requests.append(lambda: self._set_tags(tags))
 
     def flush(self) -> None:
-        self._sample_system()
-        if not self._left:
+        self._queue_system_load()
+        if not self._requests:
             return
         from mlflow.exceptions import MlflowException
 
-        while self._left:
+        while self._requests:
             try:
-                self._left[0]()
+                self._requests[0]()
             except (MlflowException, OSError) as error:
-                passing = passing_or(error, self._store.uri)
-                if passing is error and self._is_mended():
+                if is_temporary(error):
+                    raise connection_error(error, self._store.uri) from error
+                if self._replaces_deleted_run():
                     continue
-                raise passing from error
-            self._left.popleft()
+                raise
+            self._requests.popleft()
 
     def state_dict(self) -> dict[str, Any]:
         return dict(self._state)
@@ -86,83 +87,81 @@ class MlflowRun:
         self._state |= state
 
     def close(self) -> None:
-        """Every request is over when it returns."""
+        """Nothing to close: there is no open connection between requests."""
 
-    def _start(self, record: Record) -> None:
-        params = flattened({"hparams": record["hparams"], "choices": record["choices"]})
+    def _on_start(self, record: Record) -> None:
+        params = flatten({"hparams": record["hparams"], "choices": record["choices"]})
         tags = {"model": str(record["hparams"].get("model")), "status": "running", "data": str(record.get("data"))}
 
         def start() -> None:
             client = self._store.client
-            self._mend()
+            self._ensure_run()
             client.update_run(self._state["run_id"], status="RUNNING")
             if self._state["child_id"] is not None and record["step"] < self._state["child_step"]:
-                self._end_child("KILLED")  # that new start will happen anew
+                self._end_child("KILLED")  # the resume undoes that restart
             elif self._state["child_id"] is not None:
                 client.update_run(self._state["child_id"], status="RUNNING")
             self._log_params(self._state["run_id"], params)
             self._set_tags(tags)
             self._log_artifact(self._run / "hparams.json", "")
 
-        self._left.append(start)
+        self._requests.append(start)
 
-    def _mend(self) -> bool:
-        """Have a run and, where there was one, its child: people delete them. Whether something was missing."""
+    def _ensure_run(self) -> bool:
+        """Find or create the run, and forget a deleted child; return whether one of them was missing."""
         before = dict(self._state)
-        if not self._store.is_there(self._state["run_id"]):
-            self._state |= UNKNOWN | {"run_id": self._own_run()}
-        elif self._state["child_id"] is not None and not self._store.is_there(self._state["child_id"]):
+        if not self._store.has_run(self._state["run_id"]):
+            self._state |= NO_RUN | {"run_id": self._find_or_create_run()}
+        elif self._state["child_id"] is not None and not self._store.has_run(self._state["child_id"]):
             self._state["child_id"] = None
         return self._state != before
 
-    def _own_run(self) -> str:
-        tags = {} if self._study is None else {PARENT: self._study.run_in(self._store)}
-        return self._store.run_of(self._key, self._run.name, born=self._born, tags=tags)
+    def _find_or_create_run(self) -> str:
+        tags = {} if self._study is None else {PARENT_TAG: self._study.find_or_create_run(self._store)}
+        return self._store.find_or_create_run(self._key, self._run.name, start_ms=self._start_ms, tags=tags)
 
-    def _is_mended(self) -> bool:
-        """False as well where it cannot be: then what went wrong first is what there is to say."""
+    def _replaces_deleted_run(self) -> bool:
+        """Replace a run that a person deleted; False if none is missing, or if the check fails too."""
         from mlflow.exceptions import MlflowException
 
         try:
-            return self._mend()
+            return self._ensure_run()
         except MlflowException:
             return False
 
-    def _steps(self, record: Record) -> None:
+    def _on_steps(self, record: Record) -> None:
         milliseconds = _milliseconds(record)
-        self._log(
+        self._queue_metrics(
             (name, value, milliseconds, step)
             for name, column in record["signals"].items()
             for step, value in zip(record["steps"], column, strict=True)
         )
 
-    def _evaluation(self, record: Record) -> None:
-        self._signals(record)
-        stems = [
-            sample["file"] for sample in record.get("samples", ()) if not sample["file"].startswith("samples/worst")
-        ]
-        for file in (f"{stem}{suffix}" for stem in stems for suffix in (".png", ".wav")):
-            self._left.append(lambda file=file: self._log_artifact(self._run / file, "samples"))  # type: ignore[misc]
+    def _on_evaluation(self, record: Record) -> None:
+        self._queue_signals(record)
+        for sample in record.get("samples", ()):
+            if not sample["file"].startswith("samples/worst"):
+                for suffix in (".png", ".wav"):
+                    path = self._run / (sample["file"] + suffix)
+                    self._requests.append(functools.partial(self._log_artifact, path, "samples"))
 
-    def _signals(self, record: Record) -> None:
-        """Of one moment."""
+    def _queue_signals(self, record: Record) -> None:
         milliseconds = _milliseconds(record)
-        self._log((name, value, milliseconds, record["step"]) for name, value in record["signals"].items())
+        self._queue_metrics((name, value, milliseconds, record["step"]) for name, value in record["signals"].items())
 
-    def _checkpoint(self, record: Record) -> None:
+    def _on_checkpoint(self, record: Record) -> None:
         if self._settings.checkpoints == "all":
-            path = self._run / record["path"]
-            self._left.append(lambda: self._log_artifact(path, "checkpoints"))
+            self._requests.append(functools.partial(self._log_artifact, self._run / record["path"], "checkpoints"))
 
-    def _intervention(self, record: Record) -> None:
+    def _on_intervention(self, record: Record) -> None:
         if record.get("action") != "restart" or "advice" in record:
             return
-        settings = flattened({"knobs": record.get("knobs", {}), "hparams": record.get("settings", {})})
+        params = flatten({"knobs": record.get("knobs", {}), "hparams": record.get("settings", {})})
         tags = {"remedy": record["remedy"], "ailment": record["ailment"]}
 
-        def begin_anew() -> None:
+        def begin_child() -> None:
             if self._state["child_id"] is not None and self._state["child_step"] == record["step"]:
-                return  # done before
+                return  # an earlier session created it
             self._end_child("KILLED")
             client, attempt = self._store.client, self._state["attempts"] + 1
             parent = client.get_run(self._state["run_id"])
@@ -170,38 +169,37 @@ class MlflowRun:
                 parent.info.experiment_id,
                 start_time=_milliseconds(record),
                 run_name=f"{self._run.name}, attempt {attempt}",
-                tags={PARENT: parent.info.run_id, "attempt": str(attempt), **tags},
+                tags={PARENT_TAG: parent.info.run_id, "attempt": str(attempt), **tags},
             )
             self._state |= {"child_id": child.info.run_id, "child_step": record["step"], "attempts": attempt}
 
-        self._left += [begin_anew, lambda: self._log_params(self._state["child_id"], settings)]
+        self._requests += [begin_child, lambda: self._log_params(self._state["child_id"], params)]
 
-    def _finish(self, record: Record) -> None:
-        status, milliseconds = STATUS[record["status"]], _milliseconds(record)
+    def _on_finish(self, record: Record) -> None:
+        status, milliseconds = STATUSES[record["status"]], _milliseconds(record)
 
         def finish() -> None:
             for name in ("journal.jsonl", "summary.json", "report.html", "quarantine.json"):
                 self._log_artifact(self._run / name, "")
             if self._settings.checkpoints != "none":
                 self._log_artifact(self._run / "voice.safetensors", "")
-            self._set_tags({"status": record["status"], "reason": str(record["reason"])[:LONGEST_PARAM]})
-            self._end_child(status, goes_on=record["status"] in ("interrupted", "failed"))
+            self._set_tags({"status": record["status"], "reason": str(record["reason"])[:MAX_VALUE_LENGTH]})
+            self._end_child(status, may_resume=record["status"] in ("interrupted", "failed"))
             self._store.client.set_terminated(self._state["run_id"], status, milliseconds)
 
-        self._left.append(finish)
+        self._requests.append(finish)
 
-    def _end_child(self, status: str, *, goes_on: bool = False) -> None:
-        """`goes_on`: perhaps, in a later session."""
+    def _end_child(self, status: str, *, may_resume: bool = False) -> None:
+        """End the child run, if any; with `may_resume` a later session continues it."""
         if self._state["child_id"] is not None:
             self._store.client.set_terminated(self._state["child_id"], status)
-            self._state["child_id"] = self._state["child_id"] if goes_on else None
+            self._state["child_id"] = self._state["child_id"] if may_resume else None
 
-    def _log(self, points: Iterable[tuple[str, float | None, int, int]]) -> None:
-        """Of the run and of its present attempt; what was not measured is left out."""
-        known: list[Point] = [(name, value, ms, step) for name, value, ms, step in points if value is not None]
-        for i in range(0, len(known), MOST_METRICS):
-            chunk = known[i : i + MOST_METRICS]
-            self._left.append(lambda chunk=chunk: self._log_metrics(chunk))  # type: ignore[misc]
+    def _queue_metrics(self, values: Iterable[tuple[str, float | None, int, int]]) -> None:
+        """Queue the values that were measured, for the run and its present child."""
+        points: list[Point] = [(name, value, ms, step) for name, value, ms, step in values if value is not None]
+        for i in range(0, len(points), MAX_METRICS):
+            self._requests.append(functools.partial(self._log_metrics, points[i : i + MAX_METRICS]))
 
     def _log_metrics(self, points: Sequence[Point]) -> None:
         from mlflow.entities import Metric
@@ -212,53 +210,51 @@ class MlflowRun:
                 self._store.client.log_batch(run_id, metrics=metrics)
 
     def _log_params(self, run_id: str, params: Mapping[str, str]) -> None:
-        """The first ones count: MLflow has no second value for a parameter, and the changed ones become tags."""
+        """Log new parameters; MLflow cannot change one, so that a changed value becomes the tag `now.<name>`."""
         from mlflow.entities import Param, RunTag
 
         known = self._store.client.get_run(run_id).data.params
         new = [Param(name, value) for name, value in params.items() if name not in known]
         changed = [RunTag(f"now.{name}", value) for name, value in params.items() if known.get(name, value) != value]
-        for i in range(0, len(new), MOST_PARAMS):
-            self._store.client.log_batch(run_id, params=new[i : i + MOST_PARAMS])
+        for i in range(0, len(new), MAX_PARAMS):
+            self._store.client.log_batch(run_id, params=new[i : i + MAX_PARAMS])
         if changed:
-            self._store.client.log_batch(run_id, tags=changed[:MOST_PARAMS])
+            self._store.client.log_batch(run_id, tags=changed[:MAX_PARAMS])
 
     def _set_tags(self, tags: Mapping[str, str]) -> None:
         from mlflow.entities import RunTag
 
         self._store.client.log_batch(self._state["run_id"], tags=[RunTag(name, value) for name, value in tags.items()])
 
-    def _log_artifact(self, path: Path, place: str) -> None:
-        """One that is gone by now (an old checkpoint, a sample of no sound) is left out."""
+    def _log_artifact(self, path: Path, folder: str) -> None:
+        """Upload a file unless it is gone by now: an old checkpoint, or a sample without sound."""
         if path.is_file():
-            self._store.client.log_artifact(self._state["run_id"], str(path), place or None)
+            self._store.client.log_artifact(self._state["run_id"], str(path), folder or None)
 
-    def _sample_system(self) -> None:
-        if self._state["run_id"] is None or not (measured := self._system.measured()):
+    def _queue_system_load(self) -> None:
+        if self._state["run_id"] is None or not (load := self._system_load.sample()):
             return
-        now, sample = int(time.time() * 1000), self._state["samples"]
+        milliseconds, sample = int(time.time() * 1000), self._state["samples"]
         self._state["samples"] = sample + 1
-        points = [(name, value, now, sample) for name, value in measured.items()]
-        self._left.append(lambda: self._log_system(points))
+        points = [(f"system/{name}", value, milliseconds, sample) for name, value in load.items()]
+        self._requests.append(lambda: self._log_system_load(points))
 
-    def _log_system(self, points: Sequence[Point]) -> None:
+    def _log_system_load(self, points: Sequence[Point]) -> None:
         from mlflow.entities import Metric
 
-        self._store.client.log_batch(
-            self._state["run_id"], metrics=[Metric(f"system/{point[0]}", *point[1:]) for point in points]
-        )
+        self._store.client.log_batch(self._state["run_id"], metrics=[Metric(*point) for point in points])
 
 
-def flattened(values: Mapping[str, Any]) -> dict[str, str]:
-    """Of groups of values: group.name → its text."""
+def flatten(groups: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Return `{"group.name": text}` for groups of values."""
     return {
-        f"{group}.{name}": (value if isinstance(value, str) else json.dumps(value))[:LONGEST_PARAM]
-        for group, members in values.items()
-        for name, value in members.items()
+        f"{group}.{name}": (value if isinstance(value, str) else json.dumps(value))[:MAX_VALUE_LENGTH]
+        for group, values in groups.items()
+        for name, value in values.items()
     }
 
 
-def _counts(state: JournalState) -> dict[str, str]:
+def _count_verdicts(state: JournalState) -> dict[str, str]:
     verdicts = [entry.verdict or "open" for entry in state.interventions]
     counts = {f"interventions.{verdict}": str(verdicts.count(verdict)) for verdict in VERDICTS}
     return {"interventions": str(len(verdicts)), **counts}

@@ -1,4 +1,4 @@
-"""Where runs are kept in MLflow: its experiment, and runs found by the key of what they stand for."""
+"""Store of MLflow runs: its experiment, and its runs, which are found by a key."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from monitoring.exporters.mlflow_settings import MlflowSettings, without_password
+from monitoring.exporters.mlflow_settings import MlflowSettings, without_credentials
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 REQUEST_SECONDS = 10
-MAY_PASS = (
+TEMPORARY_ERRORS = (
     *("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "RESOURCE_EXHAUSTED"),
     "DEADLINE_EXCEEDED",
 )
-PARENT = "mlflow.parentRunId"  # as MLflow's own pages look for it
-IS_TRAINING = {"mlflow.experimentKind": "custom_model_development"}  # else its pages show what language models need
-KEY = "run_key"  # tells what a run stands for from others of its name
-GONE = "RESOURCE_DOES_NOT_EXIST"
+PARENT_TAG = "mlflow.parentRunId"  # MLflow's own pages nest runs by this tag
+TRAINING_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # else MLflow shows its pages for language models
+KEY_TAG = "run_key"  # run names are not unique
 
 
 class MlflowStore:
-    """The store that the settings name, for the runs of a folder."""
+    """The MLflow store of the runs in the folder `output`, as the settings define it."""
 
     def __init__(self, settings: MlflowSettings, output: Path) -> None:
         self._settings, self._output = settings, output
-        self.uri = settings.store(output)
+        self.uri = settings.store_uri(output)
 
     @functools.cached_property
     def client(self) -> MlflowClient:
-        set_up()
+        configure_mlflow()
         from mlflow import MlflowClient
 
         return MlflowClient(tracking_uri=self.uri)
 
-    def is_there(self, run_id: str | None) -> bool:
+    def has_run(self, run_id: str | None) -> bool:
+        """Whether a run exists and was not deleted."""
         from mlflow.exceptions import MlflowException
 
         if run_id is None:
@@ -49,64 +49,66 @@ class MlflowStore:
         try:
             return bool(self.client.get_run(run_id).info.lifecycle_stage == "active")
         except MlflowException as error:
-            if error.error_code != GONE:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
             return False
 
-    def run_of(self, key: str, name: str, *, born: int, tags: Mapping[str, str]) -> str:
-        """The id of the run of this key; without one, perhaps since someone died before taking it down, a new one's."""
-        experiment = self.experiment()
-        found = self.client.search_runs([experiment], f"tags.{KEY} = {json.dumps(key)}", max_results=1)
-        if found:
-            return str(found[0].info.run_id)
-        return str(self.client.create_run(experiment, born, {KEY: key, **tags}, name).info.run_id)
+    def find_or_create_run(self, key: str, name: str, *, start_ms: int, tags: Mapping[str, str]) -> str:
+        """Return the id of the run with this key; it may exist although nobody saved its id before being killed."""
+        experiment_id = self.find_or_create_experiment()
+        runs = self.client.search_runs([experiment_id], f"tags.{KEY_TAG} = {json.dumps(key)}", max_results=1)
+        if runs:
+            return str(runs[0].info.run_id)
+        return str(self.client.create_run(experiment_id, start_ms, {KEY_TAG: key, **tags}, name).info.run_id)
 
-    def experiment(self) -> str:
-        """Its id; one that was deleted keeps its name, and of several runs that begin at once one makes it."""
+    def find_or_create_experiment(self) -> str:
+        """Return the id of the experiment; a deleted one keeps its name, so that a new one is called `name (2)`."""
         from mlflow.exceptions import MlflowException
 
-        client, wanted = self.client, self._settings.experiment
-        name, n = wanted, 1
-        while (found := client.get_experiment_by_name(name)) is not None:
-            if found.lifecycle_stage == "active":
-                return str(found.experiment_id)
+        name, n = self._settings.experiment, 1
+        while (experiment := self.client.get_experiment_by_name(name)) is not None:
+            if experiment.lifecycle_stage == "active":
+                return str(experiment.experiment_id)
             n += 1
-            name = f"{wanted} ({n})"
+            name = f"{self._settings.experiment} ({n})"
         has_server = urlsplit(self.uri).scheme in ("http", "https", "") or self.uri.startswith("databricks")
-        place = None if has_server else (self._output / "mlflow-artifacts").resolve().as_uri()
+        artifacts = None if has_server else (self._output / "mlflow-artifacts").resolve().as_uri()
         try:
-            return str(client.create_experiment(name, artifact_location=place, tags=IS_TRAINING))
-        except MlflowException:
-            if (found := client.get_experiment_by_name(name)) is None:
+            return str(self.client.create_experiment(name, artifact_location=artifacts, tags=TRAINING_TAGS))
+        except MlflowException:  # another run may have created it in the meantime
+            if (experiment := self.client.get_experiment_by_name(name)) is None:
                 raise
-            return str(found.experiment_id)
+            return str(experiment.experiment_id)
 
 
-def experiments_at(uri: str) -> int:
-    """How many a server has; raises what `MlflowRun` would wait for to pass."""
+def count_experiments(uri: str) -> int:
+    """Return the number of experiments of a server; ConnectionError where `MlflowRun` would retry, else ValueError."""
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
-    set_up()
+    configure_mlflow()
     try:
         return len(MlflowClient(tracking_uri=uri).search_experiments())
     except (MlflowException, OSError) as error:
-        passing = passing_or(error, uri)
-        if passing is error:
-            raise ValueError(f"{without_password(uri)} answers {getattr(error, 'error_code', 'nonsense')}") from None
-        raise passing from None
+        if is_temporary(error):
+            raise connection_error(error, uri) from None
+        code = getattr(error, "error_code", "nonsense")
+        raise ValueError(f"{without_credentials(uri)} answers {code}") from None
 
 
-def passing_or(error: Exception, uri: str) -> Exception:
-    """As an OSError, if it may pass."""
-    if isinstance(error, OSError) or getattr(error, "error_code", None) in MAY_PASS:
-        return ConnectionError(f"{without_password(uri)} cannot be reached ({type(error).__name__})")
-    return error
+def is_temporary(error: Exception) -> bool:
+    """Whether the same request may succeed later."""
+    return isinstance(error, OSError) or getattr(error, "error_code", None) in TEMPORARY_ERRORS
 
 
-def set_up() -> None:
-    """Fail soon, since whoever follows the journal tries again; and tell nobody else of it."""
+def connection_error(error: Exception, uri: str) -> ConnectionError:
+    """Return the OSError on which a journal tail retries; its message holds no credentials."""
+    return ConnectionError(f"{without_credentials(uri)} cannot be reached ({type(error).__name__})")
+
+
+def configure_mlflow() -> None:
+    """Set short timeouts, since the journal tail retries, and turn off telemetry."""
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(REQUEST_SECONDS))
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-    logging.getLogger("mlflow").setLevel(logging.WARNING)  # that it makes its tables
+    logging.getLogger("mlflow").setLevel(logging.WARNING)  # at INFO it logs the creation of its tables

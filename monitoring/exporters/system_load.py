@@ -1,35 +1,35 @@
-"""Load of the machine."""
+"""Load of the machine, under the names that MLflow's own system monitor uses."""
 
 from __future__ import annotations
 
 import time
 from typing import Any
 
-SYSTEM_METRICS_EVERY_SECONDS = 10.0
+SAMPLE_SECONDS = 10.0
 
 
-class SystemMetrics:
-    """Load of the machine, by the names of MLflow's own monitor."""
+class SystemLoad:
+    """Sampler of processor, memory, disk, network and GPU load."""
 
     def __init__(self) -> None:
         self._monitors: list[Any] | None = None
-        self._measured_at = 0.0
+        self._last_sample = 0.0
 
-    def measured(self) -> dict[str, float]:
-        """Empty until enough time has passed."""
-        if time.monotonic() - self._measured_at < SYSTEM_METRICS_EVERY_SECONDS:
+    def sample(self) -> dict[str, float]:
+        """Return the load by name; empty within SAMPLE_SECONDS of the last sample."""
+        if time.monotonic() - self._last_sample < SAMPLE_SECONDS:
             return {}
-        self._measured_at = time.monotonic()
-        self._monitors = self._monitors if self._monitors is not None else _monitors()
-        found: dict[str, float] = {}
+        self._last_sample = time.monotonic()
+        self._monitors = self._monitors if self._monitors is not None else _make_monitors()
+        load: dict[str, float] = {}
         for monitor in self._monitors:
             monitor.collect_metrics()
-            found |= monitor.aggregate_metrics()
+            load |= monitor.aggregate_metrics()
             monitor.clear_metrics()
-        return found
+        return load
 
 
-def _monitors() -> list[Any]:
+def _make_monitors() -> list[Any]:
     from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
     from mlflow.system_metrics.metrics.disk_monitor import DiskMonitor
     from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor

@@ -1,4 +1,4 @@
-"""The run as TensorBoard shows it; the only door to its event files."""
+"""TensorBoard event files of a run; the only module that uses TensorBoard."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 DECISIONS = ("phase", "diagnosis", "intervention", "follow_up")
-SCORE = "score/composite_tts_score"
-GROUPS = {
+SCORE_TAG = "score/composite_tts_score"
+TAG_GROUPS = {
     "loss": ("total_loss", "mel_loss", "gate_loss", "guide_loss", "nll_loss", "duration_loss"),
     "attention": ("diagonality", "free_diagonality", "focus", "path_ratio", "coverage"),
     "gate": ("gate_accuracy", "gate_premature", "gate_overrun", "calibrated_gate_threshold", "stop_rate"),
@@ -36,54 +36,54 @@ GROUPS = {
     "data": ("outlier_utterances", "data_wait_share", "frames_per_second"),
     "memory": ("memory_bytes", "out_of_memory_steps", "disk_free_bytes", "checkpoint_bytes"),
 }
-"""As a person would look for them."""
-CHARTS = {name: f"{group}/{name}" for group, names in GROUPS.items() for name in names}
+TAGS = {signal: f"{group}/{signal}" for group, signals in TAG_GROUPS.items() for signal in signals}
 
 
 class TensorBoardLog:
-    """Writes scalars, pictures, sound and decisions of a run into event files; what is None is not written."""
+    """Journal subscriber that writes scalars, images, audio and decisions into event files."""
 
     def __init__(self, run: Path) -> None:
         self._run, self._folder = run, run / "tensorboard"
         self._writer: SummaryWriter | None = None
-        self._purge_step: int | None = None  # what was logged from this step on is to be hidden
-        self._left: list[Callable[[], None]] = []
-        self._curves: Callable[[], None] | None = None
+        self._purge_step: int | None = None  # TensorBoard hides earlier events from this step on
+        self._queue: list[Callable[[], None]] = []
+        self._draw_newest_curves: Callable[[], None] | None = None
 
     def on_record(self, record: Record, state: JournalState) -> None:
-        known = {
-            **dict.fromkeys(SESSION_STARTS, self._start),
-            "rolled_back": self._go_back,
-            "race": lambda told: self._hide_from(told["from_step"] + 1),
-            "steps": self._steps,
-            "evaluation": lambda told: self._evaluation(told, state),
-            **dict.fromkeys(DECISIONS, self._decision),
+        handlers = {
+            **dict.fromkeys(SESSION_STARTS, self._on_start),
+            "rolled_back": self._on_rollback,
+            "race": lambda race: self._hide_from(race["from_step"] + 1),
+            "steps": self._on_steps,
+            "evaluation": lambda evaluation: self._on_evaluation(evaluation, state),
+            **dict.fromkeys(DECISIONS, self._on_decision),
         }
-        if handle := known.get(record["kind"]):
-            handle(record)
+        if handler := handlers.get(record["kind"]):
+            handler(record)
         if record["kind"] == "follow_up" and (winner := state.race_winner(record)) is not None:
-            self._steps(winner)
-            self._scalars(winner["steps"][-1], winner["evaluation"])
+            self._on_steps(winner)
+            self._queue_scalars(winner["steps"][-1], winner["evaluation"])
 
     def flush(self) -> None:
         try:
-            for write in self._left:
+            for write in self._queue:
                 write()
-            if self._curves is not None:
-                self._curves()
+            if self._draw_newest_curves is not None:
+                self._draw_newest_curves()
             if self._writer is not None:
                 self._writer.flush()
         except OSError:
-            self._writer = None  # its thread has died of it; what is written twice is shown once
+            # its thread ended with the error; the next flush writes all of the queue again, which is shown once
+            self._writer = None
             raise
-        self._left.clear()
-        self._curves = None
+        self._queue.clear()
+        self._draw_newest_curves = None
 
     def state_dict(self) -> dict[str, Any]:
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """The files themselves say what is there."""
+        """Nothing to load: new event files continue the earlier ones."""
 
     def close(self) -> None:
         if self._writer is not None:
@@ -95,17 +95,17 @@ class TensorBoardLog:
         if self._writer is None:
             from torch.utils.tensorboard import SummaryWriter
 
-            _wait_for_a_later_second(self._folder)
+            _wait_for_unused_second(self._folder)
             self._writer = SummaryWriter(str(self._folder), purge_step=self._purge_step)
             self._purge_step = None
         return self._writer
 
-    def _start(self, record: Record) -> None:
-        """Of a run that goes on, what it logged beyond its checkpoint is hidden, and all of one that had none."""
+    def _on_start(self, record: Record) -> None:
+        """Hide what was logged beyond the checkpoint that the session starts from: everything, if from none."""
         self._hide_from(record["step"] + 1)
-        self._left.append(lambda: _write_hparams(self._open_writer, record["hparams"]))
+        self._queue.append(lambda: _write_hparams(self._open_writer, record["hparams"]))
 
-    def _go_back(self, record: Record) -> None:
+    def _on_rollback(self, record: Record) -> None:
         if record["to"] is not None:
             self._hide_from(record["to"] + 1)
 
@@ -114,88 +114,88 @@ class TensorBoardLog:
             self.close()
             self._purge_step = step
 
-        self._left.append(hide)
+        self._queue.append(hide)
 
-    def _steps(self, record: Record) -> None:
+    def _on_steps(self, record: Record) -> None:
         for i, step in enumerate(record["steps"]):
-            self._scalars(step, {name: column[i] for name, column in record["signals"].items()})
+            self._queue_scalars(step, {name: column[i] for name, column in record["signals"].items()})
 
-    def _scalars(self, step: int, signals: Mapping[str, float | None]) -> None:
+    def _queue_scalars(self, step: int, signals: Mapping[str, float | None]) -> None:
         def write() -> None:
             for name, value in signals.items():
                 if value is not None:
-                    self._open_writer.add_scalar(chart(name), value, step)
+                    self._open_writer.add_scalar(tag_of(name), value, step)
 
-        self._left.append(write)
+        self._queue.append(write)
 
-    def _evaluation(self, record: Record, state: JournalState) -> None:
-        """Curves show all that was before, so of several evaluations that wait only the last one's are drawn."""
+    def _on_evaluation(self, record: Record, state: JournalState) -> None:
+        """Queue signals and samples; only the newest of several evaluations draws the curves of the whole run."""
         step = record["step"]
-        self._scalars(step, record["signals"])
-        self._curves = lambda: self._draw_curves(state, step)
+        self._queue_scalars(step, record["signals"])
+        self._draw_newest_curves = lambda: self._add_curves(state, step)
         for sample in record.get("samples", ()):
             if not sample["file"].startswith(WORST):
-                self._left.append(functools.partial(self._sample, file=sample["file"], step=step))
+                self._queue.append(functools.partial(self._add_sample, file=sample["file"], step=step))
 
-    def _draw_curves(self, state: JournalState, step: int) -> None:
+    def _add_curves(self, state: JournalState, step: int) -> None:
         curves = pixels(curves_picture(state, words_of("en")))
         self._open_writer.add_image("curves", curves, step, dataformats="HWC")
 
-    def _sample(self, *, file: str, step: int) -> None:
-        """By its name without the step, so that one can slide through the steps."""
+    def _add_sample(self, *, file: str, step: int) -> None:
+        """Add picture and sound under the file's name without its step: TensorBoard then offers a slider of steps."""
         stem = self._run / file
-        tag = stem.name.removeprefix(f"step-{step:08d}-")
+        name = stem.name.removeprefix(f"step-{step:08d}-")
         if (picture := stem.with_name(f"{stem.name}.png")).exists():
-            self._add(f"{tag}/attention_and_mel", step, image=_as_image(picture.read_bytes()))
-        for kind, suffix in (("free_running", ".wav"), ("teacher_forced", ".forced.wav")):
+            self._add_summary(f"{name}/attention_and_mel", step, image=_image_summary(picture.read_bytes()))
+        for decoding, suffix in (("free_running", ".wav"), ("teacher_forced", ".forced.wav")):
             if (sound := stem.with_name(stem.name + suffix)).exists():
-                self._add(f"{tag}/{kind}", step, audio=_as_audio(sound.read_bytes()))
+                self._add_summary(f"{name}/{decoding}", step, audio=_audio_summary(sound.read_bytes()))
 
-    def _add(self, tag: str, step: int, **value: Any) -> None:
-        """Files as they are: the writer's own methods would decode and encode them."""
+    def _add_summary(self, tag: str, step: int, **value: Any) -> None:
+        """Add an encoded file; the methods of SummaryWriter would decode and encode it again."""
         from tensorboard.compat.proto.summary_pb2 import Summary
 
         file_writer: Any = self._open_writer.file_writer
         file_writer.add_summary(Summary(value=[Summary.Value(tag=tag, **value)]), step)
 
-    def _decision(self, record: Record) -> None:
+    def _on_decision(self, record: Record) -> None:
         kind, step = record["kind"], record["step"]
         if kind != "phase" and "ailment" not in record:
-            return  # a knob on its way
+            return  # a knob turned by a person, or a partial move of a knob
         text = in_words(kind, record)
-        self._left.append(lambda: self._open_writer.add_text(f"supervisor/{kind}", _as_markdown(text), step))
+        self._queue.append(lambda: self._open_writer.add_text(f"supervisor/{kind}", _escape_markdown(text), step))
 
 
-def chart(signal: str) -> str:
-    """Where TensorBoard shows a signal: held-out losses stand beside those of training."""
-    if signal.startswith("gradient_norm_"):  # of a part of the model
+def tag_of(signal: str) -> str:
+    """Return the tag `group/signal`; held-out losses stand beside those of training."""
+    if signal.startswith("gradient_norm_"):  # of one part of the model
         return f"gradients/{signal}"
-    return f"loss/{signal}" if signal.startswith("val_") else CHARTS.get(signal, f"more/{signal}")
+    return f"loss/{signal}" if signal.startswith("val_") else TAGS.get(signal, f"more/{signal}")
 
 
 def _write_hparams(writer: SummaryWriter, hparams: Mapping[str, Any]) -> None:
-    """Into the run itself; the writer's own method would make a run of its own for them."""
-    from torch.utils.tensorboard.summary import hparams as summaries
+    """Write them into this run; `SummaryWriter.add_hparams` would create another run for them."""
+    from torch.utils.tensorboard.summary import hparams as hparams_summaries
 
-    plain = {name: value if isinstance(value, int | float | str) else str(value) for name, value in hparams.items()}
+    values = {name: value if isinstance(value, int | float | str) else str(value) for name, value in hparams.items()}
     file_writer: Any = writer.file_writer
-    for summary in summaries(plain, {SCORE: 0.0}):
+    for summary in hparams_summaries(values, {SCORE_TAG: 0.0}):
         file_writer.add_summary(summary)
 
 
-def _as_image(png: bytes) -> Any:
+def _image_summary(png: bytes) -> Any:
     from tensorboard.compat.proto.summary_pb2 import Summary
 
     width, height = struct.unpack(">II", png[16:24])
     return Summary.Image(encoded_image_string=png, width=width, height=height, colorspace=3)
 
 
-def _as_audio(content: bytes) -> Any:
+def _audio_summary(wav: bytes) -> Any:
     from tensorboard.compat.proto.summary_pb2 import Summary
 
-    with wave.open(io.BytesIO(content)) as file:
+    with wave.open(io.BytesIO(wav)) as file:
         return Summary.Audio(
-            encoded_audio_string=content,
+            encoded_audio_string=wav,
             content_type="audio/wav",
             sample_rate=file.getframerate(),
             num_channels=file.getnchannels(),
@@ -203,12 +203,12 @@ def _as_audio(content: bytes) -> Any:
         )
 
 
-def _as_markdown(text: str) -> str:
+def _escape_markdown(text: str) -> str:
     return "".join(f"\\{character}" if character in "\\`*_[]<>#|~" else character for character in text)
 
 
-def _wait_for_a_later_second(folder: Path) -> None:
-    """Event files are read by their names: time in seconds first, then what says nothing of their order."""
+def _wait_for_unused_second(folder: Path) -> None:
+    """Wait until no event file has the present second in its name, since TensorBoard reads files in name order."""
     seconds = [int(path.name.split(".")[3]) for path in folder.glob("events.out.tfevents.*")]
     while int(time.time()) in seconds:
         time.sleep(0.02)

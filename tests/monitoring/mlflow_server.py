@@ -1,4 +1,4 @@
-"""A real `mlflow server` that can be killed and started again."""
+"""Real `mlflow server` for tests, which can be killed and started again."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import urllib.request
 from pathlib import Path
 
 
-class Server:
-    """`mlflow server` on a port of its own."""
+class MlflowServer:
+    """An `mlflow server` on a free port of 127.0.0.1."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            self.port = listener.getsockname()[1]
         self.uri = f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
@@ -29,16 +29,16 @@ class Server:
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port), *store]
         with (self._folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-        give_up = time.monotonic() + 120
+        deadline = time.monotonic() + 120
         while not self._is_up():
             assert self._process.poll() is None, (self._folder / "server.log").read_text()
-            assert time.monotonic() < give_up, "the server does not start"
+            assert time.monotonic() < deadline, "the server does not start"
             time.sleep(0.1)
 
     def _is_up(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{self.uri}/health", timeout=1) as answer:
-                return bool(answer.status == 200)
+            with urllib.request.urlopen(f"{self.uri}/health", timeout=1) as response:
+                return bool(response.status == 200)
         except (urllib.error.URLError, TimeoutError, ConnectionError):
             return False
 

@@ -1,4 +1,4 @@
-"""A WAV file sample by sample."""
+"""Writer of a WAV file from integer samples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What MLflow holds of a run: in a file beside it, and on a real server that is killed and comes back."""
+"""MLflow runs: in a file beside the run, and on a real server that is killed and started again."""
 
 from __future__ import annotations
 
@@ -12,14 +12,21 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from monitoring.exporters.mlflow_run import MlflowRun
-from monitoring.exporters.mlflow_settings import MlflowSettings, default_store, memory_of, without_password
-from monitoring.exporters.mlflow_store import PARENT
-from monitoring.exporters.system_load import SystemMetrics
+from monitoring.exporters.mlflow_settings import (
+    MlflowSettings,
+    default_store_uri,
+    subscriber_state_name,
+    without_credentials,
+)
+from monitoring.exporters.mlflow_store import PARENT_TAG
+from monitoring.exporters.system_load import SystemLoad
 from monitoring.journal.tail import JournalTail
 from tests.monitoring.journals import INTERVENTION, RunFolder, sick_run
-from tests.monitoring.mlflow_server import Server
+from tests.monitoring.mlflow_server import MlflowServer
 
-pytestmark = pytest.mark.xdist_group("a store of MLflow")  # making one takes seconds, and so does starting a server
+pytestmark = pytest.mark.xdist_group(
+    "a store of MLflow"
+)  # creating a store takes seconds, and so does starting a server
 RESTART: dict[str, Any] = {
     **{name: value for name, value in INTERVENTION.items() if name not in ("knob", "from", "to")},
     "remedy": "restart",
@@ -39,7 +46,7 @@ def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One store for all."""
+    """Folder of one MLflow store for all tests."""
     return tmp_path_factory.mktemp("logs")
 
 
@@ -50,42 +57,42 @@ def run(output: Path, request: pytest.FixtureRequest) -> RunFolder:
     return run
 
 
-def following(run: RunFolder, say: Any = pytest.fail, **settings: Any) -> JournalTail:
+def make_tail(run: RunFolder, warn: Any = pytest.fail, **settings: Any) -> JournalTail:
     (run.path / "companion").mkdir(exist_ok=True)
-    chosen = MlflowSettings(**settings)
-    memory = memory_of(chosen.store(run.path.parent))
-    return JournalTail("mlflow", run.path, lambda: MlflowRun(run.path, chosen), state_name=memory, warn=say)
+    mlflow = MlflowSettings(**settings)
+    state_name = subscriber_state_name(mlflow.store_uri(run.path.parent))
+    return JournalTail("mlflow", run.path, lambda: MlflowRun(run.path, mlflow), state_name=state_name, warn=warn)
 
 
 def send(run: RunFolder, **settings: Any) -> list[Run]:
-    """Everything of the journal that was not sent before; returns the runs of this folder, its children last."""
-    tail = following(run, **settings)
+    """Send the new part of the journal; return the MLflow runs of this folder, children last."""
+    tail = make_tail(run, **settings)
     tail.finish_requested.set()
     tail.run()
     return runs_of(run, settings.get("uri"), settings.get("experiment", "voices"))
 
 
 def client(run: RunFolder, uri: str | None = None) -> MlflowClient:
-    return MlflowClient(tracking_uri=uri or default_store(run.path.parent))
+    return MlflowClient(tracking_uri=uri or default_store_uri(run.path.parent))
 
 
 def runs_of(run: RunFolder, uri: str | None = None, experiment: str = "voices") -> list[Run]:
-    found = client(run, uri).get_experiment_by_name(experiment)
-    assert found is not None
-    all_runs = client(run, uri).search_runs([found.experiment_id])
-    mine = [one for one in all_runs if one.info.run_name.split(",")[0] == run.path.name]
-    return sorted(mine, key=lambda one: (PARENT in one.data.tags, int(one.data.tags.get("attempt", "1"))))
+    entity = client(run, uri).get_experiment_by_name(experiment)
+    assert entity is not None
+    all_runs = client(run, uri).search_runs([entity.experiment_id])
+    runs = [one for one in all_runs if one.info.run_name.split(",")[0] == run.path.name]
+    return sorted(runs, key=lambda one: (PARENT_TAG in one.data.tags, int(one.data.tags.get("attempt", "1"))))
 
 
-def history(run: RunFolder, of: Run, name: str, uri: str | None = None) -> list[tuple[int, float]]:
-    return [(m.step, m.value) for m in client(run, uri).get_metric_history(of.info.run_id, name)]
+def metric_history(run: RunFolder, mlflow_run: Run, name: str, uri: str | None = None) -> list[tuple[int, float]]:
+    return [(m.step, m.value) for m in client(run, uri).get_metric_history(mlflow_run.info.run_id, name)]
 
 
-def artifacts(run: RunFolder, of: Run, path: str | None = None, uri: str | None = None) -> set[str]:
-    return {file.path for file in client(run, uri).list_artifacts(of.info.run_id, path) if not file.is_dir}
+def artifacts(run: RunFolder, mlflow_run: Run, path: str | None = None, uri: str | None = None) -> set[str]:
+    return {file.path for file in client(run, uri).list_artifacts(mlflow_run.info.run_id, path) if not file.is_dir}
 
 
-def test_a_run_is_told_whole(run: RunFolder) -> None:
+def test_a_complete_run_is_sent(run: RunFolder) -> None:
     run.steps(1, 20, update_ratio=None)
     run.evaluation(20, 0.6)
     run.finish(20)
@@ -95,22 +102,22 @@ def test_a_run_is_told_whole(run: RunFolder) -> None:
     assert sent.info.status == "FINISHED"
     assert sent.data.params["hparams.learning_rate"] == "0.001"
     assert sent.data.params["choices.device"] == "cpu"
-    assert history(run, sent, "total_loss") == [(step, 10 / step) for step in range(1, 21)]
-    assert history(run, sent, "composite_tts_score") == [(20, 0.6)]
+    assert metric_history(run, sent, "total_loss") == [(step, 10 / step) for step in range(1, 21)]
+    assert metric_history(run, sent, "composite_tts_score") == [(20, 0.6)]
     assert "update_ratio" not in sent.data.metrics
     assert (sent.data.tags["model"], sent.data.tags["status"]) == ("tacotron2", "finished")
     assert artifacts(run, sent) == {"journal.jsonl", "hparams.json", "voice.safetensors"}
     assert sent.data.metrics["system/system_memory_usage_megabytes"] > 0
 
 
-def test_the_supervisors_verdicts_are_tags(output: Path) -> None:
+def test_verdicts_of_interventions_are_tags(output: Path) -> None:
     (sent,) = send(sick_run(output / "sick"))
     tags = sent.data.tags
     assert (tags["phase"], tags["interventions"], tags["interventions.helped"]) == ("alignment", "1", "1")
     assert (tags["interventions.open"], tags["reason"]) == ("0", "epochs")
 
 
-def test_samples_are_artifacts_and_the_worst_are_not(run: RunFolder) -> None:
+def test_samples_are_artifacts_except_the_worst_utterances(run: RunFolder) -> None:
     run.evaluation(10, **run.spoken(10))
     for name in ("step-00000010-a.png", "step-00000010-a.wav", "worst/a.wav"):
         (run.path / "samples" / name).parent.mkdir(exist_ok=True)
@@ -119,8 +126,8 @@ def test_samples_are_artifacts_and_the_worst_are_not(run: RunFolder) -> None:
     assert artifacts(run, sent, "samples") == {f"samples/step-00000010-a.{kind}" for kind in ("png", "wav")}
 
 
-@pytest.mark.parametrize(("policy", "kept"), [("all", {"a.pt"}), ("voice", set()), ("none", set())])
-def test_checkpoints_are_kept_by_policy(run: RunFolder, policy: str, kept: set[str]) -> None:
+@pytest.mark.parametrize(("policy", "uploaded"), [("all", {"a.pt"}), ("voice", set()), ("none", set())])
+def test_the_checkpoints_setting_selects_what_is_uploaded(run: RunFolder, policy: str, uploaded: set[str]) -> None:
     (run.path / "checkpoints").mkdir()
     (run.path / "checkpoints" / "a.pt").write_bytes(b"weights")
     (run.path / "voice.safetensors").write_bytes(b"weights")
@@ -128,11 +135,11 @@ def test_checkpoints_are_kept_by_policy(run: RunFolder, policy: str, kept: set[s
         run.journal.write("checkpoint", 10, path=f"checkpoints/{name}", kept=[10], signals={"checkpoint_bytes": 7.0})
     run.finish(10)
     (sent,) = send(run, checkpoints=policy)
-    assert artifacts(run, sent, "checkpoints") == {f"checkpoints/{name}" for name in kept}
+    assert artifacts(run, sent, "checkpoints") == {f"checkpoints/{name}" for name in uploaded}
     assert ("voice.safetensors" in artifacts(run, sent)) == (policy != "none")
 
 
-def test_a_resumed_training_goes_on_in_the_same_run(run: RunFolder) -> None:
+def test_a_resumed_training_continues_the_same_run(run: RunFolder) -> None:
     run.steps(1, 10)
     run.finish(10, "interrupted", "SIGINT")
     (first,) = send(run)
@@ -141,23 +148,23 @@ def test_a_resumed_training_goes_on_in_the_same_run(run: RunFolder) -> None:
     run.steps(11, 20)
     (second,) = send(run)
     assert second.info.run_id == first.info.run_id and second.info.status == "RUNNING"
-    assert [step for step, _ in history(run, second, "total_loss")] == list(range(1, 21))
+    assert [step for step, _ in metric_history(run, second, "total_loss")] == list(range(1, 21))
     assert second.data.params["hparams.learning_rate"] == "0.001"
     assert second.data.tags["now.hparams.learning_rate"] == "0.5"
 
 
-def test_a_run_is_found_again_without_a_memory_of_it(run: RunFolder) -> None:
+def test_a_run_is_found_again_without_its_state_file(run: RunFolder) -> None:
     run.steps(1, 10)
     (first,) = send(run)
-    for memory in (run.path / "companion").glob("mlflow*.json"):
-        memory.unlink()
+    for state_file in (run.path / "companion").glob("mlflow*.json"):
+        state_file.unlink()
     run.steps(11, 20)
     (second,) = send(run)
     assert second.info.run_id == first.info.run_id
-    assert [step for step, _ in history(run, second, "total_loss")] == list(range(1, 21))
+    assert [step for step, _ in metric_history(run, second, "total_loss")] == list(range(1, 21))
 
 
-def test_each_new_start_is_a_child_run(run: RunFolder) -> None:
+def test_each_restart_is_a_child_run(run: RunFolder) -> None:
     run.steps(1, 10)
     run.journal.write("intervention", 10, **RESTART)
     run.steps(11, 20)
@@ -165,52 +172,54 @@ def test_each_new_start_is_a_child_run(run: RunFolder) -> None:
     run.steps(21, 30)
     run.finish(30)
     parent, second, third = send(run)
-    assert [step for step, _ in history(run, parent, "total_loss")] == list(range(1, 31))
-    assert [step for step, _ in history(run, second, "total_loss")] == list(range(11, 21))
-    assert [step for step, _ in history(run, third, "total_loss")] == list(range(21, 31))
-    assert {second.data.tags[PARENT], third.data.tags[PARENT]} == {parent.info.run_id}
+    assert [step for step, _ in metric_history(run, parent, "total_loss")] == list(range(1, 31))
+    assert [step for step, _ in metric_history(run, second, "total_loss")] == list(range(11, 21))
+    assert [step for step, _ in metric_history(run, third, "total_loss")] == list(range(21, 31))
+    assert {second.data.tags[PARENT_TAG], third.data.tags[PARENT_TAG]} == {parent.info.run_id}
     assert second.data.params == {"knobs.learning_rate_multiplier": "0.1", "hparams.weight_decay": "0.0"}
     assert (third.data.tags["attempt"], third.data.tags["remedy"]) == ("3", "restart")
     assert [one.info.status for one in (parent, second, third)] == ["FINISHED", "KILLED", "FINISHED"]
 
 
-def test_a_new_start_that_was_undone_is_no_child_any_more(run: RunFolder) -> None:
+def test_the_child_of_an_undone_restart_is_ended(run: RunFolder) -> None:
     run.journal.write("intervention", 10, **RESTART)
     run.start("resumed", 5)
     run.steps(6, 9)
     parent, child = send(run)
     assert child.info.status == "KILLED"
-    assert history(run, child, "total_loss") == [] and len(history(run, parent, "total_loss")) == 4
+    assert metric_history(run, child, "total_loss") == [] and len(metric_history(run, parent, "total_loss")) == 4
 
 
-def test_what_was_only_advised_is_no_new_start(run: RunFolder) -> None:
+def test_an_advised_restart_creates_no_child(run: RunFolder) -> None:
     run.journal.write("intervention", 10, **RESTART, advice=True)
     assert len(send(run)) == 1
 
 
-def test_of_a_race_the_winner_is_told(run: RunFolder) -> None:
+def test_the_winning_arm_of_a_race_is_sent(run: RunFolder) -> None:
     run.steps(1, 2)
     run.race(5, from_step=2)
     (sent,) = send(run)
-    assert history(run, sent, "total_loss") == [(1, 10.0), (2, 5.0), (3, 2.0), (4, 2.0)]
-    assert history(run, sent, "stop_rate") == [(4, 1.0)]
+    assert metric_history(run, sent, "total_loss") == [(1, 10.0), (2, 5.0), (3, 2.0), (4, 2.0)]
+    assert metric_history(run, sent, "stop_rate") == [(4, 1.0)]
 
 
-@pytest.mark.parametrize(("status", "at_the_end"), [("interrupted", "KILLED"), ("failed", "FAILED")])
-def test_a_new_start_goes_on_after_an_interruption(run: RunFolder, status: str, at_the_end: str) -> None:
+@pytest.mark.parametrize(("status", "mlflow_status"), [("interrupted", "KILLED"), ("failed", "FAILED")])
+def test_the_child_of_a_restart_is_continued_after_an_interruption(
+    run: RunFolder, status: str, mlflow_status: str
+) -> None:
     run.journal.write("intervention", 10, **RESTART)
     run.finish(10, status, "SIGINT")
-    assert [one.info.status for one in send(run)] == [at_the_end, at_the_end]
+    assert [one.info.status for one in send(run)] == [mlflow_status, mlflow_status]
     run.start("resumed", 10)
     run.steps(11, 12)
     parent, child = send(run)
     assert (parent.info.status, child.info.status) == ("RUNNING", "RUNNING")
-    assert [step for step, _ in history(run, child, "total_loss")] == [11, 12]
+    assert [step for step, _ in metric_history(run, child, "total_loss")] == [11, 12]
     run.finish(12)
     assert [one.info.status for one in send(run)] == ["FINISHED", "FINISHED"]
 
 
-def test_a_run_that_was_deleted_begins_anew(run: RunFolder) -> None:
+def test_a_deleted_run_is_replaced_at_the_next_start(run: RunFolder) -> None:
     run.steps(1, 10)
     (first,) = send(run)
     client(run).delete_run(first.info.run_id)
@@ -218,10 +227,10 @@ def test_a_run_that_was_deleted_begins_anew(run: RunFolder) -> None:
     run.steps(11, 12)
     (second,) = send(run)
     assert second.info.run_id != first.info.run_id
-    assert [step for step, _ in history(run, second, "total_loss")] == [11, 12]
+    assert [step for step, _ in metric_history(run, second, "total_loss")] == [11, 12]
 
 
-def test_a_run_that_is_deleted_while_it_is_followed_begins_anew(run: RunFolder) -> None:
+def test_a_run_deleted_during_training_is_replaced(run: RunFolder) -> None:
     run.steps(1, 10)
     run.journal.write("intervention", 10, **RESTART)
     parent, child = send(run)
@@ -231,74 +240,72 @@ def test_a_run_that_is_deleted_while_it_is_followed_begins_anew(run: RunFolder) 
     assert same.info.run_id == parent.info.run_id
     client(run).delete_run(parent.info.run_id)
     run.steps(13, 14)
-    (anew,) = send(run)
-    assert anew.info.run_id != parent.info.run_id
-    assert [step for step, _ in history(run, anew, "total_loss")] == [13, 14]
+    (replacement,) = send(run)
+    assert replacement.info.run_id != parent.info.run_id
+    assert [step for step, _ in metric_history(run, replacement, "total_loss")] == [13, 14]
 
 
-def test_a_deleted_experiment_keeps_its_name(run: RunFolder) -> None:
+def test_a_deleted_experiment_is_replaced_under_another_name(run: RunFolder) -> None:
     run.steps(1, 10)
     (sent,) = send(run, experiment="gone")
     client(run).delete_experiment(sent.info.experiment_id)
     run.start("resumed", 10)
     run.steps(11, 12)
-    tail = following(run, experiment="gone")
+    tail = make_tail(run, experiment="gone")
     tail.finish_requested.set()
     tail.run()
-    (anew,) = runs_of(run, experiment="gone (2)")
+    (replacement,) = runs_of(run, experiment="gone (2)")
     assert (
-        client(run).get_experiment(anew.info.experiment_id).tags["mlflow.experimentKind"] == "custom_model_development"
+        client(run).get_experiment(replacement.info.experiment_id).tags["mlflow.experimentKind"]
+        == "custom_model_development"
     )
-    assert [step for step, _ in history(run, anew, "total_loss")] == [11, 12]
+    assert [step for step, _ in metric_history(run, replacement, "total_loss")] == [11, 12]
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "same"),
+    ("first", "second", "same"),
     [
         ("http://u:x@h:5000/", "http://h:5000", True),
         ("http://h:5000", "http://h:5001", False),
         ("postgresql://h/db?password=x", "postgresql://h/db?password=y", True),
     ],
 )
-def test_a_store_is_known_by_its_address(one: str, other: str, same: bool) -> None:
-    assert (memory_of(one) == memory_of(other)) == same
-    assert without_password("postgresql://h/db?user=u&password=geheim") == "postgresql://h/db"
+def test_the_state_name_depends_on_the_address_without_credentials(first: str, second: str, same: bool) -> None:
+    assert (subscriber_state_name(first) == subscriber_state_name(second)) == same
+    assert without_credentials("postgresql://h/db?user=u&password=geheim") == "postgresql://h/db"
 
 
-def test_another_store_is_told_everything(run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And leaves nothing where the program happens to be called."""
+def test_another_store_gets_the_whole_journal(run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is written to the working directory."""
     monkeypatch.chdir(tmp_path)
     run.steps(1, 10)
     send(run)
-    (elsewhere,) = send(run, uri=default_store(tmp_path))
+    (in_other_store,) = send(run, uri=default_store_uri(tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == ["mlflow.db"]
-    assert len(history(run, elsewhere, "total_loss", default_store(tmp_path))) == 10
+    assert len(metric_history(run, in_other_store, "total_loss", default_store_uri(tmp_path))) == 10
     run.steps(11, 12)
-    (here,) = send(run)
-    assert len(history(run, here, "total_loss")) == 12
+    (in_first_store,) = send(run)
+    assert len(metric_history(run, in_first_store, "total_loss")) == 12
 
 
-def test_two_folders_of_one_name_are_two_runs(tmp_path: Path, output: Path) -> None:
+def test_two_folders_with_the_same_name_are_two_runs(tmp_path: Path, output: Path) -> None:
     first, second = sick_run(tmp_path / "a" / "twin"), sick_run(tmp_path / "b" / "twin")
-    uri = default_store(output)
+    uri = default_store_uri(output)
     assert len(send(first, uri=uri)) == 1
     assert len(send(second, uri=uri)) == 2
 
 
-# a server
-
-
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = Server(tmp_path_factory.mktemp("server"))
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+    server = MlflowServer(tmp_path_factory.mktemp("server"))
     server.start()
     yield server
     server.kill()
 
 
-def test_a_server_that_dies_in_mid_run_is_caught_up_when_it_is_back(run: RunFolder, server: Server) -> None:
-    said: list[str] = []
-    tail = following(run, said.append, uri=server.uri)
+def test_a_server_killed_in_mid_run_gets_everything_after_its_restart(run: RunFolder, server: MlflowServer) -> None:
+    warnings: list[str] = []
+    tail = make_tail(run, warnings.append, uri=server.uri)
     tail.start()
     run.steps(1, 20)
     wait_until(lambda: not tail.is_behind)
@@ -307,7 +314,7 @@ def test_a_server_that_dies_in_mid_run_is_caught_up_when_it_is_back(run: RunFold
     (run.path / "samples").mkdir()
     (run.path / "samples" / "x.png").write_bytes(b"picture")
     run.evaluation(40, 0.4, samples=[{"id": "a", "sentence": "A.", "file": "samples/x", "recorded": None}])
-    wait_until(lambda: said)
+    wait_until(lambda: warnings)
     assert tail.is_behind and tail.is_alive()
     server.start()
     run.steps(41, 50)
@@ -316,49 +323,49 @@ def test_a_server_that_dies_in_mid_run_is_caught_up_when_it_is_back(run: RunFold
     tail.join(60)
     assert not tail.is_alive() and not tail.is_behind
     (sent,) = runs_of(run, server.uri)
-    assert history(run, sent, "total_loss", server.uri) == [(step, 10 / step) for step in range(1, 51)]
+    assert metric_history(run, sent, "total_loss", server.uri) == [(step, 10 / step) for step in range(1, 51)]
     assert sent.info.status == "FINISHED"
     assert artifacts(run, sent, "samples", server.uri) == {"samples/x.png"}
-    assert len(said) == 1 and f"{server.uri} cannot be reached" in said[0]
+    assert len(warnings) == 1 and f"{server.uri} cannot be reached" in warnings[0]
 
 
 def wait_until(condition: Any, seconds: float = 60) -> None:
-    give_up = time.monotonic() + seconds
+    deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < give_up, "waited in vain"
+        assert time.monotonic() < deadline, f"the condition was not met within {seconds} s"
         time.sleep(0.05)
 
 
-def test_what_a_dead_server_did_not_get_is_sent_by_the_next_session(run: RunFolder, server: Server) -> None:
-    dead = Server(run.path)  # nobody listens there
+def test_records_for_an_unreachable_server_are_sent_by_the_next_session(run: RunFolder, server: MlflowServer) -> None:
+    stopped = MlflowServer(run.path)
     run.steps(1, 10)
-    said: list[str] = []
-    tail = following(run, said.append, uri=dead.uri)
+    warnings: list[str] = []
+    tail = make_tail(run, warnings.append, uri=stopped.uri)
     tail.start()
-    wait_until(lambda: said)
+    wait_until(lambda: warnings)
     tail.cancel_requested.set()
     tail.join(60)
     assert tail.is_behind
     (sent,) = send(run, uri=server.uri)
-    assert len(history(run, sent, "total_loss", server.uri)) == 10
+    assert len(metric_history(run, sent, "total_loss", server.uri)) == 10
 
 
-def test_a_password_in_the_uri_is_not_told(run: RunFolder) -> None:
-    uri = Server(run.path).uri.replace("://", "://user:geheim@")
-    said: list[str] = []
-    tail = following(run, said.append, uri=uri)
+def test_a_password_in_the_uri_is_never_written(run: RunFolder) -> None:
+    uri = MlflowServer(run.path).uri.replace("://", "://user:geheim@")
+    warnings: list[str] = []
+    tail = make_tail(run, warnings.append, uri=uri)
     tail.start()
-    wait_until(lambda: said)
+    wait_until(lambda: warnings)
     tail.cancel_requested.set()
     tail.join(60)
-    assert "geheim" not in said[0] and "127.0.0.1" in said[0]
+    assert "geheim" not in warnings[0] and "127.0.0.1" in warnings[0]
     for path in (run.path / "companion").iterdir():
         assert "geheim" not in path.name + path.read_text()
 
 
-def test_system_metrics_come_at_their_pace(monkeypatch: pytest.MonkeyPatch) -> None:
-    system = SystemMetrics()
-    assert system.measured()["system_memory_usage_percentage"] > 0
-    assert system.measured() == {}
-    monkeypatch.setattr("monitoring.exporters.system_load.SYSTEM_METRICS_EVERY_SECONDS", 0.0)
-    assert "cpu_utilization_percentage" in system.measured()
+def test_system_load_is_sampled_at_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
+    load = SystemLoad()
+    assert load.sample()["system_memory_usage_percentage"] > 0
+    assert load.sample() == {}
+    monkeypatch.setattr("monitoring.exporters.system_load.SAMPLE_SECONDS", 0.0)
+    assert "cpu_utilization_percentage" in load.sample()

@@ -1,4 +1,4 @@
-"""What was logged is what TensorBoard reads back."""
+"""TensorBoard reads back what was logged."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams import plugin_data_pb2
 from torch.utils.tensorboard import SummaryWriter
 
-from monitoring.exporters.tensorboard import CHARTS, TensorBoardLog, chart
+from monitoring.exporters.tensorboard import TAGS, TensorBoardLog, tag_of
 from monitoring.journal.tail import JournalTail
 from monitoring.report.plots import save_png
 from tests.monitoring.journals import FOLLOW_UP, RunFolder, sick_run
@@ -30,24 +30,24 @@ def run(tmp_path: Path) -> RunFolder:
 
 
 def log(run: RunFolder) -> None:
-    """Have all logged that the journal holds and that was not logged before."""
+    """Log the new part of the journal."""
     tail = JournalTail("tensorboard", run.path, lambda: TensorBoardLog(run.path), warn=pytest.fail)
     (run.path / "companion").mkdir(exist_ok=True)
     tail.finish_requested.set()
     tail.run()
 
 
-def read(run: RunFolder) -> EventAccumulator:
+def read_events(run: RunFolder) -> EventAccumulator:
     guidance = {"scalars": 0, "images": 0, "audio": 0, "tensors": 0}
     return EventAccumulator(str(run.path / "tensorboard"), size_guidance=guidance).Reload()
 
 
 def scalars(run: RunFolder, tag: str) -> list[tuple[int, float]]:
-    return [(event.step, round(event.value, 6)) for event in read(run).Scalars(tag)]
+    return [(event.step, round(event.value, 6)) for event in read_events(run).Scalars(tag)]
 
 
 def texts(run: RunFolder, tag: str) -> list[tuple[int, str]]:
-    events = read(run).Tensors(f"{tag}/text_summary")
+    events = read_events(run).Tensors(f"{tag}/text_summary")
     return [(event.step, event.tensor_proto.string_val[0].decode()) for event in events]
 
 
@@ -62,16 +62,16 @@ def test_signals_become_scalars_by_group(run: RunFolder) -> None:
     assert scalars(run, "attention/free_diagonality") == [(2, 0.8)]
     assert scalars(run, "gate/gate_accuracy") == [(2, 0.9)]
     assert scalars(run, "score/composite_tts_score") == [(2, 0.5)]
-    assert "gradients/update_ratio" not in read(run).Tags()["scalars"]
+    assert "gradients/update_ratio" not in read_events(run).Tags()["scalars"]
 
 
-def test_every_signal_has_a_group_of_its_own_choice() -> None:
-    assert chart("val_mel_loss") == "loss/val_mel_loss"
-    assert chart("free_diagonality") == CHARTS["free_diagonality"] == "attention/free_diagonality"
-    assert chart("unheard_of") == "more/unheard_of"
+def test_the_tag_of_a_signal_begins_with_its_group() -> None:
+    assert tag_of("val_mel_loss") == "loss/val_mel_loss"
+    assert tag_of("free_diagonality") == TAGS["free_diagonality"] == "attention/free_diagonality"
+    assert tag_of("new_signal") == "more/new_signal"
 
 
-def sound_and_picture(run: RunFolder, file: str, samples: list[int]) -> np.ndarray:
+def write_sample_files(run: RunFolder, file: str, samples: list[int]) -> np.ndarray:
     stem = run.path / file
     stem.parent.mkdir(parents=True, exist_ok=True)
     for suffix in (".wav", ".forced.wav"):
@@ -81,18 +81,18 @@ def sound_and_picture(run: RunFolder, file: str, samples: list[int]) -> np.ndarr
     return picture
 
 
-def test_an_evaluation_is_shown_and_heard(run: RunFolder) -> None:
-    told = run.spoken(10)
-    picture = sound_and_picture(run, "samples/step-00000010-a", [0, 16384, -32767, 32767])
-    sound_and_picture(run, "samples/worst/a", [0, 1])
-    run.evaluation(10, **told)
+def test_samples_of_an_evaluation_are_images_and_audio(run: RunFolder) -> None:
+    fields = run.spoken(10)
+    picture = write_sample_files(run, "samples/step-00000010-a", [0, 16384, -32767, 32767])
+    write_sample_files(run, "samples/worst/a", [0, 1])
+    run.evaluation(10, **fields)
     log(run)
-    events = read(run)
+    events = read_events(run)
     assert set(events.Tags()["images"]) == {"curves", "a/attention_and_mel"}
-    assert set(events.Tags()["audio"]) == {f"a/{kind}" for kind in KINDS}
-    shown = events.Images("a/attention_and_mel")[0]
-    assert (shown.step, shown.height, shown.width) == (10, *picture.shape[:2])
-    assert shown.encoded_image_string == (run.path / "samples/step-00000010-a.png").read_bytes()
+    assert set(events.Tags()["audio"]) == {"a/free_running", "a/teacher_forced"}
+    image = events.Images("a/attention_and_mel")[0]
+    assert (image.step, image.height, image.width) == (10, *picture.shape[:2])
+    assert image.encoded_image_string == (run.path / "samples/step-00000010-a.png").read_bytes()
     (sound,) = events.Audio("a/free_running")
     with wave.open(io.BytesIO(sound.encoded_audio_string)) as reader:
         assert reader.getframerate() == 8000
@@ -100,21 +100,18 @@ def test_an_evaluation_is_shown_and_heard(run: RunFolder) -> None:
     np.testing.assert_allclose(frames, [0, 16384, -32767, 32767], atol=1)
 
 
-KINDS = ("free_running", "teacher_forced")
-
-
-def test_a_voice_that_made_no_sound_is_logged_without_one(run: RunFolder) -> None:
-    told = run.spoken(1)
-    sound_and_picture(run, "samples/step-00000001-a", [7])
+def test_a_sample_without_sound_has_only_an_image(run: RunFolder) -> None:
+    fields = run.spoken(1)
+    write_sample_files(run, "samples/step-00000001-a", [7])
     for suffix in (".wav", ".forced.wav"):
         (run.path / f"samples/step-00000001-a{suffix}").unlink()
-    run.evaluation(1, **told)
+    run.evaluation(1, **fields)
     log(run)
-    assert read(run).Tags()["audio"] == []
-    assert "a/attention_and_mel" in read(run).Tags()["images"]
+    assert read_events(run).Tags()["audio"] == []
+    assert "a/attention_and_mel" in read_events(run).Tags()["images"]
 
 
-def test_what_the_supervisor_did_is_told_in_words(tmp_path: Path) -> None:
+def test_decisions_are_logged_as_text(tmp_path: Path) -> None:
     run = sick_run(tmp_path / "run")
     run.journal.write("diagnosis", 60, ailment="<b>_x_</b>", severity="notice", since=1, evidence={})
     run.journal.write("intervention", 60, knob="guide_sigma", on_the_way_to=1.0, **{"from": 0.5, "to": 0.7})
@@ -127,17 +124,17 @@ def test_what_the_supervisor_did_is_told_in_words(tmp_path: Path) -> None:
     assert texts(run, "supervisor/diagnosis")[-1][1].startswith("\\<b\\>\\_x\\_\\</b\\>")
 
 
-def test_the_hparams_tab_knows_the_recipe(run: RunFolder) -> None:
+def test_hparams_are_logged_into_the_run_itself(run: RunFolder) -> None:
     run.evaluation(1)
     log(run)
-    content = read(run).summary_metadata["_hparams_/session_start_info"].plugin_data.content
+    content = read_events(run).summary_metadata["_hparams_/session_start_info"].plugin_data.content
     info = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info
     assert info.hparams["learning_rate"].number_value == 1e-3
     assert info.hparams["text_frontend"].string_value == "graphemes"
     assert [path.name for path in (run.path / "tensorboard").iterdir() if path.is_dir()] == []
 
 
-def test_event_files_of_one_folder_bear_different_seconds(run: RunFolder) -> None:
+def test_event_files_have_different_seconds_in_their_names(run: RunFolder) -> None:
     for step in (1, 2):
         run.start("resumed", step)
     log(run)
@@ -146,7 +143,7 @@ def test_event_files_of_one_folder_bear_different_seconds(run: RunFolder) -> Non
 
 
 @pytest.mark.parametrize("at_once", [True, False])
-def test_a_resumed_run_hides_what_came_after_its_checkpoint(run: RunFolder, at_once: bool) -> None:
+def test_a_resume_hides_events_after_its_checkpoint(run: RunFolder, at_once: bool) -> None:
     run.steps(1, 5, mel_loss=1.0)
     if not at_once:
         log(run)
@@ -156,7 +153,7 @@ def test_a_resumed_run_hides_what_came_after_its_checkpoint(run: RunFolder, at_o
     assert scalars(run, "loss/mel_loss") == [(1, 1.0), (2, 1.0), (3, 1.0), (4, 9.0)]
 
 
-def test_a_rollback_hides_what_it_undid(run: RunFolder) -> None:
+def test_a_rollback_hides_the_steps_it_undoes(run: RunFolder) -> None:
     run.steps(1, 5, mel_loss=1.0)
     run.journal.write("rolled_back", 2, to=2, wanted_step=2, problems=[])
     run.steps(3, 3, mel_loss=9.0)
@@ -166,7 +163,7 @@ def test_a_rollback_hides_what_it_undid(run: RunFolder) -> None:
     assert scalars(run, "loss/mel_loss") == [(1, 1.0), (2, 1.0), (3, 9.0), (4, 9.0)]
 
 
-def test_of_a_race_the_winner_is_shown(run: RunFolder) -> None:
+def test_the_winning_arm_of_a_race_is_logged(run: RunFolder) -> None:
     run.steps(1, 5, mel_loss=1.0)
     run.race(5, from_step=2)
     run.steps(5, 6)
@@ -175,7 +172,7 @@ def test_of_a_race_the_winner_is_shown(run: RunFolder) -> None:
     assert scalars(run, "gate/stop_rate") == [(4, 1.0)]
 
 
-def test_what_is_logged_later_is_added(run: RunFolder) -> None:
+def test_a_later_session_adds_its_events(run: RunFolder) -> None:
     run.steps(1, 2, mel_loss=1.0)
     log(run)
     run.steps(3, 4, mel_loss=2.0)
@@ -185,7 +182,7 @@ def test_what_is_logged_later_is_added(run: RunFolder) -> None:
 
 @pytest.fixture
 def full_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """Flushing fails for a while."""
+    """The first two flushes of the writer fail; returns the failures left."""
     failures, flush = [1, 1], SummaryWriter.flush
 
     def fail_first(writer: Any) -> None:
@@ -198,27 +195,27 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     yield failures
 
 
-def test_a_full_disk_is_waited_for(run: RunFolder, full_disk: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_is_retried(run: RunFolder, full_disk: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("monitoring.journal.tail.FIRST_RETRY_SECONDS", 0.01)
     run.steps(1, 2, mel_loss=1.0)
-    said: list[str] = []
+    warnings: list[str] = []
     (run.path / "companion").mkdir()
-    tail = JournalTail("tensorboard", run.path, lambda: TensorBoardLog(run.path), warn=said.append)
+    tail = JournalTail("tensorboard", run.path, lambda: TensorBoardLog(run.path), warn=warnings.append)
     tail.finish_requested.set()
     tail.run()
     run.steps(3, 3, mel_loss=2.0)
     log(run)
-    assert full_disk == [] and len(said) == 1 and "No space left" in said[0]
+    assert full_disk == [] and len(warnings) == 1 and "No space left" in warnings[0]
     assert scalars(run, "loss/mel_loss")[-1] == (3, 2.0)
 
 
-def test_the_follow_up_of_nothing_known_is_told_all_the_same(run: RunFolder) -> None:
+def test_a_follow_up_without_its_intervention_is_logged(run: RunFolder) -> None:
     run.journal.write("follow_up", 3, **FOLLOW_UP)
     log(run)
     assert len(texts(run, "supervisor/follow_up")) == 1
 
 
-def test_what_the_watchdog_found_is_told(run: RunFolder) -> None:
+def test_decisions_of_the_watchdog_are_logged(run: RunFolder) -> None:
     evidence = {"last_step": 7, "signal": "SIGKILL"}
     fields = {"ailment": "process_died", "severity": "critical", "evidence": evidence, "by": "watchdog"}
     run.journal.write("diagnosis", 7, **fields)
