@@ -1,1 +1,1 @@
-"""From recordings and transcripts to padded batches."""
+"""Recordings and transcripts to padded batches."""

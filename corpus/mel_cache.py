@@ -1,4 +1,4 @@
-"""Log-mels computed once, on disk, named by what the recording holds and how it is analysed."""
+"""Cache of log-mels on disk, keyed by the content of the recording and the audio settings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from corpus.audio.mel import MelFrontend, Recording, UnusableAudio, read_recording, resample, trim
+from corpus.audio.mel import MelFrontend
+from corpus.audio.recording import Recording, UnusableAudio, read_recording, resample, trim
 from corpus.utterances import SkippedEntry, Utterance
 from files import ChecksummedIndex, atomic_replacement
 from hparams import HParams, UserError
@@ -33,17 +34,18 @@ MEL_SETTINGS = (
     "trim_db",
     "trim_margin_seconds",
 )
-ANALYSIS_VERSION = 1  # goes up when the same settings give other mels
+ANALYSIS_VERSION = 1  # increase it when the same settings give other mels
 CHECKSUM_BYTES = 4
 
-Progress = Callable[[int, int], None]
+ProgressCallback = Callable[[int, int], None]  # called with the numbers of utterances done and in all
 
 
 class MelCache:
-    """The mels of a corpus; several processes may share one folder, and a kill leaves no half entry behind.
+    """Cache of the mels of a corpus; several processes may share its folder, and a kill leaves no partial file.
 
-    `<content>-<settings>.npy` is a mel with a checksum behind it. `index-<settings>.txt` says for the file of a path,
-    size and time what it holds and how many frames that makes, so that later starts read neither.
+    `<content>-<settings>.npy` is a mel followed by a checksum. `index-<settings>.txt` maps the path, size and
+    modification time of a recording to its content digest and its number of frames, so that a later start reads
+    neither recordings nor mels.
     """
 
     def __init__(self, folder: Path, hparams: HParams) -> None:
@@ -53,79 +55,80 @@ class MelCache:
         settings = hparams.model_dump(include=set(MEL_SETTINGS)) | {"version": ANALYSIS_VERSION}
         self._settings_digest = _digest(json.dumps(settings, sort_keys=True).encode())
         self._n_frames: dict[Path, int] = {}
-        self._contents: dict[Path, str] = {}  # so that training goes on when a recording is moved away
+        self._content_digests: dict[Path, str] = {}  # so that training goes on if a recording is moved away
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError(f"{folder}: the folder for mels cannot be made ({error.strerror})") from error
+            raise UserError(
+                f"{folder}: the folder for mels cannot be created ({error.strerror}); choose another --output"
+            ) from error
         self._index = ChecksummedIndex(folder / f"index-{self._settings_digest}.txt")
 
     def mel(self, utterance: Utterance) -> np.ndarray:
         """Return float32 log-mels [n_mel_channels, frames] of the trimmed recording, or raise `UnusableAudio`."""
-        content = self._contents.get(utterance.audio_path)
-        if content is None:
-            content, _ = self._index.get(file_key(utterance.audio_path)) or ("", 0)
-        mel = self._load(content)
+        content_digest = self._content_digests.get(utterance.audio_path)
+        if content_digest is None:
+            content_digest, _ = self._read_index(utterance)
+        mel = self._load(content_digest)
         if mel is None:
             return self.add_recording(utterance, read_recording(utterance.audio_path))
-        self._remember(utterance, content, mel.shape[1])
+        self._keep_in_memory(utterance, content_digest, mel.shape[1])
         return mel
 
     def add_recording(self, utterance: Utterance, recording: Recording) -> np.ndarray:
-        """Do the same for an utterance whose recording was read already."""
+        """Return the mel of an utterance whose recording is already in memory; compute and store it if it is new."""
         key = file_key(utterance.audio_path)
-        content = _digest(recording.wave.tobytes() + str(recording.sampling_rate).encode())
-        mel = self._load(content)
+        content_digest = _digest(recording.wave.tobytes() + str(recording.sampling_rate).encode())
+        mel = self._load(content_digest)
         if mel is None:
-            mel = self._analyse(recording, key)
-            self._store(content, mel)
-        self._remember(utterance, content, mel.shape[1])
-        if self._index.get(key) != [content, mel.shape[1]]:
-            self._index.add({key: [content, mel.shape[1]]})
+            mel = self._compute(recording, key)
+            self._store(content_digest, mel)
+        self._keep_in_memory(utterance, content_digest, mel.shape[1])
+        if self._index.get(key) != [content_digest, mel.shape[1]]:
+            self._index.add({key: [content_digest, mel.shape[1]]})
         return mel
 
-    def _remember(self, utterance: Utterance, content: str, n_frames: int) -> None:
+    def _keep_in_memory(self, utterance: Utterance, content_digest: str, n_frames: int) -> None:
+        """Keep digest and length of a stored mel in memory, or raise if its length is not allowed."""
         self._require_length(n_frames)
-        self._n_frames[utterance.audio_path], self._contents[utterance.audio_path] = n_frames, content
+        self._n_frames[utterance.audio_path] = n_frames
+        self._content_digests[utterance.audio_path] = content_digest
 
     def n_frames(self, utterance: Utterance) -> int:
-        """Length of the mel, without reading it again."""
-        known = self._n_frames.get(utterance.audio_path)
-        return self.mel(utterance).shape[1] if known is None else known
+        """Return the length of a mel without reading it a second time."""
+        n_frames = self._n_frames.get(utterance.audio_path)
+        return self.mel(utterance).shape[1] if n_frames is None else n_frames
 
     def fill(
-        self, utterances: Sequence[Utterance], workers: int, progress: Progress | None = None
+        self, utterances: Sequence[Utterance], workers: int, progress: ProgressCallback | None = None
     ) -> list[SkippedEntry]:
-        """Compute what is missing with `workers` threads; return the utterances that cannot be used, with reasons."""
-        there = {entry.name for entry in os.scandir(self._folder)}
-        problems = {u.id: self._attempt(lambda u=u: self._recall(u, there), u) for u in utterances}  # type: ignore[misc]
+        """Compute missing mels with `workers` threads; return the utterances that cannot be used, with reasons."""
+        file_names = {entry.name for entry in os.scandir(self._folder)}
+        problems = {u.id: _try(lambda u=u: self._look_up(u, file_names), u) for u in utterances}  # type: ignore[misc]
         missing = [u for u in utterances if problems[u.id] is None and u.audio_path not in self._n_frames]
         with worker_threads(workers) as pool:
-            found = pool.map(lambda u: self._attempt(lambda: self.mel(u), u), missing)
-            for done, (utterance, problem) in enumerate(zip(missing, found, strict=True), start=1):
+            results = pool.map(lambda u: _try(lambda: self.mel(u), u), missing)
+            for done, (utterance, problem) in enumerate(zip(missing, results, strict=True), start=1):
                 problems[utterance.id] = problem
                 if progress is not None:
                     progress(done, len(missing))
         return [problem for problem in problems.values() if problem is not None]
 
-    def _recall(self, utterance: Utterance, there: set[str]) -> None:
-        """What the index says of a mel that is there."""
-        content, n_frames = self._index.get(file_key(utterance.audio_path)) or ("", 0)
+    def _read_index(self, utterance: Utterance) -> tuple[str, int]:
+        """Return content digest and number of frames; the digest is empty if no mel was stored."""
+        content_digest, n_frames = self._index.get(file_key(utterance.audio_path)) or ("", 0)
+        return content_digest, n_frames
+
+    def _look_up(self, utterance: Utterance, file_names: set[str]) -> None:
+        """Keep in memory what the index knows of a mel whose file exists, without reading the file."""
+        content_digest, n_frames = self._read_index(utterance)
         if n_frames:
             self._require_length(n_frames)
-        if f"{content}-{self._settings_digest}.npy" in there:
-            self._remember(utterance, content, n_frames)
+        if self._file_name(content_digest) in file_names:
+            self._keep_in_memory(utterance, content_digest, n_frames)
 
-    def _attempt(self, work: Callable[[], object], utterance: Utterance) -> SkippedEntry | None:
-        """Says why, if that cannot be done."""
-        try:
-            work()
-        except UnusableAudio as error:
-            return SkippedEntry(utterance.id, str(error))
-        return None
-
-    def _analyse(self, recording: Recording, key: str) -> np.ndarray:
-        """Resample, trim and transform a recording; of one that is refused for its length the index keeps that."""
+    def _compute(self, recording: Recording, key: str) -> np.ndarray:
+        """Resample, trim and transform a recording; if its length is not allowed, put that in the index and raise."""
         rate = self._hparams.sampling_rate
         wave = resample(recording.wave, source_rate=recording.sampling_rate, target_rate=rate)
         wave = trim(wave, self._hparams)
@@ -138,44 +141,51 @@ class MelCache:
         return self._frontend.mel(torch.from_numpy(wave)).numpy()
 
     def _require_length(self, n_frames: int) -> None:
-        """Refuse what is shorter or longer than the settings allow."""
         require_allowed_length((n_frames - 1) * self._hparams.hop_length / self._hparams.sampling_rate, self._hparams)
 
-    def _entry(self, content: str) -> Path:
-        """Where the mel of a recording is stored."""
-        return self._folder / f"{content}-{self._settings_digest}.npy"
+    def _file_name(self, content_digest: str) -> str:
+        return f"{content_digest}-{self._settings_digest}.npy"
 
-    def _store(self, content: str, mel: np.ndarray) -> None:
-        """Write a mel and its checksum in one step."""
+    def _store(self, content_digest: str, mel: np.ndarray) -> None:
+        """Write a mel and its checksum atomically."""
         buffer = io.BytesIO()
         np.save(buffer, mel, allow_pickle=False)
-        with atomic_replacement(self._entry(content), sync=False) as temporary:
+        with atomic_replacement(self._folder / self._file_name(content_digest), sync=False) as temporary:
             temporary.write_bytes(buffer.getvalue() + _checksum(buffer.getvalue()))
 
-    def _load(self, content: str) -> np.ndarray | None:
-        """Read a mel back; `None` if it is absent or damaged, so that it is computed again."""
-        if not re.fullmatch(r"[0-9a-f]{32}", content):
+    def _load(self, content_digest: str) -> np.ndarray | None:
+        """Read a mel; `None` if it is missing or damaged, so that it is computed again."""
+        if not re.fullmatch(r"[0-9a-f]{32}", content_digest):
             return None
-        data = _read_if_present(self._entry(content))
-        stored, checksum = data[:-CHECKSUM_BYTES], data[-CHECKSUM_BYTES:]
-        if not stored or _checksum(stored) != checksum:
+        data = _read_if_present(self._folder / self._file_name(content_digest))
+        content, checksum = data[:-CHECKSUM_BYTES], data[-CHECKSUM_BYTES:]
+        if not content or _checksum(content) != checksum:
             return None
-        mel: np.ndarray = np.load(io.BytesIO(stored), allow_pickle=False)
+        mel: np.ndarray = np.load(io.BytesIO(content), allow_pickle=False)
         return mel
+
+
+def _try(action: Callable[[], object], utterance: Utterance) -> SkippedEntry | None:
+    """Run an action; if it raises `UnusableAudio`, return the utterance as skipped, with the reason."""
+    try:
+        action()
+    except UnusableAudio as error:
+        return SkippedEntry(utterance.id, str(error))
+    return None
 
 
 def require_allowed_length(seconds: float, hparams: HParams) -> None:
     """Raise `UnusableAudio` for a trimmed recording shorter or longer than the settings allow."""
-    shortest, longest = hparams.min_utterance_seconds, hparams.max_utterance_seconds
-    if seconds < shortest:
-        raise UnusableAudio(f"too short: {seconds:.2f} s after trimming, at least {shortest:g} s are needed")
-    if seconds > longest:
-        raise UnusableAudio(f"too long: {seconds:.2f} s after trimming, at most {longest:g} s are allowed")
+    minimum, maximum = hparams.min_utterance_seconds, hparams.max_utterance_seconds
+    if seconds < minimum:
+        raise UnusableAudio(f"too short: {seconds:.2f} s after trimming, at least {minimum:g} s are needed")
+    if seconds > maximum:
+        raise UnusableAudio(f"too long: {seconds:.2f} s after trimming, at most {maximum:g} s are allowed")
 
 
 @contextmanager
 def worker_threads(workers: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads that each use one core: reading, resampling and transforming release Python's lock."""
+    """Pool of threads that use one core each; reading, resampling and the STFT release Python's lock."""
     threads_before = torch.get_num_threads()
     pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
     try:
@@ -186,7 +196,7 @@ def worker_threads(workers: int) -> Iterator[ThreadPoolExecutor]:
 
 
 def file_key(path: Path) -> str:
-    """Of an audio file for as long as it does not change."""
+    """Return a key of an audio file that stays the same while its path, size and modification time do."""
     path = path.absolute()
     try:
         status = path.stat()
@@ -196,7 +206,7 @@ def file_key(path: Path) -> str:
 
 
 def _read_if_present(path: Path) -> bytes:
-    """The bytes of a file; none if there is no such file."""
+    """Return the bytes of a file; empty if there is no such file."""
     try:
         return path.read_bytes()
     except FileNotFoundError:
@@ -204,10 +214,9 @@ def _read_if_present(path: Path) -> bytes:
 
 
 def _digest(data: bytes) -> str:
-    """32 hexadecimal digits that name `data`."""
+    """Return 32 hexadecimal digits that identify `data`."""
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
 def _checksum(data: bytes) -> bytes:
-    """The checksum behind a stored mel."""
     return zlib.crc32(data).to_bytes(CHECKSUM_BYTES)

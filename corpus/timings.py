@@ -1,4 +1,4 @@
-"""The true times of phones and words beside an utterance, and how the characters of its IPA lie on them."""
+"""True times of the phones and words of an utterance, and their assignment to the characters of its IPA."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LENGTH = "ː"
 
 @dataclass(frozen=True)
 class Timings:
-    """Phones and words in their order; pauses belong to none."""
+    """Phones and words in order; pauses belong to none of them."""
 
     phones: list[TimedLabel]
     words: list[TimedLabel]
@@ -30,7 +30,7 @@ def write_timings(path: Path, timings: Timings) -> None:
 
 
 def read_timings(path: Path) -> Timings:
-    """Read what `write_timings` wrote."""
+    """Read a file written by `write_timings`."""
     rows = json.loads(path.read_text(encoding="utf-8"))
     return Timings(
         phones=[TimedLabel(*row) for row in rows["phones"]], words=[TimedLabel(*row) for row in rows["words"]]
@@ -38,41 +38,45 @@ def read_timings(path: Path) -> Timings:
 
 
 def align_characters(ipa: str, phones: list[TimedLabel]) -> list[tuple[float, float] | None]:
-    """Start and end of every character of `phonemize`'s IPA, in seconds; `None` for spaces, marks and unmatched ones.
+    """Return start and end in seconds of each character of `phonemize`'s IPA; `None` if it matches no phone.
 
-    All characters of a phone get its whole span; stress marks get that of the phone they precede, length marks,
-    diacritics and the digits of tones that of the phone they follow.
+    All characters of a phone get its whole span. A stress mark gets the span of the phone after it; length marks,
+    diacritics and the digits of tones that of the phone before. Spaces and punctuation marks have none.
     """
-    letters = [place for place, character in enumerate(ipa) if _is_letter(character)]
-    spoken = [(_bare(character), phone) for phone in phones for character in phone.label if _is_letter(character)]
-    matcher = SequenceMatcher(None, [_bare(ipa[place]) for place in letters], [bare for bare, _ in spoken], False)
+    ipa_letters = [index for index, character in enumerate(ipa) if _is_letter(character)]
+    phone_letters = [
+        (_without_diacritic(character), phone) for phone in phones for character in phone.label if _is_letter(character)
+    ]
+    matcher = SequenceMatcher(
+        None, [_without_diacritic(ipa[i]) for i in ipa_letters], [letter for letter, _ in phone_letters], False
+    )
     spans: list[tuple[float, float] | None] = [None] * len(ipa)
-    for in_ipa, in_spoken, length in matcher.get_matching_blocks():
-        for place, (_, phone) in zip(letters[in_ipa : in_ipa + length], spoken[in_spoken:], strict=False):
-            spans[place] = (phone.start_seconds, phone.end_seconds)
-    for place in range(1, len(ipa)):
-        if _follows_a_letter(ipa[place]):
-            spans[place] = spans[place - 1]
-    for place in reversed(range(len(ipa) - 1)):
-        if ipa[place] in _STRESS:
-            spans[place] = spans[place + 1]
+    for ipa_start, phone_start, length in matcher.get_matching_blocks():
+        matched = zip(ipa_letters[ipa_start : ipa_start + length], phone_letters[phone_start:], strict=False)
+        for index, (_, phone) in matched:
+            spans[index] = (phone.start_seconds, phone.end_seconds)
+    for index in range(1, len(ipa)):
+        if _belongs_to_previous(ipa[index]):
+            spans[index] = spans[index - 1]
+    for index in reversed(range(len(ipa) - 1)):
+        if ipa[index] in _STRESS:
+            spans[index] = spans[index + 1]
     return spans
 
 
-def _rows(timed: Iterable[TimedLabel]) -> list[tuple[str, float, float]]:
-    return [(one.label, round(one.start_seconds, 6), round(one.end_seconds, 6)) for one in timed]
+def _rows(labels: Iterable[TimedLabel]) -> list[tuple[str, float, float]]:
+    return [(item.label, round(item.start_seconds, 6), round(item.end_seconds, 6)) for item in labels]
 
 
 def _is_letter(character: str) -> bool:
-    """Whether both `phonemize` and `speak` report the character; a modifier letter as ʲ can be a phone of its own."""
+    """Whether `phonemize` and `synthesize` both report it; a modifier letter such as ʲ can be a phone by itself."""
     is_silent = character.isspace() or character in MARKS or character in _STRESS
-    return not is_silent and not _follows_a_letter(character)
+    return not is_silent and not _belongs_to_previous(character)
 
 
-def _follows_a_letter(character: str) -> bool:
+def _belongs_to_previous(character: str) -> bool:
     return character == _LENGTH or unicodedata.category(character) in ("Mn", "Nd")
 
 
-def _bare(character: str) -> str:
-    """The character without a diacritic that Unicode has composed with it."""
+def _without_diacritic(character: str) -> str:
     return unicodedata.normalize("NFD", character)[0]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from corpus.audio.mel import loud_span, read_audio
+from corpus.audio.recording import loud_span, read_audio
 from corpus.batches import BatchLoader, Example
 from corpus.demo.demo_corpus import timings_path
 from corpus.mel_cache import MelCache

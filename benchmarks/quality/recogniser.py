@@ -23,7 +23,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.quality.sentences import ORDINARY_SENTENCES
-from corpus.audio.mel import MelFrontend, resample
+from corpus.audio.mel import MelFrontend
+from corpus.audio.recording import resample
 from corpus.text.espeak import synthesize
 from files import atomic_replacement
 from hparams import HParams

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from commands.run.run_folder import best_voice_file
-from corpus.audio.mel import write_wave
+from corpus.audio.recording import write_wave
 from hparams import UserError
 from speech.synthesizer import Synthesizer
 from speech.voice import load_voice

@@ -17,7 +17,7 @@ from filelock import FileLock
 
 from commands.companion.channels import MessageChannel, Warn, open_webhook_channel
 from commands.companion.log import LOG, RedactingFormatter
-from corpus.audio.mel import write_wave
+from corpus.audio.recording import write_wave
 from hparams import HParams, build_hparams
 from monitoring.exporters.mlflow_run import MlflowRun
 from monitoring.exporters.mlflow_settings import subscriber_state_name

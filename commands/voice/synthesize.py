@@ -11,7 +11,7 @@ from commands.run.job import set_up_processor
 from commands.run.recipe import choose_device, given_options
 from commands.run.run_folder import make_writable
 from commands.voice.validate import voice_file
-from corpus.audio.mel import write_wave
+from corpus.audio.recording import write_wave
 from hparams import UserError, parse_overrides
 from speech.speakers import choose_speaker
 from speech.synthesizer import Synthesizer

@@ -1,1 +1,1 @@
-"""Recordings to log-mel spectrograms."""
+"""Audio files to waveforms, and waveforms to log-mel spectrograms."""

@@ -1,1 +1,1 @@
-"""Checks of a corpus before anything is trained on it."""
+"""Check of a corpus before training: measurements, rules and the report."""

@@ -1,8 +1,8 @@
-"""What is wrong with a corpus, before an hour is lost: go or no-go, with names and advice."""
+"""Corpus check before training: a go or no-go verdict, with utterance ids and advice."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -10,21 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from corpus.check import rules as check_rows
-from corpus.check.measure import Frontend, UsableUtterance, UtteranceMeasurements, measure
+from corpus.check import rules
+from corpus.check.measure import Frontend, UsableUtterance, UtteranceMeasurements, measure_utterance
 from corpus.check.rules import CheckRow
-from corpus.mel_cache import MelCache, worker_threads
+from corpus.mel_cache import MelCache, ProgressCallback, worker_threads
 from corpus.utterances import Corpus
 from hparams import HParams
 
 HISTOGRAM_BINS = 10
 
-Progress = Callable[[int, int], None]
-
 
 @dataclass(frozen=True)
 class DurationBin:
-    """How many usable utterances have a length in this range."""
+    """Number of usable utterances with a length in this range."""
 
     from_seconds: float
     to_seconds: float
@@ -33,7 +31,7 @@ class DurationBin:
 
 @dataclass(frozen=True)
 class CheckReport:
-    """The table and the figures behind it."""
+    """Rows of the table, and totals of the corpus."""
 
     format: str
     n_utterances: int
@@ -48,7 +46,7 @@ class CheckReport:
         return all(row.verdict != "stop" for row in self.rows)
 
     def to_json(self) -> dict[str, Any]:
-        """The report in types that JSON knows."""
+        """Return the report in JSON types."""
         return {"go": self.go} | asdict(self)
 
 
@@ -59,54 +57,64 @@ def check_corpus(
     frontend: Frontend,
     cache_folder: Path | None,
     workers: int,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> CheckReport:
-    """Measure every utterance with `workers` threads and judge the whole; with a folder the mels are kept there."""
+    """Measure all utterances with `workers` threads and judge the corpus; `cache_folder` gets their mels."""
     cache = MelCache(cache_folder, hparams) if cache_folder is not None else None
-    measure_one = partial(measure, hparams=hparams, frontend=frontend, cache=cache)
-    facts = []
+    measure = partial(measure_utterance, hparams=hparams, frontend=frontend, cache=cache)
+    measurements = []
     with worker_threads(workers) as pool:
-        for done, one in enumerate(pool.map(measure_one, corpus.utterances), start=1):
-            facts.append(one)
+        for n_done, item in enumerate(pool.map(measure, corpus.utterances), start=1):
+            measurements.append(item)
             if progress is not None:
-                progress(done, len(corpus.utterances))
-    usable = [UsableUtterance(one.utterance, one.text, one.audio) for one in facts if one.fault is None and one.audio]
+                progress(n_done, len(corpus.utterances))
+    usable = [
+        UsableUtterance(item.utterance, item.text, item.audio)
+        for item in measurements
+        if item.fault is None and item.audio is not None
+    ]
     return CheckReport(
         format=corpus.format,
         n_utterances=len(corpus.utterances) + len(corpus.skipped),
         n_usable=len(usable),
-        hours=sum(one.audio.seconds for one in usable) / 3600,
-        durations=_histogram([one.audio.seconds for one in usable]),
-        rows=_rows(corpus, facts=facts, usable=usable, hparams=hparams),
+        hours=sum(item.audio.seconds for item in usable) / 3600,
+        durations=_histogram([item.audio.seconds for item in usable]),
+        rows=_apply_rules(corpus, measurements=measurements, usable=usable, hparams=hparams),
     )
 
 
-def _rows(
-    corpus: Corpus, *, facts: Sequence[UtteranceMeasurements], usable: Sequence[UsableUtterance], hparams: HParams
+def _apply_rules(
+    corpus: Corpus,
+    *,
+    measurements: Sequence[UtteranceMeasurements],
+    usable: Sequence[UsableUtterance],
+    hparams: HParams,
 ) -> tuple[CheckRow, ...]:
-    """Judge everything, the most important first."""
+    """Return all rows, the most important first."""
     return (
-        check_rows.usable_row(len(usable), len(corpus.utterances) + len(corpus.skipped)),
-        check_rows.metadata_row(corpus.skipped),
-        check_rows.fault_row("recordings", fault="audio", facts=facts, advice="replace or remove these files"),
-        check_rows.fault_row("length", fault="length", facts=facts, advice="cut long ones at pauses, with their texts"),
-        check_rows.fault_row(
-            "transcripts", fault="transcript", facts=facts, advice="see --language and their spelling"
+        rules.usable_row(len(usable), len(corpus.utterances) + len(corpus.skipped)),
+        rules.metadata_row(corpus.skipped),
+        rules.fault_row("recordings", fault="audio", measurements=measurements, advice="replace or remove these files"),
+        rules.fault_row(
+            "length", fault="length", measurements=measurements, advice="cut long ones and their texts at pauses"
         ),
-        check_rows.unknown_symbols_row(facts),
-        check_rows.speaking_rate_row(usable),
-        check_rows.edge_silence_row(usable),
-        check_rows.clipping_row(usable),
-        check_rows.sampling_rates_row(usable, hparams),
-        check_rows.duplicate_audio_row(usable),
-        check_rows.duplicate_text_row(usable),
-        check_rows.longest_batch_row(usable, hparams),
-        check_rows.amount_row(usable),
+        rules.fault_row(
+            "transcripts", fault="transcript", measurements=measurements, advice="see --language and their spelling"
+        ),
+        rules.unknown_symbols_row(measurements),
+        rules.speaking_rate_row(usable),
+        rules.edge_silence_row(usable),
+        rules.clipping_row(usable),
+        rules.sampling_rates_row(usable, hparams),
+        rules.duplicate_audio_row(usable),
+        rules.duplicate_text_row(usable),
+        rules.longest_batch_row(usable, hparams),
+        rules.amount_row(usable),
     )
 
 
 def _histogram(seconds: Sequence[float]) -> tuple[DurationBin, ...]:
-    """Count lengths in equal ranges."""
+    """Count the lengths in bins of equal width."""
     if not seconds:
         return ()
     counts, edges = np.histogram(seconds, bins=HISTOGRAM_BINS)
@@ -117,7 +125,7 @@ def _histogram(seconds: Sequence[float]) -> tuple[DurationBin, ...]:
 
 
 def render_report(report: CheckReport) -> str:
-    """Lay the report out as plain text."""
+    """Format the report as plain text."""
     width = max(len(row.name) for row in report.rows)
     lines = [f"corpus: format {report.format}, {report.n_usable} usable utterances, {report.hours:.2f} h"]
     for row in report.rows:

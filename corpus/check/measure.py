@@ -1,4 +1,4 @@
-"""What the check measures of one utterance; its recording is read once."""
+"""Measurements of one utterance for the corpus check; its recording is read once."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from corpus.audio.mel import Recording, UnusableAudio, loud_span, read_recording
+from corpus.audio.recording import Recording, UnusableAudio, loud_span, read_recording
 from corpus.batches import alignment_problem
 from corpus.mel_cache import MelCache, require_allowed_length
 from corpus.utterances import Utterance
@@ -16,21 +16,18 @@ Fault = Literal["audio", "length", "transcript"]
 
 
 class Frontend(Protocol):
-    """What the check needs of a text front end."""
+    """The methods of `TextFrontend` that the check calls."""
 
-    def normalize(self, text: str) -> str:
-        """What will be spoken."""
+    def normalize(self, text: str) -> str: ...
 
-    def encode(self, text: str) -> list[int]:
-        """Symbol ids of a raw text."""
+    def encode(self, text: str) -> list[int]: ...
 
-    def unknown(self, text: str) -> list[str]:
-        """Symbols of the normalised text that the set lacks."""
+    def unknown(self, text: str) -> list[str]: ...
 
 
 @dataclass(frozen=True)
 class TextMeasurements:
-    """Measures of a transcript."""
+    """Measurements of a transcript: characters without spaces, symbols outside the set, and number of symbols."""
 
     n_characters: int
     unknown: tuple[str, ...]
@@ -39,7 +36,7 @@ class TextMeasurements:
 
 @dataclass(frozen=True)
 class AudioMeasurements:
-    """Measures of a recording; `seconds` are those left after trimming, `content` names the samples."""
+    """Measurements of a recording; `seconds` is its length after trimming, `content` a digest of its samples."""
 
     seconds: float
     edge_silence_seconds: float
@@ -50,7 +47,7 @@ class AudioMeasurements:
 
 @dataclass(frozen=True)
 class UtteranceMeasurements:
-    """All that is known of one utterance; one with a `fault` cannot be trained on, and `reason` says why."""
+    """Measurements of one utterance; if it has a `fault` it cannot be trained on, for the `reason` given."""
 
     utterance: Utterance
     text: TextMeasurements
@@ -61,7 +58,7 @@ class UtteranceMeasurements:
 
 @dataclass(frozen=True)
 class UsableUtterance:
-    """An utterance without a fault."""
+    """Measurements of an utterance without a fault."""
 
     utterance: Utterance
     text: TextMeasurements
@@ -69,20 +66,19 @@ class UsableUtterance:
 
     @property
     def characters_per_second(self) -> float:
-        """How fast the transcript is spoken, if it is the right one."""
         return self.text.n_characters / self.audio.seconds
 
 
-def measure(
+def measure_utterance(
     utterance: Utterance, *, hparams: HParams, frontend: Frontend, cache: MelCache | None
 ) -> UtteranceMeasurements:
-    """Read and measure one utterance; a cache gets the mel on the way."""
-    text = _text_facts(utterance.text, frontend)
+    """Read and measure one utterance; if there is a cache, add its mel to it."""
+    text = _measure_text(utterance.text, frontend)
     try:
         recording = read_recording(utterance.audio_path)
     except UnusableAudio as error:
         return UtteranceMeasurements(utterance, text, None, "audio", str(error))
-    audio = _audio_facts(recording, hparams)
+    audio = _measure_audio(recording, hparams)
     try:
         require_allowed_length(audio.seconds, hparams)
         if cache is not None:
@@ -99,13 +95,12 @@ def measure(
     return UtteranceMeasurements(utterance, text, audio)
 
 
-def _text_facts(text: str, frontend: Frontend) -> TextMeasurements:
-    """Measure a transcript."""
-    spoken = "".join(frontend.normalize(text).split())
-    return TextMeasurements(len(spoken), tuple(frontend.unknown(text)), n_symbols=len(frontend.encode(text)))
+def _measure_text(text: str, frontend: Frontend) -> TextMeasurements:
+    characters = "".join(frontend.normalize(text).split())
+    return TextMeasurements(len(characters), tuple(frontend.unknown(text)), n_symbols=len(frontend.encode(text)))
 
 
-def _audio_facts(recording: Recording, hparams: HParams) -> AudioMeasurements:
+def _measure_audio(recording: Recording, hparams: HParams) -> AudioMeasurements:
     """Measure a recording at its own sampling rate."""
     rate = recording.sampling_rate
     start, end = loud_span(recording.wave, sampling_rate=rate, hparams=hparams)

@@ -1,4 +1,4 @@
-"""The rows of the check's table: each judges one thing about a whole corpus and says what to do."""
+"""Rows of the check's table; each judges one property of the whole corpus and gives advice."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from hparams import HParams
 
 Verdict = Literal["ok", "warn", "stop"]
 
-SHOWN_WORST = 10
+MAX_WORST_SHOWN = 10
+NO_UTTERANCES = "no usable utterances"
 MUCH_EDGE_SILENCE_SECONDS = 1.0
 MUCH_CLIPPING_SHARE = 0.001  # a normalised recording touches full scale in a sample or two
 UNUSUAL_RATE_DEVIATIONS = 4.0  # robust standard deviations of the logarithm
-UNUSUAL_RATE_FACTOR = 1.5  # an even speaker has a tiny deviation: that alone must not raise an alarm
-LITTLE_SPEECH_HOURS = 0.2  # from less than this not even a synthetic voice is learnt from scratch
+UNUSUAL_RATE_FACTOR = 1.5  # a speaker of even rate has tiny deviations, which alone must not give a warning
+LITTLE_SPEECH_HOURS = 0.2  # with less, not even a synthetic voice can be trained from scratch
 
 
 @dataclass(frozen=True)
 class CheckRow:
-    """One line of the table: what was looked at, what was found, what to do, and the worst utterances by name."""
+    """Row of the table: property, verdict, finding, advice, and the worst utterances by id."""
 
     name: str
     verdict: Verdict
@@ -35,43 +36,43 @@ class CheckRow:
     worst: tuple[str, ...] = ()
 
 
-def usable_row(n_usable: int, n_found: int) -> CheckRow:
-    """Whether enough is left to train on at all."""
-    finding = f"{n_usable} of {n_found} utterances"
+def usable_row(n_usable: int, n_utterances: int) -> CheckRow:
+    """Judge whether enough utterances can be used to train at all."""
+    finding = f"{n_usable} of {n_utterances} utterances"
     if n_usable < 2:
         return CheckRow("usable", "stop", finding, "at least 2 are needed: repair what the rows below name")
-    if n_usable * 2 < n_found:
+    if n_usable * 2 < n_utterances:
         return CheckRow("usable", "stop", finding, "most of the corpus is lost: repair what the rows below name")
-    verdict: Verdict = "ok" if n_usable == n_found else "warn"
+    verdict: Verdict = "ok" if n_usable == n_utterances else "warn"
     return CheckRow("usable", verdict, finding, "" if verdict == "ok" else "the others are skipped in training")
 
 
 def metadata_row(skipped: Sequence[SkippedEntry]) -> CheckRow:
-    """Rows of the metadata that name no usable utterance."""
+    """List the metadata rows that cannot be used."""
     worst = tuple(f"{skip.where}: {skip.reason}" for skip in skipped)
     return _counted("metadata", worst, what="rows that cannot be used", advice="correct these rows")
 
 
-def fault_row(name: str, *, fault: Fault, facts: Sequence[UtteranceMeasurements], advice: str) -> CheckRow:
-    """Utterances with one kind of fault."""
-    worst = tuple(f"{one.utterance.id}: {one.reason}" for one in facts if one.fault == fault)
+def fault_row(name: str, *, fault: Fault, measurements: Sequence[UtteranceMeasurements], advice: str) -> CheckRow:
+    """List the utterances with one kind of fault."""
+    worst = tuple(f"{item.utterance.id}: {item.reason}" for item in measurements if item.fault == fault)
     return _counted(name, worst, what="cannot be used", advice=advice)
 
 
-def unknown_symbols_row(facts: Sequence[UtteranceMeasurements]) -> CheckRow:
-    """Symbols that the set lacks: they would be left out of what is learnt."""
-    counts = Counter(symbol for one in facts for symbol in one.text.unknown)
-    examples = {symbol: one.utterance.id for one in reversed(facts) for symbol in one.text.unknown}
+def unknown_symbols_row(measurements: Sequence[UtteranceMeasurements]) -> CheckRow:
+    """Count the symbols that are not in the set: training leaves them out."""
+    counts = Counter(symbol for item in measurements for symbol in item.text.unknown)
+    examples = {symbol: item.utterance.id for item in reversed(measurements) for symbol in item.text.unknown}
     worst = tuple(f"{symbol!r}: {count} times, first in {examples[symbol]}" for symbol, count in counts.most_common())
     advice = "respell them, or choose another --language or text_frontend"
-    return _counted("unknown symbols", worst, what="symbols the set lacks", advice=advice)
+    return _counted("unknown symbols", worst, what="symbols that are not in the set", advice=advice)
 
 
 def speaking_rate_row(usable: Sequence[UsableUtterance]) -> CheckRow:
-    """Transcripts far too long or too short for their recordings: probably those of another one."""
-    rates = np.log([max(one.characters_per_second, math.ulp(1.0)) for one in usable])
+    """Find transcripts far too long or too short for their recordings: they probably belong to another recording."""
+    rates = np.log([max(item.characters_per_second, math.ulp(1.0)) for item in usable])
     if len(rates) == 0:
-        return _nothing("speaking rate")
+        return _empty("speaking rate")
     median = float(np.median(rates))
     spread = 1.4826 * float(np.median(np.abs(rates - median)))
     limit = max(UNUSUAL_RATE_DEVIATIONS * spread, math.log(UNUSUAL_RATE_FACTOR))
@@ -87,103 +88,102 @@ def speaking_rate_row(usable: Sequence[UsableUtterance]) -> CheckRow:
 
 
 def edge_silence_row(usable: Sequence[UsableUtterance]) -> CheckRow:
-    """Long silence before or after speech."""
-    longest = sorted(usable, key=lambda one: -one.audio.edge_silence_seconds)
+    """Find long silence before or after speech."""
+    longest_first = sorted(usable, key=lambda item: -item.audio.edge_silence_seconds)
     worst = tuple(
-        f"{one.utterance.id}: {one.audio.edge_silence_seconds:.2f} s"
-        for one in longest
-        if one.audio.edge_silence_seconds > MUCH_EDGE_SILENCE_SECONDS
+        f"{item.utterance.id}: {item.audio.edge_silence_seconds:.2f} s"
+        for item in longest_first
+        if item.audio.edge_silence_seconds > MUCH_EDGE_SILENCE_SECONDS
     )
     what = f"with more than {MUCH_EDGE_SILENCE_SECONDS:g} s at an edge"
-    return _counted("silent edges", worst, what=what, advice="they are trimmed; see that no speech is missing")
+    return _counted("silent edges", worst, what=what, advice="they are trimmed; check that no speech is missing")
 
 
 def clipping_row(usable: Sequence[UsableUtterance]) -> CheckRow:
-    """Recordings with many samples at full scale."""
-    loudest = sorted(usable, key=lambda one: -one.audio.full_scale_share)
+    """Find recordings with many samples at full scale."""
+    loudest_first = sorted(usable, key=lambda item: -item.audio.full_scale_share)
     worst = tuple(
-        f"{one.utterance.id}: {one.audio.full_scale_share:.2%} of its samples"
-        for one in loudest
-        if one.audio.full_scale_share > MUCH_CLIPPING_SHARE
+        f"{item.utterance.id}: {item.audio.full_scale_share:.2%} of its samples"
+        for item in loudest_first
+        if item.audio.full_scale_share > MUCH_CLIPPING_SHARE
     )
     return _counted("clipping", worst, what="at full scale", advice="record them again more quietly, or leave them out")
 
 
 def sampling_rates_row(usable: Sequence[UsableUtterance], hparams: HParams) -> CheckRow:
-    """Whether all recordings have one sampling rate, and one that is high enough."""
-    counts = Counter(one.audio.sampling_rate for one in usable)
-    finding = ", ".join(f"{count} at {rate} Hz" for rate, count in counts.most_common()) or "nothing to look at"
+    """Judge whether all recordings have the same sampling rate, and whether it is high enough."""
+    counts = Counter(item.audio.sampling_rate for item in usable)
+    finding = ", ".join(f"{count} at {rate} Hz" for rate, count in counts.most_common()) or NO_UTTERANCES
     rare = {rate for rate, _ in counts.most_common()[1:]} | {rate for rate in counts if rate < hparams.sampling_rate}
     worst = tuple(
-        f"{one.utterance.id}: {one.audio.sampling_rate} Hz" for one in usable if one.audio.sampling_rate in rare
+        f"{item.utterance.id}: {item.audio.sampling_rate} Hz" for item in usable if item.audio.sampling_rate in rare
     )
     if any(rate < hparams.sampling_rate for rate in counts):
         advice = (
             f"below {hparams.sampling_rate} Hz the treble is missing: use better originals or a lower sampling_rate"
         )
-        return CheckRow("sampling rates", "warn", finding, advice, worst[:SHOWN_WORST])
+        return CheckRow("sampling rates", "warn", finding, advice, worst[:MAX_WORST_SHOWN])
     if len(counts) > 1:
         advice = "they are resampled; recordings of different origin sound different"
-        return CheckRow("sampling rates", "warn", finding, advice, worst[:SHOWN_WORST])
+        return CheckRow("sampling rates", "warn", finding, advice, worst[:MAX_WORST_SHOWN])
     return CheckRow("sampling rates", "ok", finding)
 
 
 def duplicate_audio_row(usable: Sequence[UsableUtterance]) -> CheckRow:
-    """Recordings that are there more than once."""
-    worst = _repeated((one.audio.content, one.utterance.id) for one in usable)
+    """Find recordings that occur more than once."""
+    worst = _duplicates((item.audio.content, item.utterance.id) for item in usable)
     return _counted("duplicate audio", worst, what="recordings more than once", advice="keep one of each")
 
 
 def duplicate_text_row(usable: Sequence[UsableUtterance]) -> CheckRow:
-    """Transcripts that are there more than once."""
-    worst = _repeated((" ".join(one.utterance.text.casefold().split()), one.utterance.id) for one in usable)
-    advice = "fine if it was said more than once; else one of the transcripts is wrong"
+    """Find transcripts that occur more than once."""
+    worst = _duplicates((" ".join(item.utterance.text.casefold().split()), item.utterance.id) for item in usable)
+    advice = "fine if the sentence was recorded more than once; else one of the transcripts is wrong"
     return _counted("duplicate texts", worst, what="transcripts more than once", advice=advice)
 
 
 def longest_batch_row(usable: Sequence[UsableUtterance], hparams: HParams) -> CheckRow:
-    """The largest batch that training will meet, in padded mel frames."""
+    """Compute the largest possible batch, in padded mel frames."""
     if not usable:
-        return _nothing("longest batch")
-    longest = max(usable, key=lambda one: one.audio.seconds)
+        return _empty("longest batch")
+    longest = max(usable, key=lambda item: item.audio.seconds)
     frames = 1 + int(longest.audio.seconds * hparams.sampling_rate / hparams.hop_length)
     rows = max(1, min(hparams.batch_size, len(usable), hparams.max_frames_per_batch // frames))
     finding = f"{rows} x {frames} = {rows * frames} frames ({longest.utterance.id}, {longest.audio.seconds:.1f} s)"
     if frames > hparams.max_frames_per_batch:
-        advice = "one utterance alone is beyond max_frames_per_batch: raise that or lower max_utterance_seconds"
+        advice = "one utterance alone exceeds max_frames_per_batch: raise that or lower max_utterance_seconds"
         return CheckRow("longest batch", "warn", finding, advice)
     return CheckRow("longest batch", "ok", finding)
 
 
 def amount_row(usable: Sequence[UsableUtterance]) -> CheckRow:
-    """How much speech there is, and how it is cut."""
-    seconds = np.array([one.audio.seconds for one in usable])
+    """Sum up the amount of speech and the lengths of the utterances."""
+    seconds = np.array([item.audio.seconds for item in usable])
     if len(seconds) == 0:
-        return _nothing("speech")
+        return _empty("speech")
     low, middle, high = np.percentile(seconds, (5, 50, 95))
     hours = float(seconds.sum()) / 3600
     finding = f"{hours:.2f} h; utterances of {low:.1f} to {high:.1f} s, median {middle:.1f} s"
     if hours < LITTLE_SPEECH_HOURS:
-        return CheckRow("speech", "warn", finding, "too little to learn from nothing: --warm_start a trained voice")
+        return CheckRow("speech", "warn", finding, "too little to train from scratch: --warm_start a trained voice")
     return CheckRow("speech", "ok", finding)
 
 
 def _counted(name: str, worst: tuple[str, ...], *, what: str, advice: str, note: str = "") -> CheckRow:
-    """A row that is fine when nothing was found, and a warning with the first names otherwise."""
+    """Return a row that is `ok` if there are no `worst`, else a warning that shows the first of them."""
     if not worst:
         return CheckRow(name, "ok", note or "nothing found")
     finding = f"{len(worst)} {what}" + (f" ({note})" if note else "")
-    return CheckRow(name, "warn", finding, advice, worst[:SHOWN_WORST])
+    return CheckRow(name, "warn", finding, advice, worst[:MAX_WORST_SHOWN])
 
 
-def _nothing(name: str) -> CheckRow:
-    """A row that has nothing to judge."""
-    return CheckRow(name, "ok", "nothing to look at")
+def _empty(name: str) -> CheckRow:
+    return CheckRow(name, "ok", NO_UTTERANCES)
 
 
-def _repeated(keyed_ids: Iterable[tuple[str, str]]) -> tuple[str, ...]:
-    """Name the ids that share a key."""
+def _duplicates(keyed_ids: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+    """Return a text `id = id` for each key that several ids share."""
     groups = defaultdict(list)
-    for key, id in keyed_ids:
-        groups[key].append(id)
+    for key, id_ in keyed_ids:
+        groups[key].append(id_)
     return tuple(" = ".join(ids) for ids in groups.values() if len(ids) > 1)

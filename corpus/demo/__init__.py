@@ -1,1 +1,1 @@
-"""A corpus made on the spot: generated sentences, spoken by espeak-ng."""
+"""Generated demo corpus: random sentences, synthesized by espeak-ng."""

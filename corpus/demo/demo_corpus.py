@@ -1,4 +1,4 @@
-"""The embedded corpus: espeak-ng speaks generated sentences, and the true times of its phones are kept."""
+"""Demo corpus on disk: generated sentences synthesized by espeak-ng, with the true times of their phones and words."""
 
 from __future__ import annotations
 
@@ -23,19 +23,20 @@ VERSION = 2
 SEED = 1
 TRAINING_UTTERANCES = 2_400
 VALIDATION_UTTERANCES = 64
-PROCESSES = 4  # the same everywhere: espeak-ng's pitch depends on all that a process has spoken before
-UTTERANCES_WORTH_A_PROCESS = 250
+PROCESSES = 4  # fixed: espeak-ng's pitch depends on everything that a process has synthesized before
+MIN_UTTERANCES_PER_PROCESS = 250
 
 
 def make_demo_corpus(folder: Path, language: str, size: int = TRAINING_UTTERANCES) -> Path:
-    """The demo corpus in `folder`, made if it is not complete there; `size` is its number of training utterances.
+    """Return the folder of the demo corpus below `folder`; generate it if it is missing or incomplete.
 
-    `train.txt` and `validation.txt` list `wavs/<id>.wav|text`; `timings/<id>.json` holds the phones and words. The
-    same language and size give the same samples. A second process waits for the first.
+    `size` is the number of training utterances. `train.txt` and `validation.txt` list `wavs/<id>.wav|text`;
+    `timings/<id>.json` has the phones and words. The same language and size give the same samples. A second process
+    waits for the first.
     """
     tag = espeak.require_supported(language)
     if size < 1:
-        raise UserError(f"the demo corpus needs at least 1 training utterance, got {size}")
+        raise UserError(f"demo corpus: expected at least 1 training utterance, got {size}")
     corpus = folder / f"demo-{VERSION}-{tag}-{size}"
     if _is_complete(corpus, size):
         return corpus
@@ -44,20 +45,19 @@ def make_demo_corpus(folder: Path, language: str, size: int = TRAINING_UTTERANCE
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / f".{corpus.name}.lock"):
             if not _is_complete(corpus, size):
-                _make(corpus, tag, {"train": training, "validation": validation})
+                _generate(corpus, tag, {"train": training, "validation": validation})
     except OSError as error:
         reason = error.strerror or error
-        raise UserError(f"the demo corpus cannot be written to {corpus}: {reason}; choose another folder") from error
+        raise UserError(f"demo corpus: cannot be written to {corpus} ({reason}): choose another --output") from error
     return corpus
 
 
 def timings_path(audio_path: Path) -> Path:
-    """Where the timings of a demo utterance lie."""
     return audio_path.parent.parent / "timings" / f"{audio_path.stem}.json"
 
 
 def _is_complete(corpus: Path, size: int) -> bool:
-    """Whether everything is there in full length; the manifest, written last, knows the number of bytes."""
+    """Whether all files have their full length; the manifest, written last, states the number of bytes."""
     try:
         manifest = json.loads((corpus / "manifest.json").read_text(encoding="utf-8"))
         return bool(manifest["bytes"] == _count_bytes(corpus, size))
@@ -80,20 +80,20 @@ def _audio_path(corpus: Path, id_: str) -> Path:
     return corpus / "wavs" / f"{id_}.wav"
 
 
-def _make(corpus: Path, language: str, texts: dict[str, list[str]]) -> None:
-    """Make the whole corpus beside its place, then move it there; what killed processes left behind goes first."""
+def _generate(corpus: Path, language: str, texts: dict[str, list[str]]) -> None:
+    """Generate the corpus in a temporary folder, then rename it; remove temporary folders of killed processes first."""
     for abandoned in corpus.parent.glob(f".{corpus.name}.*.partial"):
-        shutil.rmtree(abandoned, ignore_errors=True)  # an orphan of the killed process may still be writing to it
+        shutil.rmtree(abandoned, ignore_errors=True)  # a worker of the killed process may still be writing to it
     partial = corpus.with_name(f".{corpus.name}.{os.getpid()}.partial")
     (partial / "wavs").mkdir(parents=True)
     (partial / "timings").mkdir()
-    spoken: list[tuple[str, str]] = []
+    utterances: list[tuple[str, str]] = []
     for split, sentences in texts.items():
         rows = list(zip(_ids(split, len(sentences)), sentences, strict=True))
         lines = [f"wavs/{id_}.wav|{text}\n" for id_, text in rows]
         (partial / f"{split}.txt").write_text("".join(lines), encoding="utf-8")
-        spoken += rows
-    _speak_in_processes(partial, language, spoken)
+        utterances += rows
+    _synthesize_in_processes(partial, language, utterances)
     manifest = {"version": VERSION, "language": language, "bytes": _count_bytes(partial, len(texts["train"]))}
     (partial / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     if corpus.exists():
@@ -101,19 +101,19 @@ def _make(corpus: Path, language: str, texts: dict[str, list[str]]) -> None:
     os.replace(partial, corpus)
 
 
-def _speak_in_processes(corpus: Path, language: str, utterances: list[tuple[str, str]]) -> None:
-    processes = min(PROCESSES, math.ceil(len(utterances) / UTTERANCES_WORTH_A_PROCESS))
+def _synthesize_in_processes(corpus: Path, language: str, utterances: list[tuple[str, str]]) -> None:
+    processes = min(PROCESSES, math.ceil(len(utterances) / MIN_UTTERANCES_PER_PROCESS))
     context = multiprocessing.get_context("spawn")
     with ExitStack() as stack:
         tasks = []
         for first in range(processes):
             executor = stack.enter_context(ProcessPoolExecutor(1, mp_context=context))
-            tasks.append(executor.submit(_speak_all, corpus, language, utterances[first::processes]))
+            tasks.append(executor.submit(_synthesize_all, corpus, language, utterances[first::processes]))
         for task in tasks:
             task.result()
 
 
-def _speak_all(corpus: Path, language: str, utterances: list[tuple[str, str]]) -> None:
+def _synthesize_all(corpus: Path, language: str, utterances: list[tuple[str, str]]) -> None:
     for id_, text in utterances:
         speech = espeak.synthesize(text, language)
         path = _audio_path(corpus, id_)

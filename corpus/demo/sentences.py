@@ -1,4 +1,4 @@
-"""Sentences for the demo corpus: the rhythm of frequent words, the variety of thousands of rare ones."""
+"""Sentences for the demo corpus: a few frequent words repeated often, mixed with thousands of rare words."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from hparams import UserError
 FREQUENT_WORDS = 150
 LISTED_WORDS = 10_000
 VALIDATION_WORDS = 600
-WORDS_WITH_A_PAIR = 3  # every pair of letters is in the training text with this many words, where there are as many
-SHORTEST, LONGEST = 3, 10  # words in a sentence
-ZIPF_EXPONENT = 0.75  # of a frequent word's rank: the first few are said hundreds of times, the last a few times
+WORDS_PER_LETTER_PAIR = 3  # each pair of letters occurs in this many training words, if the language has as many
+MIN_WORDS, MAX_WORDS = 3, 10  # of a sentence
+ZIPF_EXPONENT = 0.75  # of a frequent word's rank: the first few occur hundreds of times, the last a few times
 FREQUENT_SHARE, COMMA_SHARE, QUESTION_SHARE, EXCLAMATION_SHARE = 0.5, 0.2, 0.1, 0.1
 
-_WORD_LISTS = {"cmn": "zh", "no": "nb"}  # wordfreq's name where it is not that of espeak-ng
+_WORD_LISTS = {"cmn": "zh", "no": "nb"}  # wordfreq's name of a language, if it differs from espeak-ng's
 _WORDS = {
     "en": r"[ai]|(?=.*[aeiouy])[a-z]{2,}('(s|t|m|d|re|ve|ll))?",
     "ru": r"[авикосуя]|(?=.*[аеёиоуыэюя])[а-яё]{2,}",
 }
 _SCRIPTS = {"ja": ("HIRAGANA", "KATAKANA")}  # espeak-ng cannot read the third script of Japanese
-_SPELLED_OUT_SCRIPTS = {"LATIN", "CYRILLIC", "GREEK", "ARMENIAN", "GEORGIAN"}
-_SHORTEST_RARE_WORD = 4  # of those scripts, in letters: shorter ones are mostly abbreviations
+_ALPHABETIC_SCRIPTS = {"LATIN", "CYRILLIC", "GREEK", "ARMENIAN", "GEORGIAN"}
+_MIN_RARE_WORD_LETTERS = 4  # in alphabetic scripts: shorter words are mostly abbreviations
 _OFFENSIVE = re.compile(
     r"(bull)?shit\w*|\w*fuck\w*|bitch\w*|cunts?|dick(s|head)?|cocks?|puss(y|ies)|ass|asses|arse|\w*asshole\w*|bastards?"
     r"|piss\w*|whor\w+|sluts?|porn\w*|rap(e|ed|es|ist|ists|ing)|tits?|boobs?|penis|vagina\w*|anal|cum|horny|nud(e|es|ity)"
@@ -41,48 +41,48 @@ _OFFENSIVE = re.compile(
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Frequent words by rank, and disjoint rare words for training and validation in their order of use."""
+    """Frequent words by rank, and disjoint rare words for training and validation in the order of their use."""
 
     frequent: tuple[str, ...]
     training: tuple[str, ...]
     validation: tuple[str, ...]
 
 
-def languages() -> tuple[str, ...]:
-    """The espeak-ng languages of which sentences can be made."""
+def supported_languages() -> tuple[str, ...]:
+    """Return the espeak-ng languages that have a word list."""
     import wordfreq
 
-    listed = wordfreq.available_languages("best")
-    return tuple(tag for tag in espeak.languages() if _word_list(tag) in listed)
+    available = wordfreq.available_languages("best")
+    return tuple(tag for tag in espeak.languages() if _word_list(tag) in available)
 
 
 def make_sentences(language: str, *, training: int, validation: int, seed: int) -> tuple[list[str], list[str]]:
-    """Different sentences for training and for validation, whose rare words do not occur in training."""
+    """Return distinct sentences for training and validation; the rare words of validation do not occur in training."""
     generator = random.Random(f"{seed} {_word_list(language)}")
     vocabulary = read_vocabulary(language, generator)
-    made: set[str] = set()
-    training_sentences = _sentences(vocabulary.frequent, vocabulary.training, count=training, made=made, by=generator)
-    validation_sentences = _sentences(
-        vocabulary.frequent, vocabulary.validation, count=validation, made=made, by=generator
+    existing: set[str] = set()
+    training_sentences, validation_sentences = (
+        _generate_sentences(vocabulary.frequent, rare, count=count, existing=existing, generator=generator)
+        for rare, count in ((vocabulary.training, training), (vocabulary.validation, validation))
     )
     generator.shuffle(training_sentences)
     return training_sentences, validation_sentences
 
 
 def read_vocabulary(language: str, generator: random.Random) -> Vocabulary:
-    """The language's words from the word-frequency list; words with the rarer pairs of letters come first."""
+    """Return the words of a language by frequency; rare words with rare pairs of letters are used first."""
     import wordfreq
 
-    if espeak.require_supported(language) not in languages():
+    if espeak.require_supported(language) not in supported_languages():
         raise UserError(
-            f"language {language!r}: the demo corpus has no word list for it, it has them for "
-            f"{', '.join(languages())}; give your own recordings with --data"
+            f"language {language!r}: the demo corpus has no word list for it, only for "
+            f"{', '.join(supported_languages())}; give your own recordings with --data"
         )
-    listed = wordfreq.top_n_list(_word_list(language), LISTED_WORDS)
-    words = [word for word in listed if _OFFENSIVE.fullmatch(word) is None]
-    words = _words_of_the_language(_word_list(language), words)
-    frequent, rare = words[:FREQUENT_WORDS], _full_words(words[FREQUENT_WORDS:])
-    covering = _covering_pairs(rare, frequent)
+    all_words = wordfreq.top_n_list(_word_list(language), LISTED_WORDS)
+    words = [word for word in all_words if _OFFENSIVE.fullmatch(word) is None]
+    words = _select_native_words(_word_list(language), words)
+    frequent, rare = words[:FREQUENT_WORDS], _without_abbreviations(words[FREQUENT_WORDS:])
+    covering = _select_covering_words(rare, frequent)
     others = [word for word in rare if word not in covering]
     generator.shuffle(others)
     return Vocabulary(
@@ -97,81 +97,81 @@ def _word_list(language: str) -> str:
     return _WORD_LISTS.get(base, base)
 
 
-def _words_of_the_language(code: str, words: list[str]) -> list[str]:
-    """Without numbers, abbreviations and words in other scripts; with ё where the list knows it."""
+def _select_native_words(code: str, words: list[str]) -> list[str]:
+    """Remove numbers, abbreviations, words in other scripts, and words with е if the list has them with ё."""
     if code in _WORDS:
         words = [word for word in words if re.fullmatch(_WORDS[code], word)]
     else:
         scripts = Counter(script for word in words if len(script := _scripts(word)) == 1)
-        wanted = _SCRIPTS.get(code) or max(scripts, key=lambda script: scripts[script])
-        words = [word for word in words if _scripts(word) and _scripts(word) <= set(wanted)]
-    written_without_yo = {word.replace("ё", "е") for word in words if "ё" in word}
-    return [word for word in words if word not in written_without_yo]
+        native = _SCRIPTS.get(code) or max(scripts, key=lambda script: scripts[script])
+        words = [word for word in words if _scripts(word) and _scripts(word) <= set(native)]
+    misspelled = {word.replace("ё", "е") for word in words if "ё" in word}
+    return [word for word in words if word not in misspelled]
 
 
 def _scripts(word: str) -> frozenset[str]:
-    """The scripts of a word's letters, empty if it has anything else."""
+    """Return the scripts of a word's letters; empty if it has characters other than letters."""
     if not all(unicodedata.category(character)[0] in "LM" for character in word):
         return frozenset()
     return frozenset(unicodedata.name(character).split()[0] for character in word)
 
 
-def _full_words(words: Iterable[str]) -> list[str]:
-    return [word for word in words if len(word) >= _SHORTEST_RARE_WORD or not _scripts(word) <= _SPELLED_OUT_SCRIPTS]
+def _without_abbreviations(words: Iterable[str]) -> list[str]:
+    return [word for word in words if len(word) >= _MIN_RARE_WORD_LETTERS or not _scripts(word) <= _ALPHABETIC_SCRIPTS]
 
 
-def _covering_pairs(words: Iterable[str], known: Iterable[str]) -> dict[str, None]:
-    """The first words that bring every pair of letters to its number of words, in their order."""
-    seen = Counter(pair for word in known for pair in set(pairwise(word)))
+def _select_covering_words(words: Iterable[str], frequent: Iterable[str]) -> dict[str, None]:
+    """Select, in order, the words until each pair of letters occurs in `WORDS_PER_LETTER_PAIR` words."""
+    counts = Counter(pair for word in frequent for pair in set(pairwise(word)))
     covering: dict[str, None] = {}
     for word in words:
         pairs = set(pairwise(word))
-        if any(seen[pair] < WORDS_WITH_A_PAIR for pair in pairs):
+        if any(counts[pair] < WORDS_PER_LETTER_PAIR for pair in pairs):
             covering[word] = None
-            seen.update(pairs)
+            counts.update(pairs)
     return covering
 
 
-def _sentences(
-    frequent: tuple[str, ...], rare: tuple[str, ...], *, count: int, made: set[str], by: random.Random
+def _generate_sentences(
+    frequent: tuple[str, ...], rare: tuple[str, ...], *, count: int, existing: set[str], generator: random.Random
 ) -> list[str]:
-    """`count` sentences that are not in `made`, which grows by them."""
-    frequent_words, rare_words = _by_rank(frequent, by), _endless(rare, by)
+    """Generate `count` sentences that are not in `existing`, and add them to it."""
+    frequent_words, rare_words = _draw_by_rank(frequent, generator), _cycle_shuffled(rare, generator)
     sentences: list[str] = []
     while len(sentences) < count:
-        sentence = _sentence(frequent_words, rare_words, by)
-        if sentence not in made:
-            made.add(sentence)
+        sentence = _generate_sentence(frequent_words, rare_words, generator)
+        if sentence not in existing:
+            existing.add(sentence)
             sentences.append(sentence)
     return sentences
 
 
-def _endless(words: tuple[str, ...], by: random.Random) -> Iterator[str]:
-    """All words in their order, then again and again shuffled."""
+def _cycle_shuffled(words: tuple[str, ...], generator: random.Random) -> Iterator[str]:
+    """Yield all words in order, then again and again in random order."""
     yield from words
     while True:
-        yield from by.sample(words, len(words))
+        yield from generator.sample(words, len(words))
 
 
-def _by_rank(words: tuple[str, ...], by: random.Random) -> Iterator[str]:
-    """Random words without end, the first the most often, never one twice in a row."""
+def _draw_by_rank(words: tuple[str, ...], generator: random.Random) -> Iterator[str]:
+    """Yield random words without end, earlier ones more often, none twice in a row."""
     weights = [rank**-ZIPF_EXPONENT for rank in range(1, len(words) + 1)]
-    last = None
+    previous = None
     while True:
-        (word,) = by.choices(words, weights)
-        if word != last:
+        (word,) = generator.choices(words, weights)
+        if word != previous:
             yield word
-        last = word
+        previous = word
 
 
-def _sentence(frequent: Iterator[str], rare: Iterator[str], by: random.Random) -> str:
-    length = by.randint(SHORTEST, LONGEST)
-    is_frequent = [by.random() < FREQUENT_SHARE for _ in range(length - 1)] + [False]
-    by.shuffle(is_frequent)
-    words = [next(frequent if wanted else rare) for wanted in is_frequent]
+def _generate_sentence(frequent: Iterator[str], rare: Iterator[str], generator: random.Random) -> str:
+    length = generator.randint(MIN_WORDS, MAX_WORDS)
+    is_frequent = [generator.random() < FREQUENT_SHARE for _ in range(length - 1)] + [False]
+    generator.shuffle(is_frequent)
+    words = [next(frequent if from_frequent else rare) for from_frequent in is_frequent]
     words = ["I" + word[1:] if re.fullmatch(r"i('\w+)?", word) else word for word in words]
-    if length > 2 * SHORTEST - 2 and by.random() < COMMA_SHARE:
-        words[by.randrange(1, length - 2)] += ","
-    end = by.choices("?!.", [QUESTION_SHARE, EXCLAMATION_SHARE, 1 - QUESTION_SHARE - EXCLAMATION_SHARE])[0]
+    if length > 2 * MIN_WORDS - 2 and generator.random() < COMMA_SHARE:
+        words[generator.randrange(1, length - 2)] += ","
+    end = generator.choices("?!.", [QUESTION_SHARE, EXCLAMATION_SHARE, 1 - QUESTION_SHARE - EXCLAMATION_SHARE])[0]
     sentence = " ".join(words) + end
     return sentence[0].upper() + sentence[1:]

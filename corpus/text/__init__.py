@@ -1,1 +1,1 @@
-"""Text to symbol ids: normalisation, phonemes, the symbol set."""
+"""Text to symbol ids: normalisation, phonemes, symbol sets."""

@@ -1,4 +1,4 @@
-"""Unicode cleaning for every language, and what the English and the Russian rules share."""
+"""Unicode cleaning for every language, and the parts that the English and Russian rules share."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SPELLINGS = str.maketrans(
 )
 _SOFT_HYPHEN = "\u00ad"
 _UNREADABLE = "\N{REPLACEMENT CHARACTER}"
-# The joiners shape Arabic and Indic words; everywhere else they are invisible clutter.
+# The joiners shape Arabic and Indic words; in other scripts they have no effect.
 _STRAY_JOINER = re.compile("(?<![\u0600-\u0dff])[\u200c\u200d]")
 _VARIATION_SELECTOR = re.compile("[\ufe00-\ufe0f]")
 _DASH_BETWEEN_DIGITS = re.compile(r"(?<=\d)\s*—\s*(?=\d)")
@@ -29,7 +29,7 @@ _DASH = re.compile(r"\s*—\s*")
 
 
 def clean(text: str) -> str:
-    """NFC text with plain quotes, hyphens, dashes (` - `) and single spaces, without invisible characters."""
+    """Return NFC text with plain quotes, hyphens, dashes (` - `) and single spaces, without invisible characters."""
     text = unicodedata.normalize("NFC", text.replace(_SOFT_HYPHEN, "")).translate(_SPELLINGS)
     text = _VARIATION_SELECTOR.sub("", _STRAY_JOINER.sub("", text))
     text = "".join(map(_visible, text))
@@ -38,7 +38,7 @@ def clean(text: str) -> str:
 
 
 def _visible(character: str) -> str:
-    """The character, a space for a control character, nothing for an invisible one."""
+    """Return the character, a space for a control character, or nothing for an invisible one."""
     category = unicodedata.category(character)
     if category in ("Cc", "Zs", "Zl", "Zp"):
         return " "
@@ -47,19 +47,19 @@ def _visible(character: str) -> str:
     return "" if category == "Cf" and character not in "\u200c\u200d" else character
 
 
-def table(entries: str) -> dict[str, str]:
-    """The dictionary written as `km=kilometer, m=meter`."""
+def parse_table(entries: str) -> dict[str, str]:
+    """Return the dictionary that is written as `km=kilometer, m=meter`."""
     pairs = (entry.split("=", maxsplit=1) for entry in entries.split(","))
-    return {name.strip(): meaning.strip() for name, meaning in pairs}
+    return {key.strip(): value.strip() for key, value in pairs}
 
 
-def sign_rules(words: dict[str, str]) -> Rules:
-    """A rule for each sign: its words between spaces."""
-    return tuple((re.compile(rf"\s*{re.escape(sign)}\s*"), f" {spoken} ") for sign, spoken in words.items())
+def sign_rules(names: dict[str, str]) -> Rules:
+    """Return a rule for each sign that replaces it by its name between spaces."""
+    return tuple((re.compile(rf"\s*{re.escape(sign)}\s*"), f" {name} ") for sign, name in names.items())
 
 
 def apply_rules(rules: Rules, text: str) -> str:
-    """The text after each rule in turn replaced all that it matches."""
+    """Apply each rule in turn to all of its matches."""
     for pattern, replacement in rules:
         text = pattern.sub(replacement, text)
     return text
@@ -69,12 +69,12 @@ _SENTENCE_END = re.compile(r"[)'\"]*(\s*$|\s+[(\"']*[A-ZА-ЯЁ])")
 
 
 def final_dot(match: re.Match[str]) -> str:
-    """A full stop where the match, an abbreviation with its dot, also ended the sentence; else nothing."""
+    """Return a full stop if the dot of the matched abbreviation also ends the sentence; else nothing."""
     return "." if _SENTENCE_END.match(match.string, match.end()) else ""
 
 
-def spaced(match: re.Match[str]) -> str:
-    """The letters of the match one by one."""
+def separate_letters(match: re.Match[str]) -> str:
+    """Return the letters of the match, separated by spaces."""
     return " ".join(re.findall(r"[^\W\d_]", match.group()))
 
 
@@ -91,8 +91,8 @@ PUNCTUATION_RULES: Rules = (
 )
 
 
-def tidy(text: str) -> str:
-    """Text whose punctuation is that of the symbol sets, with no space before it."""
+def tidy_punctuation(text: str) -> str:
+    """Reduce punctuation to that of the symbol sets, without spaces before it."""
     return apply_rules(PUNCTUATION_RULES, text).strip()
 
 
@@ -101,8 +101,8 @@ _ROMAN = re.compile("M{0,3}(C[MD]|D?C{0,3})(X[CL]|L?X{0,3})(I[XV]|V?I{0,3})")
 
 
 def roman_value(numeral: str) -> int | None:
-    """XIX → 19; None for what is no Roman numeral, such as IIX."""
+    """Return the value of a Roman numeral (XIX → 19); `None` if it is malformed (IIX)."""
     if not _ROMAN.fullmatch(numeral) or not numeral:
         return None
     values = [_ROMAN_DIGITS[letter] for letter in numeral]
-    return sum(-value if value < max(values[place:]) else value for place, value in enumerate(values))
+    return sum(-value if value < max(values[index:]) else value for index, value in enumerate(values))

@@ -1,4 +1,4 @@
-"""The espeak-ng shared library behind ctypes; corpus/text/espeak.py is the door to it."""
+"""ctypes binding of the espeak-ng shared library; the program uses it only through `corpus.text.espeak`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PARAMETER_RATE, _DEFAULT_VALUE = 1, 0
 
 @dataclass(frozen=True)
 class Event:
-    """One report of espeak-ng: `label` is a phoneme's IPA; `text_start` and `text_length` (characters) are a word's."""
+    """Event of espeak-ng: a phoneme has a `label` (IPA), a word has `text_start` and `text_length` (characters)."""
 
     kind: int
     sample: int
@@ -67,7 +67,7 @@ _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctype
 
 
 class Engine:
-    """The started library with its global state: a process has one, and one thread at a time uses it."""
+    """The initialised library. Its state is global: at most one per process, used by one thread at a time."""
 
     def __init__(self) -> None:
         self._data_path = Path(espeakng_loader.get_data_path())
@@ -86,20 +86,20 @@ class Engine:
         self._callback = _Callback(self._collect)  # kept here because the library holds only its address
         self._library.espeak_SetSynthCallback(self._callback)
 
-    def use(self, language: str) -> None:
-        """Switch to the voice of the language, one of the keys of `voices`."""
+    def select_voice(self, language: str) -> None:
+        """Switch to the voice of a language, a key of `voices`."""
         if language == self._language:
             return
         self._language = None
         if self._library.espeak_SetVoiceByName(os.fsencode(self.voices[language])) != 0:
             raise RuntimeError(f"espeak-ng lists the voice {self.voices[language]!r} but cannot load it")
-        # Some voices leave their speed behind; setting the rate computes all lengths anew.
+        # Some voices change the speed of the voice selected next; setting the rate recomputes all lengths.
         rate = self._library.espeak_GetParameter(_PARAMETER_RATE, _DEFAULT_VALUE)
         self._library.espeak_SetParameter(_PARAMETER_RATE, rate, 0)
         self._language = language
 
     def synthesize(self, text: str) -> tuple[np.ndarray, list[Event]]:
-        """int16 samples [n] and the events in their order."""
+        """Return int16 samples [n] and the events in order."""
         if self._has_phonemized:  # the first speech after long phonemizing may miss the labels of its first phonemes
             self._has_phonemized = False
             self.synthesize("a")
@@ -107,52 +107,52 @@ class Engine:
         encoded = text.encode()
         status = self._library.espeak_Synth(encoded, len(encoded) + 1, 0, 1, 0, _CHARS_UTF8, None, None)
         if status != 0:
-            raise RuntimeError(f"espeak-ng could not speak {text!r} (status {status})")
+            raise RuntimeError(f"espeak-ng could not synthesize {text!r} (status {status})")
         return np.concatenate(self._audio), self._events
 
     def phonemize(self, text: str) -> list[tuple[str, str]]:
-        """The clauses: IPA, and what was read for it, which runs on some characters into the next clause."""
+        """Return the IPA and the text of each clause; the text extends some characters into the next clause."""
         self._has_phonemized = True
         buffer = ctypes.create_string_buffer(text.encode())
-        start = ctypes.addressof(buffer)
-        position = ctypes.c_void_p(start)
+        address = ctypes.addressof(buffer)
+        position = ctypes.c_void_p(address)
         clauses = []
         while position.value is not None:
-            begin = position.value - start
+            start = position.value - address
             ipa = self._library.espeak_TextToPhonemes(ctypes.byref(position), _CHARS_UTF8, _PHONEMES_IPA)
-            end = len(buffer.value) if position.value is None else position.value - start
-            clauses.append((ipa.decode(), buffer.value[begin:end].decode(errors="ignore")))
+            end = len(buffer.value) if position.value is None else position.value - address
+            clauses.append((ipa.decode(), buffer.value[start:end].decode(errors="ignore")))
         return clauses
 
     def _collect(self, samples: Any, count: int, events: Any) -> int:
         if count > 0:
             self._audio.append(np.ctypeslib.as_array(samples, shape=(count,)).copy())
-        place = 0
-        while events[place].type != _EVENT_LIST_TERMINATED:
-            self._events.append(_read_event(events[place]))
-            place += 1
+        index = 0
+        while events[index].type != _EVENT_LIST_TERMINATED:
+            self._events.append(_read_event(events[index]))
+            index += 1
         return 0
 
     def _find_voices(self) -> dict[str, str]:
-        """Language tag in lower case → identifier of the voice that gives the tag the highest priority."""
-        ranked: dict[str, tuple[int, str]] = {}
-        listed = self._library.espeak_ListVoices(None)
-        place = 0
-        while listed[place]:
-            voice = listed[place].contents
+        """Map each language tag in lower case to the identifier of the voice with the highest priority for it."""
+        best: dict[str, tuple[int, str]] = {}
+        voices = self._library.espeak_ListVoices(None)
+        index = 0
+        while voices[index]:
+            voice = voices[index].contents
             identifier = os.fsdecode(voice.identifier)
             if self._has_dictionary(identifier):
-                for priority, tag in _languages(voice.languages):
-                    ranked[tag] = min((priority, identifier), ranked.get(tag, (priority, identifier)))
-            place += 1
-        return {tag: identifier for tag, (_, identifier) in sorted(ranked.items())}
+                for priority, tag in _parse_languages(voice.languages):
+                    best[tag] = min((priority, identifier), best.get(tag, (priority, identifier)))
+            index += 1
+        return {tag: identifier for tag, (_, identifier) in sorted(best.items())}
 
     def _has_dictionary(self, identifier: str) -> bool:
-        """Whether the voice can read: the package carries some voices without their dictionary."""
+        """Whether the voice can read text: the package has some voices without their dictionary."""
         voice_file = self._data_path / "lang" / identifier
         settings = [line.split() for line in voice_file.read_text(encoding="utf-8").splitlines()]
-        stated = [words[1] for words in settings if len(words) > 1 and words[0] == "dictionary"]
-        name = stated[0] if stated else voice_file.name.split("-")[0]
+        names = [words[1] for words in settings if len(words) > 1 and words[0] == "dictionary"]
+        name = names[0] if names else voice_file.name.split("-")[0]
         return (self._data_path / f"{name}_dict").is_file()
 
 
@@ -175,12 +175,12 @@ def _load_library() -> ctypes.CDLL:
 
 def _read_event(native: _NativeEvent) -> Event:
     is_phoneme = native.type == EVENT_PHONEME
-    label = native.id.string.decode(errors="ignore") if is_phoneme else ""  # 8 bytes: a long label arrives cut
+    label = native.id.string.decode(errors="ignore") if is_phoneme else ""  # espeak-ng cuts labels to 8 bytes
     return Event(native.type, native.sample, native.text_position - 1, native.length, label)
 
 
-def _languages(address: int) -> Iterator[tuple[int, str]]:
-    """The priorities and tags of a voice: a byte and a C string each, until a zero byte."""
+def _parse_languages(address: int) -> Iterator[tuple[int, str]]:
+    """Yield the priorities and tags of a voice, stored as a byte and a C string each, until a zero byte."""
     while priority := ctypes.string_at(address, 1)[0]:
         tag = ctypes.string_at(address + 1)
         yield priority, tag.decode().lower()

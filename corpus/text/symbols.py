@@ -1,4 +1,4 @@
-"""The symbol sets: what a voice can read. A symbol's place is its id, so no order may ever change."""
+"""Symbol sets that voices read. The index of a symbol is its id, so the order must never change."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ import string
 
 PAD = "_"
 STRESS = "\u0301"
-"""Combining acute accent: stands after the stressed vowel of a Russian word."""
+"""Combining acute accent, placed after the stressed vowel of a Russian word."""
 
 
 def _arpabet() -> list[str]:
-    """CMUdict's 84 phones in its order: each vowel bare and with the stresses 0, 1, 2; consonants bare."""
+    """Return CMUdict's 84 phones in its order: consonants, and each vowel without stress and with stress 0, 1, 2."""
     vowels = re.findall(r"\w+", "AA AE AH AO AW AY EH ER EY IH IY OW OY UH UW")
     consonants = re.findall(r"\w+", "B CH D DH F G HH JH K L M N NG P R S SH T TH V W Y Z ZH")
     return sorted(consonants + [vowel + stress for vowel in vowels for stress in ("", "0", "1", "2")])
 
 
 ENGLISH = (PAD, "-", *"!'(),.:;? ", *string.ascii_uppercase, *string.ascii_lowercase, *("@" + s for s in _arpabet()))
-"""The 148 symbols of NVIDIA's Tacotron 2 in its order, so that its checkpoints load."""
+"""The 148 symbols of NVIDIA's Tacotron 2 in their order, so that its checkpoints load."""
 
 RUSSIAN = (PAD, "-", *"!'(),.:;? ", *"абвгдеёжзийклмнопрстуфхцчшщъыьэюя", STRESS)
 
-# What espeak-ng writes in its 137 languages; mnemonics that it left without an IPA spelling are among it.
+# All characters that espeak-ng writes in its 137 languages, including mnemonics that it does not turn into IPA.
 _MARKS = "-!'(),.:;? \"#+[]^`"
 _LATIN = string.ascii_lowercase + "AKNSXZ" + "æçðøħŋœäëõĩũ"
 _IPA_EXTENSIONS = "".join(map(chr, range(0x250, 0x2B0)))
@@ -34,4 +34,4 @@ _COMBINING = "".join(
 _TONES = string.digits + "˥˦˧˨˩↓↑"
 
 PHONEMES = (PAD, *_MARKS, *_LATIN, *_IPA_EXTENSIONS, *_GREEK, *_MODIFIERS, *_COMBINING, *_TONES)
-"""One set for every language, so that a voice can be warm-started from a voice of another language."""
+"""One set for all languages, so that a voice can be warm-started from a voice of another language."""

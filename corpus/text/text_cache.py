@@ -1,4 +1,4 @@
-"""Transcripts in words or phonemes, worked out once: numbers, abbreviations and espeak-ng take a millisecond each."""
+"""Cache of normalised transcripts on disk: numbers, abbreviations and espeak-ng take a millisecond per transcript."""
 
 from __future__ import annotations
 
@@ -12,44 +12,50 @@ from pathlib import Path
 from corpus.text.frontend import TextFrontend
 from files import ChecksummedIndex
 
-VERSION = 1  # goes up when the same text becomes other words
-AT_ONCE = 500
-WORTH_PROCESSES = 5_000
-
-Progress = Callable[[int, int], None]
+VERSION = 1  # increase it when the same text is normalised to other words
+CHUNK_SIZE = 500  # texts normalised and stored at a time
+MIN_TEXTS_FOR_PROCESSES = 5_000  # with fewer texts, starting processes costs more than it saves
 
 
 def fill_text_cache(
-    frontend: TextFrontend, texts: Iterable[str], folder: Path, *, workers: int, progress: Progress | None = None
+    frontend: TextFrontend,
+    texts: Iterable[str],
+    folder: Path,
+    *,
+    workers: int,
+    progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """From now on the frontend knows what these become; what is new is written down, a few hundred at a time."""
+    """Give the frontend the normalised form of each text, from the cache on disk; compute and store what is missing.
+
+    `progress` is called with the numbers of texts computed so far and to compute in all.
+    """
     index = ChecksummedIndex(folder / f"texts-{_digest(f'{VERSION}|{frontend.language}|{frontend.alphabet}')}.txt")
     keys = {text: _digest(text) for text in dict.fromkeys(texts)}
     missing = [text for text, key in keys.items() if index.get(key) is None]
-    done = 0
-    for some, spoken in _normalised(frontend, missing, workers):
-        index.add({keys[text]: words for text, words in zip(some, spoken, strict=True)})
-        done += len(some)
+    n_done = 0
+    for chunk, normalized in _normalize_chunks(frontend, missing, workers):
+        index.add({keys[text]: words for text, words in zip(chunk, normalized, strict=True)})
+        n_done += len(chunk)
         if progress is not None:
-            progress(done, len(missing))
+            progress(n_done, len(missing))
     frontend.normalized_texts.update((text, index.get(key)) for text, key in keys.items())
 
 
-def _normalised(
+def _normalize_chunks(
     frontend: TextFrontend, texts: Sequence[str], workers: int
 ) -> Iterator[tuple[Sequence[str], Sequence[str]]]:
-    """By several processes where it is worth starting them."""
+    """Yield chunks of texts with their normalised forms, computed by several processes if there are enough texts."""
     remaining = iter(texts)
-    stretches = list(iter(lambda: list(islice(remaining, AT_ONCE)), []))
-    if len(texts) < WORTH_PROCESSES or workers == 1:
-        for some in stretches:
-            yield some, _all_normalised(frontend, some)
+    chunks = list(iter(lambda: list(islice(remaining, CHUNK_SIZE)), []))
+    if len(texts) < MIN_TEXTS_FOR_PROCESSES or workers == 1:
+        for chunk in chunks:
+            yield chunk, _normalize_all(frontend, chunk)
         return
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        yield from zip(stretches, pool.map(_all_normalised, [frontend] * len(stretches), stretches), strict=True)
+        yield from zip(chunks, pool.map(_normalize_all, [frontend] * len(chunks), chunks), strict=True)
 
 
-def _all_normalised(frontend: TextFrontend, texts: Sequence[str]) -> list[str]:
+def _normalize_all(frontend: TextFrontend, texts: Sequence[str]) -> list[str]:
     return [frontend.normalize(text) for text in texts]
 
 

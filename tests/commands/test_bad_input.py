@@ -167,10 +167,10 @@ def _all_unknown(folder: Path) -> None:
 
 BAD_CORPORA: dict[str, tuple[Maker, str]] = {
     "missing": (shutil.rmtree, "no such file or folder"),
-    "without_metadata": (lambda folder: None, "nothing to read"),
+    "without_metadata": (lambda folder: None, "found no metadata"),
     "empty_metadata": (_write(b""), "is empty"),
     "blank_metadata": (_write(b"\n \n"), "is empty"),
-    "latin_1": (_write("good0|caf\xe9\n".encode("latin-1") * 3), r"metadata.csv:1: UTF-8"),
+    "latin_1": (_write("good0|caf\xe9\n".encode("latin-1") * 3), r"metadata.csv:1: expected UTF-8"),
     "binary": (_write(bytes(range(256))), "UTF-8"),
     "one_clip": (_one_clip, "at least 2"),
     "absent_files": (_absent_files, "at least 2.*no audio file"),

@@ -133,7 +133,7 @@ def test_further_inputs_are_dealt_to_ranks() -> None:
     examples = [with_inputs(example, i) for i, example in enumerate(tiny_examples([3, 9, 6, 4]))]
     loader = BatchLoader(examples, HPARAMS, tiny_mel, AXES)
     loader.n_ranks = 2
-    batch = loader.load_share([0, 1, 2, 3], 0)
+    batch = loader.load_for_ranks([0, 1, 2, 3], 0)
     assert batch.rank_indices == ((0, 2), (1, 3))
     assert_own_inputs(batch, examples)
     assert_own_inputs(loader.load(batch.rank_indices[1]), examples)

@@ -13,7 +13,8 @@ import soundfile
 import torch
 
 from corpus import mel_cache
-from corpus.audio.mel import MelFrontend, UnusableAudio, read_audio, read_recording, trim
+from corpus.audio.mel import MelFrontend
+from corpus.audio.recording import UnusableAudio, read_audio, read_recording, trim
 from corpus.mel_cache import MelCache
 from corpus.utterances import SkippedEntry, Utterance
 from files import ChecksummedIndex
@@ -221,5 +222,5 @@ def test_two_processes_and_a_kill_leave_only_whole_entries(tmp_path: Path) -> No
 
 def test_a_folder_that_cannot_be_made_is_the_users_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="cannot be made"):
+    with pytest.raises(UserError, match="cannot be created"):
         MelCache(tmp_path / "file" / "cache", HParams())

@@ -1,1 +1,1 @@
-"""English numbers, dates and abbreviations as words."""
+"""English numbers, dates, amounts and abbreviations in words."""

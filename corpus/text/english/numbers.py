@@ -1,36 +1,38 @@
-"""Numbers in English words."""
+"""English numbers in words."""
 
 from __future__ import annotations
 
 import re
 
 LONGEST_NUMBER_DIGITS = 15
-"""Longer ones are read digit by digit."""
+"""Longer numbers are read digit by digit."""
+
+NUMBER = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?"
 
 
 def cardinal(number: int) -> str:
-    """twelve thousand three hundred forty-five"""
+    """Return words such as: twelve thousand three hundred forty-five."""
     from num2words import num2words
 
     return str(num2words(number)).replace(",", "").replace(" and ", " ")
 
 
 def ordinal(number: int) -> str:
-    """twenty-first"""
+    """Return words such as: twenty-first."""
     from num2words import num2words
 
     return str(num2words(number, to="ordinal")).replace(",", "").replace(" and ", " ")
 
 
 def year(number: int) -> str:
-    """nineteen eighty-four"""
+    """Return words such as: nineteen eighty-four."""
     from num2words import num2words
 
     return str(num2words(number, to="year")).replace(" and ", " ")
 
 
 def number_words(digits: str) -> str:
-    """Words of 1,234.5; what starts with a superfluous zero or is too long is read digit by digit."""
+    """Words of 1,234.5; a number with a leading zero or too many digits is read digit by digit."""
     whole, _, fraction = digits.replace(",", "").partition(".")
     if len(whole) > LONGEST_NUMBER_DIGITS or (len(whole) > 1 and whole[0] == "0"):
         words = digit_words(whole)

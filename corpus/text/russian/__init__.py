@@ -1,1 +1,1 @@
-"""Russian numbers, dates, amounts and abbreviations as words."""
+"""Russian numbers, dates, amounts and abbreviations in words."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from corpus.text.cleaning import Rules, final_dot, table
-from corpus.text.russian.numbers import Case, case_at, word_before
+from corpus.text.cleaning import Rules, final_dot, parse_table
+from corpus.text.russian.numbers import Case, case_after_preposition, word_before
 
 _PHRASES = (
     ("в т. ч.", "в том числе"),
@@ -22,7 +22,7 @@ _PHRASES = (
     ("н. э.", "нашей эры"),
     ("и. о.", "исполняющий обязанности"),
 )
-_SHORTENED = (
+_STANDALONE = (
     ("см.", "смотри"),
     ("ср.", "сравни"),
     ("напр.", "например"),
@@ -39,18 +39,18 @@ _SHORTENED = (
     ("о-в", "остров"),
     ("км/ч", "километров в час"),
 )
-_BEFORE_NAMES = table(
+_TITLES = parse_table(
     "им=имени, тов=товарищ, проф=профессор, акад=академик, доц=доцент, св=святой, гр=гражданин, ген=генерал, "
     "пос=посёлок, дер=деревня, оз=озеро, о=остров"
 )
-_PLACES: dict[str, str] = table(
+_PLACES: dict[str, str] = parse_table(
     "ул=улица улицы улице улицу улицей улице, пл=площадь площади площади площадь площадью площади, "
     "пер=переулок переулка переулку переулок переулком переулке, просп=проспект проспекта проспекту проспект "
     "проспектом проспекте, наб=набережная набережной набережной набережную набережной набережной, "
     "г=город города городу город городом городе, обл=область области области область областью области, "
     "р=река реки реке реку рекой реке"
 )
-_NUMBERED: dict[str, str] = table(
+_NUMBER_LABELS: dict[str, str] = parse_table(
     "д=дом дома дому дом домом доме, кв=квартира квартиры квартире квартиру квартирой квартире, "
     "корп=корпус корпуса корпусу корпус корпусом корпусе, стр=страница страницы странице страницу страницей "
     "странице, с=страница страницы странице страницу страницей странице, рис=рисунок рисунка рисунку рисунок "
@@ -62,21 +62,21 @@ _PLACE_CASES: dict[str, Case] = {"в": "p", "во": "p", "на": "p", "по": "d
 
 
 def _declined(forms: str, match: re.Match[str]) -> str:
-    """The form for the preposition before the abbreviation: на ул. → на улице."""
-    before = word_before(match.string, match.start())
-    return forms.split()["ngdaip".index(_PLACE_CASES.get(before) or case_at(match.string, match.start()))]
+    """Return the form for the preposition before the abbreviation: на ул. → на улице."""
+    case = _PLACE_CASES.get(word_before(match.string, match.start()))
+    return forms.split()["ngdaip".index(case or case_after_preposition(match.string, match.start()))]
 
 
-def _place(match: re.Match[str]) -> str:
+def _expand_place(match: re.Match[str]) -> str:
     return _declined(_PLACES[match[1].lower()], match) + " "
 
 
-def _numbered(match: re.Match[str]) -> str:
-    return _declined(_NUMBERED[match[1].lower()], match) + " "
+def _expand_number_label(match: re.Match[str]) -> str:
+    return _declined(_NUMBER_LABELS[match[1].lower()], match) + " "
 
 
 def _fixed_rule(short: str, long: str) -> tuple[re.Pattern[str], Callable[[re.Match[str]], str]]:
-    """Only the first letter may be a capital: Н. Э. Бауман has initials."""
+    """Return a rule for an abbreviation; only its first letter may be a capital, since Н. Э. Бауман has initials."""
     rest = re.escape(short[1:]).replace("\\ ", r"\s?")
     return (
         re.compile(rf"(?<!\w)(?i:{short[0]}){rest}(?!\w)"),
@@ -86,39 +86,39 @@ def _fixed_rule(short: str, long: str) -> tuple[re.Pattern[str], Callable[[re.Ma
 
 ABBREVIATION_RULES: Rules = (
     *(_fixed_rule(short, long) for short, long in _PHRASES),
-    (re.compile(rf"(?<!\w)(?<!\d )((?i:{'|'.join(_PLACES)}))\.\s?(?=[А-ЯЁ][а-яё])"), _place),
-    (re.compile(rf"(?<!\w)({'|'.join(_BEFORE_NAMES)})\.\s?(?=[А-ЯЁ])"), lambda m: _BEFORE_NAMES[m[1].lower()] + " "),
-    (re.compile(rf"(?<![\w.])(?<!\d )({'|'.join(_NUMBERED)})\.\s?(?=\d)", re.IGNORECASE), _numbered),
+    (re.compile(rf"(?<!\w)(?<!\d )((?i:{'|'.join(_PLACES)}))\.\s?(?=[А-ЯЁ][а-яё])"), _expand_place),
+    (re.compile(rf"(?<!\w)({'|'.join(_TITLES)})\.\s?(?=[А-ЯЁ])"), lambda m: _TITLES[m[1].lower()] + " "),
+    (re.compile(rf"(?<![\w.])(?<!\d )({'|'.join(_NUMBER_LABELS)})\.\s?(?=\d)", re.IGNORECASE), _expand_number_label),
 )
 
 
-SHORTENINGS: Rules = tuple(_fixed_rule(short, long) for short, long in _SHORTENED)
-"""Of words by themselves; measures come first, as in 5 руб."""
+STANDALONE_ABBREVIATION_RULES: Rules = tuple(_fixed_rule(short, long) for short, long in _STANDALONE)
+"""Applied after the rules of amounts, which read 5 руб. as a whole."""
 
 
-# Letters that are named one by one
+# Initials and acronyms, read letter by letter
 
-_LETTER_NAMES = table(
+_LETTER_NAMES = parse_table(
     "а=а, б=бэ, в=вэ, г=гэ, д=дэ, е=е, ё=ё, ж=жэ, з=зэ, и=и, й=и краткое, к=ка, л=эль, м=эм, н=эн, о=о, п=пэ, р=эр, "
     "с=эс, т=тэ, у=у, ф=эф, х=ха, ц=цэ, ч=чэ, ш=ша, щ=ща, ъ=твёрдый знак, ы=ы, ь=мягкий знак, э=э, ю=ю, я=я"
 )
-_SPELLED = "МГУ|ООН|ЦРУ|АЭС|ЭВМ|ЕС|ОАЭ|ЕГЭ|ОАО|ООО|АО|ИП|УК|ГУВД|СПбГУ"
+_ACRONYMS = "МГУ|ООН|ЦРУ|АЭС|ЭВМ|ЕС|ОАЭ|ЕГЭ|ОАО|ООО|АО|ИП|УК|ГУВД|СПбГУ"
 _INTERJECTIONS = r"(?!(?:Х+М+|К+Х+М+|М+|Г+М+|Б+Р+|Т+С+|Ш+|П+Ф+|Ф+)\b)"
 
 
-def _letter_names(match: re.Match[str]) -> str:
+def _spell(match: re.Match[str]) -> str:
     letters = re.findall("[а-яё]", match[0].lower())
     return " ".join(_LETTER_NAMES[letter] for letter in letters)
 
 
-def _initials(match: re.Match[str]) -> str:
-    return _letter_names(match) + (final_dot(match) or " ")
+def _spell_initials(match: re.Match[str]) -> str:
+    return _spell(match) + (final_dot(match) or " ")
 
 
 LETTER_RULES: Rules = (
-    (re.compile(r"(?<![\w.])(?:[А-ЯЁ]\.\s?){2,}(?=[А-ЯЁ][а-яё])"), lambda m: _letter_names(m) + " "),
-    (re.compile(r"(?<![\w.])[А-ЯЁ]\.\s?[А-ЯЁ]\.(?!\w)"), _initials),
-    (re.compile(r"(?<![\w.])[А-ЯЁ]\.\s?(?=[А-ЯЁ][а-яё])"), lambda m: _letter_names(m) + " "),
+    (re.compile(r"(?<![\w.])(?:[А-ЯЁ]\.\s?){2,}(?=[А-ЯЁ][а-яё])"), lambda m: _spell(m) + " "),
+    (re.compile(r"(?<![\w.])[А-ЯЁ]\.\s?[А-ЯЁ]\.(?!\w)"), _spell_initials),
+    (re.compile(r"(?<![\w.])[А-ЯЁ]\.\s?(?=[А-ЯЁ][а-яё])"), lambda m: _spell(m) + " "),
     (re.compile(r"\bСША\b"), "сэ шэ а"),
-    (re.compile(rf"\b{_INTERJECTIONS}(?:[БВГДЖЗКЛМНПРСТФХЦЧШЩ]{{2,}}|{_SPELLED})\b"), _letter_names),
+    (re.compile(rf"\b{_INTERJECTIONS}(?:[БВГДЖЗКЛМНПРСТФХЦЧШЩ]{{2,}}|{_ACRONYMS})\b"), _spell),
 )

@@ -18,12 +18,12 @@ _YEAR: dict[Case, str] = {"n": "год", "g": "года", "d": "году", "a": 
 _YEARS: dict[Case, str] = {"n": "годы", "g": "годов", "d": "годам", "a": "годы", "i": "годами", "p": "годах"}
 _CENTURY: dict[Case, str] = {"n": "век", "g": "века", "d": "веку", "a": "век", "i": "веком", "p": "веке"}
 _CENTURIES: dict[Case, str] = {"n": "века", "g": "веков", "d": "векам", "a": "века", "i": "веками", "p": "веках"}
-_FIRST_YEAR, _LAST_YEAR = 1000, 2100
-"""A bare number between them before `г` is a year, not grams."""
+_MIN_YEAR, _MAX_YEAR = 1000, 2100
+"""A number in this range before `г` is a year, not grams."""
 
 
 def _case_of_years(match: re.Match[str]) -> Case:
-    """By the preposition; genitive after another word (осенью 1984 г.), nominative after none."""
+    """Return the case by the preposition; genitive after another word (осенью 1984 г.), nominative without one."""
     before = word_before(match.string, match.start())
     return _YEARS_CASES.get(before, "g" if before else "n")
 
@@ -31,7 +31,7 @@ def _case_of_years(match: re.Match[str]) -> Case:
 # Days
 
 
-def _day(day: str, case: Case) -> str:
+def _day_words(day: str, case: Case) -> str:
     return ordinal(int(day), case=case, gender="n")
 
 
@@ -40,7 +40,7 @@ def _day_case(match: re.Match[str]) -> Case:
 
 
 def _year_of_date(digits: str, mark: str | None) -> str:
-    """тысяча девятьсот восемьдесят четвёртого года"""
+    """Return words such as: тысяча девятьсот восемьдесят четвёртого года."""
     return f" {ordinal(int(digits), case='g')}" + (" года" if mark else "")
 
 
@@ -48,49 +48,51 @@ def _dot_after(match: re.Match[str], mark: str | None) -> str:
     return final_dot(match) if mark and mark.endswith(".") else ""
 
 
-def _numeric_date(match: re.Match[str]) -> str:
-    """05.12.2021 г."""
+def _numeric_date_words(match: re.Match[str]) -> str:
+    """Words of 05.12.2021 г."""
     day, month, digits, mark = match["day"], match["month"], match["year"], match["mark"]
     if not (1 <= int(day) <= 31 and 1 <= int(month) <= 12 and int(digits)):
         return match[0]
-    words = f"{_day(day, _day_case(match))} {_MONTHS[int(month) - 1]}{_year_of_date(digits, 'года')}"
+    words = f"{_day_words(day, _day_case(match))} {_MONTHS[int(month) - 1]}{_year_of_date(digits, 'года')}"
     return words + _dot_after(match, mark)
 
 
-def _named_date(match: re.Match[str]) -> str:
-    """5 мая 1984 г., 5-7 мая, 5 и 6 мая"""
-    first, joint, day, month, digits, mark = match.groups()
+def _named_date_words(match: re.Match[str]) -> str:
+    """Words of 5 мая 1984 г., 5-7 мая, 5 и 6 мая."""
+    first, connector, day, month, digits, mark = match.groups()
     if not 1 <= int(day) <= 31 or (first and not 1 <= int(first) <= 31):
         return match[0]
     case = _day_case(match)
-    words = _day(day, case)
+    words = _day_words(day, case)
     if first:
-        words = f"с {_day(first, 'g')} по {_day(day, 'a')}" if "-" in joint else f"{_day(first, case)}{joint}{words}"
+        is_range = "-" in connector
+        from_to = f"с {_day_words(first, 'g')} по {_day_words(day, 'a')}"
+        words = from_to if is_range else f"{_day_words(first, case)}{connector}{words}"
     year = _year_of_date(digits, mark) if digits and int(digits) else ""
     return f"{words} {month}{year}{_dot_after(match, mark)}"
 
 
 _YEAR_MARK = r"\s?(?:г\.|г\b(?!\.)|года\b)"
 _YEAR_AFTER_MONTH = rf"(?: (\d{{3,4}})\b(?:({_YEAR_MARK})|(?![\d.,]\d)))?"
-_JOINT = "( ?- ?| и | или )"
+_CONNECTOR = "( ?- ?| и | или )"
 _DATES: Rules = (
     (
         re.compile(
             rf"(?<![\d.])(?P<day>\d{{1,2}})([./])(?P<month>\d{{1,2}})\2(?P<year>\d{{4}})(?!\d)(?P<mark>{_YEAR_MARK})?"
         ),
-        _numeric_date,
+        _numeric_date_words,
     ),
     (
         re.compile(rf"(?<![\d-])(?P<year>\d{{4}})-(?P<month>\d{{2}})-(?P<day>\d{{2}})(?![\d-])(?P<mark>{_YEAR_MARK})?"),
-        _numeric_date,
+        _numeric_date_words,
     ),
     (
         re.compile(rf"\b(с|со|от) (\d{{1,2}}) (?=(?:по|до|на) \d{{1,2}} (?:{_MONTH})\b)", re.IGNORECASE),
-        lambda m: f"{m[1]} {_day(m[2], 'g')} ",
+        lambda m: f"{m[1]} {_day_words(m[2], 'g')} ",
     ),
     (
-        re.compile(rf"(?<![\d.,:])(?:(\d{{1,2}}){_JOINT})?(?<!\d)(\d{{1,2}}) ({_MONTH})\b{_YEAR_AFTER_MONTH}"),
-        _named_date,
+        re.compile(rf"(?<![\d.,:])(?:(\d{{1,2}}){_CONNECTOR})?(?<!\d)(\d{{1,2}}) ({_MONTH})\b{_YEAR_AFTER_MONTH}"),
+        _named_date_words,
     ),
 )
 
@@ -100,22 +102,22 @@ _DATES: Rules = (
 
 def _is_year(digits: str, match: re.Match[str]) -> bool:
     early = len(digits) == 3 and word_before(match.string, match.start()) == "в"
-    return early or _FIRST_YEAR <= int(digits) <= _LAST_YEAR
+    return early or _MIN_YEAR <= int(digits) <= _MAX_YEAR
 
 
-def _join(first: str, joint: str, last: str) -> str:
-    return f"{first}{' - ' if '-' in joint else joint}{last}"
+def _join(first: str, connector: str, last: str) -> str:
+    return f"{first}{' - ' if '-' in connector else connector}{last}"
 
 
-def _abbreviated_year(match: re.Match[str]) -> str:
-    """в 1984 г., 1941-1945 гг."""
-    first, joint, digits, mark = match.groups()
+def _abbreviated_year_words(match: re.Match[str]) -> str:
+    """Words of 1984 г., 1941-1945 гг."""
+    first, connector, digits, mark = match.groups()
     if not _is_year(digits, match):
         return match[0]
     case = _case_of_years(match)
     words = ordinal(int(digits), case=case)
     if first:
-        words = _join(ordinal(int(first), case=case), joint, words)
+        words = _join(ordinal(int(first), case=case), connector, words)
     noun = (_YEARS if first or "гг" in mark or mark.count("г") == 2 else _YEAR)[case]
     return f"{words} {noun}{_dot_after(match, mark)}"
 
@@ -125,25 +127,25 @@ _CASE_BY_YEAR_WORD: dict[str, Case] = {
 }
 
 
-def _written_year(match: re.Match[str]) -> str:
-    """1984 года, к 1984 году"""
-    first, joint, digits, word = match.groups()
+def _unabbreviated_year_words(match: re.Match[str]) -> str:
+    """Words of 1984 года, к 1984 году."""
+    first, connector, digits, word = match.groups()
     if not _is_year(digits, match):
         return match[0]
     case = _CASE_BY_YEAR_WORD.get(word) or ("d" if _case_of_years(match) == "d" else "p")
     words = ordinal(int(digits), case=case)
-    return (_join(ordinal(int(first), case=case), joint, words) if first else words) + " " + word
+    return (_join(ordinal(int(first), case=case), connector, words) if first else words) + " " + word
 
 
-_YEAR_PAIR = rf"(?<![\d.,])(?:(\d{{3,4}}){_JOINT})?(\d{{3,4}})"
+_YEAR_PAIR = rf"(?<![\d.,])(?:(\d{{3,4}}){_CONNECTOR})?(\d{{3,4}})"
 _YEAR_RULES: Rules = (
     (
         re.compile(r"\b(с|со|от) (\d{4}) (?=(?:по|до) \d{4}\s?г)", re.IGNORECASE),
         lambda m: f"{m[1]} {ordinal(int(m[2]), case='g')} ",
     ),
-    (re.compile(rf"{_YEAR_PAIR}\s?(гг\.?|г\.\s?г\.|г\.)(?!\w)"), _abbreviated_year),
-    (re.compile(rf"{_YEAR_PAIR}\s?(г)(?![\w.])"), _abbreviated_year),
-    (re.compile(rf"{_YEAR_PAIR} (год(?:а|у|ом|ы|ов|ам|ами|ах)?)\b"), _written_year),
+    (re.compile(rf"{_YEAR_PAIR}\s?(гг\.?|г\.\s?г\.|г\.)(?!\w)"), _abbreviated_year_words),
+    (re.compile(rf"{_YEAR_PAIR}\s?(г)(?![\w.])"), _abbreviated_year_words),
+    (re.compile(rf"{_YEAR_PAIR} (год(?:а|у|ом|ы|ов|ам|ами|ах)?)\b"), _unabbreviated_year_words),
 )
 
 
@@ -155,9 +157,9 @@ _CASE_BY_ENDING: dict[str, Case] = {
 }
 
 
-def _century(match: re.Match[str]) -> str:
-    """XX век, в XIX в., XIX-XX вв."""
-    first, joint, numeral, noun, ending = match.groups()
+def _century_words(match: re.Match[str]) -> str:
+    """Words of XX век, XIX в., XIX-XX вв."""
+    first, connector, numeral, noun, ending = match.groups()
     value, first_value = _roman(numeral), _roman(first) if first else None
     if not value or (first and not first_value):
         return match[0]
@@ -168,14 +170,14 @@ def _century(match: re.Match[str]) -> str:
     gender: Gender = "n" if noun == "столет" else "m"
     words = ordinal(value, case=case, gender=gender)
     if first_value:
-        words = _join(ordinal(first_value, case=case, gender=gender), joint, words)
+        words = _join(ordinal(first_value, case=case, gender=gender), connector, words)
     if not abbreviated:
         return f"{words} {noun}{ending}"
     return f"{words} {(_CENTURIES if noun == 'вв.' else _CENTURY)[case]}{final_dot(match)}"
 
 
 def _roman(numeral: str) -> int | None:
-    """The value of a numeral that may be typed with the Cyrillic Х and І."""
+    """Return the value of a Roman numeral that may be typed with the Cyrillic Х and І."""
     return roman_value(numeral.replace("Х", "X").replace("І", "I"))
 
 
@@ -185,8 +187,8 @@ _ROMAN = "[IVXХІ]+"
 # Times of day
 
 
-def _clock(match: re.Match[str]) -> str:
-    """10:30"""
+def _time_words(match: re.Match[str]) -> str:
+    """Words of 10:30."""
     hour, minute, second = match.groups()
     words = [cardinal(int(hour))]
     for part in filter(None, (minute, second)):
@@ -201,6 +203,9 @@ _CENTURY_ENDING = r"(?<=век)(?:а|у|ом|е|ов|ам|ами|ах)?|(?<=ст
 CALENDAR_RULES: Rules = (
     *_DATES,
     *_YEAR_RULES,
-    (re.compile(rf"\b(?:({_ROMAN}){_JOINT})?({_ROMAN}) ?({_CENTURY_WORD})({_CENTURY_ENDING})(?!\w)"), _century),
-    (re.compile(r"(?<![\d:.])([01]?\d|2[0-4]):([0-5]\d)(?::([0-5]\d))?(?![\d:])"), _clock),
+    (
+        re.compile(rf"\b(?:({_ROMAN}){_CONNECTOR})?({_ROMAN}) ?({_CENTURY_WORD})({_CENTURY_ENDING})(?!\w)"),
+        _century_words,
+    ),
+    (re.compile(r"(?<![\d:.])([01]?\d|2[0-4]):([0-5]\d)(?::([0-5]\d))?(?![\d:])"), _time_words),
 )

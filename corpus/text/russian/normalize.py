@@ -1,12 +1,12 @@
-"""Russian as it is spoken: numbers, dates, money, units, abbreviations and signs become words that agree."""
+"""Russian normalisation: numbers, dates, money, units, abbreviations and signs become words in the right forms."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
 
-from corpus.text.cleaning import Rules, apply_rules, roman_value, sign_rules, tidy
-from corpus.text.russian.abbreviations import ABBREVIATION_RULES, LETTER_RULES, SHORTENINGS
+from corpus.text.cleaning import Rules, apply_rules, roman_value, sign_rules, tidy_punctuation
+from corpus.text.russian.abbreviations import ABBREVIATION_RULES, LETTER_RULES, STANDALONE_ABBREVIATION_RULES
 from corpus.text.russian.amounts import AMOUNT_RULES, FIRST_OF_RANGE, first_of_range, join_range, whole_value
 from corpus.text.russian.dates import CALENDAR_RULES
 from corpus.text.russian.numbers import (
@@ -14,7 +14,7 @@ from corpus.text.russian.numbers import (
     Case,
     Gender,
     cardinal,
-    case_at,
+    case_after_preposition,
     common_fraction,
     compound_stem,
     ends_in_one,
@@ -28,10 +28,10 @@ _PLUS_STRESS = re.compile(r"(?:(?<=[^\W\d_])|(?<![\w)]))\+([аеёиоуыэюя
 
 
 def normalize(text: str) -> str:
-    """Words and punctuation for cleaned text; a stress written `+а` becomes the combining acute after the vowel."""
+    """Return words and punctuation for cleaned text; `+а` becomes the vowel with a combining acute (stress)."""
     text = text.replace("\u200c", "").replace("\u200d", "")
     text = _PLUS_STRESS.sub(rf"\1{_STRESS}", text)
-    return tidy(apply_rules(_RULES, tidy(text)))
+    return tidy_punctuation(apply_rules(_RULES, tidy_punctuation(text)))
 
 
 # Ordinals and compounds written with a hyphen: 5-й, 90-х, 5-летний
@@ -53,8 +53,8 @@ _FEMININE_OBLIQUE = re.compile(r" [а-яё]*(?:[ыие]|ой|ей|ью)\b")
 _ENDING = "|".join(sorted([*_ORDINAL_ENDINGS, *_PLURAL_ENDINGS, *_CARDINAL_ENDINGS], key=len, reverse=True))
 
 
-def _suffixed(match: re.Match[str]) -> str:
-    """5-й, 1-го, 90-х, 10-ти"""
+def _suffixed_words(match: re.Match[str]) -> str:
+    """Words of 5-й, 1-го, 90-х, 10-ти."""
     number, ending = int(match[1]), match[2]
     if ending in _CARDINAL_ENDINGS:
         return cardinal(number, case=_CARDINAL_ENDINGS[ending])
@@ -72,14 +72,14 @@ def _suffixed(match: re.Match[str]) -> str:
     return ordinal(number, case=case, gender=gender)
 
 
-def _compound(match: re.Match[str]) -> str:
-    """5-летний"""
+def _compound_words(match: re.Match[str]) -> str:
+    """Words of 5-летний."""
     return compound_stem(int(match[1])) + match[2]
 
 
 _HYPHENATED: Rules = (
-    (re.compile(rf"(?<![\d.,])(\d{{1,9}})-({_ENDING})(?!\w)"), _suffixed),
-    (re.compile(r"(?<![\d.,-])([1-9]\d{0,2}|1000)-([а-яё]{3,})"), _compound),
+    (re.compile(rf"(?<![\d.,])(\d{{1,9}})-({_ENDING})(?!\w)"), _suffixed_words),
+    (re.compile(r"(?<![\d.,-])([1-9]\d{0,2}|1000)-([а-яё]{3,})"), _compound_words),
 )
 
 
@@ -104,8 +104,8 @@ _NEXT_ENDINGS: tuple[tuple[str, Case, Gender], ...] = (
 )
 
 
-def _after_noun(match: re.Match[str]) -> str:
-    """Пётр I, Екатерины II, глава IV"""
+def _numeral_after_noun(match: re.Match[str]) -> str:
+    """Words of Пётр I, Екатерины II, глава IV."""
     value = roman_value(match[3])
     if not value:
         return match[0]
@@ -115,8 +115,8 @@ def _after_noun(match: re.Match[str]) -> str:
     return f"{match[1]}{ending} {ordinal(value, case=case, gender='m' if male else 'f')}"
 
 
-def _before_noun(match: re.Match[str]) -> str:
-    """II мировая война, III место"""
+def _numeral_before_noun(match: re.Match[str]) -> str:
+    """Words of II мировая война, III место."""
     value = roman_value(match[1])
     if not value:
         return match[0]
@@ -125,33 +125,33 @@ def _before_noun(match: re.Match[str]) -> str:
     return ordinal(value, case=case, gender=gender)
 
 
-_ROMANS: Rules = (
+_ROMAN_NUMERALS: Rules = (
     (
         re.compile(rf"\b((?i:{_MALE}|{_FEMALE}))(й|а|я|у|ю|ом|ем|е|и|ь|ы|ой|ей|ью)? ([IVX]+)\b"),
-        _after_noun,
+        _numeral_after_noun,
     ),
-    (re.compile(r"\b([IVX]{2,}|I)(?= ([а-яё]+))"), _before_noun),
+    (re.compile(r"\b([IVX]{2,}|I)(?= ([а-яё]+))"), _numeral_before_noun),
     (re.compile(r"\b([IVX]{2,})\b"), lambda m: cardinal(roman_value(m[1]) or 0) if roman_value(m[1]) else m[0]),
 )
 
 
-# Numbers by themselves, and signs
+# Plain numbers, and signs
 
 _NEXT_WORD = re.compile(r" ([а-яё]+)", re.IGNORECASE)
 _OBLIQUE_ENDINGS: tuple[tuple[str, Case], ...] = (
     *(("ами", "i"), ("ями", "i"), ("ах", "p"), ("ях", "p"), ("ам", "d"), ("ям", "d")),
 )
-_NO_NOUNS = re.compile("или|при|три|если|там|вам|нам|сам|прям|нами|вами|ночи|пути|дети|люди")
+_NOT_NOUNS = re.compile("или|при|три|если|там|вам|нам|сам|прям|нами|вами|ночи|пути|дети|люди")
 _FEMININE_SOFT = re.compile("(?:.*ость|ночь|дверь|часть|площадь|степень|осень|кровать|тетрадь|жизнь|цель|речь|мышь)$")
 
 
 def _agreement(match: re.Match[str]) -> tuple[Case, Gender]:
-    """Case and gender of a number, guessed from the preposition before it and the ending of the word after it."""
-    case = case_at(match.string, match.start())
+    """Guess case and gender of a number from the preposition before it and the ending of the word after it."""
+    case = case_after_preposition(match.string, match.start())
     following = _NEXT_WORD.match(match.string, match.end())
     word = following[1].lower() if following else ""
     value = whole_value(match["amount"])
-    if value is None or len(word) < 3 or _NO_NOUNS.fullmatch(word):
+    if value is None or len(word) < 3 or _NOT_NOUNS.fullmatch(word):
         return case, "m"
     for ending, oblique in _OBLIQUE_ENDINGS:
         if word.endswith(ending):
@@ -163,7 +163,7 @@ def _agreement(match: re.Match[str]) -> tuple[Case, Gender]:
 
 
 def _agreement_in_singular(word: str, case: Case) -> tuple[Case, Gender]:
-    """For 1, 21, …: of одна книга, одну книгу, одной книги, одно окно, один стол."""
+    """Guess the same before a singular noun (1, 21, …): одна книга, одну книгу, одной книги, одно окно, один стол."""
     if word.endswith(("у", "ю")) and case in ("n", "a"):
         return "a", "f"
     if word.endswith(("ы", "и")):
@@ -175,37 +175,37 @@ def _agreement_in_singular(word: str, case: Case) -> tuple[Case, Gender]:
     return case, "n" if word.endswith(("о", "е")) and case in ("n", "a") else "m"
 
 
-def _number(match: re.Match[str]) -> str:
+def _plain_number_words(match: re.Match[str]) -> str:
     case, gender = _agreement(match)
     return join_range(first_of_range(match, case, gender), number_words(match["amount"], case=case, gender=gender))
 
 
-def _fraction(match: re.Match[str]) -> str:
-    """3/4, 2 1/2"""
-    whole, top, bottom = match.groups()
-    if not int(top) < int(bottom):
+def _fraction_words(match: re.Match[str]) -> str:
+    """Words of 3/4, 2 1/2."""
+    whole, numerator, denominator = match.groups()
+    if int(numerator) >= int(denominator):
         return match[0]
-    words = common_fraction(int(top), int(bottom))
+    words = common_fraction(int(numerator), int(denominator))
     if not whole:
         return words
     return f"{cardinal(int(whole), gender='f')} {'целая' if ends_in_one(int(whole)) else 'целых'} и {words}"
 
 
-def _phone(match: re.Match[str]) -> str:
-    """+7 916 123-45-67"""
+def _phone_words(match: re.Match[str]) -> str:
+    """Words of +7 916 123-45-67."""
     country = "плюс семь" if match[1] == "+7" else "восемь"
     return " ".join([country, *map(number_words, match.groups()[1:])])
 
 
 _NUMBERS: Rules = (
     (re.compile("[½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞]"), lambda m: " " + unicodedata.normalize("NFKD", m[0]).replace("⁄", "/")),
-    (re.compile(r"(?<![\d./])(?<!дом )(?:(\d{1,9}) )?(\d)/([2-9]|10)(?![\d/])"), _fraction),
+    (re.compile(r"(?<![\d./])(?<!дом )(?:(\d{1,9}) )?(\d)/([2-9]|10)(?![\d/])"), _fraction_words),
     (re.compile(r"(?<=\d)\.(?=\d+\.\d)|(?<=\d\.\d)\.(?=\d)"), " точка "),
     (re.compile(r"(?<=\d)[xх×](?=\d)|(?<=\d) [xх×] (?=\d)", re.IGNORECASE), " на "),
     (re.compile(r"(?<=\d):(?=\d)"), " - "),
     (re.compile(r"(?<=\d)\s?/\s?(?=\d)"), " дробь "),
     (re.compile(r"(?<=[^\W\d_])(?=\d)|(?<=\d)(?=[^\W\d_])"), " "),
-    (re.compile(rf"{FIRST_OF_RANGE}(?P<amount>{NUMBER})"), _number),
+    (re.compile(rf"{FIRST_OF_RANGE}(?P<amount>{NUMBER})"), _plain_number_words),
 )
 _SIGNS: Rules = (
     (re.compile(r"\bи\s?/\s?или\b", re.IGNORECASE), "и или"),
@@ -217,7 +217,7 @@ _SIGNS: Rules = (
 _RULES: Rules = (
     (
         re.compile(r"(?<![\d+])(\+7|8)[ -]?\(?(\d{3})\)?[ -]?(\d{3})[ -]?(\d{2})[ -]?(\d{2})(?![\d-])"),
-        _phone,
+        _phone_words,
     ),
     (re.compile(r"№\s*"), " номер "),
     (re.compile(r"#\s*(?=\d)"), " номер "),
@@ -231,8 +231,8 @@ _RULES: Rules = (
     *ABBREVIATION_RULES,
     *AMOUNT_RULES,
     *_HYPHENATED,
-    *_ROMANS,
-    *SHORTENINGS,
+    *_ROMAN_NUMERALS,
+    *STANDALONE_ABBREVIATION_RULES,
     *LETTER_RULES,
     *_NUMBERS,
     *_SIGNS,

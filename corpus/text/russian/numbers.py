@@ -12,7 +12,7 @@ Gender = Literal["m", "f", "n"]
 
 LONGEST_NUMBER_DIGITS = 15
 LONGEST_FRACTION_DIGITS = 6
-"""Longer ones are read digit by digit."""
+"""Longer numbers and fractions are read digit by digit."""
 
 NUMBER = r"(?:(?<![\d,.])\d{1,3}(?: \d{3})+(?!\d)|\d+)(?:[.,]\d+)?"
 _WHOLE: dict[Case, tuple[str, str]] = {
@@ -22,7 +22,7 @@ _WHOLE: dict[Case, tuple[str, str]] = {
 
 
 def cardinal(number: int, *, case: Case = "n", gender: Gender = "m") -> str:
-    """двадцать одна, пяти"""
+    """Return words such as: двадцать одна, пяти."""
     from num2words import num2words
 
     words = str(num2words(number, lang="ru", case=case, gender=gender, animate=False))
@@ -30,7 +30,7 @@ def cardinal(number: int, *, case: Case = "n", gender: Gender = "m") -> str:
 
 
 def ordinal(number: int, *, case: Case = "n", gender: Gender = "m", plural: bool = False) -> str:
-    """пятый, тысяча девятьсот восемьдесят четвёртого"""
+    """Return words such as: пятый, тысяча девятьсот восемьдесят четвёртого."""
     from num2words import num2words
 
     words = num2words(number, lang="ru", to="ordinal", case=case, gender=gender, plural=plural, animate=False)
@@ -38,7 +38,7 @@ def ordinal(number: int, *, case: Case = "n", gender: Gender = "m", plural: bool
 
 
 def number_words(digits: str, *, case: Case = "n", gender: Gender = "m") -> str:
-    """Words of 1 234,5; what starts with a superfluous zero or is too long is read digit by digit."""
+    """Words of 1 234,5; a number with a leading zero or too many digits is read digit by digit."""
     whole, _, fraction = digits.replace(" ", "").replace(".", ",").partition(",")
     if fraction:
         return _decimal(whole, fraction, case=case)
@@ -48,36 +48,36 @@ def number_words(digits: str, *, case: Case = "n", gender: Gender = "m") -> str:
 
 
 def digit_words(digits: str) -> str:
-    """ноль ноль семь"""
+    """Return words such as: ноль ноль семь."""
     return " ".join(cardinal(int(digit)) for digit in digits)
 
 
 def _decimal(whole: str, fraction: str, *, case: Case) -> str:
-    """две целых пять десятых, до двух целых пяти десятых"""
+    """Return words such as: две целых пять десятых, двух целых пяти десятых."""
     if len(whole) > LONGEST_NUMBER_DIGITS or len(fraction) > LONGEST_FRACTION_DIGITS:
         return f"{digit_words(whole)} запятая {digit_words(fraction)}"
-    ones, parts = int(whole), int(fraction)
-    share_case: Case = case if ends_in_one(parts) or case not in ("n", "a") else "g"
-    share = ordinal(10 ** len(fraction), case=share_case, gender="f", plural=not ends_in_one(parts))
+    ones, numerator = int(whole), int(fraction)
+    denominator_case: Case = case if ends_in_one(numerator) or case not in ("n", "a") else "g"
+    denominator = ordinal(10 ** len(fraction), case=denominator_case, gender="f", plural=not ends_in_one(numerator))
     integer = f"{cardinal(ones, case=case, gender='f')} {_WHOLE[case][0 if ends_in_one(ones) else 1]}"
-    return f"{integer} {cardinal(parts, case=case, gender='f')} {share}"
+    return f"{integer} {cardinal(numerator, case=case, gender='f')} {denominator}"
 
 
-def common_fraction(parts: int, denominator: int) -> str:
-    """три четвёртых"""
-    if ends_in_one(parts):
-        return f"{cardinal(parts, gender='f')} {ordinal(denominator, gender='f')}"
-    return f"{cardinal(parts, gender='f')} {ordinal(denominator, case='g', plural=True)}"
+def common_fraction(numerator: int, denominator: int) -> str:
+    """Return words such as: три четвёртых."""
+    if ends_in_one(numerator):
+        return f"{cardinal(numerator, gender='f')} {ordinal(denominator, gender='f')}"
+    return f"{cardinal(numerator, gender='f')} {ordinal(denominator, case='g', plural=True)}"
 
 
 def compound_stem(number: int) -> str:
-    """The number as the first part of a word: пяти(летний), сто(процентный), двадцатиодно(летний)."""
+    """Return a number as the first part of a word: пяти(летний), сто(процентный), двадцатиодно(летний)."""
     stems = {"одного": "одно", "ста": "сто", "девяноста": "девяносто", "тысячи": "тысяче", "одной": ""}
     return "".join(stems.get(word, word) for word in cardinal(number, case="g").split())
 
 
 def ends_in_one(number: int) -> bool:
-    """Whether a noun stands in the singular after the number: 1, 21, 101, but not 11."""
+    """Whether a noun is singular after the number: 1, 21, 101, but not 11."""
     return number % 10 == 1 and number % 100 != 11
 
 
@@ -87,7 +87,7 @@ def _ends_in_few(number: int) -> bool:
 
 @dataclass(frozen=True)
 class Noun:
-    """A noun by its nominative, its genitive and its plural genitive; `adjective` is the stem of one before it."""
+    """A noun as it is after 1 (`one`), 2 (`few`) and 5 (`many`), with the stem of its adjective and words after it."""
 
     one: str
     few: str
@@ -103,8 +103,8 @@ class Noun:
     def _is_soft(self) -> bool:
         return self.one.endswith("я") or self.few.endswith("я")
 
-    def agreeing(self, number: int, case: Case = "n") -> str:
-        """5 → километров, 21 → километр"""
+    def agree_with(self, number: int, case: Case = "n") -> str:
+        """Return the form after a whole number: 5 → километров, 21 → километр."""
         if ends_in_one(number):
             return self._with_adjective(self._singular(case), _ADJECTIVE_SINGULAR[case])
         if case in ("n", "a"):
@@ -112,7 +112,7 @@ class Noun:
         return self._with_adjective(self._plural(case), _ADJECTIVE_PLURAL[case])
 
     def after_fraction(self) -> str:
-        """2,5 километра"""
+        """Return the form after a decimal fraction: 2,5 → километра."""
         return self._with_adjective(self.few, "ого")
 
     def _with_adjective(self, noun: str, ending: str) -> str:
@@ -133,7 +133,7 @@ class Noun:
         return self.few[:-1] + ("я" if self._is_soft else "а") + _NOUN_PLURAL[case]
 
 
-_NOUN_SINGULAR: dict[tuple[Gender, bool], dict[Case, str]] = {  # the bool: a soft stem
+_NOUN_SINGULAR: dict[tuple[Gender, bool], dict[Case, str]] = {  # keys: gender, whether the stem is soft
     ("m", False): {"d": "у", "i": "ом", "p": "е"},
     ("m", True): {"d": "ю", "i": "ем", "p": "е"},
     ("f", False): {"d": "е", "a": "у", "i": "ой", "p": "е"},
@@ -144,20 +144,20 @@ _ADJECTIVE_SINGULAR: dict[Case, str] = {"n": "ий", "g": "ого", "d": "ому
 _ADJECTIVE_PLURAL: dict[Case, str] = {"g": "их", "d": "им", "i": "ими", "p": "их"}
 
 
-def noun(forms: str) -> Noun:
-    """From `рубль/рубля/рублей`, or from the nominative where the rest is regular; `квадратный метр`, `метр|в час`."""
-    head, bar, tail = forms.partition("|")
-    adjective, _, head = ("", "", head) if "/" in head else head.rpartition(" ")
-    if "/" in head:
-        one, few, many = head.split("/")
-    elif head.endswith("а"):
-        one, few, many = head, head[:-1] + ("и" if head[-2] in "гкхжчшщ" else "ы"), head[:-1]
+def parse_noun(forms: str) -> Noun:
+    """Parse `рубль/рубля/рублей`, or only the first form of a regular noun; also `квадратный метр`, `метр|в час`."""
+    phrase, bar, tail = forms.partition("|")
+    adjective, _, word = ("", "", phrase) if "/" in phrase else phrase.rpartition(" ")
+    if "/" in word:
+        one, few, many = word.split("/")
+    elif word.endswith("а"):
+        one, few, many = word, word[:-1] + ("и" if word[-2] in "гкхжчшщ" else "ы"), word[:-1]
     else:
-        one, few, many = head, head + "а", head + "ов"
+        one, few, many = word, word + "а", word + "ов"
     return Noun(one, few, many, adjective[:-2], bar.replace("|", " ") + tail)
 
 
-# Which case a number stands in
+# Case of a number after a preposition
 
 _PREPOSITIONS: dict[Case, str] = {
     "g": "до|от|с|со|из|без|для|около|после|против|кроме|у|свыше|порядка|вместо|ради|более|менее|больше|меньше|выше|"
@@ -167,19 +167,19 @@ _PREPOSITIONS: dict[Case, str] = {
     "i": "между|перед|над",
     "p": "о|об|при",
 }
-_CASES = {word: case for case, words in _PREPOSITIONS.items() for word in words.split("|")}
-_PREPOSITION = re.compile(r"(?:^|[^\w-])([а-яё]+) $", re.IGNORECASE)
+_CASE_BY_PREPOSITION = {word: case for case, words in _PREPOSITIONS.items() for word in words.split("|")}
+_WORD_AND_SPACE = re.compile(r"(?:^|[^\w-])([а-яё]+) $", re.IGNORECASE)
 _BETWEEN = re.compile(rf"\bмежду {NUMBER}(?: [а-яё]+)? и $", re.IGNORECASE)
 
 
 def word_before(text: str, end: int) -> str:
-    """The word, in lower case, that one space separates from the place; empty where there is none."""
-    found = _PREPOSITION.search(text, max(0, end - 40), end)
-    return found[1].lower() if found else ""
+    """Return the word before position `end`, in lower case, if one space separates them; else an empty string."""
+    match = _WORD_AND_SPACE.search(text, max(0, end - 40), end)
+    return match[1].lower() if match else ""
 
 
-def case_at(text: str, end: int) -> Case:
-    """The case that the preposition right before the place asks for; nominative without one."""
+def case_after_preposition(text: str, end: int) -> Case:
+    """Return the case that the preposition right before position `end` requires; nominative without one."""
     if _BETWEEN.search(text, max(0, end - 60), end):
         return "i"
-    return _CASES.get(word_before(text, end), "n")
+    return _CASE_BY_PREPOSITION.get(word_before(text, end), "n")

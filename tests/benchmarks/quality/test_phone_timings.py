@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.quality.phone_timings import phone_centres
-from corpus.audio.mel import loud_span, read_audio
+from corpus.audio.recording import loud_span, read_audio
 from corpus.demo.demo_corpus import make_demo_corpus, timings_path
 from corpus.text.frontend import text_frontend
 from corpus.timings import align_characters, read_timings

@@ -193,5 +193,5 @@ def test_what_cannot_be_made_is_a_users_error_and_leaves_nothing(
 
 def test_a_place_that_cannot_be_written_is_a_users_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(UserError, match="cannot be written to .*choose another folder"):
+    with pytest.raises(UserError, match="cannot be written to .*choose another --output"):
         make_demo_corpus(tmp_path / "file", "en-us", SIZE)

@@ -65,7 +65,7 @@ def test_the_most_frequent_words_are_said_the_most_often(language: str, made: tu
 
 def test_sentences_look_like_sentences(made: tuple[list[str], list[str]]) -> None:
     for text in made[0] + made[1]:
-        assert sentences.SHORTEST <= len(text.split()) <= sentences.LONGEST
+        assert sentences.MIN_WORDS <= len(text.split()) <= sentences.MAX_WORDS
         assert text[0] == text[0].upper()
         assert re.fullmatch(r"(\w+('\w+)?,? )+\w+('\w+)?[.?!]", text), text
         assert all(one != following for one, following in pairwise(words([text])))
@@ -105,9 +105,10 @@ def test_the_words_that_bring_the_rare_pairs_come_first() -> None:
 
 
 def test_no_sentence_is_said_twice() -> None:
-    generator, made = random.Random(1), {"Cat a cat."}
+    generator, existing = random.Random(1), {"Cat a cat."}
     first, second = (
-        sentences._sentences(("a", "the"), ("cat", "dog"), count=200, made=made, by=generator) for _ in range(2)
+        sentences._generate_sentences(("a", "the"), ("cat", "dog"), count=200, existing=existing, generator=generator)
+        for _ in range(2)
     )
     assert len({*first, *second, "Cat a cat."}) == 401
 
@@ -144,5 +145,5 @@ def test_a_language_without_word_list_names_those_with_one() -> None:
 
 def test_most_large_languages_have_a_word_list() -> None:
     assert {"en-us", "en-gb", "ru", "de", "fr", "es", "pt-br", "uk", "zh", "ja", "ko", "nb"} <= set(
-        sentences.languages()
+        sentences.supported_languages()
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from corpus.text import frontend as text
-from corpus.text import text_cache as spoken_texts
+from corpus.text import text_cache
 from corpus.text.frontend import TextFrontend, text_frontend
 from corpus.text.text_cache import fill_text_cache
 from hparams import HParams
@@ -17,12 +17,12 @@ def frontend() -> TextFrontend:
     return text_frontend(HParams())
 
 
-@pytest.mark.parametrize("worth_processes", [3, 100])
+@pytest.mark.parametrize("min_texts", [3, 100])
 def test_what_was_worked_out_is_not_worked_out_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, worth_processes: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, min_texts: int
 ) -> None:
-    monkeypatch.setattr(spoken_texts, "WORTH_PROCESSES", worth_processes)
-    monkeypatch.setattr(spoken_texts, "AT_ONCE", 3)
+    monkeypatch.setattr(text_cache, "MIN_TEXTS_FOR_PROCESSES", min_texts)
+    monkeypatch.setattr(text_cache, "CHUNK_SIZE", 3)
     seen: list[tuple[int, int]] = []
     first = frontend()
     fill_text_cache(first, [*TEXTS, TEXTS[0]], tmp_path, workers=2, progress=lambda done, of: seen.append((done, of)))
