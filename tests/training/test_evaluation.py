@@ -15,9 +15,7 @@ KNOBS = {"guide_weight": 1.0, "guide_sigma": 0.4, "gate_positive_weight": 8.0}
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_evaluation_leaves_random_state_weights_statistics_and_mode_as_they_were(
-    tmp_path: Path, training: bool
-) -> None:
+def test_evaluation_does_not_change_random_state_weights_statistics_or_mode(tmp_path: Path, training: bool) -> None:
     trainer, _ = tiny_trainer(tmp_path, tiny_hparams())
     trainer.train_step(next(iter(trainer.state.data.train.epoch(0))))
     trainer.state.model.train(training)
@@ -30,7 +28,7 @@ def test_evaluation_leaves_random_state_weights_statistics_and_mode_as_they_were
     assert {module.training for module in trainer.state.model.modules()} == {training}
 
 
-def test_evaluation_is_a_function_of_weights_and_seed_whatever_was_drawn_before(tmp_path: Path) -> None:
+def test_evaluation_depends_on_weights_and_seed_only(tmp_path: Path) -> None:
     trainer, _ = tiny_trainer(tmp_path, tiny_hparams())
     first = trainer.validate()
     torch.rand(7)
@@ -43,14 +41,14 @@ def test_losses_are_means_weighted_by_utterance() -> None:
     hparams = tiny_hparams(**NO_DROPOUT, batch_size=2)
     model, loader = tiny_model(hparams), BatchLoader(tiny_examples([4, 9, 14]), hparams, tiny_mel)
     with evaluation_mode(model, 0):
-        together, _ = evaluate_utterances(model, loader, hparams, KNOBS)
+        losses, _ = evaluate_utterances(model, loader, hparams, KNOBS)
         pair, single = (model.losses(model(b), b, KNOBS).parts for b in (loader.load([0, 1]), loader.load([2])))
-    assert together.keys() == {"val_mel_loss", "val_gate_loss", "val_guide_loss", "val_total_loss"}
+    assert losses.keys() == {"val_mel_loss", "val_gate_loss", "val_guide_loss", "val_total_loss"}
     for name, value in pair.items():
-        assert together[f"val_{name}"] == pytest.approx((2 * float(value) + float(single[name])) / 3)
+        assert losses[f"val_{name}"] == pytest.approx((2 * float(value) + float(single[name])) / 3)
 
 
-def test_every_decode_belongs_to_its_utterance_and_holds_its_valid_region() -> None:
+def test_decode_reports_hold_the_valid_region_of_their_utterances() -> None:
     hparams = tiny_hparams(batch_size=2)
     model, examples = tiny_model(hparams), tiny_examples([9, 4, 13, 6, 7])
     with evaluation_mode(model, 0):
@@ -71,7 +69,7 @@ def test_every_decode_belongs_to_its_utterance_and_holds_its_valid_region() -> N
         np.testing.assert_allclose(decode.forced_attention.sum(1), 1, atol=1e-5)
 
 
-def test_a_decode_that_does_not_stop_is_cut_and_said_not_to_have_stopped() -> None:
+def test_decode_that_does_not_stop_is_cut_and_reported_as_not_stopped() -> None:
     hparams = tiny_hparams(gate_threshold=1.0, max_decoder_steps=1000)
     loader = BatchLoader(tiny_examples([6, 8]), hparams, tiny_mel)
     model = tiny_model(hparams)

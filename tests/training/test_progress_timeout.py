@@ -1,4 +1,4 @@
-"""How long a training may be silent."""
+"""Time limits that are learnt from the durations of finished work."""
 
 from __future__ import annotations
 
@@ -8,62 +8,62 @@ from training.progress_timeout import AwakeClock, ProgressTimeout
 
 
 @pytest.fixture
-def patience() -> ProgressTimeout:
-    """Begun at 0 s: at least 5 s, 100 s for what was never seen to end."""
+def timeout() -> ProgressTimeout:
+    """Started at 0 s; at least 5 s, and 100 s for work that has never been finished."""
     return ProgressTimeout(least_seconds=5.0, start_seconds=100.0)
 
 
-def test_before_two_steps_are_done_only_the_long_limit_holds(patience: ProgressTimeout) -> None:
-    assert patience.limit_seconds == 100.0
-    patience.done(60.0)
-    assert (patience.waited_seconds(70.0), patience.limit_seconds) == (10.0, 100.0)
-    patience.done(62.0)
-    assert patience.limit_seconds == 20.0
+def test_the_long_limit_applies_until_two_steps_are_done(timeout: ProgressTimeout) -> None:
+    assert timeout.limit_seconds == 100.0
+    timeout.done(60.0)
+    assert (timeout.waited_seconds(70.0), timeout.limit_seconds) == (10.0, 100.0)
+    timeout.done(62.0)
+    assert timeout.limit_seconds == 20.0
 
 
-def test_the_longest_step_is_remembered_and_the_least_limit_kept(patience: ProgressTimeout) -> None:
+def test_the_limit_follows_the_longest_step_and_is_never_below_the_least(timeout: ProgressTimeout) -> None:
     for now in (10.0, 10.1, 13.1, 13.2):
-        patience.done(now)
-    assert patience.limit_seconds == pytest.approx(30.0)
-    quick = ProgressTimeout(least_seconds=5.0, start_seconds=100.0)
-    quick.done(1.0)
-    quick.done(1.1)
-    assert quick.limit_seconds == 5.0
+        timeout.done(now)
+    assert timeout.limit_seconds == pytest.approx(30.0)
+    fast = ProgressTimeout(least_seconds=5.0, start_seconds=100.0)
+    fast.done(1.0)
+    fast.done(1.1)
+    assert fast.limit_seconds == 5.0
 
 
-def test_the_first_evaluation_is_not_measured_by_the_steps_nor_they_by_it(patience: ProgressTimeout) -> None:
+def test_steps_and_evaluations_have_limits_of_their_own(timeout: ProgressTimeout) -> None:
     for now in (1.0, 2.0):
-        patience.done(now)
-    patience.begin("evaluation", 2.0)
-    assert patience.limit_seconds == 100.0
-    patience.done(9.0)
-    assert patience.limit_seconds == 10.0
-    patience.begin("evaluation", 10.0)
-    assert patience.limit_seconds == 70.0
+        timeout.done(now)
+    timeout.begin("evaluation", 2.0)
+    assert timeout.limit_seconds == 100.0
+    timeout.done(9.0)
+    assert timeout.limit_seconds == 10.0
+    timeout.begin("evaluation", 10.0)
+    assert timeout.limit_seconds == 70.0
 
 
-def test_a_step_that_was_not_finished_teaches_nothing(patience: ProgressTimeout) -> None:
-    patience.done(1.0)
-    patience.begin("evaluation", 1.0)
-    patience.done(2.0)
-    assert patience.limit_seconds == 100.0
+def test_an_unfinished_step_is_not_counted(timeout: ProgressTimeout) -> None:
+    timeout.done(1.0)
+    timeout.begin("evaluation", 1.0)
+    timeout.done(2.0)
+    assert timeout.limit_seconds == 100.0
 
 
-def test_what_was_learnt_outlives_a_restart_but_for_the_start(patience: ProgressTimeout) -> None:
+def test_a_restart_keeps_all_limits_but_that_of_the_start(timeout: ProgressTimeout) -> None:
     for now in (1.0, 2.0):
-        patience.done(now)
-    patience.begin("start", 0.0)
-    assert patience.limit_seconds == 100.0
-    patience.done(50.0)
-    assert patience.limit_seconds == 10.0
+        timeout.done(now)
+    timeout.begin("start", 0.0)
+    assert timeout.limit_seconds == 100.0
+    timeout.done(50.0)
+    assert timeout.limit_seconds == 10.0
 
 
-def test_after_its_last_word_a_process_has_the_least_patience_to_end(patience: ProgressTimeout) -> None:
-    patience.begin("end", 3.0)
-    assert patience.limit_seconds == 5.0
+def test_a_process_that_reported_its_end_has_the_least_time_to_exit(timeout: ProgressTimeout) -> None:
+    timeout.begin("end", 3.0)
+    assert timeout.limit_seconds == 5.0
 
 
-def test_time_slept_through_does_not_count() -> None:
-    times = iter([1000.0, 1001.0, 9000.0, 9000.5])
-    clock = AwakeClock(2.0, lambda: next(times))
+def test_time_in_which_the_machine_slept_is_not_counted() -> None:
+    readings = iter([1000.0, 1001.0, 9000.0, 9000.5])
+    clock = AwakeClock(2.0, lambda: next(readings))
     assert [clock.now() for _ in range(3)] == [1.0, 3.0, 3.5]

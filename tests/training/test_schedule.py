@@ -28,64 +28,64 @@ RECIPE = HParams(
     ("step", "share"),
     [(1, 0.1), (5, 0.5), (10, 1.0), (100, 1.0), (150, 0.5), (200, 0.25), (10_000, 0.1), (10**7, 0.1)],
 )
-def test_the_learning_rate_warms_up_stays_and_halves_down_to_the_floor(step: int, share: float) -> None:
+def test_learning_rate_warms_up_stays_and_halves_down_to_the_floor(step: int, share: float) -> None:
     assert planned_learning_rate(step, RECIPE) == pytest.approx(1e-3 * share)
 
 
-def test_without_warm_up_the_first_step_has_the_peak() -> None:
+def test_first_step_has_the_peak_rate_without_warm_up() -> None:
     assert planned_learning_rate(1, RECIPE.model_copy(update={"warmup_steps": 0})) == 1e-3
 
 
 @pytest.mark.parametrize(("step", "share"), [(1, 0.1), (10, 1.0), (40, 0.5), (90, 1 / 3), (10**7, 0.1)])
-def test_noam_falls_with_the_root_of_the_step_after_the_warm_up(step: int, share: float) -> None:
+def test_noam_rate_falls_with_the_square_root_of_the_step_after_the_warm_up(step: int, share: float) -> None:
     recipe = RECIPE.model_copy(update={"learning_rate_schedule": "noam"})
     assert planned_learning_rate(step, recipe) == pytest.approx(1e-3 * share)
 
 
-def test_a_noam_schedule_is_held_at_its_peak() -> None:
+def test_noam_schedule_is_held_at_its_peak() -> None:
     clock, recipe = ScheduleClock(), RECIPE.model_copy(update={"learning_rate_schedule": "noam"})
     clock.hold(1055, recipe)
     assert clock.schedule_step(1055) == 10
 
 
 @pytest.mark.parametrize(("step", "weight"), [(1, 2.0), (20, 2.0), (40, 1.0), (50, 0.5), (60, 0.0), (1000, 0.0)])
-def test_guidance_is_full_and_then_fades_to_zero(step: int, weight: float) -> None:
+def test_guide_weight_is_constant_and_then_falls_to_zero(step: int, weight: float) -> None:
     assert planned_guide_weight(step, RECIPE) == pytest.approx(weight)
 
 
-def test_without_guidance_in_the_recipe_there_is_some_to_multiply_in_need() -> None:
+def test_recipe_without_guidance_has_a_fallback_base_weight() -> None:
     recipe = RECIPE.model_copy(update={"guide_loss_weight": 0.0})
     assert planned_guide_weight(1, recipe) == FALLBACK_GUIDE_WEIGHT
     assert planned_guide_weight(40, recipe) == pytest.approx(FALLBACK_GUIDE_WEIGHT / 2)
 
 
-def test_the_clock_of_a_run_without_orders_is_its_step() -> None:
+def test_clock_of_a_run_without_interventions_equals_the_step() -> None:
     clock = ScheduleClock()
     assert [clock.schedule_step(step) for step in (0, 1, 500)] == [0, 1, 500]
     assert [clock.warmup_factor(step) for step in (0, 1, 500)] == [1.0, 1.0, 1.0]
 
 
-def test_a_new_start_sets_the_clock_to_zero() -> None:
+def test_restart_sets_the_clock_to_zero() -> None:
     assert ScheduleClock(origin_step=100).schedule_step(103) == 3
 
 
-def test_holding_stops_the_clock_where_the_late_part_begins_and_goes_on_from_there() -> None:
-    clock, times = ScheduleClock(), []
+def test_holding_stops_the_clock_before_the_late_part_and_releasing_continues_from_there() -> None:
+    clock, schedule_steps = ScheduleClock(), []
     for step in range(1, 41):
         if step <= 30:
             clock.hold(step, RECIPE)
-        times.append(clock.schedule_step(step))
-    assert times == [*range(1, 21), *([20] * 10), *range(21, 31)]
+        schedule_steps.append(clock.schedule_step(step))
+    assert schedule_steps == [*range(1, 21), *([20] * 10), *range(21, 31)]
 
 
-def test_holding_before_the_late_part_leaves_the_clock_alone() -> None:
+def test_holding_does_not_change_the_clock_before_the_late_part() -> None:
     clock = ScheduleClock()
     for step in range(1, 21):
         clock.hold(step, RECIPE)
     assert clock == ScheduleClock()
 
 
-def test_holding_later_goes_back_to_where_the_late_part_begins() -> None:
+def test_holding_within_the_late_part_returns_to_its_beginning() -> None:
     clock = ScheduleClock(origin_step=1000)
     clock.hold(1055, RECIPE)
     assert clock.schedule_step(1055) == 20
@@ -94,23 +94,23 @@ def test_holding_later_goes_back_to_where_the_late_part_begins() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "held_at"),
+    ("changes", "held_step"),
     [
         ({"decay_start_step": 15}, 15),
-        ({"guide_anneal_start_step": 0}, 10),  # never into the warm-up
+        ({"guide_anneal_start_step": 0}, 10),  # not into the warm-up
         ({"guide_anneal_start_step": 0, "warmup_steps": 0}, 1),
     ],
 )
-def test_the_late_part_is_whatever_begins_first_after_the_warm_up(changes: dict[str, int], held_at: int) -> None:
+def test_late_part_begins_with_the_first_change_after_the_warm_up(changes: dict[str, int], held_step: int) -> None:
     clock = ScheduleClock()
     clock.hold(99, RECIPE.model_copy(update=changes))
-    assert clock.schedule_step(99) == held_at
+    assert clock.schedule_step(99) == held_step
 
 
-def test_a_new_warm_up_is_linear_and_ends() -> None:
+def test_second_warm_up_is_linear_and_ends() -> None:
     clock = ScheduleClock(warm_from_step=100, warm_steps=4)
     assert [clock.warmup_factor(step) for step in (101, 102, 103, 104, 105, 1000)] == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
 
 
-def test_a_phase_without_targets_is_the_recipe() -> None:
+def test_phase_without_targets_follows_the_recipe() -> None:
     assert PhasePlan() == RECIPE_PLAN == PhasePlan(1.0, 1.0, 1.0, 1.0, 0.0)

@@ -29,7 +29,7 @@ def steps(folder: Path) -> list[int]:
 
 
 class Disk:
-    """A writer that has room for so many bytes in a folder; a full one leaves a torn temporary file, as a real one."""
+    """Writer to a folder with room for `n_bytes`; when full, it leaves a torn temporary file as a real disk does."""
 
     def __init__(self, folder: Path, n_bytes: int, code: int = errno.ENOSPC) -> None:
         self.folder, self.n_bytes, self.code = folder, n_bytes, code
@@ -42,7 +42,7 @@ class Disk:
         write_atomically(path, content)
 
 
-def test_what_was_saved_comes_back_and_names_its_step(tmp_path: Path) -> None:
+def test_saved_state_is_loaded_back_and_its_file_names_the_step(tmp_path: Path) -> None:
     path = save(tmp_path / "new" / "folder", 7)
     loaded = load_checkpoint(path)
     assert loaded["progress"] == {"step": 7} and loaded["schema_version"] == SCHEMA_VERSION
@@ -71,7 +71,7 @@ def test_foreign_files_are_neither_listed_nor_removed(tmp_path: Path) -> None:
     assert steps(tmp_path) == [5] and len(list(tmp_path.iterdir())) == 5
 
 
-def test_a_failing_write_leaves_the_old_files_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failing_write_leaves_the_old_files_unchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save(tmp_path, 1)
     before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
 
@@ -84,7 +84,7 @@ def test_a_failing_write_leaves_the_old_files_alone(tmp_path: Path, monkeypatch:
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
 
 
-def test_a_kill_in_the_middle_leaves_a_file_that_the_next_save_removes(tmp_path: Path) -> None:
+def test_temporary_file_of_a_killed_save_is_removed_by_the_next(tmp_path: Path) -> None:
     (tmp_path / ".0123456789abcdef.tmp").write_bytes(b"half a checkpoint")
     assert steps(tmp_path) == []
     path = save(tmp_path, 1)
@@ -92,7 +92,7 @@ def test_a_kill_in_the_middle_leaves_a_file_that_the_next_save_removes(tmp_path:
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
-def test_a_full_disk_costs_the_oldest_but_never_the_best(
+def test_full_disk_removes_the_oldest_but_never_the_best(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     for step in (1, 2, 3, 4):
@@ -102,7 +102,7 @@ def test_a_full_disk_costs_the_oldest_but_never_the_best(
     assert steps(tmp_path) == [1, 4, 5]
 
 
-def test_a_disk_that_stays_full_ends_in_disk_full_with_the_newest_and_the_best_intact(
+def test_disk_that_stays_full_raises_disk_full_and_keeps_the_newest_and_the_best(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for step in (1, 2, 3):
@@ -114,7 +114,7 @@ def test_a_disk_that_stays_full_ends_in_disk_full_with_the_newest_and_the_best_i
     assert [load_checkpoint(c.path)["progress"]["step"] for c in list_checkpoints(tmp_path)] == [2, 3]
 
 
-def test_an_error_that_is_no_full_disk_removes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_write_errors_remove_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for step in (1, 2):
         save(tmp_path, step)
     monkeypatch.setattr(checkpoint, "write_atomically", Disk(tmp_path, 10, errno.EROFS).write)
@@ -124,7 +124,7 @@ def test_an_error_that_is_no_full_disk_removes_nothing(tmp_path: Path, monkeypat
 
 
 @pytest.mark.parametrize("position", [0, 100, -1])
-def test_a_flipped_bit_is_found_by_the_checksum(tmp_path: Path, position: int) -> None:
+def test_flipped_bit_is_detected_by_the_checksum(tmp_path: Path, position: int) -> None:
     path = save(tmp_path, 1)
     content = bytearray(path.read_bytes())
     content[position] ^= 1
@@ -133,7 +133,7 @@ def test_a_flipped_bit_is_found_by_the_checksum(tmp_path: Path, position: int) -
         load_checkpoint(path)
 
 
-def test_a_truncated_checkpoint_is_refused_under_any_name(tmp_path: Path) -> None:
+def test_truncated_checkpoint_is_rejected_under_any_name(tmp_path: Path) -> None:
     path = save(tmp_path, 1)
     content = path.read_bytes()
     for name in (path.name, "foreign.pt"):
@@ -163,7 +163,7 @@ def test_a_truncated_checkpoint_is_refused_under_any_name(tmp_path: Path) -> Non
         b"RIFF\x00\x00\x00\x00WAVEfmt ",
     ],
 )
-def test_what_is_not_a_checkpoint_is_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
+def test_other_file_contents_are_rejected_in_one_line(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "some.pt"
     path.write_bytes(content)
     with pytest.raises(UserError, match="some.pt") as caught:
@@ -171,20 +171,20 @@ def test_what_is_not_a_checkpoint_is_refused_in_one_line(tmp_path: Path, content
     assert "\n" not in str(caught.value)
 
 
-def test_an_absent_checkpoint_or_a_folder_is_refused(tmp_path: Path) -> None:
+def test_missing_file_and_folder_are_rejected(tmp_path: Path) -> None:
     for path in (tmp_path / "absent.pt", tmp_path):
         with pytest.raises(UserError, match="cannot be read"):
             load_checkpoint(path)
 
 
-def test_tensors_alone_are_no_checkpoint(tmp_path: Path) -> None:
+def test_bare_tensor_is_rejected(tmp_path: Path) -> None:
     torch.save(torch.ones(3), tmp_path / "tensor.pt")
     with pytest.raises(UserError, match="expected a dictionary with weights, found Tensor"):
         load_checkpoint(tmp_path / "tensor.pt")
 
 
 class RunsCode:
-    """Pickled, it creates a file when it is loaded."""
+    """Object whose pickle creates a folder when it is loaded."""
 
     def __init__(self, trace: Path) -> None:
         self.trace = trace
@@ -194,7 +194,7 @@ class RunsCode:
 
 
 @pytest.mark.parametrize("use_zip", [True, False])
-def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(tmp_path: Path, use_zip: bool) -> None:
+def test_pickle_that_would_run_code_is_rejected_without_running(tmp_path: Path, use_zip: bool) -> None:
     trace, path = tmp_path / "trace", tmp_path / "evil.pt"
     torch.save({"model": RunsCode(trace)}, path, _use_new_zipfile_serialization=use_zip)
     with pytest.raises(UserError, match="not a readable checkpoint of tensors and plain values"):

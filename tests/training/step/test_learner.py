@@ -1,4 +1,4 @@
-"""One update of the weights."""
+"""Updates of the weights, from one or several chunks of data."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from models.layers import ConvNorm, MaskedBatchNorm
 from tests.models.glow_tts.test_model import batch_of
 from tests.tiny import GLOW, NO_DROPOUT, SYMBOLS, tacotron, tiny_data, tiny_hparams, tiny_model, tiny_trainer
 from training.step.learner import Learner, UpdateResult
-from training.step.micro_batches import is_out_of_memory, split_batch
+from training.step.micro_batches import split_batch
 
 KNOBS = {"guide_weight": 1.0, "guide_sigma": 0.4, "gate_positive_weight": 2.0, "duration_loss_weight": 1.0}
 CPU = torch.device("cpu")
 
 
 class NoNorm(MaskedBatchNorm):
-    """Keeps the weights of a batch normalisation and normalises nothing."""
+    """Batch norm layer that applies its weights but does not normalize."""
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         return x * self.weight + self.bias
 
 
 def without_norms(learner: Learner) -> Learner:
-    """Whose utterances do not see each other."""
+    """The learner without batch norm, so that the utterances of a batch do not influence each other."""
     for layer in (*tacotron(learner).encoder.convolutions, *tacotron(learner).postnet.convolutions):
         assert isinstance(layer, ConvNorm)
         plain = NoNorm(layer.norm.num_features)
@@ -43,11 +43,11 @@ def without_norms(learner: Learner) -> Learner:
     return learner
 
 
-def learner_of(hparams: HParams) -> Learner:
+def build_learner(hparams: HParams) -> Learner:
     return Learner(tiny_model(hparams), hparams, CPU)
 
 
-def batches_of(hparams: HParams, n: int = 1) -> list[Batch]:
+def first_batches(hparams: HParams, n: int = 1) -> list[Batch]:
     return list(islice(tiny_data(hparams).train.epoch(0), n))
 
 
@@ -63,112 +63,71 @@ PLAIN: dict[str, Any] = {**NO_DROPOUT, "batch_size": 8, "n_frames_per_step": 1, 
 
 
 @pytest.mark.parametrize("n_parts", [2, 3, 8])
-def test_the_gradient_of_the_parts_is_that_of_the_whole(n_parts: int) -> None:
+def test_gradient_of_the_parts_equals_that_of_the_whole_batch(n_parts: int) -> None:
     hparams = tiny_hparams(**PLAIN)
-    (batch,) = batches_of(hparams)
-    whole, parts = without_norms(learner_of(hparams)), without_norms(learner_of(hparams))
-    one, several = update(whole, [batch]), update(parts, split_batch(batch, n_parts))
+    (batch,) = first_batches(hparams)
+    whole, parts = without_norms(build_learner(hparams)), without_norms(build_learner(hparams))
+    expected, result = update(whole, [batch]), update(parts, split_batch(batch, n_parts))
     torch.testing.assert_close(gradient(parts), gradient(whole), rtol=1e-3, atol=1e-5)
-    assert several.gradient_norm == pytest.approx(one.gradient_norm, rel=1e-4)
+    assert result.gradient_norm == pytest.approx(expected.gradient_norm, rel=1e-4)
     for name in ("mel_loss", "gate_loss", "guide_loss", "total_loss"):
-        assert several.losses[name] == pytest.approx(one.losses[name], rel=1e-4)
-    assert several.utterance_losses == pytest.approx(one.utterance_losses, rel=1e-4)
+        assert result.losses[name] == pytest.approx(expected.losses[name], rel=1e-4)
+    assert result.utterance_losses == pytest.approx(expected.utterance_losses, rel=1e-4)
 
 
-def test_a_part_weighs_as_much_as_it_has_frames() -> None:
+def test_parts_are_weighted_by_their_frames() -> None:
     hparams = tiny_hparams(**PLAIN | {"batch_size": 3})
-    batches = batches_of(hparams, 2)
-    alone = [update(without_norms(learner_of(hparams)), [batch]) for batch in batches]
-    both = update(without_norms(learner_of(hparams)), batches)
+    batches = first_batches(hparams, 2)
+    separate = [update(without_norms(build_learner(hparams)), [batch]) for batch in batches]
+    both = update(without_norms(build_learner(hparams)), batches)
     frames = [int(batch.mel_lengths.sum()) for batch in batches]
     assert frames[0] != frames[1]
-    expected = sum(n * one.losses["mel_loss"] for n, one in zip(frames, alone, strict=True)) / sum(frames)
+    expected = sum(n * result.losses["mel_loss"] for n, result in zip(frames, separate, strict=True)) / sum(frames)
     assert both.losses["mel_loss"] == pytest.approx(expected, rel=1e-5)
-    assert both.utterance_losses == pytest.approx(alone[0].utterance_losses + alone[1].utterance_losses, rel=1e-5)
+    assert both.utterance_losses == pytest.approx(separate[0].utterance_losses + separate[1].utterance_losses, rel=1e-5)
 
 
-def test_one_whole_batch_is_not_scaled_at_all() -> None:
-    """The same bits as a loss that knows of no parts."""
+def test_loss_of_a_single_chunk_is_not_scaled() -> None:
+    """The gradient is bit for bit that of the unscaled loss."""
     hparams = tiny_hparams(**NO_DROPOUT)
-    (batch,) = batches_of(hparams)
-    learner, plain = learner_of(hparams), tiny_model(hparams)
+    (batch,) = first_batches(hparams)
+    learner, reference = build_learner(hparams), tiny_model(hparams)
     update(learner, [batch])
-    plain.train().losses(plain(batch), batch, KNOBS).total.backward()
-    expected = torch.cat([p.grad.flatten() for p in plain.parameters() if p.grad is not None])
+    reference.train().losses(reference(batch), batch, KNOBS).total.backward()
+    expected = torch.cat([p.grad.flatten() for p in reference.parameters() if p.grad is not None])
     assert torch.equal(gradient(learner), expected)
 
 
 @pytest.mark.parametrize("broken", [0, 1])
-def test_one_part_that_is_not_finite_spoils_the_update_and_leaves_no_trace(broken: int) -> None:
+def test_non_finite_chunk_cancels_the_update_without_a_trace(broken: int) -> None:
     hparams = tiny_hparams(**NO_DROPOUT)
-    chunks = batches_of(hparams, 2)
+    chunks = first_batches(hparams, 2)
     chunks[broken] = replace(chunks[broken], mels=torch.full_like(chunks[broken].mels, math.nan))
-    learner = learner_of(hparams)
+    learner = build_learner(hparams)
     before = {name: value.clone() for name, value in learner.model.state_dict().items()}
-    updated = update(learner, chunks)
-    assert (updated.gradient_norm, updated.update_ratio) == (None, None)
+    result = update(learner, chunks)
+    assert (result.gradient_norm, result.update_ratio) == (None, None)
     torch.testing.assert_close(learner.model.state_dict(), before, rtol=0, atol=0)
     assert learner.optimizer.state_dict()["state"] == {}
     n_ids = [len(chunk.ids) for chunk in chunks]
-    finite = [math.isfinite(loss) for loss in updated.utterance_losses]
+    finite = [math.isfinite(loss) for loss in result.utterance_losses]
     assert finite == [broken != 0] * n_ids[0] + [broken != 1] * n_ids[1]
 
 
-def test_a_batch_is_split_into_nearly_equal_parts_without_their_common_padding() -> None:
-    hparams = tiny_hparams(batch_size=8)
-    (batch,) = batches_of(hparams)
-    parts = split_batch(batch, 3)
-    assert [len(part.ids) for part in parts] == [3, 3, 2]
-    assert tuple(id_ for part in parts for id_ in part.ids) == batch.ids
-    rows = [(part, row) for part in parts for row in range(len(part.ids))]
-    for i, (part, row) in enumerate(rows):
-        n_tokens, n_frames = int(batch.text_lengths[i]), int(batch.mel_lengths[i])
-        assert (int(part.text_lengths[row]), int(part.mel_lengths[row])) == (n_tokens, n_frames)
-        assert torch.equal(part.text[row, :n_tokens], batch.text[i, :n_tokens])
-        assert torch.equal(part.mels[row, :, :n_frames], batch.mels[i, :, :n_frames])
-    for part in parts:
-        assert (part.text.size(1), part.mels.size(2)) == (int(part.text_lengths.max()), int(part.mel_lengths.max()))
-        assert part.number == batch.number
-
-
-@pytest.mark.parametrize(("n_parts", "sizes"), [(1, [3]), (2, [2, 1]), (3, [1, 1, 1]), (64, [1, 1, 1])])
-def test_no_part_is_empty(n_parts: int, sizes: list[int]) -> None:
-    (batch,) = batches_of(tiny_hparams())
-    assert [len(part.ids) for part in split_batch(batch, n_parts)] == sizes
-
-
 @pytest.mark.parametrize("n_chunks", [1, 2])
-def test_bfloat16_takes_a_step(n_chunks: int) -> None:
+def test_bfloat16_updates_the_weights(n_chunks: int) -> None:
     hparams = tiny_hparams(precision="bfloat16", batch_size=8)
-    learner, (batch,) = learner_of(hparams), batches_of(hparams)
+    learner, (batch,) = build_learner(hparams), first_batches(hparams)
     before = tacotron(learner).embedding.weight.detach().clone()
-    updated = update(learner, split_batch(batch, n_chunks), measure=True)
-    assert updated.gradient_norm is not None and math.isfinite(updated.gradient_norm)
-    assert updated.update_ratio is not None and updated.update_ratio > 0
-    assert all(math.isfinite(loss) for loss in updated.utterance_losses) and len(updated.utterance_losses) == 8
+    result = update(learner, split_batch(batch, n_chunks), measure=True)
+    assert result.gradient_norm is not None and math.isfinite(result.gradient_norm)
+    assert result.update_ratio is not None and result.update_ratio > 0
+    assert all(math.isfinite(loss) for loss in result.utterance_losses) and len(result.utterance_losses) == 8
     assert not torch.equal(tacotron(learner).embedding.weight, before)
 
 
-@pytest.mark.parametrize(
-    ("error", "is_it"),
-    [
-        (torch.OutOfMemoryError("CUDA out of memory"), True),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), True),
-        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
-    ],
-)
-def test_a_lack_of_memory_is_told_from_other_errors(error: RuntimeError, is_it: bool) -> None:
-    assert is_out_of_memory(error) == is_it
-
-
-def test_a_cpu_that_lacks_memory_is_understood() -> None:
-    with pytest.raises(RuntimeError) as caught:
-        torch.empty(2**52)
-    assert is_out_of_memory(caught.value)
-
-
-def test_the_broken_utterance_of_a_batch_is_named_by_a_step(tmp_path: Path) -> None:
-    """Also when the batch is computed in parts, of two batches."""
+def test_step_report_names_the_utterance_with_a_non_finite_loss(tmp_path: Path) -> None:
+    """Also when a step consists of two batches, each computed in parts."""
     trainer, _ = tiny_trainer(tmp_path, tiny_hparams())
     trainer.state.turn_knobs({"micro_batches": 2.0})
     first, second = islice(trainer.state.data.train.epoch(0), 2)
@@ -181,8 +140,8 @@ def test_the_broken_utterance_of_a_batch_is_named_by_a_step(tmp_path: Path) -> N
     assert broken == [second.ids[1]] and report.total_loss is None
 
 
-def test_what_is_kept_of_the_weights_does_not_outlast_a_step() -> None:
-    """Fused optimizers change weights without saying so; inverses and transforms are kept until they change."""
+def test_an_update_invalidates_values_cached_from_the_weights() -> None:
+    """A fused optimizer does not increase the version of the weights, by which caches notice a change."""
     hparams = tiny_hparams(**GLOW)
     learner = Learner(GlowTTS(hparams, len(SYMBOLS)), hparams, CPU)
     for _ in range(8):
@@ -191,13 +150,13 @@ def test_what_is_kept_of_the_weights_does_not_outlast_a_step() -> None:
     assert all(p._version > version for p, version in zip(learner.model.parameters(), before, strict=True))
 
 
-def test_frozen_durations_are_not_even_decayed() -> None:
+def test_frozen_duration_predictor_is_not_decayed() -> None:
     hparams = tiny_hparams(**GLOW, weight_decay=0.1)
     learner = Learner(GlowTTS(hparams, len(SYMBOLS)), hparams, CPU)
     assert isinstance(learner.model, GlowTTS)
     predictor = learner.model.encoder.duration_predictor
     before = [parameter.detach().clone() for parameter in predictor.parameters()]
     frozen = KNOBS | {"duration_loss_weight": 0.0}
-    updated = learner.update([batch_of([9, 14])], frozen, clip_norm=1.0, measure=True)
-    assert "gradient_norm_durations" not in updated.measures and updated.losses["duration_loss"] > 0
+    result = learner.update([batch_of([9, 14])], frozen, clip_norm=1.0, measure=True)
+    assert "gradient_norm_durations" not in result.measures and result.losses["duration_loss"] > 0
     assert all(torch.equal(p, b) for p, b in zip(predictor.parameters(), before, strict=True))

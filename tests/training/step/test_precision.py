@@ -12,22 +12,22 @@ from training.step.precision import Precision, half_precision
 CPU = torch.device("cpu")
 
 
-def test_automatic_precision_is_float32_until_something_else_was_measured() -> None:
+def test_auto_means_float32_until_another_format_was_measured() -> None:
     assert Precision("auto", CPU).name == "float32"
 
 
-@pytest.mark.parametrize(("can", "wanted"), [(True, "bfloat16"), (False, None)])
-def test_a_processor_has_a_shorter_format_where_it_multiplies_it(
-    monkeypatch: pytest.MonkeyPatch, can: bool, wanted: str | None
+@pytest.mark.parametrize(("is_supported", "expected"), [(True, "bfloat16"), (False, None)])
+def test_cpu_has_bfloat16_if_it_multiplies_bfloat16_matrices(
+    monkeypatch: pytest.MonkeyPatch, is_supported: bool, expected: str | None
 ) -> None:
-    monkeypatch.setattr("training.step.precision.supports_bfloat16_matmul", lambda: can)
-    assert half_precision(CPU) == wanted
+    monkeypatch.setattr("training.step.precision.supports_bfloat16_matmul", lambda: is_supported)
+    assert half_precision(CPU) == expected
 
 
 @pytest.fixture
 def float16_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The scaler works there too; it is the LSTM that does not train."""
-    monkeypatch.setattr("training.step.precision.require_precision", lambda wanted, device: None)
+    """Allow float16 on a CPU, where loss scaling works although an LSTM cannot be trained."""
+    monkeypatch.setattr("training.step.precision.require_precision", lambda requested, device: None)
 
 
 def test_float16_needs_a_gpu() -> None:
@@ -36,13 +36,13 @@ def test_float16_needs_a_gpu() -> None:
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_a_wish_is_granted(precision: str) -> None:
+def test_autocast_computes_in_the_requested_format(precision: str) -> None:
     with Precision(precision, CPU).autocast():
         product = torch.ones(2, 2) @ torch.ones(2, 2)
     assert product.dtype == getattr(torch, precision)
 
 
-def test_bfloat16_trains_with_losses_near_those_of_float32(tmp_path: Path) -> None:
+def test_bfloat16_trains_with_losses_close_to_those_of_float32(tmp_path: Path) -> None:
     reports = {}
     for name in ("float32", "bfloat16"):
         trainer, _ = tiny_trainer(tmp_path, tiny_hparams(precision=name))
@@ -66,7 +66,7 @@ def test_evaluation_in_bfloat16_is_finite(tmp_path: Path) -> None:
 def scaled_step(
     precision: Precision, weight: torch.nn.Parameter, optimizer: torch.optim.Optimizer, factor: float
 ) -> bool:
-    """One step as the trainer takes it; whether the gradient was finite."""
+    """One step as the learner takes it; returns whether the gradient was finite."""
     optimizer.zero_grad()
     precision.scale((weight * factor).sum()).backward()
     precision.unscale(optimizer)
@@ -79,19 +79,19 @@ def scaled_step(
 
 
 @pytest.mark.usefixtures("float16_on_a_cpu")
-def test_float16_skips_a_gradient_that_is_not_finite_and_tries_a_smaller_scale() -> None:
+def test_float16_skips_a_non_finite_gradient_and_reduces_the_loss_scale() -> None:
     precision, weight = Precision("float16", CPU), torch.nn.Parameter(torch.ones(3))
     optimizer = torch.optim.SGD([weight], lr=0.1)
     assert not scaled_step(precision, weight, optimizer, 1e35)
-    smaller = precision.state_dict()["scale"]
-    assert smaller == Precision("float16", CPU)._scaler.get_scale() / 2
+    scale = precision.state_dict()["scale"]
+    assert scale == Precision("float16", CPU)._scaler.get_scale() / 2
     assert torch.equal(weight.detach(), torch.ones(3))
     assert scaled_step(precision, weight, optimizer, 2.0)
     torch.testing.assert_close(weight.detach(), torch.full((3,), 0.8))
 
 
 @pytest.mark.usefixtures("float16_on_a_cpu")
-def test_the_scale_of_float16_is_kept_in_checkpoints() -> None:
+def test_float16_loss_scale_is_restored_from_the_state() -> None:
     precision, weight = Precision("float16", CPU), torch.nn.Parameter(torch.ones(3))
     scaled_step(precision, weight, torch.optim.SGD([weight], lr=0.1), 1e35)
     restored = Precision("float16", CPU)
@@ -101,7 +101,7 @@ def test_the_scale_of_float16_is_kept_in_checkpoints() -> None:
 
 @pytest.mark.usefixtures("float16_on_a_cpu")
 @pytest.mark.parametrize(("before", "now"), [("float16", "float32"), ("float32", "float16"), ("float32", "bfloat16")])
-def test_precision_may_change_over_a_resume(before: str, now: str) -> None:
+def test_state_of_another_format_is_ignored(before: str, now: str) -> None:
     precision = Precision(now, CPU)
     fresh = precision.state_dict()
     precision.load_state_dict(Precision(before, CPU).state_dict())
