@@ -1,4 +1,4 @@
-"""The trainer with a model that has neither attention nor gate: as with any other."""
+"""Training of a model that has neither attention nor gate."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def weights_of(trainer: EnhancedTrainer) -> list[torch.Tensor]:
     return [value.clone() for value in trainer.state.model.state_dict().values()]
 
 
-def test_it_learns_and_reports_its_own_losses(tmp_path: Path) -> None:
+def test_training_reduces_and_reports_the_losses_of_the_model(tmp_path: Path) -> None:
     trainer, observer = tiny_trainer(tmp_path, tiny_hparams(**GLOW))
     trainer.fit(RunLimits(max_steps=30))
     first, last = step_signals(observer.steps[0]), step_signals(observer.steps[-1])
@@ -34,23 +34,23 @@ def test_it_learns_and_reports_its_own_losses(tmp_path: Path) -> None:
     assert last["total_loss"] < first["total_loss"]
 
 
-def test_the_health_of_its_parts_is_told_every_tenth_step(tmp_path: Path) -> None:
+def test_measures_and_gradient_norms_of_its_parts_are_reported_every_tenth_step(tmp_path: Path) -> None:
     hparams = tiny_hparams(**GLOW, grad_clip_thresh=1e-3)
     trainer, observer = tiny_trainer(tmp_path, hparams)
     trainer.fit(RunLimits(max_steps=20))
-    told = [report for report in observer.steps if report.measures["actnorm_scale"] is not None]
-    assert [report.step for report in told] == [10, 20]
-    for report in told:
+    measured = [report for report in observer.steps if report.measures["actnorm_scale"] is not None]
+    assert [report.step for report in measured] == [10, 20]
+    for report in measured:
         norms = [value for name, value in report.measures.items() if name.startswith("gradient_norm_")]
         assert len(norms) == 4 and all(norm is not None for norm in norms)  # encoder, durations, two flows
-        whole = math.fsum(norm**2 for norm in norms if norm is not None) ** 0.5
-        assert whole == pytest.approx(report.gradient_norm, rel=1e-3)
+        total = math.fsum(norm**2 for norm in norms if norm is not None) ** 0.5
+        assert total == pytest.approx(report.gradient_norm, rel=1e-3)
         condition, scale = report.measures["convolution_condition"], report.measures["actnorm_scale"]
         assert condition is not None and condition >= 1 and scale is not None and scale > 1
     assert all(report.loss_parts["logdet"] is not None for report in observer.steps)
 
 
-def test_its_evaluation_has_a_score_without_a_gate(tmp_path: Path) -> None:
+def test_evaluation_has_a_score_without_a_gate(tmp_path: Path) -> None:
     trainer, _ = tiny_trainer(tmp_path, tiny_hparams(**GLOW))
     report = trainer.validate()
     signals = evaluation_signals(report)
@@ -61,21 +61,21 @@ def test_its_evaluation_has_a_score_without_a_gate(tmp_path: Path) -> None:
         assert decode.forced_gate is None and np.isfinite(decode.free_mel).all()
 
 
-def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tmp_path: Path) -> None:
-    """What a fresh flow takes from its first batch is not taken a second time."""
+def test_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tmp_path: Path) -> None:
+    """The resumed flow does not repeat its initialization from the first batch."""
     hparams = tiny_hparams(**GLOW, **QUIET)
-    whole, _ = tiny_trainer(tmp_path / "whole", hparams)
-    whole.fit(RunLimits(max_steps=7))
+    uninterrupted, _ = tiny_trainer(tmp_path / "uninterrupted", hparams)
+    uninterrupted.fit(RunLimits(max_steps=7))
     half, _ = tiny_trainer(tmp_path / "half", hparams)
     half.fit(RunLimits(max_steps=3))
     resumed, _ = tiny_trainer(tmp_path / "half", hparams)
     resumed.load_state_dict(load_checkpoint(list_checkpoints(tmp_path / "half" / "checkpoints")[-1].path))
     resumed.fit(RunLimits(max_steps=7))
-    for a, b in zip(weights_of(whole), weights_of(resumed), strict=True):
+    for a, b in zip(weights_of(uninterrupted), weights_of(resumed), strict=True):
         assert torch.equal(a, b)
 
 
-def test_its_voice_is_one_file_that_speaks(tmp_path: Path) -> None:
+def test_written_voice_synthesizes(tmp_path: Path) -> None:
     trainer, _ = tiny_trainer(tmp_path, tiny_hparams(**GLOW))
     trainer.fit(RunLimits(max_steps=2))
     voice = load_voice(trainer.write_voice())
@@ -83,14 +83,14 @@ def test_its_voice_is_one_file_that_speaks(tmp_path: Path) -> None:
     assert int(decoded.mel_lengths) >= 2 and torch.isfinite(decoded.mels).all()
 
 
-def test_a_model_without_a_gate_has_none_to_turn(tmp_path: Path) -> None:
+def test_knobs_turn_although_the_model_has_no_gate(tmp_path: Path) -> None:
     trainer, _ = tiny_trainer(tmp_path, tiny_hparams(**GLOW))
     trainer.state.turn_knobs({"learning_rate_multiplier": 0.5})
     assert trainer.state.knobs.learning_rate_multiplier == 0.5
 
 
 @pytest.mark.parametrize(("name", "kind"), [("adam", Adam), ("radam", RectifiedAdam)])
-def test_the_recipe_names_the_optimizer(name: str, kind: type[torch.optim.Optimizer]) -> None:
+def test_optimizer_is_chosen_by_the_recipe(name: str, kind: type[torch.optim.Optimizer]) -> None:
     hparams = tiny_hparams(optimizer=name, adam_beta2=0.98, weight_decay=0.25, learning_rate=3e-3)
     optimizer = build_optimizer(torch.nn.Linear(2, 2), hparams)
     assert type(optimizer) is kind

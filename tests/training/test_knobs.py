@@ -16,7 +16,7 @@ RECIPE = HParams(
 )
 
 
-def test_knobs_start_where_the_person_set_them() -> None:
+def test_knobs_start_at_the_settings_of_the_recipe() -> None:
     assert asdict(Knobs.from_hparams(RECIPE)) == {
         "learning_rate_multiplier": 1.0,
         "guide_weight_multiplier": 1.0,
@@ -31,14 +31,14 @@ def test_knobs_start_where_the_person_set_them() -> None:
     assert tuple(asdict(Knobs.from_hparams(RECIPE))) == KNOB_NAMES
 
 
-def test_the_losses_get_the_planned_guide_weight_times_its_multiplier() -> None:
+def test_losses_use_the_planned_guide_weight_times_its_multiplier() -> None:
     knobs = Knobs.from_hparams(RECIPE)
     knobs.guide_weight_multiplier, knobs.guide_sigma, knobs.gate_positive_weight = 1.5, 0.2, 6.0
     assert knobs.for_losses(1, RECIPE) == {"guide_weight": 3.0, "guide_sigma": 0.2, "gate_positive_weight": 6.0}
     assert knobs.for_losses(15, RECIPE) == {"guide_weight": 1.5, "guide_sigma": 0.2, "gate_positive_weight": 6.0}
 
 
-def test_a_recipe_without_guidance_starts_with_it_turned_off() -> None:
+def test_recipe_without_guidance_starts_with_a_multiplier_of_zero() -> None:
     recipe = RECIPE.model_copy(update={"guide_loss_weight": 0.0})
     knobs = Knobs.from_hparams(recipe)
     assert knobs.guide_weight_multiplier == 0.0 and knobs.for_losses(1, recipe)["guide_weight"] == 0.0
@@ -46,7 +46,7 @@ def test_a_recipe_without_guidance_starts_with_it_turned_off() -> None:
     assert knobs.for_losses(1, recipe)["guide_weight"] == FALLBACK_GUIDE_WEIGHT / 2
 
 
-def test_a_phase_multiplies_the_guide_and_its_width() -> None:
+def test_phase_scales_guide_weight_and_sigma() -> None:
     knobs = Knobs.from_hparams(RECIPE)
     plan = PhasePlan(guide_weight_share=3.0, guide_sigma_share=0.5)
     assert knobs.for_losses(1, RECIPE, plan) == {"guide_weight": 6.0, "guide_sigma": 0.15, "gate_positive_weight": 5.0}
@@ -58,11 +58,11 @@ def test_every_knob_has_bounds_and_starts_within_them() -> None:
         assert KNOB_BOUNDS[name].low <= start <= KNOB_BOUNDS[name].high
 
 
-def test_a_knob_that_starts_at_zero_has_a_first_position() -> None:
+def test_knob_that_starts_at_zero_has_a_first_position() -> None:
     first = KNOB_BOUNDS["guide_weight_multiplier"].first
     assert first is not None and 0 < first <= KNOB_BOUNDS["guide_weight_multiplier"].high
     assert all(bounds.low > 0 or bounds.first for bounds in KNOB_BOUNDS.values())
 
 
-def test_what_a_knob_multiplies_is_a_setting() -> None:
+def test_multiplied_fields_are_settings_of_the_recipe() -> None:
     assert set(RECIPE_FIELDS) <= set(KNOB_NAMES) and set(RECIPE_FIELDS.values()) <= set(HParams.model_fields)

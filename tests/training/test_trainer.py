@@ -27,8 +27,8 @@ def first_batch(trainer: EnhancedTrainer) -> Batch:
     return next(iter(trainer.state.data.train.epoch(0)))
 
 
-def everything_learnt(trainer: EnhancedTrainer) -> dict[str, Any]:
-    """Copies of weights, BatchNorm statistics and the optimizer's state."""
+def learned_state(trainer: EnhancedTrainer) -> dict[str, Any]:
+    """Copies of weights, batch norm statistics and the state of the optimizer."""
     state: dict[str, Any] = {name: t.clone() for name, t in trainer.state.model.state_dict().items()}
     for number, moments in trainer.state.optimizer.state_dict()["state"].items():
         state |= {f"{number} {name}": torch.as_tensor(value).clone() for name, value in moments.items()}
@@ -39,7 +39,7 @@ def assert_same(a: dict[str, Any], b: dict[str, Any]) -> None:
     torch.testing.assert_close(a, b, rtol=0, atol=0, equal_nan=True)
 
 
-def test_the_loss_falls_when_one_batch_is_learnt_by_heart(tmp_path: Path) -> None:
+def test_loss_falls_when_overfitting_one_batch(tmp_path: Path) -> None:
     trainer, _ = tiny_trainer(tmp_path, tiny_hparams(**NO_DROPOUT))
     batch = first_batch(trainer)
     losses = [trainer.train_step(batch).total_loss for _ in range(40)]
@@ -47,7 +47,7 @@ def test_the_loss_falls_when_one_batch_is_learnt_by_heart(tmp_path: Path) -> Non
     assert losses[-1] < losses[0] / 2
 
 
-def test_a_step_reports_what_it_did(tmp_path: Path) -> None:
+def test_step_report_describes_the_step(tmp_path: Path) -> None:
     trainer, _ = tiny_trainer(tmp_path, tiny_hparams(warmup_steps=4))
     trainer.state.knobs.learning_rate_multiplier = 0.5
     batch = first_batch(trainer)
@@ -60,11 +60,11 @@ def test_a_step_reports_what_it_did(tmp_path: Path) -> None:
     parts = (*report.loss_parts.values(), report.total_loss, report.gradient_norm)
     assert all(part is not None and part > 0 for part in parts)
     assert report.frames_per_second > 0 and 0 <= report.data_wait_share < 1 and report.memory_bytes > 10**6
-    measured = [r.update_ratio for r in reports]
-    assert measured[:9] == [None] * 9 and measured[9] is not None and 0 < measured[9] < 1
+    ratios = [r.update_ratio for r in reports]
+    assert ratios[:9] == [None] * 9 and ratios[9] is not None and 0 < ratios[9] < 1
 
 
-def test_clipping_bounds_the_gradient_that_is_applied_and_the_norm_before_it_is_reported(tmp_path: Path) -> None:
+def test_gradient_is_clipped_and_its_norm_before_clipping_is_reported(tmp_path: Path) -> None:
     trainer, _ = tiny_trainer(tmp_path, tiny_hparams())
     trainer.state.knobs.grad_clip_thresh = 0.05
     report = trainer.train_step(first_batch(trainer))
@@ -73,7 +73,7 @@ def test_clipping_bounds_the_gradient_that_is_applied_and_the_norm_before_it_is_
     assert float(torch.cat(gradients).norm()) == pytest.approx(0.05, rel=1e-3)
 
 
-def test_the_loss_knobs_act(tmp_path: Path) -> None:
+def test_loss_knobs_take_effect(tmp_path: Path) -> None:
     totals = []
     for multiplier in (1.0, 2.0):
         trainer, _ = tiny_trainer(tmp_path, tiny_hparams(**NO_DROPOUT, guide_loss_weight=3.0))
@@ -101,7 +101,7 @@ def poison_weight(trainer: EnhancedTrainer, batch: Batch) -> Batch:
 
 
 def poison_gradient(trainer: EnhancedTrainer, batch: Batch) -> Batch:
-    """A finite loss whose gradient overflows in one weight."""
+    """Let the gradient of one weight overflow while the loss stays finite."""
 
     def overflow(gradient: Tensor) -> Tensor:
         handle.remove()
@@ -117,36 +117,36 @@ def poison_gradient(trainer: EnhancedTrainer, batch: Batch) -> Batch:
     [poison_mel(math.nan), poison_mel(math.inf), poison_weight, poison_gradient],
     ids=["NaN mel", "infinite mel", "infinite weight", "infinite gradient"],
 )
-def test_what_is_not_finite_changes_nothing_and_is_counted(
+def test_non_finite_step_changes_nothing_and_is_counted(
     tmp_path: Path, poison: Callable[[EnhancedTrainer, Batch], Batch], n_steps_before: int
 ) -> None:
     trainer, _ = tiny_trainer(tmp_path, tiny_hparams())
     batch = first_batch(trainer)
     for _ in range(n_steps_before):
         trainer.train_step(batch)
-    bad = poison(trainer, batch)
-    before = everything_learnt(trainer)
-    report = trainer.train_step(bad)
-    assert_same(everything_learnt(trainer), before)
+    poisoned = poison(trainer, batch)
+    before = learned_state(trainer)
+    report = trainer.train_step(poisoned)
+    assert_same(learned_state(trainer), before)
     assert report.nonfinite_steps == 1 and report.step == n_steps_before + 1
     values = (report.total_loss, *report.loss_parts.values(), report.gradient_norm)
     assert values == (None,) * 5 and report.update_ratio is None
 
 
 @pytest.mark.parametrize("poison", [poison_mel(math.nan), poison_gradient], ids=["mel", "gradient"])
-def test_training_goes_on_after_a_step_that_was_not_finite(
+def test_training_continues_after_a_non_finite_step(
     tmp_path: Path, poison: Callable[[EnhancedTrainer, Batch], Batch]
 ) -> None:
     trainer, _ = tiny_trainer(tmp_path, tiny_hparams())
     batch = first_batch(trainer)
     trainer.train_step(poison(trainer, batch))
-    before = everything_learnt(trainer)
+    before = learned_state(trainer)
     report = trainer.train_step(batch)
     assert report.total_loss is not None and report.nonfinite_steps == 1
     assert not torch.equal(before["embedding.weight"], tacotron(trainer).embedding.weight)
 
 
-def test_one_bad_utterance_costs_only_its_own_batches(tmp_path: Path) -> None:
+def test_nan_utterance_cancels_only_its_own_batches(tmp_path: Path) -> None:
     hparams = tiny_hparams(**QUIET)
 
     def load(utterance: Any) -> np.ndarray:
@@ -161,56 +161,55 @@ def test_one_bad_utterance_costs_only_its_own_batches(tmp_path: Path) -> None:
     assert all(p.isfinite().all() for p in trainer.state.model.state_dict().values())
 
 
-# Resuming
-
-
 @pytest.fixture(scope="module")
-def whole_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[RecordingObserver, EnhancedTrainer]:
-    """Eight steps (two epochs and more of three batches), saved at every step, evaluated at every third."""
+def uninterrupted_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[RecordingObserver, EnhancedTrainer]:
+    """Eight steps of a training with three batches an epoch, saved at every step and evaluated at every third."""
     hparams = tiny_hparams(iters_per_checkpoint=1, iters_per_evaluation=3, keep_checkpoints=99)
-    trainer, observer = tiny_trainer(tmp_path_factory.mktemp("whole"), hparams)
+    trainer, observer = tiny_trainer(tmp_path_factory.mktemp("uninterrupted"), hparams)
     assert trainer.fit(RunLimits(max_steps=8)) == "max_steps"
     return observer, trainer
 
 
 @pytest.mark.parametrize("k", [1, 2, 3, 4, 5, 6, 7])
-def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(
-    tmp_path: Path, whole_run: tuple[RecordingObserver, EnhancedTrainer], k: int
+def test_resumed_run_equals_the_uninterrupted_one_bit_for_bit(
+    tmp_path: Path, uninterrupted_run: tuple[RecordingObserver, EnhancedTrainer], k: int
 ) -> None:
-    watched, whole = whole_run
-    path = next(c.path for c in list_checkpoints(whole.state.folder / "checkpoints") if c.step == k)
-    trainer, observer = tiny_trainer(tmp_path, whole.state.hparams)
+    expected, uninterrupted = uninterrupted_run
+    path = next(c.path for c in list_checkpoints(uninterrupted.state.folder / "checkpoints") if c.step == k)
+    trainer, observer = tiny_trainer(tmp_path, uninterrupted.state.hparams)
     torch.rand(k)
     trainer.load_state_dict(load_checkpoint(path))
     trainer.fit(RunLimits(max_steps=8))
     assert observer.restored == {"n_steps": k}
-    assert observer.losses == watched.losses[k:] and None not in observer.losses
-    assert [r.utterance_ids for r in observer.steps] == [r.utterance_ids for r in watched.steps[k:]]
-    assert [e.losses for e in observer.evaluations] == [e.losses for e in watched.evaluations if e.step > k]
-    assert_same(everything_learnt(trainer), everything_learnt(whole))
+    assert observer.losses == expected.losses[k:] and None not in observer.losses
+    assert [r.utterance_ids for r in observer.steps] == [r.utterance_ids for r in expected.steps[k:]]
+    assert [e.losses for e in observer.evaluations] == [e.losses for e in expected.evaluations if e.step > k]
+    assert_same(learned_state(trainer), learned_state(uninterrupted))
 
 
-def test_evaluating_and_saving_do_not_change_what_is_learnt(
-    tmp_path: Path, whole_run: tuple[RecordingObserver, EnhancedTrainer]
+def test_evaluations_and_checkpoints_do_not_change_the_training(
+    tmp_path: Path, uninterrupted_run: tuple[RecordingObserver, EnhancedTrainer]
 ) -> None:
-    watched, whole = whole_run
+    expected, uninterrupted = uninterrupted_run
     trainer, observer = tiny_trainer(tmp_path, tiny_hparams(**QUIET))
     trainer.fit(RunLimits(max_steps=8))
-    assert observer.losses == watched.losses
-    assert_same(everything_learnt(trainer), everything_learnt(whole))
+    assert observer.losses == expected.losses
+    assert_same(learned_state(trainer), learned_state(uninterrupted))
 
 
-def test_with_other_data_the_epoch_starts_anew(
-    tmp_path: Path, whole_run: tuple[RecordingObserver, EnhancedTrainer]
+def test_epoch_starts_over_with_other_data(
+    tmp_path: Path, uninterrupted_run: tuple[RecordingObserver, EnhancedTrainer]
 ) -> None:
-    _, whole = whole_run
-    path = next(c.path for c in list_checkpoints(whole.state.folder / "checkpoints") if c.step == 5)
-    trainer, _ = tiny_trainer(tmp_path, whole.state.hparams, data=tiny_data(whole.state.hparams, fingerprint="other"))
+    _, uninterrupted = uninterrupted_run
+    path = next(c.path for c in list_checkpoints(uninterrupted.state.folder / "checkpoints") if c.step == 5)
+    trainer, _ = tiny_trainer(
+        tmp_path, uninterrupted.state.hparams, data=tiny_data(uninterrupted.state.hparams, fingerprint="other")
+    )
     trainer.load_state_dict(load_checkpoint(path))
     assert (trainer.state.progress.step, trainer.state.progress.epoch, trainer.state.progress.batch) == (5, 1, 0)
 
 
-def test_turned_knobs_are_kept_over_a_resume_and_changed_settings_take_effect(tmp_path: Path) -> None:
+def test_resume_keeps_turned_knobs_and_applies_changed_settings(tmp_path: Path) -> None:
     trainer, _ = tiny_trainer(tmp_path, tiny_hparams())
     trainer.state.knobs.learning_rate_multiplier, trainer.state.knobs.guide_sigma = 0.25, 0.7
     trainer.state.knobs.grad_clip_thresh = 0.5
@@ -222,7 +221,7 @@ def test_turned_knobs_are_kept_over_a_resume_and_changed_settings_take_effect(tm
     assert resumed.state.optimizer.param_groups[0]["weight_decay"] == 0.01
 
 
-def test_an_optimizer_state_brings_its_moments_but_not_its_settings(tmp_path: Path) -> None:
+def test_resume_restores_the_moments_but_not_the_settings_of_the_optimizer(tmp_path: Path) -> None:
     trainer, _ = tiny_trainer(tmp_path, tiny_hparams())
     trainer.train_step(first_batch(trainer))
     state = load_checkpoint(trainer.state.save())
@@ -235,7 +234,7 @@ def test_an_optimizer_state_brings_its_moments_but_not_its_settings(tmp_path: Pa
     resumed.train_step(first_batch(resumed))
 
 
-def test_a_branch_does_not_inherit_a_best_voice_that_is_not_in_its_folder(tmp_path: Path) -> None:
+def test_branch_does_not_inherit_a_best_voice_that_is_not_in_its_folder(tmp_path: Path) -> None:
     hparams = tiny_hparams(iters_per_checkpoint=1, iters_per_evaluation=1)
     first, observer = tiny_trainer(tmp_path / "a", hparams, observer=RecordingObserver({1: 0.9}))
     first.fit(RunLimits(max_steps=1))
@@ -246,10 +245,7 @@ def test_a_branch_does_not_inherit_a_best_voice_that_is_not_in_its_folder(tmp_pa
     assert load_voice(branch.write_voice()).step == 2
 
 
-# Limits and observers
-
-
-def test_it_ends_after_the_epochs(tmp_path: Path) -> None:
+def test_training_ends_after_the_epochs(tmp_path: Path) -> None:
     trainer, observer = tiny_trainer(tmp_path, tiny_hparams(epochs=2, **QUIET))
     assert trainer.fit(RunLimits(max_steps=100)) == "epochs"
     assert [r.epoch for r in observer.steps] == [0, 0, 0, 1, 1, 1]
@@ -257,14 +253,14 @@ def test_it_ends_after_the_epochs(tmp_path: Path) -> None:
     assert ids == sorted(e.utterance.id for e in trainer.state.data.train.examples)
 
 
-def test_it_ends_at_the_deadline(tmp_path: Path) -> None:
+def test_training_ends_at_the_deadline(tmp_path: Path) -> None:
     trainer, observer = tiny_trainer(tmp_path, tiny_hparams(**QUIET))
     assert trainer.fit(RunLimits(deadline=time.monotonic() - 1)) == "max_minutes"
     evaluated, saved = ["before evaluation", "evaluation 0"], ["before checkpoint", "after checkpoint"]
     assert observer.steps == [] and observer.events == evaluated + saved
 
 
-def test_when_told_to_stop_it_saves_without_evaluating(tmp_path: Path) -> None:
+def test_stop_request_saves_without_evaluating(tmp_path: Path) -> None:
     limits = RunLimits()
 
     class Stopper(RecordingObserver):
@@ -278,7 +274,7 @@ def test_when_told_to_stop_it_saves_without_evaluating(tmp_path: Path) -> None:
     assert load_checkpoint(observer.checkpoints[-1][0])["progress"]["step"] == 2
 
 
-def test_the_watcher_is_told_of_everything_in_order(tmp_path: Path) -> None:
+def test_observer_receives_all_events_in_order(tmp_path: Path) -> None:
     observer = RecordingObserver(scores={2: 0.5, 4: 0.4})
     trainer, _ = tiny_trainer(tmp_path, tiny_hparams(iters_per_checkpoint=3, iters_per_evaluation=2), observer=observer)
     trainer.fit(RunLimits(max_steps=5))
@@ -295,7 +291,7 @@ def test_the_watcher_is_told_of_everything_in_order(tmp_path: Path) -> None:
     assert load_voice(tmp_path / "voice.safetensors").step == 2
 
 
-def test_the_best_checkpoint_is_kept_and_becomes_the_voice(tmp_path: Path) -> None:
+def test_best_checkpoint_is_kept_and_becomes_the_voice(tmp_path: Path) -> None:
     observer = RecordingObserver(scores={1: 0.2, 2: 0.9, 3: None, 4: 0.9, 5: 0.3})
     hparams = tiny_hparams(iters_per_checkpoint=1, iters_per_evaluation=1, keep_checkpoints=1)
     trainer, _ = tiny_trainer(tmp_path, hparams, observer=observer)
@@ -308,7 +304,7 @@ def test_the_best_checkpoint_is_kept_and_becomes_the_voice(tmp_path: Path) -> No
     assert (voice.step, trainer.state.progress.best_score) == (2, 0.9)
 
 
-def test_without_any_score_the_voice_is_the_present_one(tmp_path: Path) -> None:
+def test_voice_has_the_current_weights_without_any_score(tmp_path: Path) -> None:
     trainer, _ = tiny_trainer(tmp_path, tiny_hparams(**QUIET))
     trainer.fit(RunLimits(max_steps=2))
     voice = load_voice(trainer.write_voice())

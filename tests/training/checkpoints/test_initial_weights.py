@@ -9,7 +9,7 @@ from hparams import UserError
 from models.tacotron2.model import Tacotron2
 from reports import TrainerOrder
 from tests.tiny import tacotron, tiny_hparams
-from tests.training.steered import ALL_SAVED, SteeringObserver, steered
+from tests.training.orders import ALL_SAVED, OrderingObserver, trainer_with_orders
 from training.checkpoints.initial_weights import FILE_NAME, load_initial_weights, save_initial_weights
 from training.run_state import RunLimits
 
@@ -49,8 +49,8 @@ def test_missing_file_loads_nothing_and_damaged_file_is_named(tmp_path: Path) ->
 
 
 def test_restart_begins_with_the_stored_weights(tmp_path: Path) -> None:
-    observer = SteeringObserver({2: [TrainerOrder("restart", knobs={"learning_rate_multiplier": 1 / 256})]})
-    trainer, _ = steered(tmp_path, hparams=tiny_hparams(**ALL_SAVED), observer=observer)
+    observer = OrderingObserver({2: [TrainerOrder("restart", knobs={"learning_rate_multiplier": 1 / 256})]})
+    trainer, _ = trainer_with_orders(tmp_path, hparams=tiny_hparams(**ALL_SAVED), observer=observer)
     stored = {name: torch.full_like(value, 0.01) for name, value in trainer.state.model.state_dict().items()}
     initial = trainer.state.model.state_dict()
     trainer.state.model.load_state_dict(

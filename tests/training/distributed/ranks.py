@@ -1,4 +1,4 @@
-"""One of two processes of a rank_group, which leaves FOLDER/RANK.pt."""
+"""Program of each of two ranks, which writes its results to FOLDER/RANK.pt."""
 
 from __future__ import annotations
 
@@ -15,73 +15,79 @@ import torch.distributed as dist
 from corpus.batches import Batch
 from reports import TrainerOrder
 from tests.tiny import GLOW, NO_DROPOUT, SYMBOLS, tiny_data, tiny_hparams, tiny_model, tiny_trainer
-from tests.training.steered import SteeringObserver
+from tests.training.orders import OrderingObserver
 from tests.training.step.test_learner import KNOBS, gradient, without_norms
 from training.distributed.rank_group import RankFailure, RankGroup, StepTask
 from training.distributed.worker import run_worker
 from training.run_state import RunLimits
 from training.step.learner import Learner
 
-Found = dict[str, Any]
+Results = dict[str, Any]
 CPU = torch.device("cpu")
 PLAIN = tiny_hparams(**NO_DROPOUT, batch_size=8, n_frames_per_step=1, precision="float32")
 
 
-def rows_of(rank_group: RankGroup, indices: list[int]) -> list[Batch]:
-    mine = indices[rank_group.rank :: rank_group.size]
-    return [tiny_data(PLAIN).train.load(mine)] if mine else []
+def load_share(rank_group: RankGroup, indices: list[int]) -> list[Batch]:
+    """This rank's examples of a batch, as a list of at most one batch."""
+    share = indices[rank_group.rank :: rank_group.size]
+    return [tiny_data(PLAIN).train.load(share)] if share else []
 
 
-def learner_of(rank_group: RankGroup) -> Learner:
+def build_learner(rank_group: RankGroup) -> Learner:
     return without_norms(Learner(tiny_model(PLAIN), PLAIN, CPU, rank_group))
 
 
-def together(rank_group: RankGroup, _folder: Path) -> Found:
-    """The gradients of a batch of eight and of one."""
-    found: Found = {}
+def update_together(rank_group: RankGroup, _folder: Path) -> Results:
+    """Updates with a batch of eight and with a batch of one, and batch norm statistics after an update."""
+    results: Results = {}
     for n in (8, 1):
-        learner, indices = learner_of(rank_group), list(range(n))
+        learner, indices = build_learner(rank_group), list(range(n))
         frames = tiny_data(PLAIN).train.n_frames(indices)
-        updated = learner.update(rows_of(rank_group, indices), KNOBS, clip_norm=1e9, measure=False, total_frames=frames)
-        found[f"gradient {n}"], found[f"updated {n}"] = gradient(learner), vars(updated)
-    normalising = Learner(tiny_model(PLAIN), PLAIN, CPU, rank_group)
+        result = learner.update(
+            load_share(rank_group, indices), KNOBS, clip_norm=1e9, measure=False, total_frames=frames
+        )
+        results[f"gradient {n}"], results[f"result {n}"] = gradient(learner), vars(result)
+    learner = Learner(tiny_model(PLAIN), PLAIN, CPU, rank_group)
     frames = tiny_data(PLAIN).train.n_frames(range(8))
-    normalising.update(rows_of(rank_group, list(range(8))), KNOBS, clip_norm=1e9, measure=False, total_frames=frames)
-    return found | {"remembered": dict(normalising.model.named_buffers())}
+    batches = load_share(rank_group, list(range(8)))
+    learner.update(batches, KNOBS, clip_norm=1e9, measure=False, total_frames=frames)
+    return results | {"buffers": dict(learner.model.named_buffers())}
 
 
-def failing(rank_group: RankGroup, _folder: Path) -> Found:
-    """Numbers that are none on rank 1, then no memory there, then all is well."""
-    learner = learner_of(rank_group)
-    found: Found = {}
+def fail_on_one_rank(rank_group: RankGroup, _folder: Path) -> Results:
+    """Updates with NaN on rank 1, then out of memory there, then without an error."""
+    learner = build_learner(rank_group)
+    results: Results = {}
     before = {name: value.clone() for name, value in learner.model.state_dict().items()}
-    batches = rows_of(rank_group, list(range(8)))
-    spoilt = [replace(batch, mels=batch.mels * torch.nan) if rank_group.rank else batch for batch in batches]
-    found["norm"] = learner.update(spoilt, KNOBS, clip_norm=1e9, measure=False, total_frames=70).gradient_norm
+    batches = load_share(rank_group, list(range(8)))
+    poisoned = [replace(batch, mels=batch.mels * torch.nan) if rank_group.rank else batch for batch in batches]
+    result = learner.update(poisoned, KNOBS, clip_norm=1e9, measure=False, total_frames=70)
+    results["norm of NaN"] = result.gradient_norm
     forward = learner.model.forward
     if rank_group.rank:
 
-        def too_much(_batch: Batch) -> Any:
+        def run_out_of_memory(_batch: Batch) -> Any:
             raise torch.OutOfMemoryError("no room for 5 GB")
 
-        learner.model.forward = too_much  # type: ignore[method-assign,assignment]
+        learner.model.forward = run_out_of_memory  # type: ignore[method-assign,assignment]
     try:
         learner.update(batches, KNOBS, clip_norm=1e9, measure=False, total_frames=70)
     except torch.OutOfMemoryError as error:
-        found["error"] = str(error)
-    found["unchanged"] = all(torch.equal(value, before[name]) for name, value in learner.model.state_dict().items())
+        results["error"] = str(error)
+    after = learner.model.state_dict()
+    results["unchanged"] = all(torch.equal(value, before[name]) for name, value in after.items())
     learner.model.forward = forward  # type: ignore[method-assign]
     learner.stop_signal = "SIGUSR1" if rank_group.rank else None
-    updated = learner.update(batches, KNOBS, clip_norm=1e9, measure=True, total_frames=70)
-    return found | {"after": updated.gradient_norm, "stop": updated.stop_signal}
+    result = learner.update(batches, KNOBS, clip_norm=1e9, measure=True, total_frames=70)
+    return results | {"norm": result.gradient_norm, "stop signal": result.stop_signal}
 
 
-def steered(rank_group: RankGroup, folder: Path, **changes: Any) -> Found:
-    """A training with a turned knob, smaller chunks, a rollback, a restart and fresh moments."""
+def train_with_orders(rank_group: RankGroup, folder: Path, **changes: Any) -> Results:
+    """Training with a turned knob, micro-batches, a rollback, reset moments, a quarantine and a restart."""
     hparams = tiny_hparams(iters_per_checkpoint=4, iters_per_evaluation=8, epochs=50, **changes)
     data = tiny_data(hparams)
     if rank_group.rank:
-        learner = run_worker(rank_group, lambda _recipe: data.train, len(SYMBOLS), CPU, lambda: None)
+        learner = run_worker(rank_group, lambda _hparams: data.train, len(SYMBOLS), CPU, lambda: None)
         assert learner is not None
         return {"weights": learner.model.state_dict()}
     orders = {
@@ -92,7 +98,7 @@ def steered(rank_group: RankGroup, folder: Path, **changes: Any) -> Found:
         14: [TrainerOrder("quarantine", utterances=("u01-12",))],
         17: [TrainerOrder("restart")],
     }
-    observer = SteeringObserver(orders)
+    observer = OrderingObserver(orders)
     trainer, _ = tiny_trainer(folder, hparams, data=data, observer=observer, rank_group=rank_group)
     observer.trainer = trainer
     trainer.fit(RunLimits(max_steps=24))
@@ -101,16 +107,16 @@ def steered(rank_group: RankGroup, folder: Path, **changes: Any) -> Found:
     return {"weights": trainer.state.model.state_dict(), "losses": losses, "ids": observer.ids}
 
 
-def hung(rank_group: RankGroup, _folder: Path) -> Found:
-    """Rank 1 does not come."""
+def hang_worker(rank_group: RankGroup, _folder: Path) -> Results:
+    """Rank 1 does not take part in a gather."""
     if rank_group.rank:
         time.sleep(6)
         return {}
-    return broken_by(lambda: rank_group.gather(None))
+    return catch_failure(lambda: rank_group.gather(None))
 
 
-def hung_leader(rank_group: RankGroup, _folder: Path) -> Found:
-    """An evaluation may take longer than anybody else's silence, as long as none was seen to end."""
+def hang_leader(rank_group: RankGroup, _folder: Path) -> Results:
+    """Rank 0 hangs after a first evaluation, which may take longer than the timeout, and a task."""
     if rank_group.is_leader:
         rank_group.report_activity("evaluation")
         time.sleep(3)
@@ -119,40 +125,41 @@ def hung_leader(rank_group: RankGroup, _folder: Path) -> Found:
         time.sleep(6)
         return {}
     assert isinstance(rank_group.receive(), StepTask)
-    return broken_by(rank_group.receive)
+    return catch_failure(rank_group.receive)
 
 
-def hung_leader_at_work(rank_group: RankGroup, _folder: Path) -> Found:
-    """Rank 0 does not come."""
+def hang_leader_in_gather(rank_group: RankGroup, _folder: Path) -> Results:
+    """Rank 0 does not take part in a gather."""
     if rank_group.is_leader:
         time.sleep(6)
         return {}
-    return broken_by(lambda: rank_group.gather(None))
+    return catch_failure(lambda: rank_group.gather(None))
 
 
-def broken_by(talking: Callable[[], object]) -> Found:
+def catch_failure(operation: Callable[[], object]) -> Results:
     try:
-        talking()
+        operation()
     except RankFailure as error:
         return {"error": str(error)}
     return {}
 
 
-CASES: dict[str, Callable[[RankGroup, Path], Found]] = {
-    "together": together,
-    "failing": failing,
-    "steered": steered,
-    "steered flow": lambda rank_group, folder: steered(rank_group, folder, **GLOW),
-    "hung": hung,
-    "hung leader": hung_leader,
-    "hung leader at work": hung_leader_at_work,
+CASES: dict[str, Callable[[RankGroup, Path], Results]] = {
+    "update together": update_together,
+    "fail on one rank": fail_on_one_rank,
+    "train tacotron": train_with_orders,
+    "train glow": lambda rank_group, folder: train_with_orders(rank_group, folder, **GLOW),
+    "hang worker": hang_worker,
+    "hang leader": hang_leader,
+    "hang leader in gather": hang_leader_in_gather,
 }
 
 
 def main(case: str, rank: int, folder: Path) -> None:
     torch.set_num_threads(1)
-    where = f"file://{folder / 'store'}"
-    dist.init_process_group("gloo", where, rank=rank, world_size=2, timeout=timedelta(seconds=60))
-    rank_group = RankGroup(rank, 2, timeout_seconds=2 if "hung" in case else 60, start_timeout_seconds=60)
+    store = f"file://{folder / 'store'}"
+    dist.init_process_group("gloo", store, rank=rank, world_size=2, timeout=timedelta(seconds=60))
+    timeout_seconds = 2 if case.startswith("hang") else 60
+    rank_group = RankGroup(rank, 2, timeout_seconds=timeout_seconds, start_timeout_seconds=60)
     torch.save(CASES[case](rank_group, folder), folder / f"{rank}.pt")
     dist.destroy_process_group()

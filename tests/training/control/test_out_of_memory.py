@@ -1,4 +1,4 @@
-"""A batch that does not fit into memory: run again in parts if someone says so, else the end."""
+"""Steps that run out of memory: repeated in smaller parts if an order asks for them, otherwise the end of training."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from corpus.batches import Batch
 from models.interface import AttentionOutput
 from reports import TrainerOrder
 from tests.tiny import tacotron, tiny_hparams
-from tests.training.steered import (
+from tests.training.orders import (
     ALL_SAVED,
-    SteeringObserver,
+    OrderingObserver,
+    comparable_state,
     differences,
     resume,
     saved_path,
     saved_steps,
-    state_of,
-    steered,
+    trainer_with_orders,
 )
 from training.run_state import RunLimits
 from training.trainer import EnhancedTrainer
@@ -34,7 +34,7 @@ GPU_ERROR = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 G
 def limit_memory(
     trainer: EnhancedTrainer, largest: int, monkeypatch: pytest.MonkeyPatch, error: RuntimeError = CPU_ERROR
 ) -> None:
-    """More utterances than this fail while training, after they have gone through the model."""
+    """Let training passes of more than `largest` utterances fail after the forward pass."""
     forward = tacotron(trainer).forward
 
     def limited(batch: Batch) -> AttentionOutput:
@@ -46,26 +46,26 @@ def limit_memory(
     monkeypatch.setattr(trainer.state.model, "forward", limited)
 
 
-class Splitting(SteeringObserver):
-    """Doubles the parts of a batch whenever one does not fit."""
+class SplittingObserver(OrderingObserver):
+    """Observer that doubles the number of micro-batches whenever memory runs out."""
 
     def __init__(self) -> None:
         super().__init__({})
-        self.failed = 0
+        self.n_failures = 0
 
     def on_step(self, report: Any) -> None:
         super().on_step(report)
         assert self.trainer is not None
-        if report.out_of_memory_steps > self.failed:
-            self.failed = report.out_of_memory_steps
-            self._give([TrainerOrder("turn", {"micro_batches": 2 * self.trainer.state.knobs.micro_batches})])
+        if report.out_of_memory_steps > self.n_failures:
+            self.n_failures = report.out_of_memory_steps
+            self.give([TrainerOrder("turn", {"micro_batches": 2 * self.trainer.state.knobs.micro_batches})])
 
 
 @pytest.mark.parametrize("error", [CPU_ERROR, GPU_ERROR])
-def test_without_an_answer_the_error_ends_training_after_it_was_told(
+def test_unanswered_error_ends_training_after_its_report(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: RuntimeError
 ) -> None:
-    trainer, observer = steered(tmp_path)
+    trainer, observer = trainer_with_orders(tmp_path)
     limit_memory(trainer, 2, monkeypatch, error)
     with pytest.raises(type(error)) as caught:
         trainer.fit(RunLimits(max_steps=9))
@@ -75,8 +75,8 @@ def test_without_an_answer_the_error_ends_training_after_it_was_told(
     assert last.gradient_norm is None and last.nonfinite_steps == 0 and last.utterance_ids
 
 
-def test_another_error_is_no_lack_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    trainer, observer = steered(tmp_path, observer=Splitting())
+def test_other_errors_are_raised_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer, observer = trainer_with_orders(tmp_path, observer=SplittingObserver())
     limit_memory(trainer, 2, monkeypatch, RuntimeError("shapes do not match"))
     with pytest.raises(RuntimeError, match="shapes do not match"):
         trainer.fit(RunLimits(max_steps=9))
@@ -84,10 +84,10 @@ def test_another_error_is_no_lack_of_memory(tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("error", [CPU_ERROR, GPU_ERROR])
-def test_with_smaller_parts_the_same_batch_is_run_again_and_training_goes_on(
+def test_batch_is_repeated_in_smaller_parts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: RuntimeError
 ) -> None:
-    trainer, observer = steered(tmp_path, observer=Splitting())
+    trainer, observer = trainer_with_orders(tmp_path, observer=SplittingObserver())
     limit_memory(trainer, 1, monkeypatch, error)
     trainer.fit(RunLimits(max_steps=8))
     counts = [report.out_of_memory_steps for report in observer.steps]
@@ -100,26 +100,23 @@ def test_with_smaller_parts_the_same_batch_is_run_again_and_training_goes_on(
     assert [len(report.utterance_losses) for report in observer.steps[2:]] == [len(ids) for ids in observer.ids[2:]]
 
 
-def test_a_failed_attempt_changes_neither_weights_nor_batch_statistics(
+def test_failed_attempt_changes_neither_weights_nor_batch_norm_statistics(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trainer, _ = steered(tmp_path)
+    trainer, _ = trainer_with_orders(tmp_path)
     batch = next(iter(trainer.state.data.train.epoch(0)))
-    before = state_of(trainer)
+    before = comparable_state(trainer)
     limit_memory(trainer, 1, monkeypatch)
     assert trainer.train_step(batch).out_of_memory_steps == 1
-    after = state_of(trainer)
-    assert (
-        differences([after[name] for name in ("model", "optimizer")], [before[name] for name in ("model", "optimizer")])
-        == []
-    )
+    after = comparable_state(trainer)
+    assert [path for name in ("model", "optimizer") for path in differences(after[name], before[name])] == []
 
 
-def test_what_is_left_of_a_gradient_goes_into_no_update(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first part has been through the model and back when the second one fails."""
+def test_gradient_of_a_failed_attempt_is_discarded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second part fails after the backward pass of the first."""
     norms = []
     for fails in (False, True):
-        trainer, _ = steered(tmp_path)
+        trainer, _ = trainer_with_orders(tmp_path)
         first, second = (batch for batch, _ in zip(trainer.state.data.train.epoch(0), range(2), strict=False))
         if fails:
             with monkeypatch.context() as patch:
@@ -133,13 +130,13 @@ def test_what_is_left_of_a_gradient_goes_into_no_update(tmp_path: Path, monkeypa
     assert norms[0] == norms[1] is not None
 
 
-def test_what_was_computed_until_memory_ran_out_is_free_for_the_next_attempt(tmp_path: Path) -> None:
-    trainer, _ = steered(tmp_path)
-    batch, computed = next(iter(trainer.state.data.train.epoch(0))), []
+def test_activations_of_a_failed_attempt_are_freed_before_the_next(tmp_path: Path) -> None:
+    trainer, _ = trainer_with_orders(tmp_path)
+    batch, references = next(iter(trainer.state.data.train.epoch(0))), []
 
     def forward(_batch: Batch) -> None:
         activations = torch.zeros(10)
-        computed.append(weakref.ref(activations))
+        references.append(weakref.ref(activations))
         raise torch.OutOfMemoryError("no room")
 
     trainer.state.model.forward = forward  # type: ignore[method-assign,assignment]
@@ -148,56 +145,55 @@ def test_what_was_computed_until_memory_ran_out_is_free_for_the_next_attempt(tmp
         trainer.train_step(batch)
         trainer.state.turn_knobs({"micro_batches": 2.0})
         trainer.control.require_answer_to_out_of_memory()
-        assert computed[0]() is None
+        assert references[0]() is None
     finally:
         gc.enable()
 
 
 @pytest.mark.parametrize("step", [1, 2, 3])
-def test_a_kill_between_the_attempts_changes_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
-) -> None:
-    whole, watched = steered(tmp_path / "whole", observer=Splitting())
-    limit_memory(whole, 1, monkeypatch)
-    whole.fit(RunLimits(max_steps=5))
-    assert saved_steps(whole) == [1, 2, 3, 4, 5]
-    observer = Splitting()
-    trainer, _ = steered(tmp_path / "resumed", observer=observer)
-    resume(trainer, saved_path(whole, step))
-    observer.failed = trainer.state.progress.out_of_memory_steps
+def test_kill_between_attempts_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    uninterrupted, expected = trainer_with_orders(tmp_path / "uninterrupted", observer=SplittingObserver())
+    limit_memory(uninterrupted, 1, monkeypatch)
+    uninterrupted.fit(RunLimits(max_steps=5))
+    assert saved_steps(uninterrupted) == [1, 2, 3, 4, 5]
+    observer = SplittingObserver()
+    trainer, _ = trainer_with_orders(tmp_path / "resumed", observer=observer)
+    resume(trainer, saved_path(uninterrupted, step))
+    observer.n_failures = trainer.state.progress.out_of_memory_steps
     limit_memory(trainer, 1, monkeypatch)
     trainer.fit(RunLimits(max_steps=5))
-    assert observer.ids == watched.ids[step:] and observer.losses == watched.losses[step:]
-    assert differences(state_of(trainer), state_of(whole)) == []
+    assert observer.ids == expected.ids[step:] and observer.losses == expected.losses[step:]
+    assert differences(comparable_state(trainer), comparable_state(uninterrupted)) == []
 
 
 @pytest.mark.parametrize("n_batches", [1.0, 2.0])
-def test_a_step_can_be_run_again_on_the_same_utterances(tmp_path: Path, n_batches: float) -> None:
-    plain, alone = steered(tmp_path / "plain")
-    plain.state.turn_knobs({"batches_per_update": n_batches})
-    plain.fit(RunLimits(max_steps=6))
-    trainer, observer = steered(tmp_path / "again", {1: [TrainerOrder("rerun_step")], 4: [TrainerOrder("rerun_step")]})
+def test_step_can_be_repeated_with_the_same_utterances(tmp_path: Path, n_batches: float) -> None:
+    reference, expected = trainer_with_orders(tmp_path / "reference")
+    reference.state.turn_knobs({"batches_per_update": n_batches})
+    reference.fit(RunLimits(max_steps=6))
+    rerun = [TrainerOrder("rerun_step")]
+    trainer, observer = trainer_with_orders(tmp_path / "repeated", {1: rerun, 4: rerun})
     trainer.state.turn_knobs({"batches_per_update": n_batches})
     trainer.fit(RunLimits(max_steps=8))
-    again = [alone.ids[i] for i in (0, 0, 1, 2, 2, 3, 4, 5)]
-    assert observer.ids == again
+    assert observer.ids == [expected.ids[i] for i in (0, 0, 1, 2, 2, 3, 4, 5)]
     assert [r.step for r in observer.steps] == list(range(1, 9))
     for step in (1, 4):
-        resumed, watched = steered(tmp_path / f"from {step}", {4: [TrainerOrder("rerun_step")]} if step < 4 else {})
+        orders = {4: rerun} if step < 4 else {}
+        resumed, resumed_observer = trainer_with_orders(tmp_path / f"from {step}", orders)
         resume(resumed, saved_path(trainer, step))
         resumed.fit(RunLimits(max_steps=8))
-        assert watched.losses == observer.losses[step:]
+        assert resumed_observer.losses == observer.losses[step:]
 
 
-def test_there_is_no_step_to_run_again_before_the_first(tmp_path: Path) -> None:
-    trainer, observer = steered(tmp_path)
+def test_repetition_before_the_first_step_does_nothing(tmp_path: Path) -> None:
+    trainer, observer = trainer_with_orders(tmp_path)
     trainer.control.execute(TrainerOrder("rerun_step"))
     trainer.fit(RunLimits(max_steps=1))
     assert observer.ids == [next(iter(trainer.state.data.train.epoch(0))).ids]
 
 
-def test_an_evaluation_is_due_also_after_a_step_that_is_run_again(tmp_path: Path) -> None:
+def test_evaluation_is_due_after_a_repeated_step(tmp_path: Path) -> None:
     hparams = tiny_hparams(**ALL_SAVED | {"iters_per_evaluation": 2})
-    trainer, observer = steered(tmp_path, {2: [TrainerOrder("rerun_step")]}, hparams=hparams)
+    trainer, observer = trainer_with_orders(tmp_path, {2: [TrainerOrder("rerun_step")]}, hparams=hparams)
     trainer.fit(RunLimits(max_steps=4))
     assert [e.step for e in observer.evaluations] == [2, 4]

@@ -1,4 +1,4 @@
-"""A observer that gives orders, and exact comparisons of what training came to."""
+"""Trainers whose observer gives them orders, and exact comparisons of their states."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from training.trainer import EnhancedTrainer
 ALL_SAVED: dict[str, Any] = {"iters_per_checkpoint": 1, "iters_per_evaluation": 1000, "keep_checkpoints": 99}
 
 
-class SteeringObserver(RecordingObserver):
-    """Gives each of its orders once, after the step or evaluation it is for."""
+class OrderingObserver(RecordingObserver):
+    """Observer that gives each of its orders once, after a certain step or evaluation."""
 
     def __init__(
         self,
@@ -37,34 +37,35 @@ class SteeringObserver(RecordingObserver):
 
     def on_step(self, report: StepReport) -> None:
         super().on_step(report)
-        self._give(self.after_step.pop(report.step, ()))
+        self.give(self.after_step.pop(report.step, ()))
 
     def on_evaluation(self, report: EvaluationReport) -> float | None:
         score = super().on_evaluation(report)
-        self._give(self.after_evaluation.pop(report.step, ()))
+        self.give(self.after_evaluation.pop(report.step, ()))
         return score
 
-    def _give(self, orders: Sequence[TrainerOrder]) -> None:
+    def give(self, orders: Sequence[TrainerOrder]) -> None:
         assert self.trainer is not None
         for order in orders:
             self.trainer.control.execute(order)
 
     @property
     def ids(self) -> list[tuple[str, ...]]:
+        """Ids of the utterances of each step."""
         return [report.utterance_ids for report in self.steps]
 
 
-def steered(
+def trainer_with_orders(
     folder: Path,
     orders: Mapping[int, Sequence[TrainerOrder]] | None = None,
     *,
     hparams: HParams | None = None,
-    observer: SteeringObserver | None = None,
+    observer: OrderingObserver | None = None,
     data: TrainingData | None = None,
-) -> tuple[EnhancedTrainer, SteeringObserver]:
-    """A fresh trainer, always the same one, whose observer gives these orders after these steps."""
+) -> tuple[EnhancedTrainer, OrderingObserver]:
+    """A trainer with the same initial weights in every call, and its observer, which gives `orders` after steps."""
     folder.mkdir(exist_ok=True)
-    observer = observer or SteeringObserver(orders or {})
+    observer = observer or OrderingObserver(orders or {})
     trainer, _ = tiny_trainer(folder, hparams or tiny_hparams(**ALL_SAVED), observer=observer, data=data)
     observer.trainer = trainer
     return trainer, observer
@@ -82,23 +83,23 @@ def resume(trainer: EnhancedTrainer, path: Path) -> None:
     trainer.load_state_dict(load_checkpoint(path))
 
 
-def ruin(path: Path) -> None:
+def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-10])
 
 
-def state_of(trainer: EnhancedTrainer) -> dict[str, Any]:
-    return comparable(deepcopy(trainer.state_dict()))
+def comparable_state(trainer: EnhancedTrainer) -> dict[str, Any]:
+    return remove_volatile(deepcopy(trainer.state_dict()))
 
 
-def comparable(state: dict[str, Any]) -> dict[str, Any]:
-    """All that training goes on from; without the time it took, what the observer remembers and what each step sets."""
+def remove_volatile(state: dict[str, Any]) -> dict[str, Any]:
+    """Remove what differs between equal trainings (time, the observer's state) and the rate that each step sets."""
     state.pop("schema_version", None)
     del state["watcher"], state["progress"]["seconds"], state["optimizer"]["param_groups"][0]["lr"]
     return state
 
 
 def differences(a: Any, b: Any, where: str = "") -> list[str]:
-    """Where two states are not bit for bit the same."""
+    """Paths at which two states are not equal bit for bit."""
     if isinstance(a, Tensor) and isinstance(b, Tensor):
         return [] if torch.equal(a, b) else [where]
     if isinstance(a, Mapping) and isinstance(b, Mapping) and a.keys() == b.keys():
