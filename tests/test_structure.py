@@ -19,7 +19,7 @@ LEAVES = {"hparams", "files", "recipes", "reports"}
 ALLOWED: dict[str, set[str]] = {
     "hparams": {"recipes"},
     "files": set(),
-    "recipes": {"hparams"},
+    "recipes": set(),
     "reports": set(),
     "corpus": LEAVES,
     "models": {*LEAVES, "corpus"},

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 
 from hparams import HParams
 from models import ARCHITECTURES
-from models.interface import LossKnobs
+from models.interface import AcousticModel, LossKnobs
 from training.schedule import RECIPE_PLAN, PhasePlan, planned_guide_weight
 
 
@@ -45,6 +45,13 @@ class Knobs:
 
 
 KNOB_NAMES = tuple(field.name for field in fields(Knobs))
+LOSS_SETTINGS = {
+    "guide_weight_multiplier": "guide_weight",
+    "guide_sigma": "guide_sigma",
+    "gate_positive_weight": "gate_positive_weight",
+    "duration_loss_weight": "duration_loss_weight",
+}
+"""The loss setting, as models declare it in LOSS_KNOBS, that a knob changes."""
 RECIPE_FIELDS = {"learning_rate_multiplier": "learning_rate", "guide_weight_multiplier": "guide_loss_weight"}
 """The setting that a knob multiplies; the others bear the name of theirs."""
 
@@ -69,3 +76,11 @@ KNOB_BOUNDS = {
     "micro_batches": Bounds(1, 64),
     "batches_per_update": Bounds(1, 16),
 }
+
+
+def knobs_with_effect(model: AcousticModel) -> tuple[str, ...]:
+    """Names of the knobs that a model has a use for; one without a gate, for example, has none for the gate's."""
+    unused = {knob for knob, setting in LOSS_SETTINGS.items() if setting not in model.LOSS_KNOBS}
+    if not model.HAS_GATE:
+        unused.add("gate_threshold")
+    return tuple(name for name in KNOB_NAMES if name not in unused)

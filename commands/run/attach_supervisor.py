@@ -8,10 +8,11 @@ from commands.run.event_publisher import EventPublisher
 from commands.run.job import TrainingJob, pinned_knobs
 from commands.run.recipe import preset_values
 from hparams import HParams, build_hparams
+from recipes import RECIPES
 from smart_tuner.inputs.run_facts import KnobFacts, RunFacts
 from smart_tuner.runtime import SupervisorRuntime
 from smart_tuner.supervisor import Supervisor
-from training.knobs import KNOB_BOUNDS, Knobs
+from training.knobs import KNOB_BOUNDS, Knobs, knobs_with_effect
 from training.run_state import TrainingData
 from training.schedule import base_guide_weight
 from training.trainer import EnhancedTrainer
@@ -27,32 +28,23 @@ SETTINGS_WITHOUT_KNOB = (
 
 def run_facts(trainer: EnhancedTrainer, preset: HParams, *, pinned: tuple[str, ...], planned_steps: int) -> RunFacts:
     """Collect what a supervisor must know of this training and of the preset its settings were made from."""
-    hparams = trainer.state.hparams
+    hparams, model, data = trainer.state.hparams, trainer.state.model, trainer.state.data
     starts, presets = vars(Knobs.from_hparams(hparams)), preset_knobs(hparams, preset)
     return RunFacts(
         steps_per_evaluation=hparams.iters_per_evaluation,
-        steps_per_epoch=trainer.state.data.train.n_batches(0),
+        steps_per_epoch=data.train.n_batches(0),
         planned_steps=max(1, planned_steps),
         warmup_steps=hparams.warmup_steps,
-        alignment_patience_steps=hparams.alignment_patience_steps if trainer.state.model.HAS_ATTENTION else 0,
+        alignment_patience_steps=hparams.alignment_patience_steps if model.HAS_ATTENTION else 0,
         peak_learning_rate=hparams.learning_rate,
-        balanced_gate_weight=_balanced_gate_weight(trainer.state.data, hparams),
-        spectrum_loss=trainer.state.model.SPECTRUM_LOSS,
-        log_losses=trainer.state.model.LOG_LOSSES,
-        n_frames_per_step=hparams.n_frames_per_step,
-        utterances=len(trainer.state.data.train.examples),
-        evaluated_utterances=len(trainer.state.data.held_out.examples),
+        balanced_gate_weight=_balanced_gate_weight(data, model.frames_per_step) if model.HAS_GATE else None,
+        spectrum_loss=model.SPECTRUM_LOSS,
+        log_losses=model.LOG_LOSSES,
+        n_frames_per_step=hparams.n_frames_per_step if _has_reduction_factor(hparams) else None,
+        utterances=len(data.train.examples),
+        evaluated_utterances=len(data.held_out.examples),
         effective_batch_size=hparams.batch_size,
-        knobs={
-            name: KnobFacts(
-                start=starts[name],
-                low=min(bounds.low, starts[name]),
-                high=max(bounds.high, starts[name]),
-                first=bounds.first,
-                preset=presets[name] if are_far(name, presets[name], starts[name]) else None,
-            )
-            for name, bounds in KNOB_BOUNDS.items()
-        },
+        knobs={name: _knob_facts(name, starts[name], presets[name]) for name in knobs_with_effect(model)},
         preset_settings={
             name: getattr(preset, name)
             for name in SETTINGS_WITHOUT_KNOB
@@ -61,6 +53,21 @@ def run_facts(trainer: EnhancedTrainer, preset: HParams, *, pinned: tuple[str, .
         pinned=pinned,
         actions=trainer.control.actions,
     )
+
+
+def _knob_facts(name: str, start: float, preset: float) -> KnobFacts:
+    bounds = KNOB_BOUNDS[name]
+    return KnobFacts(
+        start=start,
+        low=min(bounds.low, start),
+        high=max(bounds.high, start),
+        first=bounds.first,
+        preset=preset if are_far(name, preset, start) else None,
+    )
+
+
+def _has_reduction_factor(hparams: HParams) -> bool:
+    return "n_frames_per_step" in RECIPES[hparams.model].architecture_fields
 
 
 def are_far(name: str, preset: float, value: float) -> bool:
@@ -80,10 +87,10 @@ def preset_knobs(hparams: HParams, preset: HParams) -> dict[str, float]:
     }
 
 
-def _balanced_gate_weight(data: TrainingData, hparams: HParams) -> float:
+def _balanced_gate_weight(data: TrainingData, frames_per_step: int) -> float:
     """Half the decoder steps of a mean utterance, of which one is its end; more would end speech too early."""
     frames = [example.n_frames for example in data.train.examples]
-    return max(1.0, sum(frames) / len(frames) / hparams.n_frames_per_step / 2)
+    return max(1.0, sum(frames) / len(frames) / frames_per_step / 2)
 
 
 def attach_supervisor(
@@ -105,10 +112,11 @@ def attach_supervisor(
 def describe_supervision(runtime: SupervisorRuntime, trainer: EnhancedTrainer, mode: str) -> dict[str, Any]:
     """Return everything but signals that later decisions depend on, for the journal."""
     supervisor = runtime.supervisor
-    supervisor.state.knobs |= vars(trainer.state.knobs)
+    knobs = {name: vars(trainer.state.knobs)[name] for name in supervisor.facts.knobs}
+    supervisor.state.knobs |= knobs
     return {
         "mode": mode,
         "facts": supervisor.facts.model_dump(mode="json"),
         "settings": supervisor.settings.model_dump(mode="json", include={"quality_control", "phases", "supervision"}),
-        "knobs": dict(vars(trainer.state.knobs)),
+        "knobs": knobs,
     }

@@ -71,8 +71,9 @@ def _safer_knobs(case: Case, learning_rate_factor: float) -> dict[str, float]:
     wanted = {name: known.preset for name, known in facts.knobs.items() if known.preset is not None}
     if "learning_rate_multiplier" in knobs:
         wanted["learning_rate_multiplier"] = _safer_rate(case, learning_rate_factor)
-    if not knobs.get("guide_weight_multiplier", 1.0):
-        wanted.setdefault("guide_weight_multiplier", facts.knobs["guide_weight_multiplier"].first or 1.0)
+    guide = facts.knobs.get("guide_weight_multiplier")  # None for a model without guided attention
+    if guide is not None and not knobs.get("guide_weight_multiplier", 1.0):
+        wanted.setdefault("guide_weight_multiplier", guide.first or 1.0)
     return {
         name: min(facts.knobs[name].high, max(facts.knobs[name].low, value))
         for name, value in wanted.items()

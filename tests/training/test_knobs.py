@@ -3,7 +3,9 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from hparams import HParams
-from training.knobs import KNOB_BOUNDS, KNOB_NAMES, RECIPE_FIELDS, Knobs
+from models import ARCHITECTURES
+from tests.tiny import GLOW, tiny_hparams, tiny_model
+from training.knobs import KNOB_BOUNDS, KNOB_NAMES, RECIPE_FIELDS, Knobs, knobs_with_effect
 from training.schedule import FALLBACK_GUIDE_WEIGHT, PhasePlan
 
 RECIPE = HParams(
@@ -66,3 +68,15 @@ def test_knob_that_starts_at_zero_has_a_first_position() -> None:
 
 def test_multiplied_fields_are_settings_of_the_recipe() -> None:
     assert set(RECIPE_FIELDS) <= set(KNOB_NAMES) and set(RECIPE_FIELDS.values()) <= set(HParams.model_fields)
+
+
+def test_a_model_has_a_use_for_the_knobs_of_its_own_loss_and_gate_only() -> None:
+    guide_and_gate = {"guide_weight_multiplier", "guide_sigma", "gate_positive_weight", "gate_threshold"}
+    assert set(knobs_with_effect(tiny_model(tiny_hparams()))) == set(KNOB_NAMES) - {"duration_loss_weight"}
+    assert set(knobs_with_effect(tiny_model(tiny_hparams(**GLOW)))) == set(KNOB_NAMES) - guide_and_gate
+
+
+def test_a_model_gets_exactly_the_loss_knobs_that_it_declares() -> None:
+    for hparams in (tiny_hparams(), tiny_hparams(**GLOW)):
+        loss_knobs = Knobs.from_hparams(hparams).for_losses(1, hparams)
+        assert tuple(loss_knobs) == ARCHITECTURES[hparams.model].LOSS_KNOBS

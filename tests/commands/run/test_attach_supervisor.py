@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from commands.run.attach_supervisor import run_facts
-from tests.tiny import tiny_hparams, tiny_trainer
+from tests.tiny import GLOW, tiny_hparams, tiny_trainer
 from training.knobs import KNOB_BOUNDS
 from training.schedule import FALLBACK_GUIDE_WEIGHT
 
@@ -16,13 +16,23 @@ def test_the_facts_are_those_of_recipe_and_data(tmp_path: Path) -> None:
     facts = run_facts(trainer, hparams, pinned=("guide_sigma",), planned_steps=30)
     assert (facts.steps_per_epoch, facts.planned_steps, facts.warmup_steps, facts.utterances) == (3, 30, 7, 8)
     assert facts.peak_learning_rate == hparams.learning_rate and facts.pinned == ("guide_sigma",)
-    assert facts.knobs.keys() == KNOB_BOUNDS.keys()
+    assert facts.knobs.keys() == KNOB_BOUNDS.keys() - {"duration_loss_weight"}
     assert facts.knobs["gate_positive_weight"].start == facts.knobs["gate_positive_weight"].high == 5000.0
     assert (facts.knobs["guide_weight_multiplier"].start, facts.knobs["guide_weight_multiplier"].first) == (0.0, 0.25)
     assert {"turn", "roll_back", "restart", "quarantine", "screen"} <= set(facts.actions)
     mean_steps = sum((7, 12, 5, 9, 14, 6, 11, 8)) / 8 / hparams.n_frames_per_step
     assert facts.balanced_gate_weight == mean_steps / 2
+    assert facts.n_frames_per_step == hparams.n_frames_per_step
     assert facts.evaluated_utterances == len(trainer.state.data.held_out.examples) > 0
+
+
+def test_a_model_without_gate_and_attention_gets_no_facts_and_knobs_of_them(tmp_path: Path) -> None:
+    hparams = tiny_hparams(**GLOW)
+    trainer, _ = tiny_trainer(tmp_path, hparams)
+    facts = run_facts(trainer, hparams, pinned=(), planned_steps=30)
+    assert (facts.alignment_patience_steps, facts.balanced_gate_weight, facts.n_frames_per_step) == (0, None, None)
+    attention_and_gate = {"guide_weight_multiplier", "guide_sigma", "gate_positive_weight", "gate_threshold"}
+    assert facts.knobs.keys() == KNOB_BOUNDS.keys() - attention_and_gate
 
 
 def test_they_say_what_the_preset_has_otherwise(tmp_path: Path) -> None:

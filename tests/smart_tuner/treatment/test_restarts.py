@@ -67,6 +67,13 @@ def test_the_learning_rate_of_a_new_start(ailment: str, preset: float | None, ex
     assert restarted(ailment, rate(preset)).knobs == {"learning_rate_multiplier": pytest.approx(expected)}
 
 
+def test_a_knob_of_an_older_state_that_the_model_has_no_use_for_is_not_turned() -> None:
+    case = case_of("exploding_gradient", rate(None))
+    case.state.knobs["guide_weight_multiplier"] = 0.0  # as GlowTTS was given once
+    plan = restart("total_loss", "down")(case)
+    assert plan is not None and plan.orders[0].knobs.keys() == {"learning_rate_multiplier"}
+
+
 def test_once_at_the_presets_rate_a_slower_start_is_slower() -> None:
     order = restarted("loss_spike", rate(1.0), factor=0.1)
     assert order.knobs == {"learning_rate_multiplier": pytest.approx(0.1)}
