@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from monitoring.measures.signals import Signals, UtteranceSignals
+from monitoring.measures.evaluation import UtteranceSignals
+from monitoring.measures.signals import Signals
 from reports import ArmReport, CheckpointReport, EvaluationReport, QuarantineReport, RollbackReport, StepReport
 
 

@@ -21,7 +21,8 @@ from monitoring.events import (
     Subscriber,
 )
 from monitoring.journal.recorder import RunRecorder
-from monitoring.measures.signals import evaluation_signals, outlier_utterances, step_signals, utterance_signals
+from monitoring.measures.evaluation import evaluation_signals, utterance_signals
+from monitoring.measures.signals import outlier_utterances, step_signals
 from reports import (
     ArmReport,
     CheckpointReport,

@@ -19,7 +19,8 @@ from commands.run.run_folder import best_voice_file, latest_run, make_writable
 from hparams import parse_overrides
 from models.weights import require_compatible
 from monitoring.journal.journal import read_journal
-from monitoring.measures.signals import Signals, evaluation_signals
+from monitoring.measures.evaluation import evaluation_signals
+from monitoring.measures.signals import Signals
 from reports import EvaluationReport
 from speech.decoding import evaluation_mode
 from speech.voice import Voice, load_voice

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from models.checkpoint_file import load_checkpoint
-from monitoring.measures.signals import evaluation_signals, step_signals
+from monitoring.measures.evaluation import evaluation_signals
+from monitoring.measures.signals import step_signals
 from speech.voice import load_voice
 from tests.tiny import GLOW, tiny_hparams, tiny_trainer
 from training.checkpoints.checkpoint import list_checkpoints

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,11 +22,11 @@ from monitoring.events import (
 )
 from monitoring.journal.journal import read_journal
 from monitoring.journal.recorder import STEPS_PER_RECORD, RunRecorder
+from monitoring.journal.summary import read_summary
 from monitoring.measures.signals import Signals
 from reports import ArmReport, CheckpointReport, RaceReport, RollbackReport
 from smart_tuner.runtime import SupervisorRuntime
-from tests.monitoring.journal.test_recorder import summary
-from tests.monitoring.measures.test_signals import Evaluation, Step
+from tests.monitoring.measures.sample_reports import make_evaluation, make_step
 from tests.monitoring.recorders import open_recorder
 
 PLATEAU: dict[str, Any] = {"ailment": "plateau", "severity": "warning", "since": 1, "evidence": {"slope": 0.0}}
@@ -86,7 +85,7 @@ def supervisor(publisher: EventPublisher) -> FakeSupervisor:
 
 def steps(publisher: EventPublisher, *numbers: int) -> None:
     for number in numbers:
-        publisher.on_step(replace(Step(), step=number, loss_parts={"mel_loss": float(number)}))
+        publisher.on_step(make_step(step=number, loss_parts={"mel_loss": float(number)}))
 
 
 def records(folder: Path) -> list[dict[str, Any]]:
@@ -105,7 +104,7 @@ def test_the_supervisor_receives_each_event_after_it_was_recorded(
 ) -> None:
     steps(publisher, 6, 7)
     publisher.on_evaluation_start()
-    publisher.on_evaluation(Evaluation(step=7))
+    publisher.on_evaluation(make_evaluation(step=7))
     publisher.on_save_start()
     save(publisher, 7, 3, 7)
     assert [type(event) for event in supervisor.events] == [
@@ -136,8 +135,8 @@ def test_other_subscribers_receive_the_same_events_after_the_supervisor(tmp_path
 def test_outlier_utterances_are_published_and_journalled_with_their_steps(
     publisher: EventPublisher, supervisor: FakeSupervisor, tmp_path: Path
 ) -> None:
-    publisher.on_step(replace(Step(), step=1))
-    publisher.on_step(replace(Step(), step=2, utterance_losses=(1.0, math.nan, 9.0)))
+    publisher.on_step(make_step(step=1))
+    publisher.on_step(make_step(step=2, utterance_losses=(1.0, math.nan, 9.0)))
     publisher.recorder.write_steps()
     steps(publisher, 3)
     publisher.recorder.write_steps()
@@ -157,7 +156,7 @@ def test_a_decision_stands_in_the_journal_after_the_steps_it_follows_from(
     publisher.recorder.finish(status="finished", reason="epochs")
     written = [(r["kind"], r["step"], r.get("steps")) for r in records(tmp_path)]
     assert written == [("steps", 3, [1, 2, 3]), ("diagnosis", 3, None), ("steps", 4, [4]), ("finished", 4, None)]
-    assert summary(tmp_path)["phase"] == "alignment"
+    assert read_summary(tmp_path)["phase"] == "alignment"
 
 
 def test_verdicts_are_counted_in_the_summary(publisher: EventPublisher, tmp_path: Path) -> None:
@@ -165,8 +164,8 @@ def test_verdicts_are_counted_in_the_summary(publisher: EventPublisher, tmp_path
         fields = {"phase": "quality", **INTERVENTION} | ({"verdict": verdict, "value": 1.0} if verdict else {})
         publisher.recorder.on_decision("follow_up" if verdict else "intervention", 7, fields)
     publisher.recorder.write_summary()
-    assert summary(tmp_path)["interventions"] == {"helped": 2, "harmful": 1}
-    assert summary(tmp_path)["phase"] == "quality"
+    assert read_summary(tmp_path)["interventions"] == {"helped": 2, "harmful": 1}
+    assert read_summary(tmp_path)["phase"] == "quality"
 
 
 def test_a_rollback_cuts_the_history_and_follows_the_steps_that_led_to_it(
@@ -191,8 +190,8 @@ def test_a_failed_rollback_cuts_nothing(publisher: EventPublisher, tmp_path: Pat
 
 
 def arm(sigma: float) -> ArmReport:
-    reports = tuple(replace(Step(), step=step, epoch=2, loss_parts={"mel_loss": step + sigma}) for step in (5, 6, 7))
-    return ArmReport({"guide_sigma": sigma}, reports, Evaluation(step=7, losses={"val_total_loss": sigma}))
+    reports = tuple(make_step(step=step, epoch=2, loss_parts={"mel_loss": step + sigma}) for step in (5, 6, 7))
+    return ArmReport({"guide_sigma": sigma}, reports, make_evaluation(step=7, losses={"val_total_loss": sigma}))
 
 
 @pytest.mark.parametrize("winner", [0, 1])
@@ -222,7 +221,7 @@ def test_both_arms_of_a_race_are_recorded_and_the_winner_goes_on(
     assert publisher.recorder.history.latest()["val_total_loss"] == sigma
     steps(publisher, 8)
     publisher.recorder.finish(status="finished", reason="epochs")
-    assert records(tmp_path)[-2]["steps"] == [8] and summary(tmp_path)["step"] == 8
+    assert records(tmp_path)[-2]["steps"] == [8] and read_summary(tmp_path)["step"] == 8
 
 
 def test_a_checkpoint_holds_the_state_of_recorder_and_supervisor(

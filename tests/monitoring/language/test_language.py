@@ -13,12 +13,12 @@ from files import REPOSITORY
 from hparams import HParams
 from models import ARCHITECTURES
 from monitoring.language.base import Words, number, words_of
-from monitoring.measures.signals import evaluation_signals
+from monitoring.measures.evaluation import evaluation_signals
 from reports import Action
 from smart_tuner.phases import FIRST_PHASE
 from smart_tuner.settings import Phases
 from smart_tuner.treatment.policy import REMEDIES_BY_AILMENT
-from tests.monitoring.measures.test_signals import TOKENS, Decode, Evaluation
+from tests.monitoring.measures.sample_reports import N_TOKENS, make_decode, make_evaluation
 from training.knobs import KNOB_NAMES
 
 ENGLISH, RUSSIAN = words_of("en"), words_of("ru")
@@ -60,8 +60,13 @@ def test_every_signal_and_piece_of_evidence_has_a_name(words: Words) -> None:
     parts = {part for model in ARCHITECTURES.values() for part in ("total_loss", *model.LOSS_PARTS)}
     measures = {name for model in ARCHITECTURES.values() for name in model.MEASURES}
     losses = {f"val_{part}": 1.0 for part in parts}
-    without_gate = Evaluation(decodes=[Decode(forced_gate=None, durations=np.ones(TOKENS))], losses=losses)
-    signals = {*parts, *measures, *evaluation_signals(Evaluation(losses=losses)), *evaluation_signals(without_gate)}
+    without_gate = make_evaluation(decodes=[make_decode(forced_gate=None, durations=np.ones(N_TOKENS))], losses=losses)
+    signals = {
+        *parts,
+        *measures,
+        *evaluation_signals(make_evaluation(losses=losses)),
+        *evaluation_signals(without_gate),
+    }
     assert len(evidence_names()) > 20
     assert (signals | evidence_names()) - set(words.signals) == set()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +10,7 @@ from rich.console import Console
 
 from monitoring.terminal.panel import ProgressPanel
 from monitoring.terminal.progress import ProgressDisplay
-from tests.monitoring.measures.test_signals import Step
+from tests.monitoring.measures.sample_reports import make_step
 
 RESTART: dict[str, Any] = {
     **{"ailment": "loss_spike", "remedy": "restart", "action": "restart", "phase": "quality"},
@@ -28,7 +27,7 @@ def step_after_restart(*, max_steps: int | None = None, advice: bool = False) ->
     file = io.StringIO()
     display = make_display(Console(file=file, width=200), max_steps=max_steps)
     display.on_decision("intervention", 30, RESTART | ({"advice": True} if advice else {}))
-    display.on_step(replace(Step(), step=31))
+    display.on_step(make_step(step=31))
     return file.getvalue().splitlines()[-1].split(" ")[1]
 
 
@@ -49,7 +48,7 @@ def output_of_short_run(*, is_terminal: bool, quiet: bool = False, term: str = "
     display = make_display(console)
     display.set_phase("pre_alignment")
     for step in range(1, 4):
-        display.on_step(replace(Step(), step=step, total_loss=1.0 / step))
+        display.on_step(make_step(step=step, total_loss=1.0 / step))
     display.on_evaluation(3, dict(EVALUATION))
     display.on_decision("intervention", 3, RESTART)
     display.on_request(3, {"order": "pause", "by": "user 7", "result": "refused", "reason": "[bold]why"})
@@ -88,7 +87,7 @@ def draw(panel: ProgressPanel) -> list[str]:
 def test_the_panel_shows_run_phase_and_progress() -> None:
     panel = ProgressPanel("my [red]run")
     panel.set_phase("fine_tuning")
-    panel.on_step(replace(Step(), step=250), last_step=1000, time_left="1:02")
+    panel.on_step(make_step(step=250), last_step=1000, time_left="1:02")
     (head, _) = draw(panel)
     for part in ("my [red]run", "fine tuning", "step 250/1,000", "25%", "1:02 left"):
         assert part in head
@@ -97,9 +96,7 @@ def test_the_panel_shows_run_phase_and_progress() -> None:
 def test_the_five_signals_have_trends() -> None:
     panel = ProgressPanel("run")
     for step in range(1, 101):
-        panel.on_step(
-            replace(Step(), step=step, total_loss=10.0 / step, gradient_norm=1.0), last_step=1000, time_left=""
-        )
+        panel.on_step(make_step(step=step, total_loss=10.0 / step, gradient_norm=1.0), last_step=1000, time_left="")
     for score in (0.5, 0.9):
         panel.on_evaluation({"composite_tts_score": score, "free_diagonality": 1 - score, "gate_accuracy": 1.0})
     panel.on_evaluation({"composite_tts_score": None})
@@ -116,7 +113,7 @@ def test_a_model_without_a_gate_shows_lengths_instead() -> None:
 
 def test_a_missing_value_is_a_dash() -> None:
     panel = ProgressPanel("run")
-    panel.on_step(replace(Step(), step=1, total_loss=None, gradient_norm=None), last_step=10, time_left="")
+    panel.on_step(make_step(step=1, total_loss=None, gradient_norm=None), last_step=10, time_left="")
     assert draw(panel)[1].startswith("loss –     gradient –")
 
 
@@ -134,13 +131,13 @@ def test_a_pause_does_not_count_for_the_time_left(monkeypatch: pytest.MonkeyPatc
     display = make_display(Console(file=file, width=200))
     for step in (1, 2, 3):
         now = float(step)
-        display.on_step(replace(Step(), step=step))
+        display.on_step(make_step(step=step))
     request = {"by": "user 7", "result": "done"}
     display.on_request(3, {"order": "pause", **request})
     now = 1000.0
     display.on_request(3, {"order": "resume", **request})
     now = 1001.0
-    display.on_step(replace(Step(), step=4))
+    display.on_step(make_step(step=4))
     assert file.getvalue().splitlines()[-1].endswith("1:12 left")
 
 
@@ -148,6 +145,6 @@ def test_after_training_goes_back_the_time_left_is_never_negative() -> None:
     file = io.StringIO()
     display = make_display(Console(file=file, width=200))
     for step in (50, 51, 49, 50, 40, 41):
-        display.on_step(replace(Step(), step=step))
+        display.on_step(make_step(step=step))
     times = [line.split(" · ")[-1] for line in file.getvalue().splitlines()]
     assert len(times) == 6 and not any("-" in time for time in times)
