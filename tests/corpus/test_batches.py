@@ -39,13 +39,13 @@ def test_the_order_is_a_function_of_seed_and_epoch() -> None:
     assert order(3) != order(3, seed=9)
 
 
-def test_neighbours_differ_from_epoch_to_epoch() -> None:
-    companions = [{frozenset(batch) for batch in order(epoch)} for epoch in (0, 1)]
-    assert len(companions[0] & companions[1]) < len(companions[0]) / 2
+def test_examples_share_their_batch_with_others_in_another_epoch() -> None:
+    batches_of_epoch = [{frozenset(batch) for batch in order(epoch)} for epoch in (0, 1)]
+    assert len(batches_of_epoch[0] & batches_of_epoch[1]) < len(batches_of_epoch[0]) / 2
 
 
 @pytest.mark.parametrize("epoch", range(5))
-def test_every_utterance_comes_once_an_epoch(epoch: int) -> None:
+def test_every_utterance_is_used_once_per_epoch(epoch: int) -> None:
     assert sorted(i for batch in order(epoch) for i in batch) == list(range(len(EXAMPLES)))
 
 
@@ -57,13 +57,13 @@ def test_no_batch_exceeds_its_size_or_its_frame_budget(epoch: int) -> None:
     assert 1200 < max(frames) <= 1600
 
 
-def test_an_utterance_above_the_budget_comes_alone() -> None:
+def test_an_utterance_above_the_budget_has_its_own_batch() -> None:
     examples = tiny_examples([150, 20, 160, 30])
     batches = epoch_order(examples, tiny_hparams(max_frames_per_batch=100), 0)
     assert sorted(sorted(batch) for batch in batches) == [[0], [1, 3], [2]]
 
 
-def test_similar_lengths_come_together() -> None:
+def test_a_batch_has_similar_lengths() -> None:
     shuffled = np.random.default_rng(0).permutation(len(LENGTHS)).tolist()
     random_share = padding_share([shuffled[i : i + 8] for i in range(0, len(shuffled), 8)])
     assert padding_share(order()) < 0.15 < random_share / 2
@@ -129,7 +129,7 @@ def test_further_inputs_follow_their_axis_into_a_batch_and_its_parts() -> None:
         assert_own_inputs(part, examples)
 
 
-def test_further_inputs_are_dealt_to_ranks() -> None:
+def test_further_inputs_are_split_among_ranks() -> None:
     examples = [with_inputs(example, i) for i, example in enumerate(tiny_examples([3, 9, 6, 4]))]
     loader = BatchLoader(examples, HPARAMS, tiny_mel, AXES)
     loader.n_ranks = 2
@@ -162,10 +162,10 @@ def test_an_epoch_loads_the_batches_of_its_order() -> None:
 
 @pytest.mark.parametrize("start", [0, 1, 7, 10_000])
 def test_resuming_in_the_middle_gives_the_same_rest(start: int) -> None:
-    whole = list(loader().epoch(1))
+    all_batches = list(loader().epoch(1))
     rest = list(loader().epoch(1, start=start))
-    assert [batch.ids for batch in rest] == [batch.ids for batch in whole[start:]]
-    assert all(torch.equal(a.mels, b.mels) for a, b in zip(rest, whole[start:], strict=True))
+    assert [batch.ids for batch in rest] == [batch.ids for batch in all_batches[start:]]
+    assert all(torch.equal(a.mels, b.mels) for a, b in zip(rest, all_batches[start:], strict=True))
 
 
 def test_an_error_while_loading_reaches_the_reader_after_the_batches_before_it() -> None:
@@ -181,7 +181,7 @@ def test_an_error_while_loading_reaches_the_reader_after_the_batches_before_it()
     assert batch_threads() == []
 
 
-def test_closing_early_leaves_no_thread_and_loads_no_more() -> None:
+def test_closing_early_ends_the_threads_and_loads_nothing_more() -> None:
     loaded: list[int] = []
 
     def load(number: int) -> Batch:
@@ -223,48 +223,49 @@ def test_batches_are_loaded_while_the_reader_is_busy_but_only_a_few_ahead() -> N
     batches.close()
 
 
-def ids_by_place(epoch: int) -> list[set[str]]:
+def ids_by_number(epoch: int) -> list[set[str]]:
     return [{EXAMPLES[i].utterance.id for i in indices} for indices in order(epoch)]
 
 
 @pytest.mark.parametrize("start", [0, 3])
-def test_a_batch_knows_its_place_in_the_epoch(start: int) -> None:
+def test_a_batch_has_its_number_in_the_epoch(start: int) -> None:
     numbers = [batch.number for batch in loader().epoch(1, start=start)]
     assert numbers == list(range(start, loader().n_batches(1)))
 
 
-def test_quarantined_utterances_stay_away_and_the_others_keep_their_places() -> None:
-    some = loader()
-    places = ids_by_place(1)
-    some.quarantined |= {min(places[2]), min(places[5])} | places[4]
-    batches = list(some.epoch(1))
+def test_quarantined_utterances_are_left_out_and_batches_keep_their_numbers() -> None:
+    batch_loader = loader()
+    ids_of_batches = ids_by_number(1)
+    batch_loader.quarantined |= {min(ids_of_batches[2]), min(ids_of_batches[5])} | ids_of_batches[4]
+    batches = list(batch_loader.epoch(1))
     assert {batch.number: set(batch.ids) for batch in batches} == {
-        number: ids - some.quarantined for number, ids in enumerate(places) if number != 4
+        number: ids - batch_loader.quarantined for number, ids in enumerate(ids_of_batches) if number != 4
     }
-    assert some.n_batches(1) == len(places)
+    assert batch_loader.n_batches(1) == len(ids_of_batches)
 
 
-def test_places_are_left_out_of_their_own_epoch_only() -> None:
-    some = loader()
-    some.skipped_batches |= {(1, 0), (1, 3), (2, 1)}
-    n = some.n_batches(1)
-    assert [batch.number for batch in some.epoch(1)] == [k for k in range(n) if k not in (0, 3)]
-    assert [batch.number for batch in some.epoch(1, start=3)] == list(range(4, n))
-    assert [batch.number for batch in some.epoch(3)] == list(range(some.n_batches(3)))
+def test_skipped_batches_are_left_out_of_their_own_epoch_only() -> None:
+    batch_loader = loader()
+    batch_loader.skipped_batches |= {(1, 0), (1, 3), (2, 1)}
+    n = batch_loader.n_batches(1)
+    assert [batch.number for batch in batch_loader.epoch(1)] == [k for k in range(n) if k not in (0, 3)]
+    assert [batch.number for batch in batch_loader.epoch(1, start=3)] == list(range(4, n))
+    assert [batch.number for batch in batch_loader.epoch(3)] == list(range(batch_loader.n_batches(3)))
 
 
 def test_an_epoch_may_be_empty() -> None:
-    some = loader()
-    assert some.has_utterances
-    some.quarantined |= {example.utterance.id for example in EXAMPLES[1:]}
-    assert some.has_utterances and [batch.ids for batch in some.epoch(0)] == [(EXAMPLES[0].utterance.id,)]
-    some.quarantined.add(EXAMPLES[0].utterance.id)
-    assert not some.has_utterances and list(some.epoch(0)) == []
+    batch_loader = loader()
+    assert batch_loader.has_utterances
+    batch_loader.quarantined |= {example.utterance.id for example in EXAMPLES[1:]}
+    assert batch_loader.has_utterances
+    assert [batch.ids for batch in batch_loader.epoch(0)] == [(EXAMPLES[0].utterance.id,)]
+    batch_loader.quarantined.add(EXAMPLES[0].utterance.id)
+    assert not batch_loader.has_utterances and list(batch_loader.epoch(0)) == []
     assert batch_threads() == []
 
 
 @pytest.mark.parametrize("n_threads", [2, 5])
-def test_several_threads_keep_the_order_whoever_is_done_first(n_threads: int) -> None:
+def test_several_threads_keep_the_order_of_the_loads(n_threads: int) -> None:
     """The first load of each pair waits until the second one is done."""
     second_done = [threading.Event() for _ in range(20)]
 

@@ -31,8 +31,8 @@ def recording(path: Path, *, hertz: float = 300.0, seconds: float = 0.5, rate: i
 
 
 @pytest.fixture
-def never_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reading a recording from now on fails the test."""
+def no_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the test fail if a recording is read from now on."""
 
     def refuse(path: Path) -> None:
         raise AssertionError(f"{path} was read again")
@@ -40,7 +40,7 @@ def never_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mel_cache, "read_recording", refuse)
 
 
-def entries(folder: Path) -> list[Path]:
+def mel_files(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.npy"))
 
 
@@ -58,18 +58,18 @@ def test_a_mel_is_that_of_the_trimmed_resampled_recording(tmp_path: Path) -> Non
 def test_a_second_start_reads_no_recording(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     utterance = recording(tmp_path / "a.wav")
     first = MelCache(tmp_path / "cache", HParams()).mel(utterance)
-    request.getfixturevalue("never_again")
+    request.getfixturevalue("no_reading")
     again = MelCache(tmp_path / "cache", HParams())
     np.testing.assert_array_equal(again.mel(utterance), first)
     assert again.n_frames(utterance) == first.shape[1]
 
 
-def test_a_moved_recording_is_recognised_by_its_content(tmp_path: Path) -> None:
+def test_a_moved_recording_is_found_by_its_content(tmp_path: Path) -> None:
     utterance = recording(tmp_path / "a.wav")
     cache = MelCache(tmp_path / "cache", HParams())
     cache.mel(utterance)
     cache.mel(Utterance("b", utterance.audio_path.rename(tmp_path / "b.wav"), "text"))
-    assert len(entries(tmp_path / "cache")) == 1
+    assert len(mel_files(tmp_path / "cache")) == 1
 
 
 def test_a_changed_recording_gives_a_new_mel(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_a_changed_recording_gives_a_new_mel(tmp_path: Path) -> None:
     assert not np.array_equal(MelCache(tmp_path / "cache", HParams()).mel(changed), before)
 
 
-def test_training_goes_on_when_a_recording_is_moved_away(tmp_path: Path) -> None:
+def test_a_mel_stays_available_when_its_recording_is_removed(tmp_path: Path) -> None:
     cache, utterance = MelCache(tmp_path / "cache", HParams()), recording(tmp_path / "a.wav", hertz=300)
     before = cache.mel(utterance)
     utterance.audio_path.unlink()
@@ -88,55 +88,57 @@ def test_training_goes_on_when_a_recording_is_moved_away(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("name", mel_cache.MEL_SETTINGS)
-def test_every_audio_setting_that_matters_has_its_own_mels(tmp_path: Path, name: str) -> None:
+def test_each_audio_setting_changes_the_key_of_the_mel(tmp_path: Path, name: str) -> None:
     other = {"hop_length": 200, "filter_length": 2048, "sampling_rate": 24000}.get(name)
     value = other or type(getattr(HParams(), name))(getattr(HParams(), name) * 0.5 or 50.0)
     utterance = recording(tmp_path / "a.wav")
     for hparams in (HParams(), HParams(**{name: value})):
         MelCache(tmp_path / "cache", hparams).mel(utterance)
-    assert len(entries(tmp_path / "cache")) == 2
+    assert len(mel_files(tmp_path / "cache")) == 2
 
 
-def test_other_settings_share_the_mels(tmp_path: Path) -> None:
+def test_other_settings_do_not_change_the_key(tmp_path: Path) -> None:
     utterance = recording(tmp_path / "a.wav")
     for hparams in (HParams(), HParams(batch_size=4, max_utterance_seconds=5.0)):
         MelCache(tmp_path / "cache", hparams).mel(utterance)
-    assert len(entries(tmp_path / "cache")) == 1
+    assert len(mel_files(tmp_path / "cache")) == 1
 
 
-@pytest.mark.parametrize("part", ["entry", "note"])
+@pytest.mark.parametrize("file", ["mel", "index"])
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "emptied", "removed", "foreign"])
-def test_damage_is_repaired(tmp_path: Path, part: str, damage: str) -> None:
+def test_a_damaged_file_is_repaired(tmp_path: Path, file: str, damage: str) -> None:
     utterance = recording(tmp_path / "a.wav")
     cache = MelCache(tmp_path / "cache", HParams())
     mel = cache.mel(utterance)
-    path = entries(tmp_path / "cache")[0] if part == "entry" else next((tmp_path / "cache").glob("index-*"))
+    path = mel_files(tmp_path / "cache")[0] if file == "mel" else next((tmp_path / "cache").glob("index-*"))
     whole = path.read_bytes()
     flipped = bytearray(whole)
     flipped[len(whole) // 2] ^= 1
     damages = {"truncated": whole[:-5], "flipped": bytes(flipped), "emptied": b"", "foreign": b"../../\xff"}
     path.unlink() if damage == "removed" else path.write_bytes(damages[damage])
     np.testing.assert_array_equal(MelCache(tmp_path / "cache", HParams()).mel(utterance), mel)
-    assert path.read_bytes() == whole if part == "entry" else path.read_bytes().endswith(whole)
+    assert path.read_bytes() == whole if file == "mel" else path.read_bytes().endswith(whole)
 
 
-def test_a_note_cannot_lead_out_of_the_folder(tmp_path: Path) -> None:
+def test_an_index_entry_cannot_name_a_file_outside_the_folder(tmp_path: Path) -> None:
     utterance = recording(tmp_path / "a.wav")
     mel = MelCache(tmp_path / "cache", HParams()).mel(utterance)
     MelCache(tmp_path / "other", HParams()).mel(recording(tmp_path / "b.wav", hertz=900))
-    foreign = entries(tmp_path / "other")[0].name.split("-")[0]
+    foreign = mel_files(tmp_path / "other")[0].name.split("-")[0]
     index = ChecksummedIndex(next((tmp_path / "cache").glob("index-*")))
     index.add({key: [f"../other/{foreign}", n] for key, (_, n) in index._entries.items()})
     np.testing.assert_array_equal(MelCache(tmp_path / "cache", HParams()).mel(utterance), mel)
 
 
-def test_an_entry_is_an_ordinary_npy_file(tmp_path: Path) -> None:
+def test_a_stored_mel_is_an_ordinary_npy_file(tmp_path: Path) -> None:
     mel = MelCache(tmp_path / "cache", HParams()).mel(recording(tmp_path / "a.wav"))
-    np.testing.assert_array_equal(np.load(entries(tmp_path / "cache")[0]), mel)
+    np.testing.assert_array_equal(np.load(mel_files(tmp_path / "cache")[0]), mel)
 
 
 @pytest.mark.parametrize(("seconds", "reason"), [(0.1, "too short: 0.09 s"), (2.0, "too long: 2.00 s")])
-def test_length_is_judged_when_computed_and_when_loaded(tmp_path: Path, seconds: float, reason: str) -> None:
+def test_the_length_is_checked_when_a_mel_is_computed_and_when_it_is_loaded(
+    tmp_path: Path, seconds: float, reason: str
+) -> None:
     utterance = recording(tmp_path / "a.wav", seconds=seconds)
     strict = HParams(min_utterance_seconds=0.3, max_utterance_seconds=1.0)
     for hparams in (strict, HParams(min_utterance_seconds=0.05), strict):
@@ -148,19 +150,21 @@ def test_length_is_judged_when_computed_and_when_loaded(tmp_path: Path, seconds:
             assert cache.mel(utterance).shape[1] > 1
 
 
-def test_filling_names_every_recording_that_cannot_be_used(tmp_path: Path) -> None:
+def test_filling_reports_every_recording_that_cannot_be_used(tmp_path: Path) -> None:
     good = [recording(tmp_path / f"good{n}.wav", hertz=200.0 + n) for n in range(6)]
     (tmp_path / "empty.wav").touch()
     empty = Utterance("empty", tmp_path / "empty.wav", "text")
     absent = Utterance("absent", tmp_path / "absent.wav", "text")
     long = recording(tmp_path / "long.wav", seconds=3.0)
     cache = MelCache(tmp_path / "cache", HParams(max_utterance_seconds=1.0))
-    seen = []
-    skipped = cache.fill([*good[:3], empty, absent, *good[3:], long], 2, lambda done, total: seen.append((done, total)))
-    assert [skip.where for skip in skipped] == ["empty", "absent", "long"]
+    reports = []
+    skipped = cache.fill(
+        [*good[:3], empty, absent, *good[3:], long], 2, lambda done, total: reports.append((done, total))
+    )
+    assert [entry.where for entry in skipped] == ["empty", "absent", "long"]
     assert skipped[2] == SkippedEntry("long", "too long: 3.00 s after trimming, at most 1 s are allowed")
-    assert seen == [(n, 8) for n in range(1, 9)]  # the absent one needs no work
-    assert len(entries(tmp_path / "cache")) == 6
+    assert reports == [(n, 8) for n in range(1, 9)]  # the absent one is not computed
+    assert len(mel_files(tmp_path / "cache")) == 6
 
 
 def test_filling_again_reads_no_recording(tmp_path: Path, request: pytest.FixtureRequest) -> None:
@@ -169,15 +173,15 @@ def test_filling_again_reads_no_recording(tmp_path: Path, request: pytest.Fixtur
     hparams = HParams(max_utterance_seconds=1.0)
     first = MelCache(tmp_path / "cache", hparams)
     skipped = first.fill([*several, long], 2)
-    entries(tmp_path / "cache")[0].write_bytes(b"damaged")
+    mel_files(tmp_path / "cache")[0].write_bytes(b"damaged")
     loaded, now_allowed = MelCache(tmp_path / "cache", hparams), MelCache(tmp_path / "cache", HParams())
     assert now_allowed.fill([long], 1) == [] and now_allowed.n_frames(long) > 200
-    request.getfixturevalue("never_again")
+    request.getfixturevalue("no_reading")
     assert loaded.fill([*several, long], 2) == skipped != []
     assert [loaded.n_frames(u) for u in several] == [first.n_frames(u) for u in several]
 
 
-def test_filling_leaves_torch_its_threads(tmp_path: Path) -> None:
+def test_filling_restores_the_threads_of_torch(tmp_path: Path) -> None:
     utterance = recording(tmp_path / "a.wav")
     with computing_threads(3):
         MelCache(tmp_path / "cache", HParams()).fill([utterance], 2)
@@ -185,12 +189,12 @@ def test_filling_leaves_torch_its_threads(tmp_path: Path) -> None:
             assert torch.get_num_threads() == new_thread.submit(torch.get_num_threads).result() == 3
 
 
-def test_a_recording_that_was_read_already_is_kept(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_the_mel_of_a_recording_in_memory_is_stored(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     utterance = recording(tmp_path / "a.wav")
     cache = MelCache(tmp_path / "cache", HParams())
-    kept = cache.add_recording(utterance, read_recording(utterance.audio_path))
-    request.getfixturevalue("never_again")
-    np.testing.assert_array_equal(cache.mel(utterance), kept)
+    stored = cache.add_recording(utterance, read_recording(utterance.audio_path))
+    request.getfixturevalue("no_reading")
+    np.testing.assert_array_equal(cache.mel(utterance), stored)
 
 
 def _fill_forever(folder: Path, utterances: list[Utterance]) -> None:
@@ -201,26 +205,27 @@ def _fill_forever(folder: Path, utterances: list[Utterance]) -> None:
             path.unlink(missing_ok=True)
 
 
-def test_two_processes_and_a_kill_leave_only_whole_entries(tmp_path: Path) -> None:
+def test_two_processes_and_a_kill_leave_only_complete_files(tmp_path: Path) -> None:
     utterances = [recording(tmp_path / f"{n}.wav", hertz=200.0 + n) for n in range(20)]
     cache = MelCache(tmp_path / "cache", HParams())
     context = multiprocessing.get_context("spawn")
     other = context.Process(target=_fill_forever, args=(tmp_path / "cache", utterances), daemon=True)
     other.start()
     deadline = time.monotonic() + 60
-    while not entries(tmp_path / "cache") and time.monotonic() < deadline:
+    while not mel_files(tmp_path / "cache") and time.monotonic() < deadline:
         time.sleep(0.01)
     assert cache.fill(utterances, 2) == []
     assert other.pid is not None
     os.kill(other.pid, signal.SIGKILL)
     other.join()
-    for path in entries(tmp_path / "cache"):
+    for path in mel_files(tmp_path / "cache"):
         assert np.load(path).shape[0] == 80
-    again = MelCache(tmp_path / "cache", HParams())  # the first knows of what the other may have deleted since
-    assert again.fill(utterances, 2) == [] and len(entries(tmp_path / "cache")) == 20
+    # A new cache: the first one has in memory mels that the other process may have deleted.
+    reopened = MelCache(tmp_path / "cache", HParams())
+    assert reopened.fill(utterances, 2) == [] and len(mel_files(tmp_path / "cache")) == 20
 
 
-def test_a_folder_that_cannot_be_made_is_the_users_error(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_a_user_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot be created"):
         MelCache(tmp_path / "file" / "cache", HParams())

@@ -12,7 +12,7 @@ from hparams import UserError
 
 
 def audio(path: Path) -> Path:
-    """An empty stand-in: metadata only looks whether the file is there."""
+    """Create an empty audio file: readers of metadata only check that it exists."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch()
     return path
@@ -22,28 +22,30 @@ def ids(corpus: Corpus) -> list[str]:
     return [utterance.id for utterance in corpus.utterances]
 
 
-def test_ljspeech_takes_the_normalised_text(tmp_path: Path) -> None:
+def test_ljspeech_uses_the_normalised_text(tmp_path: Path) -> None:
     a = audio(tmp_path / "wavs" / "a.wav")
     (tmp_path / "metadata.csv").write_text("a|Dr. Who, 5|Doctor Who, five\n")
     corpus = read_corpus(str(tmp_path), "auto")
     assert corpus == Corpus("ljspeech", (Utterance("a", a, "Doctor Who, five"),), ())
 
 
-@pytest.mark.parametrize("place", ["wavs", "RUSLAN", "."])
-def test_ruslan_finds_recordings_beside_or_in_a_subfolder(tmp_path: Path, place: str) -> None:
-    a = audio(tmp_path / place / "000000_RUSLAN.wav")
+@pytest.mark.parametrize("subfolder", ["wavs", "RUSLAN", "."])
+def test_ruslan_finds_recordings_beside_or_in_a_subfolder(tmp_path: Path, subfolder: str) -> None:
+    a = audio(tmp_path / subfolder / "000000_RUSLAN.wav")
     (tmp_path / "metadata_RUSLAN_22200.csv").write_text("000000_RUSLAN|С тревожным чувством\n", encoding="utf-8")
     corpus = read_corpus(str(tmp_path), "auto")
     assert corpus == Corpus("ruslan", (Utterance("000000_RUSLAN", a, "С тревожным чувством"),), ())
 
 
-def test_an_id_with_a_dot_is_not_taken_for_a_file_name(tmp_path: Path) -> None:
+def test_an_id_with_a_dot_is_not_mistaken_for_a_file_name(tmp_path: Path) -> None:
     a = audio(tmp_path / "wavs" / "v1.5.wav")
     (tmp_path / "metadata.csv").write_text("v1.5|one\n")
     assert read_corpus(str(tmp_path), "auto").utterances == (Utterance("v1.5", a, "one"),)
 
 
-def test_file_list_paths_are_relative_to_the_list_or_to_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_paths_are_relative_to_the_file_list_or_to_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     beside, absolute = audio(tmp_path / "data" / "wavs" / "a.wav"), audio(tmp_path / "elsewhere" / "c.wav")
     audio(tmp_path / "here" / "b.flac")
     monkeypatch.chdir(tmp_path / "here")
@@ -77,7 +79,7 @@ def test_two_lists_on_the_command_line_state_the_split(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("data", ["one.txt,absent.txt", "one.txt,one.txt,one.txt"])
-def test_anything_but_two_lists_that_exist_is_refused(
+def test_lists_other_than_two_existing_ones_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: str
 ) -> None:
     (tmp_path / "one.txt").write_text("a.wav|one\n")
@@ -106,10 +108,10 @@ def test_a_table_row_with_an_open_quote_costs_only_itself(tmp_path: Path) -> Non
     (tmp_path / "t.csv").write_text('path,text\na.wav,"open\nb.wav,two\n')
     corpus = read_corpus(str(tmp_path), "auto")
     assert ids(corpus) == ["b"]
-    assert [skip.where for skip in corpus.skipped] == ["t.csv:2"]
+    assert [entry.where for entry in corpus.skipped] == ["t.csv:2"]
 
 
-def test_a_stated_table_without_a_header_is_refused(tmp_path: Path) -> None:
+def test_a_table_without_a_header_is_refused(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("a.wav,one\n")
     with pytest.raises(UserError, match="header"):
         read_corpus(str(tmp_path / "t.csv"), "csv")
@@ -123,22 +125,22 @@ def test_pairs_are_found_in_nested_folders(tmp_path: Path) -> None:
     (tmp_path / "y" / "silent.txt").write_text("no recording")
     corpus = read_corpus(str(tmp_path), "auto")
     assert corpus.utterances == (Utterance("x/1", a, "one two"), Utterance("y/1", b, "three"))
-    assert {skip.where for skip in corpus.skipped} == {"lonely.ogg", "y/silent.txt"}
+    assert {entry.where for entry in corpus.skipped} == {"lonely.ogg", "y/silent.txt"}
 
 
-def test_a_bar_in_a_transcript_makes_it_no_metadata(tmp_path: Path) -> None:
+def test_a_transcript_with_a_bar_is_not_mistaken_for_metadata(tmp_path: Path) -> None:
     audio(tmp_path / "1.wav").with_suffix(".txt").write_text("either|or")
     corpus = read_corpus(str(tmp_path), "auto")
     assert (corpus.format, [u.text for u in corpus.utterances]) == ("paired", ["either|or"])
 
 
-def test_links_in_a_circle_are_walked_once(tmp_path: Path) -> None:
+def test_folders_linked_in_a_cycle_are_visited_once(tmp_path: Path) -> None:
     audio(tmp_path / "x" / "1.wav").with_suffix(".txt").write_text("one")
     os.symlink(tmp_path, tmp_path / "x" / "loop")
     assert ids(read_corpus(str(tmp_path), "auto")) == ["x/1"]
 
 
-def test_a_stated_format_wins_over_looking(tmp_path: Path) -> None:
+def test_a_stated_format_overrides_detection(tmp_path: Path) -> None:
     audio(tmp_path / "a.wav").with_suffix(".txt").write_text("paired")
     (tmp_path / "metadata.csv").write_text("a|raw|normalised\n")
     texts = {name: read_corpus(str(tmp_path), name).utterances[0].text for name in ("auto", "ljspeech", "paired")}
@@ -152,12 +154,12 @@ def test_one_broken_first_row_does_not_change_the_format(tmp_path: Path) -> None
     assert corpus.format == "ljspeech" and ids(corpus) == ["b", "c"]
 
 
-def test_byte_order_mark_and_windows_line_ends_leave_no_trace(tmp_path: Path) -> None:
+def test_byte_order_mark_and_windows_line_ends_are_removed(tmp_path: Path) -> None:
     audio(tmp_path / "a.wav"), audio(tmp_path / "b.wav")
     (tmp_path / "metadata.csv").write_bytes("\ufeffa|один\r\n\r\nb|два\u2028три\r\nbroken\r\n".encode())
     corpus = read_corpus(str(tmp_path), "auto")
     assert [(u.id, u.text) for u in corpus.utterances] == [("a", "один"), ("b", "два\u2028три")]
-    assert [skip.where for skip in corpus.skipped] == ["metadata.csv:4"]
+    assert [entry.where for entry in corpus.skipped] == ["metadata.csv:4"]
 
 
 def test_text_that_is_not_utf8_is_refused_with_file_line_and_byte(tmp_path: Path) -> None:
@@ -174,17 +176,9 @@ def test_broken_rows_are_skipped_by_file_and_line(tmp_path: Path) -> None:
     corpus = read_corpus(str(tmp_path), "ljspeech")
     assert ids(corpus) == ["a"]
     assert corpus.skipped[0] == SkippedEntry("metadata.csv:2", "duplicate id 'a', first at metadata.csv:1")
-    expected = [
-        "duplicate",
-        "transcript",
-        "no audio",
-        "3 columns",
-        "cannot be an id",
-        "cannot be an id",
-        "cannot be an id",
-    ]
-    assert [skip.where for skip in corpus.skipped] == [f"metadata.csv:{n}" for n in range(2, 9)]
-    assert all(word in skip.reason for word, skip in zip(expected, corpus.skipped, strict=True))
+    expected = ["duplicate", "transcript", "no audio", "3 columns", *["cannot be an id"] * 3]
+    assert [entry.where for entry in corpus.skipped] == [f"metadata.csv:{n}" for n in range(2, 9)]
+    assert all(word in entry.reason for word, entry in zip(expected, corpus.skipped, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -195,33 +189,33 @@ def test_broken_file_list_rows_are_skipped(tmp_path: Path, row: str, reason: str
     audio(tmp_path / "wavs" / "a.wav"), audio(tmp_path / "wavs" / "b.wav")
     (tmp_path / "list.txt").write_text(f"wavs/a.wav|one\n{row}\n")
     corpus = read_corpus(str(tmp_path / "list.txt"), "filelist")
-    assert ids(corpus) == ["a"] and [skip.where for skip in corpus.skipped] == ["list.txt:2"]
+    assert ids(corpus) == ["a"] and [entry.where for entry in corpus.skipped] == ["list.txt:2"]
     assert reason in corpus.skipped[0].reason
 
 
 @pytest.mark.parametrize("row", ["b.wav", "b.wav,unquoted, text"])
-def test_table_rows_of_another_width_are_skipped(tmp_path: Path, row: str) -> None:
+def test_table_rows_with_the_wrong_number_of_columns_are_skipped(tmp_path: Path, row: str) -> None:
     audio(tmp_path / "a.wav"), audio(tmp_path / "b.wav")
     (tmp_path / "t.csv").write_text(f"path,text\na.wav,one\n{row}\n")
     corpus = read_corpus(str(tmp_path), "auto")
     assert ids(corpus) == ["a"] and "expected 2 columns" in corpus.skipped[0].reason
 
 
-def test_a_path_in_another_folder_is_not_replaced_by_a_namesake(tmp_path: Path) -> None:
+def test_a_path_does_not_match_a_file_of_the_same_name_in_another_folder(tmp_path: Path) -> None:
     audio(tmp_path / "old" / "a.wav"), audio(tmp_path / "new" / "b.wav")
     (tmp_path / "list.txt").write_text("new/a.wav|one\nwavs/a.wav|one\nnew/b.wav|two\n")
     assert ids(read_corpus(str(tmp_path / "list.txt"), "auto")) == ["new/b"]
 
 
 @pytest.mark.parametrize("content", ["", "\n \n", "\ufeff"])
-@pytest.mark.parametrize("stated", ["auto", "ljspeech", "ruslan", "filelist"])
-def test_empty_metadata_is_refused(tmp_path: Path, content: str, stated: str) -> None:
+@pytest.mark.parametrize("data_format", ["auto", "ljspeech", "ruslan", "filelist"])
+def test_empty_metadata_is_refused(tmp_path: Path, content: str, data_format: str) -> None:
     (tmp_path / "metadata.csv").write_text(content, encoding="utf-8")
     with pytest.raises(UserError, match="empty"):
-        read_corpus(str(tmp_path), stated)
+        read_corpus(str(tmp_path), data_format)
 
 
-def test_what_is_not_there_or_not_readable_is_refused(tmp_path: Path) -> None:
+def test_missing_or_unreadable_data_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such file or folder"):
         read_corpus(str(tmp_path / "absent"), "auto")
     with pytest.raises(UserError, match="found no metadata"):
@@ -237,7 +231,7 @@ def test_what_is_not_there_or_not_readable_is_refused(tmp_path: Path) -> None:
         read_corpus(str(tmp_path), "json")
 
 
-def test_several_tables_have_to_be_told_apart(tmp_path: Path) -> None:
+def test_several_tables_are_refused_unless_one_is_named(tmp_path: Path) -> None:
     audio(tmp_path / "a.wav")
     for name in ("train.tsv", "test.tsv"):
         (tmp_path / name).write_text("path\ttext\na.wav\tone\n")
@@ -253,12 +247,12 @@ def test_fewer_than_two_utterances_are_refused_with_the_first_reason(tmp_path: P
     require_usable(Corpus("ruslan", (one, two), ()))
 
 
-def test_a_stated_split_wins_over_the_hash(tmp_path: Path) -> None:
+def test_a_stated_split_overrides_the_hash(tmp_path: Path) -> None:
     assert is_held_out(Utterance("a", tmp_path, "text", split="validation"), 0)
     assert not is_held_out(Utterance("a", tmp_path, "text", split="train"), 100)
 
 
-def test_the_hash_holds_out_about_the_share_and_only_by_id(tmp_path: Path) -> None:
+def test_the_hash_of_the_id_holds_out_about_the_given_share(tmp_path: Path) -> None:
     utterances = [Utterance(f"LJ{n:05}", tmp_path, "text") for n in range(5000)]
     held_out = {u.id for u in utterances if is_held_out(u, 5)}
     assert 180 < len(held_out) < 320

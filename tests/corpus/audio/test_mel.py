@@ -9,7 +9,7 @@ from corpus.audio.recording import UnusableAudio
 from hparams import HParams
 
 
-def test_mels_have_the_promised_shape_and_floor() -> None:
+def test_mels_have_the_documented_shape_and_floor() -> None:
     mel = MelFrontend(HParams()).mel(torch.zeros(256 * 10))
     assert mel.shape == (80, 11) and mel.dtype == torch.float32
     torch.testing.assert_close(mel, torch.full_like(mel, float(np.log(1e-5))))

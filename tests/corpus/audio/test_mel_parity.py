@@ -1,4 +1,4 @@
-"""The mel front end against numbers of the reference implementation."""
+"""Mels compared with numbers of the reference implementation."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def test_any_sampling_rate_is_resampled(tmp_path: Path, rate: int) -> None:
     assert np.abs(wave[middle]).max() == pytest.approx(0.5, abs=2e-3)
 
 
-def test_resampling_lets_no_alias_through() -> None:
+def test_resampling_removes_frequencies_above_the_new_limit() -> None:
     above_the_new_limit = tone(0.5, rate=48000, hertz=13000.0)
     resampled = resample(above_the_new_limit, source_rate=48000, target_rate=RATE)
     assert np.abs(resampled[2000:-2000]).max() < 1e-3
@@ -75,7 +75,7 @@ def test_resampling_keeps_the_treble_of_speech() -> None:
     assert np.abs(resampled[2000:-2000]).max() == pytest.approx(0.5, abs=0.01)
 
 
-def test_a_rate_that_is_off_by_a_hair_is_taken_as_it_is() -> None:
+def test_a_sampling_rate_that_is_almost_right_is_not_resampled() -> None:
     wave = tone(0.1)
     assert resample(wave, source_rate=22051, target_rate=RATE) is wave
 
@@ -86,7 +86,7 @@ def test_a_float_file_beyond_full_scale_is_scaled_to_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_samples_that_are_no_numbers_make_a_file_unusable(tmp_path: Path, bad: float) -> None:
+def test_a_file_with_non_finite_samples_is_unusable(tmp_path: Path, bad: float) -> None:
     wave = tone(0.3)
     wave[100] = bad
     with pytest.raises(UnusableAudio, match="NaN or infinite"):
@@ -94,13 +94,13 @@ def test_samples_that_are_no_numbers_make_a_file_unusable(tmp_path: Path, bad: f
 
 
 @pytest.mark.parametrize("level", [0.0, 1 / 32768])
-def test_silence_makes_a_file_unusable_and_so_does_silence_with_an_offset(tmp_path: Path, level: float) -> None:
+def test_a_silent_file_is_unusable_with_and_without_an_offset(tmp_path: Path, level: float) -> None:
     for name, offset in (("a.wav", 0.0), ("b.wav", 0.2)):
         with pytest.raises(UnusableAudio, match="silence"):
             read_audio(write(tmp_path / name, tone(0.3, level=level) + np.float32(offset)), RATE)
 
 
-def test_a_quiet_voice_is_no_silence(tmp_path: Path) -> None:
+def test_a_quiet_recording_is_not_silence(tmp_path: Path) -> None:
     assert len(read_audio(write(tmp_path / "a.wav", tone(0.3, level=0.001)), RATE))
 
 
@@ -113,9 +113,9 @@ def test_files_without_samples_are_unusable(tmp_path: Path) -> None:
     (tmp_path / "raw.raw").write_bytes(b"\0\1" * 100)
     reasons = {}
     for name in ("zero.wav", "header.wav", "none.wav", "text.wav", "raw.raw", "absent.wav"):
-        with pytest.raises(UnusableAudio) as caught:
+        with pytest.raises(UnusableAudio) as error:
             read_audio(tmp_path / name, RATE)
-        reasons[name] = str(caught.value)
+        reasons[name] = str(error.value)
     assert all("\n" not in reason and str(tmp_path) not in reason for reason in reasons.values())
     assert {name for name, reason in reasons.items() if reason == "empty: it has no samples"} == {
         "header.wav",
@@ -134,7 +134,7 @@ def test_a_truncated_file_is_unusable(tmp_path: Path, name: str) -> None:
         read_audio(path, RATE)
 
 
-def test_a_wave_written_to_a_pipe_has_no_size_and_is_fine(tmp_path: Path) -> None:
+def test_a_wave_written_to_a_pipe_without_a_size_is_read(tmp_path: Path) -> None:
     path = write(tmp_path / "a.wav", tone(0.3))
     data = bytearray(path.read_bytes())
     data[40:44] = struct.pack("<I", 0xFFFFFFFF)
@@ -149,7 +149,7 @@ def test_the_share_of_samples_at_full_scale_is_counted(tmp_path: Path) -> None:
     assert read_recording(write(tmp_path / "b.wav", tone(0.5))).full_scale_share == 0
 
 
-def test_trimming_leaves_speech_and_the_margin() -> None:
+def test_trimming_keeps_speech_and_the_margin() -> None:
     hparams = HParams(trim_margin_seconds=0.1)
     wave = np.concatenate([silence(1.0), tone(0.5), silence(0.3), tone(0.5), silence(2.0)])
     assert len(trim(wave, hparams)) / RATE == pytest.approx(0.1 + 1.3 + 0.1, abs=2 * 256 / RATE)
@@ -167,11 +167,11 @@ def test_trimming_follows_trim_db_and_ignores_an_offset() -> None:
     assert len(trim(wave, HParams(trim_db=30.0, trim_margin_seconds=0.0))) / RATE == pytest.approx(0.5, abs=0.03)
 
 
-def test_a_wave_shorter_than_a_frame_survives_trimming() -> None:
+def test_a_wave_shorter_than_a_frame_is_not_trimmed() -> None:
     assert len(trim(tone(0.005), HParams())) == len(tone(0.005))
 
 
-def test_a_written_wave_is_16_bit_and_comes_back(tmp_path: Path) -> None:
+def test_a_written_wave_is_16_bit_and_can_be_read(tmp_path: Path) -> None:
     path = tmp_path / "a.wav"
     write_wave(path, torch.from_numpy(tone(0.3)), RATE)
     with wave_module.open(str(path)) as file:
@@ -180,7 +180,7 @@ def test_a_written_wave_is_16_bit_and_comes_back(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["a.wav"]
 
 
-def test_a_written_wave_is_scaled_only_when_it_would_clip(tmp_path: Path) -> None:
+def test_a_written_wave_is_scaled_if_it_would_clip(tmp_path: Path) -> None:
     write_wave(tmp_path / "loud.wav", tone(0.3, level=2.0), RATE)
     np.testing.assert_allclose(read_audio(tmp_path / "loud.wav", RATE), tone(0.3, level=1.0), atol=1e-3)
 

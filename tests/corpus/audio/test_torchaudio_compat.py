@@ -22,7 +22,7 @@ print(len(torchaudio_module().functional.resample(torch.zeros(400), 4, 2)))
 """
 
 
-def in_a_fresh_process(error: str) -> subprocess.CompletedProcess[str]:
+def run_in_new_process(error: str) -> subprocess.CompletedProcess[str]:
     script = BROKEN_EXTENSION.format(error=error)
     return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
 
@@ -33,27 +33,27 @@ def test_torchaudio_is_imported_once_and_works() -> None:
     assert len(torchaudio_module().functional.resample(torch.zeros(400), 4, 2)) == 200
 
 
-def test_an_extension_that_does_not_load_is_done_without() -> None:
-    assert in_a_fresh_process("OSError").stdout == "200\n"
+def test_an_extension_that_does_not_load_is_replaced() -> None:
+    assert run_in_new_process("OSError").stdout == "200\n"
 
 
-RESTLESS = """
-class Restless(str):
+CONCURRENT_IMPORT = """
+class ImportingName(str):
     def split(self, *arguments):
         sys.modules[f"{self}{len(sys.modules)}"] = sys
         return super().split(*arguments)
 
-sys.modules[Restless("made by another thread")] = sys
+sys.modules[ImportingName("made by another thread")] = sys
 """
 
 
-def test_another_thread_may_import_meanwhile() -> None:
-    """As a companion's do; here a name does it when it is looked at."""
-    script = BROKEN_EXTENSION.format(error="OSError").replace("from corpus", RESTLESS + "from corpus")
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-    assert done.stdout == "200\n", done.stderr
+def test_another_thread_may_import_at_the_same_time() -> None:
+    """Simulated by a module name that adds a module while the names are listed."""
+    script = BROKEN_EXTENSION.format(error="OSError").replace("from corpus", CONCURRENT_IMPORT + "from corpus")
+    finished = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert finished.stdout == "200\n", finished.stderr
 
 
-def test_any_other_fault_of_the_import_is_passed_on() -> None:
-    failed = in_a_fresh_process("ValueError")
+def test_any_other_error_of_the_import_is_raised() -> None:
+    failed = run_in_new_process("ValueError")
     assert failed.returncode == 1 and "ValueError: libc10_cuda.so" in failed.stderr

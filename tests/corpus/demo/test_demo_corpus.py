@@ -1,4 +1,4 @@
-"""corpus/demo/demo_corpus.py: the embedded corpus on disk."""
+"""corpus/demo/demo_corpus.py: the demo corpus on disk."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def english(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def copy(english: Path, tmp_path: Path) -> Path:
-    """A copy that a test may damage."""
+    """Return a copy that a test may damage."""
     return Path(shutil.copytree(english, tmp_path / english.name))
 
 
@@ -54,7 +54,7 @@ def rows(corpus: Path) -> list[tuple[Path, str]]:
     return [(corpus / line.split("|")[0], line.split("|")[1]) for line in lines]
 
 
-def test_the_name_carries_version_language_and_size(english: Path) -> None:
+def test_the_folder_name_has_version_language_and_size(english: Path) -> None:
     assert english.name == f"demo-{demo.VERSION}-en-us-{SIZE}"
 
 
@@ -66,7 +66,7 @@ def test_the_corpus_reads_as_two_lists_with_its_own_split(english: Path) -> None
     assert all(utterance.audio_path.is_file() for utterance in corpus.utterances)
 
 
-def test_recordings_are_of_speech_length_and_loud(english: Path) -> None:
+def test_recordings_have_plausible_lengths_and_levels(english: Path) -> None:
     for path, _ in rows(english):
         audio, sampling_rate = read_wave(path)
         assert sampling_rate == 22050
@@ -74,7 +74,7 @@ def test_recordings_are_of_speech_length_and_loud(english: Path) -> None:
         assert np.abs(audio).max() > 5000
 
 
-def test_timings_are_ordered_inside_the_audio_and_silent_outside(english: Path) -> None:
+def test_timings_are_ordered_and_audio_outside_them_is_silent(english: Path) -> None:
     for path, _ in rows(english):
         audio, sampling_rate = read_wave(path)
         timings = read_timings(timings_path(path))
@@ -82,9 +82,9 @@ def test_timings_are_ordered_inside_the_audio_and_silent_outside(english: Path) 
         for phone in timings.phones:
             outside[round(phone.start_seconds * sampling_rate) : round(phone.end_seconds * sampling_rate)] = 0
         assert not outside.any()
-        for timed in (timings.phones, timings.words):
-            assert all(0 <= one.start_seconds <= one.end_seconds <= len(audio) / sampling_rate for one in timed)
-            assert all(one.end_seconds <= following.start_seconds for one, following in pairwise(timed))
+        for labels in (timings.phones, timings.words):
+            assert all(0 <= label.start_seconds <= label.end_seconds <= len(audio) / sampling_rate for label in labels)
+            assert all(label.end_seconds <= following.start_seconds for label, following in pairwise(labels))
 
 
 def test_timings_fit_the_text(english: Path) -> None:
@@ -98,12 +98,12 @@ def test_timings_fit_the_text(english: Path) -> None:
         )
 
 
-def test_the_same_corpus_is_made_again_sample_by_sample(english: Path, tmp_path: Path) -> None:
-    espeak.synthesize("What this process has spoken before does not matter.", "en-us")
+def test_the_same_settings_give_the_same_samples(english: Path, tmp_path: Path) -> None:
+    espeak.synthesize("Speech synthesized earlier in this process has no effect.", "en-us")
     assert contents(make_demo_corpus(tmp_path, "EN-US", SIZE)) == contents(english)
 
 
-def test_a_complete_corpus_is_returned_untouched(english: Path) -> None:
+def test_a_complete_corpus_is_not_generated_again(english: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in english.parent.rglob("*")}
     assert make_demo_corpus(english.parent, "en-us", SIZE) == english
     assert {path: path.stat().st_mtime_ns for path in english.parent.rglob("*")} == before
@@ -117,9 +117,9 @@ def test_a_complete_corpus_needs_no_lock(copy: Path) -> None:
 @pytest.mark.parametrize(
     "damaged", ["wavs/train-00003.wav", "timings/validation-00007.json", "train.txt", "manifest.json"]
 )
-@pytest.mark.parametrize("how", ["absent", "cut"])
-def test_a_damaged_corpus_is_made_anew(english: Path, copy: Path, damaged: str, how: str) -> None:
-    if how == "absent":
+@pytest.mark.parametrize("damage", ["missing", "cut"])
+def test_a_damaged_corpus_is_generated_again(english: Path, copy: Path, damaged: str, damage: str) -> None:
+    if damage == "missing":
         (copy / damaged).unlink()
     else:
         (copy / damaged).write_bytes((copy / damaged).read_bytes()[:10])
@@ -127,18 +127,18 @@ def test_a_damaged_corpus_is_made_anew(english: Path, copy: Path, damaged: str, 
     assert contents(copy) == contents(english)
 
 
-MAKE = (
+GENERATE = (
     "import sys; from pathlib import Path; from corpus.demo.demo_corpus import make_demo_corpus; "
     "make_demo_corpus(Path(sys.argv[1]), 'en-us', {})"
 )
 
 
-def start_making(folder: Path, size: int) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-c", MAKE.format(size), str(folder)], start_new_session=True)
+def start_generating(folder: Path, size: int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", GENERATE.format(size), str(folder)], start_new_session=True)
 
 
-def test_a_killed_making_leaves_no_corpus_and_the_next_one_cleans_up(tmp_path: Path) -> None:
-    process = start_making(tmp_path, 600)
+def test_after_a_kill_the_next_process_removes_the_partial_corpus(tmp_path: Path) -> None:
+    process = start_generating(tmp_path, 600)
     deadline = time.monotonic() + 300
     while not list(tmp_path.glob(".*.partial/wavs/*.wav")):
         assert process.poll() is None
@@ -154,16 +154,16 @@ def test_a_killed_making_leaves_no_corpus_and_the_next_one_cleans_up(tmp_path: P
     assert not list(tmp_path.glob(".*.partial"))
 
 
-def test_two_processes_at_once_make_one_corpus(english: Path, tmp_path: Path) -> None:
-    processes = [start_making(tmp_path, SIZE) for _ in range(2)]
+def test_two_processes_at_once_generate_one_corpus(english: Path, tmp_path: Path) -> None:
+    processes = [start_generating(tmp_path, SIZE) for _ in range(2)]
     assert [process.wait(timeout=300) for process in processes] == [0, 0]
     assert contents(tmp_path / english.name) == contents(english)
     assert not list(tmp_path.glob(".*.partial"))
 
 
-def test_who_waited_for_another_process_takes_its_corpus(english: Path, tmp_path: Path) -> None:
+def test_a_process_that_waited_for_another_uses_its_corpus(english: Path, tmp_path: Path) -> None:
     with FileLock(tmp_path / f".{english.name}.lock"):
-        process = start_making(tmp_path, SIZE)
+        process = start_generating(tmp_path, SIZE)
         time.sleep(2)
         made = Path(shutil.copytree(english, tmp_path / english.name)).stat()
     assert process.wait(timeout=300) == 0
@@ -171,7 +171,7 @@ def test_who_waited_for_another_process_takes_its_corpus(english: Path, tmp_path
 
 
 @pytest.mark.parametrize(("language", "letters"), [("ru", "[а-яё]"), ("de", "[a-zäöüßé]")])
-def test_other_languages_have_a_corpus_too(tmp_path: Path, language: str, letters: str) -> None:
+def test_other_languages_have_a_corpus(tmp_path: Path, language: str, letters: str) -> None:
     corpus = make_demo_corpus(tmp_path, language, SIZE)
     assert len(rows(corpus)) == TOTAL
     for path, text in rows(corpus):
@@ -183,7 +183,7 @@ def test_other_languages_have_a_corpus_too(tmp_path: Path, language: str, letter
     ("language", "size", "message"),
     [("xx", SIZE, "'xx': espeak-ng has no voice"), ("eo", SIZE, "no word list"), ("en-us", 0, "at least 1 .* got 0")],
 )
-def test_what_cannot_be_made_is_a_users_error_and_leaves_nothing(
+def test_impossible_settings_are_a_user_error_and_create_no_folder(
     tmp_path: Path, language: str, size: int, message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
@@ -191,7 +191,7 @@ def test_what_cannot_be_made_is_a_users_error_and_leaves_nothing(
     assert not (tmp_path / "new").exists()
 
 
-def test_a_place_that_cannot_be_written_is_a_users_error(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_a_user_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UserError, match="cannot be written to .*choose another --output"):
         make_demo_corpus(tmp_path / "file", "en-us", SIZE)

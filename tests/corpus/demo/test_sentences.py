@@ -1,4 +1,4 @@
-"""corpus/demo/sentences.py: what the demo corpus says."""
+"""corpus/demo/sentences.py: sentences of the demo corpus."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def words(texts: list[str]) -> list[str]:
     return [word.strip(".,?!").lower() for text in texts for word in text.split()]
 
 
-def count_pairs(spoken: list[str]) -> Counter[tuple[str, str]]:
-    """In how many words every pair of letters occurs."""
-    return Counter(pair for word in spoken for pair in set(pairwise(word)))
+def count_pairs(words: list[str]) -> Counter[tuple[str, str]]:
+    """Count the words in which each pair of letters occurs."""
+    return Counter(pair for word in words for pair in set(pairwise(word)))
 
 
 @pytest.fixture(scope="module", params=["en-us", "ru", "de"])
@@ -31,57 +31,61 @@ def language(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def made(language: str) -> tuple[list[str], list[str]]:
+def generated(language: str) -> tuple[list[str], list[str]]:
     return make_sentences(language, training=2000, validation=64, seed=1)
 
 
-def test_the_wanted_number_of_different_sentences_is_made(made: tuple[list[str], list[str]]) -> None:
-    training, validation = made
+def test_the_requested_number_of_distinct_sentences_is_generated(generated: tuple[list[str], list[str]]) -> None:
+    training, validation = generated
     assert len(training) == 2000
     assert len(validation) == 64
     assert len(set(training + validation)) == 2064
 
 
-def test_rare_words_of_validation_do_not_occur_in_training(language: str, made: tuple[list[str], list[str]]) -> None:
+def test_rare_words_of_validation_do_not_occur_in_training(
+    language: str, generated: tuple[list[str], list[str]]
+) -> None:
     frequent = set(read_vocabulary(language, random.Random(1)).frequent)
-    training, validation = (set(words(texts)) - frequent for texts in made)
+    training, validation = (set(words(texts)) - frequent for texts in generated)
     assert len(validation) > 150
     assert not training & validation
 
 
-def test_thousands_of_words_and_the_frequent_ones_often(language: str, made: tuple[list[str], list[str]]) -> None:
+def test_thousands_of_words_occur_and_frequent_words_make_up_almost_half(
+    language: str, generated: tuple[list[str], list[str]]
+) -> None:
     frequent = read_vocabulary(language, random.Random(1)).frequent
-    spoken = words(made[0])
-    assert len(set(spoken)) > 6000
-    assert 0.4 < sum(word in frequent for word in spoken) / len(spoken) < 0.5
+    training_words = words(generated[0])
+    assert len(set(training_words)) > 6000
+    assert 0.4 < sum(word in frequent for word in training_words) / len(training_words) < 0.5
 
 
-def test_the_most_frequent_words_are_said_the_most_often(language: str, made: tuple[list[str], list[str]]) -> None:
+def test_words_of_a_higher_rank_occur_more_often(language: str, generated: tuple[list[str], list[str]]) -> None:
     frequent = read_vocabulary(language, random.Random(1)).frequent
-    said = Counter(words(made[0]))
-    assert said[frequent[0]] > 1.5 * said[frequent[4]] > 3 * said[frequent[40]] > 0
-    assert min(said[word] for word in frequent) > 0
+    counts = Counter(words(generated[0]))
+    assert counts[frequent[0]] > 1.5 * counts[frequent[4]] > 3 * counts[frequent[40]] > 0
+    assert min(counts[word] for word in frequent) > 0
 
 
-def test_sentences_look_like_sentences(made: tuple[list[str], list[str]]) -> None:
-    for text in made[0] + made[1]:
+def test_sentences_have_the_form_of_sentences(generated: tuple[list[str], list[str]]) -> None:
+    for text in generated[0] + generated[1]:
         assert sentences.MIN_WORDS <= len(text.split()) <= sentences.MAX_WORDS
         assert text[0] == text[0].upper()
         assert re.fullmatch(r"(\w+('\w+)?,? )+\w+('\w+)?[.?!]", text), text
-        assert all(one != following for one, following in pairwise(words([text])))
-    ends = Counter(text[-1] for text in made[0])
+        assert all(word != following for word, following in pairwise(words([text])))
+    ends = Counter(text[-1] for text in generated[0])
     assert 0.75 < ends["."] / 2000 < 0.85
     assert min(ends["?"], ends["!"]) > 150
-    assert 150 < sum("," in text for text in made[0]) < 600
+    assert 150 < sum("," in text for text in generated[0]) < 600
 
 
-def test_the_seed_alone_decides(made: tuple[list[str], list[str]], language: str) -> None:
-    assert make_sentences(language, training=2000, validation=64, seed=1) == made
-    assert make_sentences(language, training=2000, validation=64, seed=2)[0] != made[0]
+def test_the_seed_determines_the_sentences(generated: tuple[list[str], list[str]], language: str) -> None:
+    assert make_sentences(language, training=2000, validation=64, seed=1) == generated
+    assert make_sentences(language, training=2000, validation=64, seed=2)[0] != generated[0]
 
 
-def test_validation_needs_no_sound_that_training_lacks(language: str, made: tuple[list[str], list[str]]) -> None:
-    training, validation = (set("".join(espeak.phonemize(text, language) for text in texts)) for texts in made)
+def test_every_phoneme_of_validation_occurs_in_training(language: str, generated: tuple[list[str], list[str]]) -> None:
+    training, validation = (set("".join(espeak.phonemize(text, language) for text in texts)) for texts in generated)
     assert validation <= training
 
 
@@ -92,19 +96,19 @@ def test_every_pair_of_letters_of_several_common_words_occurs(language: str, let
     vocabulary = read_vocabulary(language, random.Random(1))
     often = {pair for pair, count in count_pairs(common).items() if count >= 3}
     usable = count_pairs([*vocabulary.frequent, *vocabulary.training, *vocabulary.validation])
-    spoken = count_pairs(sorted(set(training)))
+    counts = count_pairs(sorted(set(training)))
     assert len(often) > 300
-    assert {pair for pair in often if spoken[pair] < max(1, min(3, usable[pair]))} == set()
+    assert {pair for pair in often if counts[pair] < max(1, min(3, usable[pair]))} == set()
 
 
-def test_the_words_that_bring_the_rare_pairs_come_first() -> None:
+def test_words_with_rare_pairs_of_letters_are_used_first() -> None:
     vocabulary = read_vocabulary("en-us", random.Random(1))
     usable = count_pairs([*vocabulary.frequent, *vocabulary.training])
-    spoken = count_pairs(sorted(set(words(make_sentences("en-us", training=600, validation=1, seed=1)[0]))))
-    assert {pair for pair, count in usable.items() if spoken[pair] < min(3, count)} == set()
+    counts = count_pairs(sorted(set(words(make_sentences("en-us", training=600, validation=1, seed=1)[0]))))
+    assert {pair for pair, count in usable.items() if counts[pair] < min(3, count)} == set()
 
 
-def test_no_sentence_is_said_twice() -> None:
+def test_no_sentence_is_generated_twice() -> None:
     generator, existing = random.Random(1), {"Cat a cat."}
     first, second = (
         sentences._generate_sentences(("a", "the"), ("cat", "dog"), count=200, existing=existing, generator=generator)
@@ -113,7 +117,7 @@ def test_no_sentence_is_said_twice() -> None:
     assert len({*first, *second, "Cat a cat."}) == 401
 
 
-def test_words_are_of_the_language_and_of_no_offence() -> None:
+def test_words_belong_to_the_language_and_are_not_offensive() -> None:
     english = read_vocabulary("en-us", random.Random(1))
     russian = read_vocabulary("ru", random.Random(1))
     hindi = read_vocabulary("hi", random.Random(1))
@@ -122,13 +126,17 @@ def test_words_are_of_the_language_and_of_no_offence() -> None:
     assert all(re.fullmatch(r"[\u0900-\u097f]+", word) for word in hindi.frequent + hindi.training)
     assert {"a", "i", "don't"} <= set(english.frequent)
     assert {"в", "я", "ещё"} <= set(russian.frequent)
-    said = {word for one in (english, russian) for word in one.frequent + one.training + one.validation}
-    assert {"class", "document", "analysis", "страх", "корабля"} <= said
-    assert not said & {"fucking", "shit", "rape", "nazi", "porn", "хуй", "бля", "сука", "секс", "убийство"}
-    assert not said & {"http", "lgbt", "еще"}
+    selected = {
+        word
+        for vocabulary in (english, russian)
+        for word in vocabulary.frequent + vocabulary.training + vocabulary.validation
+    }
+    assert {"class", "document", "analysis", "страх", "корабля"} <= selected
+    assert not selected & {"fucking", "shit", "rape", "nazi", "porn", "хуй", "бля", "сука", "секс", "убийство"}
+    assert not selected & {"http", "lgbt", "еще"}
 
 
-def test_only_words_that_are_their_own_in_english_are_single_letters() -> None:
+def test_the_only_single_letters_in_english_are_a_and_i() -> None:
     english = read_vocabulary("en-us", random.Random(1))
     assert {word for word in english.frequent + english.training if len(word) == 1} == {"a", "i"}
     training, _ = make_sentences("en-us", training=300, validation=1, seed=1)
@@ -136,7 +144,7 @@ def test_only_words_that_are_their_own_in_english_are_single_letters() -> None:
     assert not any(re.search(r"\bi\b", text) for text in training)
 
 
-def test_a_language_without_word_list_names_those_with_one() -> None:
+def test_a_language_without_a_word_list_is_refused_with_the_ones_that_have_one() -> None:
     with pytest.raises(UserError, match=r"'eo': the demo corpus has no word list.*\bde\b.*\bru\b.*--data"):
         make_sentences("eo", training=1, validation=1, seed=1)
     with pytest.raises(UserError, match="no voice"):

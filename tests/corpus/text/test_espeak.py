@@ -1,4 +1,4 @@
-"""corpus/text/espeak.py: IPA, speech and the place of every phone and word in it."""
+"""corpus/text/espeak.py: IPA, speech and the times of its phones and words."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def loudness(speech: espeak.Speech, start_seconds: float, end_seconds: float) ->
     return float(np.sqrt(np.mean(speech.audio[start:end].astype(float) ** 2)))
 
 
-def test_words_become_ipa_with_stress_and_length_and_keep_their_marks() -> None:
+def test_words_become_ipa_with_stress_length_and_punctuation_marks() -> None:
     assert espeak.phonemize("Hello, world!", "en-us") == "həlˈoʊ, wˈɜːld!"
 
 
@@ -63,23 +63,23 @@ def test_words_are_separated_by_one_space() -> None:
     assert ipa == "wˈʌn tˈuː, θɹˈiː"
 
 
-def test_switches_to_another_language_leave_no_trace() -> None:
+def test_labels_of_language_switches_are_removed() -> None:
     text = "Он сказал hello миру."
     assert espeak.phonemize(text, "ru").split()[2] == "həlˈəʊ"
     assert "ɭhəlˈəʊ" in "".join(phone.label for phone in espeak.synthesize(text, "ru").phones)
 
 
-def test_the_ascii_of_some_voices_is_not_taken_for_marks() -> None:
+def test_ascii_phones_of_some_voices_are_not_mistaken_for_marks() -> None:
     assert espeak.phonemize("是", "zh") == "s\u0323ˈi\u03235"
     assert espeak.phonemize("mig", "da") == "mʔɑj"
 
 
-def test_control_characters_are_no_commands() -> None:
+def test_control_characters_are_not_executed_as_commands() -> None:
     assert "nˈaɪn" in espeak.phonemize("one \x0199S two", "en-us")
 
 
 @pytest.mark.parametrize("language", SENTENCES)
-def test_the_phones_are_the_ipa(language: str) -> None:
+def test_the_labels_of_the_phones_equal_the_ipa(language: str) -> None:
     speech = espeak.synthesize(SENTENCES[language], language)
     assert "".join(phone.label for phone in speech.phones) == letters(espeak.phonemize(SENTENCES[language], language))
 
@@ -88,13 +88,13 @@ def test_the_phones_are_the_ipa(language: str) -> None:
 def test_phones_and_words_are_ordered_and_inside_the_audio(language: str) -> None:
     speech = espeak.synthesize(SENTENCES[language], language)
     seconds = len(speech.audio) / speech.sampling_rate
-    for timed in (speech.phones, speech.words):
-        assert all(0 <= one.start_seconds <= one.end_seconds <= seconds for one in timed)
-        assert all(one.end_seconds <= following.start_seconds for one, following in pairwise(timed))
+    for labels in (speech.phones, speech.words):
+        assert all(0 <= label.start_seconds <= label.end_seconds <= seconds for label in labels)
+        assert all(label.end_seconds <= following.start_seconds for label, following in pairwise(labels))
 
 
 @pytest.mark.parametrize("language", SENTENCES)
-def test_vowels_are_loud_and_what_belongs_to_no_phone_is_silent(language: str) -> None:
+def test_vowels_are_loud_and_audio_outside_phones_is_silent(language: str) -> None:
     speech = espeak.synthesize(SENTENCES[language], language)
     vowels = [phone for phone in speech.phones if phone.label.strip("ˈˌː") in set("aeiouɪɛɔʊæʌəɑ")]
     assert len(vowels) > 5
@@ -114,7 +114,7 @@ def test_a_comma_is_a_pause_between_phones() -> None:
     assert second.start_seconds - first.end_seconds > 0.1
 
 
-def test_a_plosive_owns_the_closure_before_its_burst() -> None:
+def test_a_plosive_includes_the_closure_before_its_burst() -> None:
     speech = espeak.synthesize("A cat again.", "en-us")
     plosive = next(phone for phone in speech.phones if phone.label == "k")
     before = next(phone for phone in speech.phones if phone.end_seconds == plosive.start_seconds)
@@ -123,14 +123,14 @@ def test_a_plosive_owns_the_closure_before_its_burst() -> None:
     assert loudness(speech, before.end_seconds - 0.01, before.end_seconds) > 100
 
 
-def test_an_unreported_onset_belongs_to_the_phone_it_leads_to() -> None:
+def test_an_onset_without_label_belongs_to_the_next_phone() -> None:
     speech = espeak.synthesize("Правда.", "ru")
     plosive, trill = speech.phones[:2]
     assert (plosive.label, trill.label) == ("p", "r")
     assert plosive.end_seconds == trill.start_seconds
 
 
-def test_words_that_are_spoken_as_one_are_one_word() -> None:
+def test_words_that_espeak_joins_are_one_word() -> None:
     speech = espeak.synthesize("Some of the people don't pay 3.5 coins", "en-us")
     assert [word.label for word in speech.words] == ["Some", "of the", "people", "don't", "pay", "3.5", "coins"]
     assert len(espeak.phonemize("Some of the people", "en-us").split()) == 3
@@ -144,7 +144,7 @@ def test_a_word_lasts_from_its_first_phone_to_its_last() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "...", " \n"])
-def test_nothing_to_say_has_no_phones(text: str) -> None:
+def test_text_without_words_has_no_phones(text: str) -> None:
     speech = espeak.synthesize(text, "en-us")
     assert speech.phones == speech.words == []
     assert not speech.audio.any()
@@ -157,68 +157,72 @@ def test_every_tag_of_a_voice_with_a_dictionary_is_supported_in_any_case() -> No
     assert espeak.require_supported("EN-US") == "en-us"
 
 
-def test_every_supported_language_speaks() -> None:
+def test_every_supported_language_can_be_synthesized() -> None:
     assert len(espeak.languages()) > 100
     silent = [tag for tag in espeak.languages() if not espeak.synthesize("a e i o u", tag).phones]
     assert silent == []
 
 
-@pytest.mark.parametrize("use", [espeak.synthesize, espeak.phonemize, lambda _, tag: espeak.require_supported(tag)])
-def test_an_unknown_language_names_the_nearest(use: object) -> None:
-    assert callable(use)
+@pytest.mark.parametrize(
+    "function", [espeak.synthesize, espeak.phonemize, lambda _, tag: espeak.require_supported(tag)]
+)
+def test_an_unknown_language_is_refused_with_the_nearest_ones(function: object) -> None:
+    assert callable(function)
     with pytest.raises(UserError, match=r"'en-uk': espeak-ng has no voice.* en-us"):
-        use("Hello", "en-uk")
+        function("Hello", "en-uk")
 
 
-def test_voices_leave_no_speed_behind() -> None:
+def test_a_voice_does_not_change_the_speed_of_the_next_one() -> None:
     before = len(espeak.synthesize(SENTENCES["en-us"], "en-us").audio)
     for language in ("be", "ca", "jbo", "ru"):
         espeak.synthesize("a e i o u", language)
     assert len(espeak.synthesize(SENTENCES["en-us"], "en-us").audio) == pytest.approx(before, rel=0.02)
 
 
-def test_threads_do_not_disturb_each_other() -> None:
+def test_several_threads_get_the_same_results_as_one() -> None:
     jobs = list(SENTENCES.items()) * 20
     expected = [espeak.phonemize(text, language) for language, text in jobs]
     with ThreadPoolExecutor(8) as threads:
         ipa = list(threads.map(lambda job: espeak.phonemize(job[1], job[0]), jobs))
         phones = list(threads.map(lambda job: espeak.synthesize(job[1], job[0]).phones, jobs))
     assert ipa == expected
-    assert ["".join(phone.label for phone in spoken) for spoken in phones] == [letters(one) for one in expected]
+    assert ["".join(phone.label for phone in speech) for speech in phones] == [letters(ipa_) for ipa_ in expected]
 
 
-def test_a_spawned_process_speaks() -> None:
+def test_a_spawned_process_can_use_espeak() -> None:
     expected = espeak.phonemize("Hello, world!", "en-us")
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as processes:
         assert processes.submit(espeak.phonemize, "Hello, world!", "en-us").result(timeout=300) == expected
 
 
-FORK_WHILE_SPEAKING = """
+FORK_WHILE_SYNTHESIZING = """
 import os, threading
 from corpus.text import espeak
 done = threading.Event()
-def keep_speaking():
+def synthesize_repeatedly():
     while not done.is_set():
         espeak.synthesize("She sells sea shells by the sea shore.", "en-us")
-speaker = threading.Thread(target=keep_speaking)
-speaker.start()
+thread = threading.Thread(target=synthesize_repeatedly)
+thread.start()
 for _ in range(20):
     child = os.fork()
     if child == 0:
         os._exit(0 if espeak.phonemize("Hello, world!", "en-us") == "həlˈoʊ, wˈɜːld!" else 3)
     assert os.waitpid(child, 0)[1] == 0
 done.set()
-speaker.join()
+thread.join()
 """
 
 
-def test_a_process_forked_while_another_thread_speaks_is_not_stuck() -> None:
-    finished = subprocess.run([sys.executable, "-c", FORK_WHILE_SPEAKING], timeout=300, capture_output=True, text=True)
+def test_a_process_forked_while_another_thread_synthesizes_does_not_deadlock() -> None:
+    finished = subprocess.run(
+        [sys.executable, "-c", FORK_WHILE_SYNTHESIZING], timeout=300, capture_output=True, text=True
+    )
     assert finished.returncode == 0, finished.stderr
 
 
-def test_much_phonemizing_leaves_the_next_speech_whole() -> None:
-    """In a process of its own: what the library loses there depends on all that it has read before."""
+def test_long_phonemizing_does_not_cut_labels_of_the_next_speech() -> None:
+    """In a process of its own: which labels the library loses depends on everything that it has read before."""
     program = """
 from wordfreq import top_n_list
 from corpus.text import espeak
@@ -229,6 +233,7 @@ for language, words in lists.items():
     espeak.phonemize(" ".join(top_n_list(words, 200)) + ".", language)
 print("".join(phone.label for phone in espeak.synthesize("The quick brown fox.", "en-us").phones))
 """
-    root = REPOSITORY
-    said = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True).stdout
-    assert said.strip().startswith("ðəkwˈɪk")
+    finished = subprocess.run(
+        [sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    assert finished.stdout.strip().startswith("ðəkwˈɪk")

@@ -16,12 +16,12 @@ from corpus.utterances import Utterance
 from hparams import HParams, UserError
 
 
-def frontend(language: str, **hparams: Any) -> TextFrontend:
+def make_frontend(language: str, **hparams: Any) -> TextFrontend:
     return text_frontend(HParams(language=language, **hparams))
 
 
-def decoded(made: TextFrontend, text: str) -> str:
-    return "".join(made.symbols[place] for place in made.encode(text))
+def decode(frontend: TextFrontend, text: str) -> str:
+    return "".join(frontend.symbols[id_] for id_ in frontend.encode(text))
 
 
 @pytest.mark.parametrize(
@@ -38,74 +38,74 @@ def decoded(made: TextFrontend, text: str) -> str:
     ],
 )
 def test_the_language_and_the_choice_decide_the_symbols(language: str, choice: str, symbols: tuple[str, ...]) -> None:
-    assert frontend(language, text_frontend=choice).symbols == symbols
+    assert make_frontend(language, text_frontend=choice).symbols == symbols
 
 
-def test_graphemes_of_another_language_are_refused_with_the_way_out() -> None:
+def test_graphemes_of_another_language_are_refused_with_advice() -> None:
     with pytest.raises(UserError, match="text_frontend=phonemes"):
-        frontend("de", text_frontend="graphemes")
+        make_frontend("de", text_frontend="graphemes")
 
 
 def test_an_unknown_language_is_refused_by_name() -> None:
     with pytest.raises(UserError, match="'tlh-xx'"):
-        frontend("tlh-xx")
+        make_frontend("tlh-xx")
 
 
 def test_english_is_encoded_in_lower_case_ascii_with_the_ids_of_nvidia() -> None:
-    made = frontend("en-us")
-    assert made.encode("Café!") == [40, 38, 43, 42, 2]
-    assert decoded(made, "Dr. Núñez paid $5 — twice.") == "doctor nunez paid five dollars - twice."
+    frontend = make_frontend("en-us")
+    assert frontend.encode("Café!") == [40, 38, 43, 42, 2]
+    assert decode(frontend, "Dr. Núñez paid $5 — twice.") == "doctor nunez paid five dollars - twice."
 
 
 def test_american_and_british_dates_differ() -> None:
-    assert frontend("en-us").normalize("12/05/2021") == "december fifth, twenty twenty-one"
-    assert frontend("en-gb").normalize("12/05/2021") == "may twelfth, twenty twenty-one"
+    assert make_frontend("en-us").normalize("12/05/2021") == "december fifth, twenty twenty-one"
+    assert make_frontend("en-gb").normalize("12/05/2021") == "may twelfth, twenty twenty-one"
 
 
 def test_russian_keeps_yo_and_stress_marks() -> None:
-    assert decoded(frontend("ru"), "Ещё З+амок, 5 км") == "ещё за\u0301мок, пять километров"
+    assert decode(make_frontend("ru"), "Ещё З+амок, 5 км") == "ещё за\u0301мок, пять километров"
 
 
-def test_english_phonemes_are_those_of_the_words_that_are_spoken() -> None:
-    made = frontend("en-us", text_frontend="phonemes")
-    assert made.normalize("Dr. Smith paid $2.") == made.normalize("Doctor Smith paid two dollars.")
-    assert made.normalize("Polish") != made.normalize("polish")
+def test_english_phonemes_are_made_from_the_normalised_words() -> None:
+    frontend = make_frontend("en-us", text_frontend="phonemes")
+    assert frontend.normalize("Dr. Smith paid $2.") == frontend.normalize("Doctor Smith paid two dollars.")
+    assert frontend.normalize("Polish") != frontend.normalize("polish")
 
 
 def test_russian_phonemes_do_not_depend_on_stress_marks() -> None:
-    made = frontend("ru", text_frontend="phonemes")
-    assert made.normalize("му\u0301ка, 5 км") == made.normalize("мука, пять километров")
+    frontend = make_frontend("ru", text_frontend="phonemes")
+    assert frontend.normalize("му\u0301ка, 5 км") == frontend.normalize("мука, пять километров")
 
 
 def test_a_dash_is_a_pause_in_phonemes() -> None:
-    made = frontend("de")
-    assert made.normalize("Ja — nein") == made.normalize("Ja, nein")
+    frontend = make_frontend("de")
+    assert frontend.normalize("Ja — nein") == frontend.normalize("Ja, nein")
 
 
 def test_other_languages_leave_numbers_to_espeak() -> None:
-    made = frontend("de")
-    assert made.normalize("5 Tage") == made.normalize("fünf Tage")
-    assert made.unknown("5 Tage, 3,5 Äpfel (ja)!") == []
+    frontend = make_frontend("de")
+    assert frontend.normalize("5 Tage") == frontend.normalize("fünf Tage")
+    assert frontend.unknown("5 Tage, 3,5 Äpfel (ja)!") == []
 
 
-def test_unknown_symbols_are_listed_and_only_they_are_left_out() -> None:
-    made = frontend("en-us")
-    assert made.unknown("Say 你 or ☺ or ☺_") == ["你", "☺", "☺", "_"]
-    assert decoded(made, "Say 你 or ☺_ it") == "say or it"
+def test_unknown_symbols_are_listed_and_left_out_of_the_encoding() -> None:
+    frontend = make_frontend("en-us")
+    assert frontend.unknown("Say 你 or ☺ or ☺_") == ["你", "☺", "☺", "_"]
+    assert decode(frontend, "Say 你 or ☺_ it") == "say or it"
 
 
 @pytest.mark.parametrize("text", ["", "...", "你好", "— !?", "_", "\u0301"])
 @pytest.mark.parametrize("language", ["en-us", "ru"])
-def test_text_without_a_letter_encodes_to_nothing(text: str, language: str) -> None:
-    assert frontend(language).encode(text) == []
+def test_text_without_a_letter_encodes_to_no_symbols(text: str, language: str) -> None:
+    assert make_frontend(language).encode(text) == []
 
 
 def test_unknown_symbols_are_counted_with_the_first_three_utterances() -> None:
     texts = ["a ☺☺", "b", "c ☺ ☃", "d ☺", "e ☺"]
     utterances = [Utterance(id=f"u{i}", audio_path=Path("x.wav"), text=text) for i, text in enumerate(texts)]
-    found = unknown_symbols(frontend("en-us"), utterances)
-    assert found == {"☺": UnknownSymbol(5, ("u0", "u2", "u3")), "☃": UnknownSymbol(1, ("u2",))}
-    assert list(found) == ["☺", "☃"]
+    unknown = unknown_symbols(make_frontend("en-us"), utterances)
+    assert unknown == {"☺": UnknownSymbol(5, ("u0", "u2", "u3")), "☃": UnknownSymbol(1, ("u2",))}
+    assert list(unknown) == ["☺", "☃"]
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_unknown_symbols_are_counted_with_the_first_three_utterances() -> None:
         ("\ud800", "\ufffd"),
     ],
 )
-def test_cleaning_keeps_what_is_read(text: str, cleaned: str) -> None:
+def test_cleaning_removes_only_characters_that_are_not_read(text: str, cleaned: str) -> None:
     assert clean(text) == cleaned
 
 
@@ -139,19 +139,19 @@ _SIGNS = " 0123456789.,:;!?'\"()[]-–—&+/@#№§%°$€£₽½²"
 @given(data=st.data())
 def test_letters_numbers_and_signs_are_all_known(language: str, data: st.DataObject) -> None:
     text = data.draw(st.text(alphabet=_LETTERS[language] + _SIGNS, max_size=30))
-    assert frontend(language).unknown(text) == []
+    assert make_frontend(language).unknown(text) == []
 
 
 @pytest.mark.parametrize("language", ["en-us", "ru"])
 @settings(max_examples=150, deadline=None)
 @given(text=st.text(max_size=30))
-def test_anything_encodes_to_ids_of_the_set_without_padding(language: str, text: str) -> None:
-    made = frontend(language)
-    assert all(0 < place < len(made.symbols) for place in made.encode(text))
+def test_any_text_encodes_to_ids_of_the_set_without_padding(language: str, text: str) -> None:
+    frontend = make_frontend(language)
+    assert all(0 < id_ < len(frontend.symbols) for id_ in frontend.encode(text))
 
 
 @settings(max_examples=60, deadline=None)
 @given(text=st.text(max_size=20))
-def test_anything_can_be_spoken_in_phonemes(text: str) -> None:
-    made = frontend("de")
-    assert all(0 < place < len(made.symbols) for place in made.encode(text))
+def test_any_text_can_be_encoded_as_phonemes(text: str) -> None:
+    frontend = make_frontend("de")
+    assert all(0 < id_ < len(frontend.symbols) for id_ in frontend.encode(text))

@@ -1,4 +1,4 @@
-"""The symbol sets: NVIDIA's order, no doubles, and room for all that espeak-ng writes."""
+"""The symbol sets: NVIDIA's order, no duplicates, and all characters that espeak-ng writes."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ def test_english_is_the_148_symbols_of_nvidia() -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "symbol"),
+    ("index", "symbol"),
     [
         *((0, "_"), (1, "-"), (2, "!"), (3, "'"), (11, " "), (12, "A"), (37, "Z"), (38, "a"), (63, "z")),
         *((64, "@AA"), (65, "@AA0"), (67, "@AA2"), (68, "@AE"), (84, "@AY"), (88, "@B"), (91, "@DH"), (147, "@ZH")),
     ],
 )
-def test_english_keeps_the_places_of_nvidia(place: int, symbol: str) -> None:
-    assert ENGLISH[place] == symbol
+def test_english_symbols_have_the_ids_of_nvidia(index: int, symbol: str) -> None:
+    assert ENGLISH[index] == symbol
 
 
 def test_russian_has_the_33_letters_and_the_stress_mark() -> None:
@@ -30,13 +30,13 @@ def test_russian_has_the_33_letters_and_the_stress_mark() -> None:
 
 
 @pytest.mark.parametrize("symbols", [ENGLISH, RUSSIAN, PHONEMES])
-def test_a_set_starts_with_the_padding_and_has_no_doubles(symbols: tuple[str, ...]) -> None:
+def test_a_set_starts_with_the_padding_and_has_no_duplicates(symbols: tuple[str, ...]) -> None:
     assert symbols[0] == PAD
     assert len(set(symbols)) == len(symbols)
 
 
 @pytest.mark.parametrize("symbols", [RUSSIAN, PHONEMES])
-def test_tokens_are_single_characters(symbols: tuple[str, ...]) -> None:
+def test_symbols_are_single_characters(symbols: tuple[str, ...]) -> None:
     assert all(len(symbol) == 1 for symbol in symbols)
 
 
@@ -49,7 +49,7 @@ def test_tokens_are_single_characters(symbols: tuple[str, ...]) -> None:
         *(("ru", "ru"), ("sv", "sv"), ("ta", "ta"), ("tr", "tr"), ("uk", "uk"), ("ur", "ur"), ("vi", "vi")),
     ],
 )
-def test_the_phonemes_hold_what_espeak_writes(language: str, wordlist: str) -> None:
+def test_the_phoneme_set_has_all_characters_that_espeak_writes(language: str, wordlist: str) -> None:
     from wordfreq import top_n_list
 
     ipa = espeak.phonemize(" ".join(top_n_list(wordlist, 200)) + ".", language)

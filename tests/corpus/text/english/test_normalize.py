@@ -127,12 +127,12 @@ EXAMPLES = [
 ]
 
 
-@pytest.mark.parametrize(("text", "spoken"), EXAMPLES, ids=[text for text, _ in EXAMPLES])
-def test_is_written_as_it_is_spoken(text: str, spoken: str) -> None:
-    assert normalize(clean(text), day_first=False) == spoken
+@pytest.mark.parametrize(("text", "expected"), EXAMPLES, ids=[text for text, _ in EXAMPLES])
+def test_text_is_normalised_as_in_the_table(text: str, expected: str) -> None:
+    assert normalize(clean(text), day_first=False) == expected
 
 
-def test_outside_america_the_day_comes_first() -> None:
+def test_outside_the_us_the_day_comes_first() -> None:
     assert normalize("12/05/2021", day_first=True) == "May twelfth, twenty twenty-one"
 
 
@@ -140,7 +140,7 @@ def test_outside_america_the_day_comes_first() -> None:
     ("text", "folded"),
     [("café", "cafe"), ("Ångström", "Angstrom"), ("Æsop, œuvre", "Aesop, oeuvre"), ("жук 5 €", "жук 5 €")],
 )
-def test_folding_takes_accents_from_letters_only(text: str, folded: str) -> None:
+def test_folding_removes_accents_of_latin_letters_only(text: str, folded: str) -> None:
     assert fold_to_ascii(text) == folded
 
 
@@ -153,14 +153,14 @@ _PIECES = re.findall(
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.sampled_from(_PIECES), max_size=8).map(" ".join))
-def test_what_is_normalised_stays_as_it_is(text: str) -> None:
+def test_normalising_twice_changes_nothing(text: str) -> None:
     once = normalize(clean(text), day_first=False).lower()
     assert normalize(clean(once), day_first=False).lower() == once
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.one_of(st.sampled_from(_PIECES), st.text(max_size=4)), max_size=8).map("".join))
-def test_anything_can_be_normalised_and_no_digit_is_left(text: str) -> None:
-    spoken = normalize(clean(text), day_first=False)
-    assert not set("0123456789") & set(spoken)
-    assert spoken == " ".join(spoken.split())
+def test_any_text_can_be_normalised_and_no_digit_is_left(text: str) -> None:
+    normalized = normalize(clean(text), day_first=False)
+    assert not set("0123456789") & set(normalized)
+    assert normalized == " ".join(normalized.split())
