@@ -20,7 +20,7 @@ from training.schedule import planned_learning_rate
 from training.step.learner import UpdateResult
 from training.step.micro_batches import is_out_of_memory, split_batch
 
-UPDATE_RATIO_EVERY = 10  # steps; evaluation_mode it needs a copy of all weights
+UPDATE_RATIO_EVERY = 10  # steps; measuring it needs a copy of all weights
 
 
 class StepRunner:
