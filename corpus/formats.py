@@ -128,7 +128,7 @@ class TableHeader:
 
 
 def parse_header(line: str) -> TableHeader | None:
-    """Return the header that a line is; `None` unless it names a path and a text column."""
+    """Parse the header of a table; `None` unless the line names a path and a text column."""
     for delimiter in "\t,;|":
         names = [name.strip().strip('"').lower() for name in line.split(delimiter)]
         path, text, speaker = (
@@ -225,8 +225,8 @@ class AudioFolder:
             if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file():
                 return path
         id_ = id_from_path(audio)
-        found = self._by_path.get(f"wavs/{id_}") or self._by_path.get(id_)
-        return found or (self._by_name.get(id_) if "/" not in audio else None)
+        path_match = self._by_path.get(f"wavs/{id_}") or self._by_path.get(id_)
+        return path_match or (self._by_name.get(id_) if "/" not in audio else None)
 
     @functools.cached_property
     def _by_path(self) -> dict[str, Path]:

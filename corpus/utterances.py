@@ -93,12 +93,12 @@ def is_held_out(utterance: Utterance, percent: float) -> bool:
     return int.from_bytes(digest) < percent / 100 * 2**64
 
 
-def safe_name(id: str) -> str:
+def safe_name(id_: str) -> str:
     """Return a file name for an id: the id itself if it is safe; different ids have different names."""
-    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,79}", id) and not id.endswith("."):
-        return id
-    readable = re.sub(r"[^A-Za-z0-9_-]+", "_", id)[:60].strip("_-")
-    return f"{readable}~{hashlib.blake2b(id.encode(), digest_size=8).hexdigest()}"
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,79}", id_) and not id_.endswith("."):
+        return id_
+    readable = re.sub(r"[^A-Za-z0-9_-]+", "_", id_)[:60].strip("_-")
+    return f"{readable}~{hashlib.blake2b(id_.encode(), digest_size=8).hexdigest()}"
 
 
 def _read_two_lists(data: str, data_format: str) -> Corpus:
@@ -107,7 +107,7 @@ def _read_two_lists(data: str, data_format: str) -> Corpus:
     missing = [str(path) for path in paths if not path.is_file()]
     if len(paths) != 2 or missing:
         raise UserError(
-            f"{data}: a folder, a file, or two file lists train.txt,val.txt were expected"
+            f"{data}: expected a folder, a file, or two file lists train.txt,val.txt"
             + (f"; no such file: {', '.join(missing)}" if missing else f", got {len(paths)} lists")
         )
     return _read_stated_split(train=paths[0], validation=paths[1], data_format=data_format)
@@ -133,7 +133,7 @@ def _read_folder(folder: Path, data_format: str) -> Corpus:
     known = [path for path in candidates if formats.detect_format(path) is not None]
     if data_format == "auto" and not known and formats.has_pairs(folder):
         return _read_pairs(folder)
-    # With a stated format any unrecognized file may be meant; else only `metadata` is read, for its error message.
+    # With a stated format any unrecognised file may be meant; else only `metadata` is read, for its error message.
     chosen = known or [path for path in candidates if data_format != "auto" or path.stem.lower() == "metadata"]
     if not chosen:
         raise UserError(f"{folder}: found no metadata; expected {EXPECTED_METADATA}")

@@ -78,7 +78,7 @@ def _frames_in_header(extra_info: str, frames: int) -> int:
 
 
 def _mix_to_mono(samples: np.ndarray, sampling_rate: int) -> Recording:
-    """Average the channels of float32 `samples` [frames, channels]; refuse empty, non-finite and silent ones."""
+    """Average the channels of float32 `samples` [frames, channels]; refuse empty, non-finite and silent samples."""
     if len(samples) == 0:
         raise UnusableAudio("empty: it has no samples")
     if not np.isfinite(samples).all():
@@ -136,7 +136,7 @@ def write_wave(path: Path, wave: Tensor | np.ndarray, sampling_rate: int) -> Non
 
     samples = torch.as_tensor(wave).detach().cpu().float().numpy()
     if not np.isfinite(samples).all():
-        raise ValueError(f"{path.name}: a wave of finite samples was expected, this one has NaN or infinite ones")
+        raise ValueError(f"{path.name}: expected finite samples, got NaN or infinite ones")
     content = io.BytesIO()  # libsndfile would report a full disk as "System error"
     soundfile.write(content, _limit_peak(samples), sampling_rate, format="WAV", subtype="PCM_16")
     with atomic_replacement(path) as temporary:

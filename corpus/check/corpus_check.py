@@ -99,7 +99,7 @@ def _apply_rules(
             "length", fault="length", measurements=measurements, advice="cut long ones and their texts at pauses"
         ),
         rules.fault_row(
-            "transcripts", fault="transcript", measurements=measurements, advice="see --language and their spelling"
+            "transcripts", fault="transcript", measurements=measurements, advice="check --language and their spelling"
         ),
         rules.unknown_symbols_row(measurements),
         rules.speaking_rate_row(usable),

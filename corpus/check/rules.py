@@ -40,9 +40,9 @@ def usable_row(n_usable: int, n_utterances: int) -> CheckRow:
     """Judge whether enough utterances can be used to train at all."""
     finding = f"{n_usable} of {n_utterances} utterances"
     if n_usable < 2:
-        return CheckRow("usable", "stop", finding, "at least 2 are needed: repair what the rows below name")
+        return CheckRow("usable", "stop", finding, "at least 2 are needed: repair the problems listed below")
     if n_usable * 2 < n_utterances:
-        return CheckRow("usable", "stop", finding, "most of the corpus is lost: repair what the rows below name")
+        return CheckRow("usable", "stop", finding, "most of the corpus is lost: repair the problems listed below")
     verdict: Verdict = "ok" if n_usable == n_utterances else "warn"
     return CheckRow("usable", verdict, finding, "" if verdict == "ok" else "the others are skipped in training")
 
@@ -50,13 +50,13 @@ def usable_row(n_usable: int, n_utterances: int) -> CheckRow:
 def metadata_row(skipped: Sequence[SkippedEntry]) -> CheckRow:
     """List the metadata rows that cannot be used."""
     worst = tuple(f"{skip.where}: {skip.reason}" for skip in skipped)
-    return _counted("metadata", worst, what="rows that cannot be used", advice="correct these rows")
+    return _warn_if_any("metadata", worst, problem="rows that cannot be used", advice="correct these rows")
 
 
 def fault_row(name: str, *, fault: Fault, measurements: Sequence[UtteranceMeasurements], advice: str) -> CheckRow:
     """List the utterances with one kind of fault."""
     worst = tuple(f"{item.utterance.id}: {item.reason}" for item in measurements if item.fault == fault)
-    return _counted(name, worst, what="cannot be used", advice=advice)
+    return _warn_if_any(name, worst, problem="cannot be used", advice=advice)
 
 
 def unknown_symbols_row(measurements: Sequence[UtteranceMeasurements]) -> CheckRow:
@@ -65,7 +65,7 @@ def unknown_symbols_row(measurements: Sequence[UtteranceMeasurements]) -> CheckR
     examples = {symbol: item.utterance.id for item in reversed(measurements) for symbol in item.text.unknown}
     worst = tuple(f"{symbol!r}: {count} times, first in {examples[symbol]}" for symbol, count in counts.most_common())
     advice = "respell them, or choose another --language or text_frontend"
-    return _counted("unknown symbols", worst, what="symbols that are not in the set", advice=advice)
+    return _warn_if_any("unknown symbols", worst, problem="symbols that are not in the set", advice=advice)
 
 
 def speaking_rate_row(usable: Sequence[UsableUtterance]) -> CheckRow:
@@ -84,7 +84,7 @@ def speaking_rate_row(usable: Sequence[UsableUtterance]) -> CheckRow:
     )
     usual = f"usual: {math.exp(median):.1f} characters/s"
     advice = "listen to them: the transcript is probably wrong"
-    return _counted("speaking rate", worst, what="far from the rest", advice=advice, note=usual)
+    return _warn_if_any("speaking rate", worst, problem="far from the rest", advice=advice, note=usual)
 
 
 def edge_silence_row(usable: Sequence[UsableUtterance]) -> CheckRow:
@@ -95,8 +95,10 @@ def edge_silence_row(usable: Sequence[UsableUtterance]) -> CheckRow:
         for item in longest_first
         if item.audio.edge_silence_seconds > MUCH_EDGE_SILENCE_SECONDS
     )
-    what = f"with more than {MUCH_EDGE_SILENCE_SECONDS:g} s at an edge"
-    return _counted("silent edges", worst, what=what, advice="they are trimmed; check that no speech is missing")
+    problem = f"with more than {MUCH_EDGE_SILENCE_SECONDS:g} s at an edge"
+    return _warn_if_any(
+        "silent edges", worst, problem=problem, advice="they are trimmed; check that no speech is missing"
+    )
 
 
 def clipping_row(usable: Sequence[UsableUtterance]) -> CheckRow:
@@ -107,7 +109,9 @@ def clipping_row(usable: Sequence[UsableUtterance]) -> CheckRow:
         for item in loudest_first
         if item.audio.full_scale_share > MUCH_CLIPPING_SHARE
     )
-    return _counted("clipping", worst, what="at full scale", advice="record them again more quietly, or leave them out")
+    return _warn_if_any(
+        "clipping", worst, problem="at full scale", advice="record them again more quietly, or leave them out"
+    )
 
 
 def sampling_rates_row(usable: Sequence[UsableUtterance], hparams: HParams) -> CheckRow:
@@ -132,14 +136,14 @@ def sampling_rates_row(usable: Sequence[UsableUtterance], hparams: HParams) -> C
 def duplicate_audio_row(usable: Sequence[UsableUtterance]) -> CheckRow:
     """Find recordings that occur more than once."""
     worst = _duplicates((item.audio.content, item.utterance.id) for item in usable)
-    return _counted("duplicate audio", worst, what="recordings more than once", advice="keep one of each")
+    return _warn_if_any("duplicate audio", worst, problem="recordings more than once", advice="keep one of each")
 
 
 def duplicate_text_row(usable: Sequence[UsableUtterance]) -> CheckRow:
     """Find transcripts that occur more than once."""
     worst = _duplicates((" ".join(item.utterance.text.casefold().split()), item.utterance.id) for item in usable)
     advice = "fine if the sentence was recorded more than once; else one of the transcripts is wrong"
-    return _counted("duplicate texts", worst, what="transcripts more than once", advice=advice)
+    return _warn_if_any("duplicate texts", worst, problem="transcripts more than once", advice=advice)
 
 
 def longest_batch_row(usable: Sequence[UsableUtterance], hparams: HParams) -> CheckRow:
@@ -169,11 +173,11 @@ def amount_row(usable: Sequence[UsableUtterance]) -> CheckRow:
     return CheckRow("speech", "ok", finding)
 
 
-def _counted(name: str, worst: tuple[str, ...], *, what: str, advice: str, note: str = "") -> CheckRow:
+def _warn_if_any(name: str, worst: tuple[str, ...], *, problem: str, advice: str, note: str = "") -> CheckRow:
     """Return a row that is `ok` if there are no `worst`, else a warning that shows the first of them."""
     if not worst:
         return CheckRow(name, "ok", note or "nothing found")
-    finding = f"{len(worst)} {what}" + (f" ({note})" if note else "")
+    finding = f"{len(worst)} {problem}" + (f" ({note})" if note else "")
     return CheckRow(name, "warn", finding, advice, worst[:MAX_WORST_SHOWN])
 
 

@@ -83,7 +83,7 @@ class Engine:
         self._has_phonemized = False
         self._audio: list[np.ndarray] = []
         self._events: list[Event] = []
-        self._callback = _Callback(self._collect)  # kept here because the library holds only its address
+        self._callback = _Callback(self._collect)  # a reference, since the library stores only its address
         self._library.espeak_SetSynthCallback(self._callback)
 
     def select_voice(self, language: str) -> None:

@@ -56,10 +56,10 @@ def _decimal(whole: str, fraction: str, *, case: Case) -> str:
     """Return words such as: две целых пять десятых, двух целых пяти десятых."""
     if len(whole) > LONGEST_NUMBER_DIGITS or len(fraction) > LONGEST_FRACTION_DIGITS:
         return f"{digit_words(whole)} запятая {digit_words(fraction)}"
-    ones, numerator = int(whole), int(fraction)
+    whole_value, numerator = int(whole), int(fraction)
     denominator_case: Case = case if ends_in_one(numerator) or case not in ("n", "a") else "g"
     denominator = ordinal(10 ** len(fraction), case=denominator_case, gender="f", plural=not ends_in_one(numerator))
-    integer = f"{cardinal(ones, case=case, gender='f')} {_WHOLE[case][0 if ends_in_one(ones) else 1]}"
+    integer = f"{cardinal(whole_value, case=case, gender='f')} {_WHOLE[case][0 if ends_in_one(whole_value) else 1]}"
     return f"{integer} {cardinal(numerator, case=case, gender='f')} {denominator}"
 
 
