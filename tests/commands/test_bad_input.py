@@ -116,7 +116,7 @@ def test_bad_clips_are_named_and_training_goes_on(program: Program, folder: Path
         assert reason in reasons[name], name
         assert f"skipped {name}: {reasons[name]}" in outcome.out
     checked = program("--mode", "check", "--data", folder)
-    assert checked.code == check.GO
+    assert checked.code == check.EXIT_GO
     for name in expected:
         assert name in checked.out
 
@@ -186,7 +186,7 @@ def test_a_hopeless_corpus_is_refused(program: Program, folder: Path, name: str)
     spoil(folder)
     program.train(folder).refused(message)
     assert not (program.output / "run" / "checkpoints").exists()
-    assert program("--mode", "check", "--data", folder).code == check.NO_GO
+    assert program("--mode", "check", "--data", folder).code == check.EXIT_NO_GO
 
 
 BAD_COMMANDS: dict[str, tuple[list[str], str]] = {
