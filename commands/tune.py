@@ -1,4 +1,4 @@
-"""--mode tune: a study of many short trainings, and the settings that came out best."""
+"""--mode tune: search for better settings in a study of many short trainings."""
 
 from __future__ import annotations
 
@@ -18,129 +18,131 @@ from commands.options import TrainOptions
 from commands.process.exit_codes import EXIT_FAILED, EXIT_USER_ERROR, STOP_SIGNALS
 from commands.process.signals import SignalForwarder
 from commands.run.run_folder import FolderInUse, locked
-from commands.search.plan import Search, keep_start, plan_search
-from commands.search.results import earlier_bests, finish, last_failure, run_of, said_of
-from commands.search.trial import tidy
+from commands.search.corpus_file import CORPUS_FILE, write_corpus_file
+from commands.search.results import best_of_earlier_studies, last_failure, mlflow_study, trial_line, write_results
+from commands.search.start import copy_start
+from commands.search.study_context import StudyContext
+from commands.search.study_setup import set_up_study
+from commands.search.trial import delete_weights
 from commands.search.trial_artifacts import artifact_folder, show_elsewhere
-from commands.search.worker_pool import STORAGE_VARIABLE, Workers
+from commands.search.worker_pool import STORAGE_VARIABLE, WorkerPool
 from hparams import UserError
 from smart_tuner.search.storage import STORAGE_ERRORS, StudyStorage, explained, session_of, to_watch
 from smart_tuner.search.study import open_study
 from smart_tuner.search.trials import best, done, first_number, place_of
 
-LOOK_EVERY_SECONDS = 1.0
+POLL_SECONDS = 1.0
 OUTAGE_SECONDS = 60.0
-"""So long the storage may be out of reach."""
+"""Time that the storage may be out of reach before the study ends."""
 
-Say = Callable[[str], None]
+Print = Callable[[str], None]
 
 
 def run(options: TrainOptions) -> int:
-    require_sensible(options)
+    require_valid(options)
     options = replace(options, storage=options.storage or os.environ.get(STORAGE_VARIABLE))
-    with contextlib.nullcontext() if options.storage is None else explained(options.storage):
-        return search(options)
-
-
-def search(options: TrainOptions) -> int:
-    console, chatter = open_console(), open_console(quiet=options.quiet)
+    console, progress_console = open_console(), open_console(quiet=options.quiet)
     deadline = None if options.max_minutes is None else time.time() + 60 * options.max_minutes
-    search = plan_search(options, chatter, deadline=deadline)
-    with session_of(options.storage):
-        return run_study(search, search.open_storage(), deadline, console, chatter)
+    with contextlib.nullcontext() if options.storage is None else explained(options.storage):
+        context = set_up_study(options, progress_console, deadline=deadline)
+        with session_of(options.storage):
+            return run_study(context, context.open_storage(), deadline, console, progress_console)
 
 
-def run_study(search: Search, kept: StudyStorage, deadline: float | None, console: Console, chatter: Console) -> int:
-    options = search.bench.options
-    study = open_study(search.plan, kept, earlier_bests(search), is_new=options.resume == "none")
-    keep_start(search)
-    announce(search, study, kept.url, chatter.print)
-    arguments = ["none" if deadline is None else str(deadline), *without_storage(options.arguments)]
-    arguments += [f"--run_name={search.folder.name}", "--resume=auto"]
+def run_study(
+    context: StudyContext, storage: StudyStorage, deadline: float | None, console: Console, progress_console: Console
+) -> int:
+    """Run the workers until the study has enough trials, and write the results; return the exit code."""
+    options, folder = context.options, context.folder
+    study = open_study(context.plan, storage, best_of_earlier_studies(context), is_new=options.resume == "none")
+    copy_start(context)
+    write_corpus_file(folder / CORPUS_FILE, context.corpus)
+    announce(context, study, storage.url, progress_console.print)
+    arguments = ["none" if deadline is None else str(deadline), str(folder / CORPUS_FILE)]
+    arguments += [*without_storage(options.arguments), f"--run_name={folder.name}", "--resume=auto"]
     with SignalForwarder() as signals:
-        workers = Workers(arguments, search.folder, options.workers, options.storage, signals)
-        attend(search, study, workers, chatter.print)
+        pool = WorkerPool(arguments, folder, options.workers, options.storage, signals)
+        follow_trials(context, study, pool, progress_console.print)
         if signals.received is not None:
-            console.print("stopped: what is finished is kept, and the same command goes on")
+            console.print("stopped: finished trials are kept, and the same command continues the study")
             return STOP_SIGNALS[signals.received]
-    failed = {number: code for number, code in workers.exit_codes.items() if code != 0}
+    failed = {number: code for number, code in pool.exit_codes.items() if code != 0}
     for number, code in failed.items():
-        console.print(f"a worker ended with {code}: {workers.last_words(number)}")
-    if failed and len(done(study)) < options.n_trials:
-        if best(study) is None and EXIT_USER_ERROR in failed.values():
-            why = last_failure(study) or "its workers could not begin"
-            raise UserError(
-                f"{search.folder}: no trial came to its end ({why}); logs are in {search.folder / 'workers'}"
-            )
-        console.print(f"failed: what is finished is kept in {search.folder}, and the same command goes on")
-        return EXIT_FAILED
-    return finish(search, study, console)
+        console.print(f"a worker ended with {code}: {pool.last_log_line(number)}")
+    if not failed or len(done(study)) >= options.n_trials:
+        return write_results(context, study, console)
+    if best(study) is None and EXIT_USER_ERROR in failed.values():
+        reason = last_failure(study) or "its workers could not begin"
+        raise UserError(f"{folder}: no trial came to its end ({reason}); logs are in {folder / 'workers'}")
+    console.print(f"failed: finished trials are kept in {folder}, and the same command continues the study")
+    return EXIT_FAILED
 
 
-def require_sensible(options: TrainOptions) -> None:
+def require_valid(options: TrainOptions) -> None:
     for name, value in (("n_trials", options.n_trials), ("workers", options.workers)):
         if value < 1:
             raise UserError(f"--{name} {value}: expected at least 1")
     if options.max_minutes is not None and not options.max_minutes > 0:
         raise UserError(f"--max_minutes {options.max_minutes:g}: expected more than 0")
-    for name, plain in (("max_steps", None), ("pin", ""), ("supervise", "on")):
-        if getattr(options, name) != plain:
+    defaults = TrainOptions()
+    for name in ("max_steps", "pin", "supervise"):
+        if getattr(options, name) != getattr(defaults, name):
             raise UserError(
-                f"--{name}: is not for a search, whose trials are all alike; search.trial_steps in --config"
+                f"--{name}: cannot be set for a study, whose trials are all alike; set search.trial_steps in --config"
             )
 
 
 def without_storage(arguments: Sequence[str]) -> list[str]:
-    """What everybody on the machine may read."""
-    kept = [word for word in arguments if not word.startswith("--storage=")]
-    while "--storage" in kept:
-        place = kept.index("--storage")
-        del kept[place : place + 2]
-    return kept
+    """Arguments without --storage, whose password everybody on the machine could read."""
+    others = [word for word in arguments if not word.startswith("--storage=")]
+    while "--storage" in others:
+        position = others.index("--storage")
+        del others[position : position + 2]
+    return others
 
 
-def announce(search: Search, study: Study, url: str, say: Say) -> None:
-    """What is going to be done, and how to watch it."""
-    budget = search.plan.budget
-    n_done, n_trials = len(done(study)), search.bench.options.n_trials
-    say(
-        f"study   {search.folder}: {n_done} of {n_trials} trials are done, each of {budget.steps} steps "
+def announce(context: StudyContext, study: Study, url: str, print_line: Print) -> None:
+    """Print the extent of the study and how to watch it."""
+    budget = context.plan.budget
+    n_done, n_trials = len(done(study)), context.options.n_trials
+    print_line(
+        f"study   {context.folder}: {n_done} of {n_trials} trials are done, each of {budget.steps} steps "
         f"(a whole training has {budget.course_steps})"
     )
-    say(f"space   {', '.join(f'{dimension.name} {dimension}' for dimension in search.plan.space)}")
-    watch = ["optuna-dashboard", to_watch(url), "--artifact-dir", str(artifact_folder(search.folder))]
-    say(f"watch   {shlex.join(watch)}")
+    print_line(f"space   {', '.join(f'{dimension.name} {dimension}' for dimension in context.plan.space)}")
+    watch = ["optuna-dashboard", to_watch(url), "--artifact-dir", str(artifact_folder(context.folder))]
+    print_line(f"watch   {shlex.join(watch)}")
 
 
-def attend(search: Search, study: Study, workers: Workers, say: Say) -> None:
-    """Until all workers are gone: says what comes of the trials, and shows and tidies up those of this machine."""
-    said, shown = {trial.number for trial in done(study)}, set[int]()
-    is_working, reached, with_mlflow = True, time.monotonic(), True
-    while is_working:
-        time.sleep(LOOK_EVERY_SECONDS)
+def follow_trials(context: StudyContext, study: Study, pool: WorkerPool, print_line: Print) -> None:
+    """Print each finished trial, show it and delete its weights, until all workers have ended."""
+    printed, shown = {trial.number for trial in done(study)}, set[int]()
+    is_running, last_contact, with_mlflow = True, time.monotonic(), True
+    while is_running:
+        time.sleep(POLL_SECONDS)
         try:
             trials = done(study)
         except STORAGE_ERRORS:
-            if time.monotonic() - reached > OUTAGE_SECONDS:
+            if time.monotonic() - last_contact > OUTAGE_SECONDS:
                 raise
             continue
-        reached = time.monotonic()
-        is_working = workers.look(len(trials))
+        last_contact = time.monotonic()
+        is_running = pool.restart_killed(len(trials))
         for trial in trials:
-            if trial.number not in said:
-                said.add(trial.number)
-                say(said_of(trial, study))
+            if trial.number not in printed:
+                printed.add(trial.number)
+                print_line(trial_line(trial, study))
             if trial.number not in shown:
                 shown.add(trial.number)
-                is_told = show_and_tidy(search, study, trial, with_mlflow=with_mlflow)
-                with_mlflow = with_mlflow and is_told
+                is_shown = show_and_clean_up(context, study, trial, with_mlflow=with_mlflow)
+                with_mlflow = with_mlflow and is_shown  # a server out of reach gets the others in the next session
 
 
-def show_and_tidy(search: Search, study: Study, trial: FrozenTrial, *, with_mlflow: bool) -> bool:
-    """Whether all could be shown; once a server was out of reach it is told of the others in the next session."""
-    folder, leader = search.bench.folder_of(place_of(trial)), best(study)
-    tidy(folder, keep_voice=leader is not None and leader.number == trial.number)
-    if (left := search.bench.folder_of(first_number(trial))) != folder and left.exists():
-        with contextlib.suppress(FolderInUse), locked(left):  # by a worker that was taken for dead
-            tidy(left, keep_voice=False)
-    return show_elsewhere(search.bench, folder, run_of(search, study), with_mlflow=with_mlflow)
+def show_and_clean_up(context: StudyContext, study: Study, trial: FrozenTrial, *, with_mlflow: bool) -> bool:
+    """Delete the trial's weights unless it is the best, and show it; return whether everything could be shown."""
+    folder, best_trial = context.trial_folder(place_of(trial)), best(study)
+    delete_weights(folder, keep_voice=best_trial is not None and best_trial.number == trial.number)
+    if (abandoned := context.trial_folder(first_number(trial))) != folder and abandoned.exists():
+        with contextlib.suppress(FolderInUse), locked(abandoned):  # of a worker that was believed dead
+            delete_weights(abandoned, keep_voice=False)
+    return show_elsewhere(context, folder, mlflow_study(context, study), with_mlflow=with_mlflow)

@@ -94,6 +94,14 @@ class MelCache:
         self._n_frames[utterance.audio_path] = n_frames
         self._content_digests[utterance.audio_path] = content_digest
 
+    def content_digest(self, utterance: Utterance) -> str:
+        """Digest of a recording whose mel is stored, to be handed to `restore` in another process."""
+        return self._content_digests[utterance.audio_path]
+
+    def restore(self, utterance: Utterance, content_digest: str, n_frames: int) -> None:
+        """Take over what another process knows of a stored mel, without reading recording, index or mel."""
+        self._keep_in_memory(utterance, content_digest, n_frames)
+
     def n_frames(self, utterance: Utterance) -> int:
         """Return the length of a mel without reading it a second time."""
         n_frames = self._n_frames.get(utterance.audio_path)

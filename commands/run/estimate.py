@@ -37,7 +37,6 @@ class Plan:
 
     text: str
     seconds: float
-    n_weights: int
 
 
 def make_plan(
@@ -68,7 +67,7 @@ def make_plan(
         f"memory  about {forecast.memory_bytes / 1e9:.1f} GB\n"
         f"disk    about {disk / 1e9:.2f} GB"
     )
-    return Plan(text, seconds, n_weights)
+    return Plan(text, seconds)
 
 
 def measure(corpus: PreparedCorpus, model: TrainableModel, hparams: HParams, *, device: torch.device) -> Forecast:

@@ -27,7 +27,7 @@ from corpus.batches import BatchLoader
 from corpus.utterances import safe_name
 from files import atomic_replacement
 from hparams import HParams, UserError
-from models import TrainableModel, build_model
+from models import TrainableModel, build_model, count_parameters
 from monitoring.journal.recorder import RunRecorder
 from monitoring.journal.sample_writer import SampleNaming, SampleWriter
 from monitoring.journal.summary import read_summary
@@ -65,7 +65,8 @@ def train(
     plan = plan_steps(start, hparams, job.limits, n_batches=data.train.n_batches(0))
     if start.has_reached(job.limits, data.train, hparams) and read_summary(folder).get("status") == "finished":
         return None
-    estimate = _announce(job, corpus, model, fresh=fresh, n_steps=max(0, plan.last_step - start.step))
+    n_steps = max(0, plan.last_step - start.step)
+    estimate = _announce(job, corpus, model, fresh=fresh, n_steps=n_steps) if job.is_estimated else None
     if start.is_outside(folder):
         save_initial_weights(folder, model, fresh=fresh)
     elif start.kind == "started":
@@ -81,7 +82,9 @@ def train(
         requests = RequestHandler(trainer, recorder, publisher.supervisor, settings, heartbeat, position=position)
         trainer.before_step = requests.execute_new
         job.on_trainer_ready(trainer)
-        journal_start(job, corpus, publisher, trainer, start, _plan_fields(job, plan, estimate))
+        journal_start(
+            job, corpus, publisher, trainer, start, _plan_fields(job, plan, estimate, n_weights=count_parameters(model))
+        )
         write_hparams(folder, hparams)
         with during_training():
             return _fit(job, trainer, recorder)
@@ -112,13 +115,13 @@ def _load_start(
         trainer.control.forget_pending()
 
 
-def _plan_fields(job: TrainingJob, plan: StepPlan, estimate: Plan) -> dict[str, float | None]:
+def _plan_fields(job: TrainingJob, plan: StepPlan, estimate: Plan | None, *, n_weights: int) -> dict[str, float | None]:
     return {
         "planned_steps": plan.last_step,
         "course_steps": plan.length,
         "most_steps": job.limits.max_steps,
-        "forecast_seconds": estimate.seconds,
-        "weights": estimate.n_weights,
+        "forecast_seconds": None if estimate is None else estimate.seconds,
+        "weights": n_weights,
     }
 
 

@@ -1,1 +1,1 @@
-"""Parts of --mode tune: plan, workers, trials and results of an Optuna study."""
+"""Parts of --mode tune: set-up, workers, trials and results of a study."""

@@ -1,4 +1,4 @@
-"""What a study came to: the best settings as a file, pictures, and words."""
+"""Results of a study: the best settings as a file, pictures, a report, and lines for the terminal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 
 from commands.run.recipe import preset_name
-from commands.search.plan import Search
+from commands.search.study_context import StudyContext
 from files import atomic_replacement
 from hparams import UserError, build_hparams
 from monitoring.exporters.mlflow_study import MlflowStudy
@@ -29,142 +29,124 @@ from smart_tuner.search.study import BORN
 from smart_tuner.search.trials import FAILED, best, done, first_number, is_feasible, place_of
 from smart_tuner.settings import DEFAULT_CONFIG
 
-BEST, RESULT = "best_hparams.yaml", "study.json"
-MOST_EARLIER = 3
-IDENTITY = ("corpus", "model", "from_step")  # of what was searched
+BEST_FILE, RESULT_FILE = "best_hparams.yaml", "study.json"
+MAX_EARLIER_STUDIES = 3
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        own = {"params": dict(told["params"]), "score": float(told["score"])}
-        return {name: told[name] for name in IDENTITY} | own | {"from_step": int(told["from_step"])}
-    except (ValueError, LookupError, TypeError) as error:
-        raise UserError(f"{path}: cannot be read ({type(error).__name__}); remove it") from error
-
-
-def said_of(trial: FrozenTrial, study: Study) -> str:
-    """A line on a trial that is over."""
-    what = f"trial {first_number(trial)}"
+def trial_line(trial: FrozenTrial, study: Study) -> str:
+    """Line for the terminal about a finished trial."""
+    name = f"trial {first_number(trial)}"
     if trial.state is TrialState.COMPLETE:
-        leader = best(study)
-        note = " the best so far" if leader is not None and leader.number == trial.number else ""
+        best_trial = best(study)
+        note = " the best so far" if best_trial is not None and best_trial.number == trial.number else ""
         note = note if is_feasible(trial) else " beyond a limit, so no candidate"
-        return f"{what}: {trial.value:.4f}{note}"
+        return f"{name}: {trial.value:.4f}{note}"
     if trial.state is TrialState.PRUNED:
-        last = _last_reported(trial)
-        return f"{what}: ended early{'' if last is None else f' at {last:.4f}'}"
-    return f"{what}: failed ({trial.user_attrs.get(FAILED, 'its worker was killed each time')})"
+        score = _last_score(trial)
+        return f"{name}: ended early{'' if score is None else f' at {score:.4f}'}"
+    return f"{name}: failed ({trial.user_attrs.get(FAILED, 'its worker was killed each time')})"
 
 
-def finish(search: Search, study: Study, console: Console) -> int:
-    """Leave the best settings, pictures and the report, and say what came of it."""
-    leader = best(study)
-    if leader is None:
-        raise UserError(why_none(search, study))
-    write_best(search, leader)
-    told = story_of(search, study, leader)
-    save_png(pixels(history_picture(told.trials)), search.folder / "history.png")
-    if told.importances:
-        save_png(pixels(importance_picture(told.importances)), search.folder / "importance.png")
-    report = write_study_report(search.folder, told)
-    tidy_voices(told)
-    console.print(verdict(told))
-    for line in told.conclusions:
+def write_results(context: StudyContext, study: Study, console: Console) -> int:
+    """Write the best settings, pictures and the report, and print the result; return the exit code."""
+    best_trial = best(study)
+    if best_trial is None:
+        raise UserError(no_candidate_message(context, study))
+    write_best(context, best_trial)
+    result = study_result(context, study, best_trial)
+    save_png(pixels(history_picture(result.trials)), context.folder / "history.png")
+    if result.importances:
+        save_png(pixels(importance_picture(result.importances)), context.folder / "importance.png")
+    report = write_study_report(context.folder, result)
+    for trial in result.trials:
+        if trial.number != result.best.number:
+            (trial.folder / "voice.safetensors").unlink(missing_ok=True)
+    console.print(verdict(result))
+    for line in result.conclusions:
         console.print(line)
     console.print(f"report  {report}")
-    console.print(f"train   {told.train_command}")
-    record_in_mlflow(search, study, leader, console)
+    console.print(f"train   {result.train_command}")
+    record_in_mlflow(context, study, best_trial, console)
     return 0
 
 
-def story_of(search: Search, study: Study, leader: FrozenTrial) -> StudyStory:
-    trials = sorted((_told(search, trial) for trial in done(study)), key=lambda told: told.number)
-    found = importances(study, search.plan.space, search.plan.budget.first_pruned)
+def study_result(context: StudyContext, study: Study, best_trial: FrozenTrial) -> StudyStory:
+    plan = context.plan
+    trials = sorted((_trial_result(context, trial) for trial in done(study)), key=lambda trial: trial.number)
+    ranking = importances(study, plan.space, plan.budget.first_pruned)
     return StudyStory(
-        name=search.folder.name,
+        name=context.folder.name,
         trials=trials,
-        best=next(trial for trial in trials if trial.number == first_number(leader)),
-        importances=[ImportanceStory(i.name, i.share, i.is_sure) for i in found],
-        conclusions=in_words(found, len(trials), len(search.plan.space)),
-        train_command=train_command(search),
+        best=next(trial for trial in trials if trial.number == first_number(best_trial)),
+        importances=[ImportanceStory(entry.name, entry.share, entry.is_sure) for entry in ranking],
+        conclusions=in_words(ranking, len(trials), len(plan.space)),
+        train_command=train_command(context),
     )
 
 
-def train_command(search: Search) -> str:
-    """A whole training with the settings found, and from where the trials began."""
-    options, source = search.bench.options, search.bench.source
-    given = {
-        "data": options.data,
-        "data_format": None if options.data_format == "auto" else options.data_format,
-        "output": None if options.output == Path("logs") else options.output,
-        "config": None if options.config == DEFAULT_CONFIG else options.config,
-        "warm_start": options.warm_start,
-        "resume": source,
-        "run_name": None if source is None else f"{search.folder.name.removeprefix('tune-')}-tuned",
-    }
-    words = ["python", "train_enhanced.py", "--mode", "train", "--hparams_file", str(search.folder / BEST)]
-    words += [word for name, value in given.items() if value is not None for word in (f"--{name}", str(value))]
-    return shlex.join(words)
-
-
-def _told(search: Search, trial: FrozenTrial) -> TrialStory:
+def _trial_result(context: StudyContext, trial: FrozenTrial) -> TrialStory:
     ending: Ending = "failed"
     if trial.state is TrialState.COMPLETE:
         ending = "complete" if is_feasible(trial) else "no candidate"
     elif trial.state is TrialState.PRUNED:
         ending = "ended early"
-    began, ended = trial.datetime_start, trial.datetime_complete
-    seconds = (ended - began).total_seconds() if began is not None and ended is not None else 0.0
-    score = trial.value if trial.value is not None else _last_reported(trial)
-    return TrialStory(
-        first_number(trial), ending, score, trial.params, seconds, search.bench.folder_of(place_of(trial))
-    )
+    start, end = trial.datetime_start, trial.datetime_complete
+    seconds = (end - start).total_seconds() if start is not None and end is not None else 0.0
+    score = trial.value if trial.value is not None else _last_score(trial)
+    folder = context.trial_folder(place_of(trial))
+    return TrialStory(first_number(trial), ending, score, trial.params, seconds, folder)
 
 
-def _last_reported(trial: FrozenTrial) -> float | None:
+def _last_score(trial: FrozenTrial) -> float | None:
     return None if trial.last_step is None else trial.intermediate_values[trial.last_step]
 
 
-def tidy_voices(told: StudyStory) -> None:
-    """Only the best keeps its own."""
-    for trial in told.trials:
-        if trial.number != told.best.number:
-            (trial.folder / "voice.safetensors").unlink(missing_ok=True)
+def train_command(context: StudyContext) -> str:
+    """Command line of a full training with the best settings, from the checkpoint that the trials started from."""
+    options, start = context.options, context.start_copy
+    values = {
+        "data": options.data,
+        "data_format": None if options.data_format == "auto" else options.data_format,
+        "output": None if options.output == Path("logs") else options.output,
+        "config": None if options.config == DEFAULT_CONFIG else options.config,
+        "warm_start": options.warm_start,
+        "resume": start,
+        "run_name": None if start is None else f"{context.folder.name.removeprefix('tune-')}-tuned",
+    }
+    words = ["python", "train_enhanced.py", "--mode", "train", "--hparams_file", str(context.folder / BEST_FILE)]
+    words += [word for name, value in values.items() if value is not None for word in (f"--{name}", str(value))]
+    return shlex.join(words)
 
 
-def record_in_mlflow(search: Search, study: Study, leader: FrozenTrial, console: Console) -> None:
-    """What is out of reach now is told when the study goes on."""
-    settings = search.bench.settings.mlflow
+def record_in_mlflow(context: StudyContext, study: Study, best_trial: FrozenTrial, console: Console) -> None:
+    """Send the result to MLflow; if it cannot be reached, the next session of the study sends it."""
+    settings = context.settings.mlflow
     if not settings.enabled:
         return
-    files = [search.folder / name for name in (BEST, "report.html", "history.png", "importance.png")]
-    params = {name: str(value) for name, value in leader.params.items()}
+    files = [context.folder / name for name in (BEST_FILE, "report.html", "history.png", "importance.png")]
+    files = [path for path in files if path.is_file()]
+    params = {name: str(value) for name, value in best_trial.params.items()}
     try:
-        run_of(search, study).finish(
-            settings, score=leader.value or 0.0, params=params, files=[path for path in files if path.is_file()]
-        )
+        mlflow_study(context, study).finish(settings, score=best_trial.value or 0.0, params=params, files=files)
     except ConnectionError as error:
-        console.print(f"note: MLflow was not told ({error}); the same command tells it")
+        console.print(f"note: the result was not sent to MLflow ({error}); the same command sends it")
 
 
-def run_of(search: Search, study: Study) -> MlflowStudy:
-    return MlflowStudy(search.folder, study.user_attrs[BORN])
+def mlflow_study(context: StudyContext, study: Study) -> MlflowStudy:
+    return MlflowStudy(context.folder, study.user_attrs[BORN])
 
 
-def why_none(search: Search, study: Study) -> str:
-    """No trial came to an end that counts."""
-    finished = done(study)
-    if not finished:
-        return f"{search.folder}: no trial was completed in this time; the same command goes on"
-    states = [trial.state for trial in finished]
-    n_ended, n_failed = states.count(TrialState.PRUNED), states.count(TrialState.FAIL)
+def no_candidate_message(context: StudyContext, study: Study) -> str:
+    trials = done(study)
+    if not trials:
+        return f"{context.folder}: no trial was completed in this time; the same command continues the study"
+    states = [trial.state for trial in trials]
+    n_pruned, n_failed = states.count(TrialState.PRUNED), states.count(TrialState.FAIL)
     reason = last_failure(study)
-    why = f"; the last failure: {reason}" if reason else ""
     return (
-        f"{search.folder}: none of {len(finished)} trials is a candidate: {n_ended} were ended early, "
-        f"{len(finished) - n_ended - n_failed} are beyond search.limits, {n_failed} failed{why}; "
-        "try more of them (--n_trials)"
+        f"{context.folder}: none of {len(trials)} trials is a candidate: {n_pruned} were ended early, "
+        f"{len(trials) - n_pruned - n_failed} are beyond search.limits, {n_failed} failed"
+        f"{f'; the last failure: {reason}' if reason else ''}; run more of them (--n_trials)"
     )
 
 
@@ -173,47 +155,66 @@ def last_failure(study: Study) -> str | None:
     return failures[-1] if failures else None
 
 
-def write_best(search: Search, leader: FrozenTrial) -> None:
-    """As --hparams_file takes it: the preset and what differs from it."""
-    options, recipe = search.bench.options, whole_recipe(search.plan.recipe, leader.params)
-    preset = preset_name(options)
-    plain = build_hparams(RECIPES[recipe.model].presets[preset]).model_dump(mode="json")
-    if search.bench.source is not None:  # whose epochs may be over
+def write_best(context: StudyContext, best_trial: FrozenTrial) -> None:
+    """Write the best recipe as --hparams_file reads it (the preset and the differences), and study.json."""
+    plan, preset = context.plan, preset_name(context.options)
+    recipe = whole_recipe(plan.recipe, best_trial.params)
+    preset_values = build_hparams(RECIPES[recipe.model].presets[preset]).model_dump(mode="json")
+    if context.start_copy is not None:  # its epochs may be over
         recipe = build_hparams(recipe.model_dump(), {"epochs": 2 * recipe.epochs})
-    said = {"model", *leader.params, *search.bench.settings.hparams}  # also where that is what the preset has
-    values = recipe.model_dump(mode="json").items()
-    differing = {name: value for name, value in values if value != plain[name] or name in said}
-    head = f"# The best of {len(leader.params)} settings searched: trial {first_number(leader)}, {leader.value:.4f}.\n"
-    with atomic_replacement(search.folder / BEST) as temporary:
-        content = yaml.safe_dump({"preset": preset, **differing}, sort_keys=False, allow_unicode=True)
+    # Values found or set are written also where they equal the preset's: the person's settings may have others.
+    always_written = {"model", *best_trial.params, *context.settings.hparams}
+    values = {
+        name: value
+        for name, value in recipe.model_dump(mode="json").items()
+        if value != preset_values[name] or name in always_written
+    }
+    number, n_settings = first_number(best_trial), len(best_trial.params)
+    head = f"# The best of {n_settings} settings searched: trial {number}, {best_trial.value:.4f}.\n"
+    with atomic_replacement(context.folder / BEST_FILE) as temporary:
+        content = yaml.safe_dump({"preset": preset, **values}, sort_keys=False, allow_unicode=True)
         temporary.write_text(head + content, encoding="utf-8")
     result = {
-        "corpus": search.plan.corpus,
-        "model": search.plan.recipe.model,
-        "from_step": search.plan.budget.from_step,
-        "params": leader.params,
-        "score": leader.value,
-        "trial": leader.number,
+        "corpus": plan.corpus,
+        "model": plan.recipe.model,
+        "from_step": plan.budget.from_step,
+        "params": best_trial.params,
+        "score": best_trial.value,
+        "trial": best_trial.number,
     }
-    with atomic_replacement(search.folder / RESULT) as temporary:
+    with atomic_replacement(context.folder / RESULT_FILE) as temporary:
         temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
-def earlier_bests(search: Search) -> Sequence[Mapping[str, Any]]:
-    """What was best in other studies of the same corpus and model, the best first, as far as this space goes.
+def best_of_earlier_studies(context: StudyContext) -> Sequence[Mapping[str, Any]]:
+    """Best settings of other studies of the same corpus and model, the best first, as far as this space has them.
 
-    Scores of trained models say nothing of what is good for a fresh one, nor the other way round.
+    Studies that start from a checkpoint and studies of fresh models are not compared with each other.
     """
-    plan, found = search.plan, []
+    plan, results = context.plan, []
     wanted = (plan.corpus, plan.recipe.model, plan.budget.from_step > 0)
-    for path in search.folder.parent.glob(f"*/{RESULT}"):
-        told = _read(path)
-        if path.parent != search.folder and (told["corpus"], told["model"], told["from_step"] > 0) == wanted:
-            found.append((told["score"], path.parent.name, told["params"]))
-    space = {dimension.name: dimension for dimension in search.plan.space}
-    bests: list[dict[str, Any]] = []
-    for *_, params in sorted(found, key=lambda told: (-told[0], told[1])):
+    for path in context.folder.parent.glob(f"*/{RESULT_FILE}"):
+        result = _read_result(path)
+        if path.parent != context.folder and (result["corpus"], result["model"], result["from_step"] > 0) == wanted:
+            results.append((result["score"], path.parent.name, result["params"]))
+    space = {dimension.name: dimension for dimension in plan.space}
+    candidates: list[dict[str, Any]] = []
+    for *_, params in sorted(results, key=lambda result: (-result[0], result[1])):
         known = {name: value for name, value in params.items() if name in space and space[name].holds(value)}
-        if (tried := search.plan.own_values | known) not in bests:
-            bests.append(tried)
-    return bests[:MOST_EARLIER]
+        if (candidate := plan.own_values | known) not in candidates:
+            candidates.append(candidate)
+    return candidates[:MAX_EARLIER_STUDIES]
+
+
+def _read_result(path: Path) -> dict[str, Any]:
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+        return {
+            "corpus": result["corpus"],
+            "model": result["model"],
+            "from_step": int(result["from_step"]),
+            "params": dict(result["params"]),
+            "score": float(result["score"]),
+        }
+    except (ValueError, LookupError, TypeError) as error:
+        raise UserError(f"{path}: cannot be read ({type(error).__name__}); remove it") from error

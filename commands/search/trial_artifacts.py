@@ -1,4 +1,4 @@
-"""What is seen and heard of a trial: its picture and sound in the dashboard, its pages, its run in MLflow."""
+"""Pictures, sound and pages of a trial: in Optuna's dashboard, in the trial's folder, in MLflow."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from optuna.trial import Trial
 
 from commands.companion.companion import run_companion, vocoding_of
 from commands.process.companion_process import has_pending_output
-from commands.search.trial import Bench, Outcome
+from commands.search.study_context import StudyContext
+from commands.search.trial import TrialOutcome
 from monitoring.exporters.mlflow_study import MlflowStudy
 from monitoring.journal.run_state import JournalState
 from monitoring.language.base import words_of
@@ -18,66 +19,66 @@ from monitoring.messaging.settings import TelegramSettings, WebhookSettings
 from monitoring.report.samples import SampleFiles
 from monitoring.report.summary import act_title, judged
 
-ARTIFACTS = "artifacts"
-SHOWN = (".attention.png", ".wav")
+ARTIFACT_FOLDER = "artifacts"
+ATTACHED_SUFFIXES = (".attention.png", ".wav")
 
 
-def show_in_dashboard(bench: Bench, study: Study, trial: Trial, outcome: Outcome, folder: Path) -> None:
-    """Before the trial is over, since afterwards nothing can be added; only its last evaluation is drawn and heard."""
-    from optuna_dashboard import save_note  # slow: it brings a web server
+def show_in_dashboard(context: StudyContext, study: Study, trial: Trial, outcome: TrialOutcome, folder: Path) -> None:
+    """Attach picture, sound and note of the last evaluation; Optuna allows that only while the trial runs."""
+    from optuna_dashboard import save_note  # slow to import: it brings a web server
 
     state = JournalState.load(folder)
-    spoken = [told for told in state.evaluations if "spoken" in told]
-    for told in spoken[:-1]:
-        (folder / told["spoken"]).unlink(missing_ok=True)
+    evaluations = [evaluation for evaluation in state.evaluations if "spoken" in evaluation]
+    for evaluation in evaluations[:-1]:
+        (folder / evaluation["spoken"]).unlink(missing_ok=True)
     samples = SampleFiles(folder, vocoding_of(folder))
-    for told in spoken[-1:]:
-        samples.on_record(told, state)
+    for evaluation in evaluations[-1:]:
+        samples.on_record(evaluation, state)
         samples.flush()
-        for path in (folder / f"{told['samples'][0]['file']}{suffix}" for suffix in SHOWN):
+        for path in (folder / f"{evaluation['samples'][0]['file']}{suffix}" for suffix in ATTACHED_SUFFIXES):
             if path.is_file():
-                _attach(bench, study, trial, path)
-    save_note(trial, note(state, outcome, folder))
+                _attach(context, study, trial, path)
+    save_note(trial, dashboard_note(state, outcome, folder))
 
 
-def _attach(bench: Bench, study: Study, trial: Trial, path: Path) -> None:
-    store = FileSystemArtifactStore(base_path=artifact_folder(bench.folder))
+def _attach(context: StudyContext, study: Study, trial: Trial, path: Path) -> None:
+    store = FileSystemArtifactStore(base_path=artifact_folder(context.folder))
     upload_artifact(artifact_store=store, file_path=str(path), study_or_trial=trial, storage=study._storage)
 
 
 def artifact_folder(study: Path) -> Path:
-    folder = study / ARTIFACTS
+    folder = study / ARTIFACT_FOLDER
     folder.mkdir(exist_ok=True)
     return folder
 
 
-def note(state: JournalState, outcome: Outcome, folder: Path) -> str:
-    """Markdown: how it ended, its figures, and what its supervisor found."""
+def dashboard_note(state: JournalState, outcome: TrialOutcome, folder: Path) -> str:
+    """Markdown with the reason of the end, the supervisor's interventions, and the signals of the best evaluation."""
     words = words_of("en")
-    figures = [f"| {name} | {value:.4g} |" for name, value in sorted(outcome.signals.items()) if value is not None]
-    entries = [f"- {act_title(entry, words)} ({judged(entry, words)})" for entry in state.interventions]
+    rows = [f"| {name} | {value:.4g} |" for name, value in sorted(outcome.signals.items()) if value is not None]
+    interventions = [f"- {act_title(entry, words)} ({judged(entry, words)})" for entry in state.interventions]
     return "\n".join(
         [
-            f"Ended at step {state.step}: {outcome.reason}. All of it: `{folder}`",
+            f"Ended at step {state.step}: {outcome.reason}. The run's folder: `{folder}`",
             "",
-            *(entries or ["Its supervisor had nothing to do."]),
+            *(interventions or ["Its supervisor made no intervention."]),
             "",
             "| signal | at the best evaluation |",
             "|---|---|",
-            *figures,
+            *rows,
         ]
     )
 
 
-def show_elsewhere(bench: Bench, folder: Path, study: MlflowStudy, *, with_mlflow: bool) -> bool:
-    """On its pages and in MLflow, as far as that was not done; a study sends no messages for each trial.
+def show_elsewhere(context: StudyContext, folder: Path, study: MlflowStudy, *, with_mlflow: bool) -> bool:
+    """Write the trial's pages and send it to MLflow, as far as that was not done; send no messages.
 
-    False when something is left to be shown.
+    Returns False when something could not be shown.
     """
-    silent: dict[str, object] = {"telegram": TelegramSettings(), "webhook": WebhookSettings()}
+    changes: dict[str, object] = {"telegram": TelegramSettings(), "webhook": WebhookSettings()}
     if not with_mlflow:
-        silent["mlflow"] = bench.settings.mlflow.model_copy(update={"enabled": False})
-    settings = bench.settings.model_copy(update=silent)
+        changes["mlflow"] = context.settings.mlflow.model_copy(update={"enabled": False})
+    settings = context.settings.model_copy(update=changes)
     if not (folder / "journal.jsonl").exists() or not has_pending_output(folder, settings, study.output):
         return True
     return run_companion(folder, settings, follow=False, study=study) == 0

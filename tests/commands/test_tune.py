@@ -29,7 +29,7 @@ of_the_finished_study = pytest.mark.xdist_group("the finished study")
 
 @pytest.fixture(scope="session")
 def finished(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An output folder with a finished study of three trials by two workers; not to be written to."""
+    """Output folder with a finished study of three trials by two workers; tests must not write into it."""
     output = tmp_path_factory.mktemp("studies")
     process = started(output, data, "--workers", 2)
     out, err = process.communicate(timeout=300)
@@ -40,14 +40,14 @@ def finished(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def launch() -> Iterator[Callable[..., WarmProcess]]:
-    """Starts studies; what is left of them at the end of a test goes with it."""
+    """Function that starts studies; those still running at the end of the test are killed."""
     processes: list[WarmProcess] = []
 
-    def go(*arguments: Any, **wanted: Any) -> WarmProcess:
+    def start(*arguments: Any, **wanted: Any) -> WarmProcess:
         processes.append(started(*arguments, **wanted))
         return processes[-1]
 
-    yield go
+    yield start
     for process in processes:
         process.kill()
         process.communicate()
@@ -57,16 +57,16 @@ Launch = Callable[..., WarmProcess]
 
 
 @of_the_finished_study
-def test_it_says_how_to_watch_what_comes_and_what_to_do_with_it(finished: Path) -> None:
-    said = (finished / "out.txt").read_text()
+def test_it_prints_how_to_watch_each_trial_and_the_train_command(finished: Path) -> None:
+    out = (finished / "out.txt").read_text()
     folder = finished / NAME
-    assert f"optuna-dashboard {folder}/study.journal --artifact-dir {folder}/artifacts" in said
-    assert all(f"trial {number}: " in said for number in range(3))
-    assert f"--mode train --hparams_file {folder}/best_hparams.yaml" in said
+    assert f"optuna-dashboard {folder}/study.journal --artifact-dir {folder}/artifacts" in out
+    assert all(f"trial {number}: " in out for number in range(3))
+    assert f"--mode train --hparams_file {folder}/best_hparams.yaml" in out
 
 
 @of_the_finished_study
-def test_the_recipe_as_it_was_is_trial_0(finished: Path) -> None:
+def test_trial_0_has_the_unchanged_recipe(finished: Path) -> None:
     trials = study_in(finished).trials
     assert trials[0].params == {"learning_rate": 1e-4, "decoder_rnn_dim": 16}
     assert trials[1].params != trials[0].params
@@ -74,7 +74,7 @@ def test_the_recipe_as_it_was_is_trial_0(finished: Path) -> None:
 
 
 @of_the_finished_study
-def test_every_trial_is_a_run_with_all_that_runs_have(finished: Path) -> None:
+def test_every_trial_is_a_complete_run_without_an_estimate(finished: Path) -> None:
     for number in range(3):
         run = finished / NAME / "trials" / f"trial-{number:05d}"
         assert summary(run)["status"] == "finished"
@@ -84,14 +84,15 @@ def test_every_trial_is_a_run_with_all_that_runs_have(finished: Path) -> None:
         actions = start["supervision"]["facts"]["actions"]
         assert "restart" not in actions and "race" not in actions and "quarantine" in actions
         assert "learning_rate_multiplier" in start["choices"]["pinned"]
+        assert start["forecast_seconds"] is None and start["weights"] > 0
         assert not (run / "checkpoints").exists()
 
 
 @of_the_finished_study
-def test_evaluations_are_reported_and_decide(finished: Path) -> None:
+def test_every_evaluation_is_reported_and_the_best_is_the_score(finished: Path) -> None:
     for trial in study_in(finished).trials:
         run = finished / NAME / "trials" / f"trial-{trial.number:05d}"
-        scores = [told["signals"]["composite_tts_score"] for told in journal(run, "evaluation")]
+        scores = [record["signals"]["composite_tts_score"] for record in journal(run, "evaluation")]
         assert list(trial.intermediate_values.values()) == scores
         if trial.state is TrialState.COMPLETE:
             assert trial.value == max(scores) and len(scores) == 3
@@ -100,12 +101,12 @@ def test_evaluations_are_reported_and_decide(finished: Path) -> None:
 
 
 @of_the_finished_study
-def test_the_dashboard_has_a_picture_a_sound_and_a_note_of_each(finished: Path) -> None:
+def test_the_dashboard_has_picture_sound_and_note_of_each_trial(finished: Path) -> None:
     study = study_in(finished)
     for trial in study.trials:
-        kept = {meta.mimetype: meta for meta in get_all_artifact_meta(trial, storage=study._storage)}
-        assert set(kept) == {"image/png", "audio/x-wav"}
-        sound, rate = soundfile.read(finished / NAME / "artifacts" / kept["audio/x-wav"].artifact_id)
+        artifacts = {meta.mimetype: meta for meta in get_all_artifact_meta(trial, storage=study._storage)}
+        assert set(artifacts) == {"image/png", "audio/x-wav"}
+        sound, rate = soundfile.read(finished / NAME / "artifacts" / artifacts["audio/x-wav"].artifact_id)
         assert len(sound) > 0 and rate == 22050
         (note,) = [
             value
@@ -123,25 +124,25 @@ def test_the_best_settings_train_a_voice(finished: Path, data: Path, program: Pr
     assert outcome.code == 0, outcome.err
     hparams = journal(program.output / "run", "started")[0]["hparams"]
     assert {name: hparams[name] for name in best} == best
-    assert hparams["attention_dim"] == 8  # what the study was given beside
+    assert hparams["attention_dim"] == 8  # given to the study with --hparams
 
 
 @of_the_finished_study
-def test_its_report_and_pictures_are_there(finished: Path) -> None:
+def test_report_and_pictures_are_written(finished: Path) -> None:
     page = (finished / NAME / "report.html").read_text()
     assert "trial 0: " in page and "as it was" in page and "data:audio/mpeg" in page
     assert (finished / NAME / "history.png").read_bytes().startswith(b"\x89PNG")
 
 
 @of_the_finished_study
-def test_only_the_best_keeps_its_voice(finished: Path) -> None:
+def test_only_the_best_trial_keeps_its_voice(finished: Path) -> None:
     best = study_in(finished).best_trial.number
     voices = list((finished / NAME / "trials").glob("*/voice.safetensors"))
     assert [voice.parent.name for voice in voices] == [f"trial-{best:05d}"]
 
 
 @of_the_finished_study
-def test_a_finished_study_goes_on_when_more_trials_are_wanted(finished: Path, data: Path, program: Program) -> None:
+def test_a_finished_study_continues_with_more_trials(finished: Path, data: Path, program: Program) -> None:
     shutil.copytree(finished, program.output)
     again = tune(program, data)
     assert again.code == 0 and "trial 0: " not in again.out and "Of 3 trials" in again.out
@@ -150,7 +151,7 @@ def test_a_finished_study_goes_on_when_more_trials_are_wanted(finished: Path, da
     assert len(done(study_in(program.output))) == 4
 
 
-def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(data: Path, tmp_path: Path, launch: Launch) -> None:
+def test_ctrl_c_keeps_finished_trials_for_the_same_command(data: Path, tmp_path: Path, launch: Launch) -> None:
     output = tmp_path / "logs"
     process = launch(output, data, trial_steps=80, evaluations=4)
     first = output / NAME / "trials" / "trial-00000"
@@ -158,7 +159,7 @@ def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(data: Path, 
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, (out, err)
-    assert "the same command goes on" in out and err == ""
+    assert "the same command continues the study" in out and err == ""
     waiting = study_in(output).get_trials(states=(TrialState.WAITING,))
     assert [trial.user_attrs[CONTINUES] for trial in waiting] == [0]
     process = launch(output, data, trial_steps=80, evaluations=4, n_trials=1)
@@ -176,9 +177,7 @@ def newest_step(run: Path) -> int:
     return max((int(path.name[5:13]) for path in (run / "checkpoints").glob("step-*.pt")), default=0)
 
 
-def test_a_killed_worker_is_replaced_and_its_trial_goes_on_from_its_checkpoint(
-    data: Path, tmp_path: Path, launch: Launch
-) -> None:
+def test_a_killed_worker_is_replaced_and_its_trial_resumes(data: Path, tmp_path: Path, launch: Launch) -> None:
     output = tmp_path / "logs"
     process = launch(output, data, trial_steps=80, evaluations=4, n_trials=1)
     first = output / NAME / "trials" / "trial-00000"
@@ -191,12 +190,10 @@ def test_a_killed_worker_is_replaced_and_its_trial_goes_on_from_its_checkpoint(
     assert len(resumed) == 1 and resumed[0]["step"] >= 12
     trials = study_in(output).trials
     assert [trial.state.name for trial in trials] == ["FAIL", "COMPLETE"]
-    assert len(trials[1].intermediate_values) == 4  # those from before it was killed, too
+    assert len(trials[1].intermediate_values) == 4  # including those before the kill
 
 
-def test_when_the_one_who_started_it_is_killed_the_workers_save_and_end(
-    data: Path, tmp_path: Path, launch: Launch
-) -> None:
+def test_workers_save_and_end_when_their_parent_is_killed(data: Path, tmp_path: Path, launch: Launch) -> None:
     output = tmp_path / "logs"
     process = launch(output, data, trial_steps=80, evaluations=4)
     first = output / NAME / "trials" / "trial-00000"
@@ -213,22 +210,22 @@ def test_when_the_one_who_started_it_is_killed_the_workers_save_and_end(
     assert study.get_trials(states=(TrialState.WAITING,))[0].user_attrs[CONTINUES] == 0
 
 
-def test_when_time_is_up_the_study_can_be_gone_on_with(data: Path, program: Program) -> None:
+def test_a_study_can_continue_after_its_time_limit(data: Path, program: Program) -> None:
     outcome = tune(program, data, "--max_minutes", 0.25, n_trials=1, trial_steps=800)
     assert outcome.code == 2
-    assert "no trial was completed in this time; the same command goes on" in outcome.err
+    assert "no trial was completed in this time; the same command continues the study" in outcome.err
     assert study_in(program.output).get_trials(states=(TrialState.WAITING,))
 
 
-def test_from_a_checkpoint_all_trials_begin_where_it_is(run: Path, data: Path, program: Program) -> None:
+def test_all_trials_start_from_the_given_checkpoint(run: Path, data: Path, program: Program) -> None:
     before, start = contents(run / "checkpoints"), newest(run)
     options = ["--resume", str(run), *settings(program.output, fork_steps=6), "--n_trials", "2", "--data", str(data)]
     outcome = program("--mode", "tune", *options, *tiny(cpu_threads=1))
     assert outcome.code == 0, (outcome.out, outcome.err)
     folder = program.output / "tune-run"
     for number in range(2):
-        (begun,) = journal(folder / "trials" / f"trial-{number:05d}", "resumed")
-        assert begun["step"] == 4 and begun["source"] == str(folder / "start" / start.name)
+        (resumed,) = journal(folder / "trials" / f"trial-{number:05d}", "resumed")
+        assert resumed["step"] == 4 and resumed["source"] == str(folder / "start" / start.name)
         assert summary(folder / "trials" / f"trial-{number:05d}")["step"] == 10
     assert study_in(program.output, "tune-run").trials[0].params == {"learning_rate": 1e-4}
     assert contents(run / "checkpoints") == before
@@ -240,20 +237,20 @@ def test_several_machines_share_a_study_in_postgresql(
 ) -> None:
     url = postgres.new_database()
     machines = [launch(tmp_path / name, data, "--storage", url, n_trials=3) for name in ("a", "b")]
-    said = [machine.communicate(timeout=300) for machine in machines]
-    assert [machine.returncode for machine in machines] == [0, 0], said
+    outputs = [machine.communicate(timeout=300) for machine in machines]
+    assert [machine.returncode for machine in machines] == [0, 0], outputs
     runs = [path.name for name in ("a", "b") for path in (tmp_path / name / NAME / "trials").iterdir()]
     assert sorted(runs) == [f"trial-{number:05d}" for number in range(3)]
-    assert all("Of 3 trials" in out for out, _ in said)
+    assert all("Of 3 trials" in out for out, _ in outputs)
     assert (tmp_path / "a" / NAME / "best_hparams.yaml").read_text() == (
         tmp_path / "b" / NAME / "best_hparams.yaml"
     ).read_text()
 
 
-def test_a_worker_that_was_taken_for_dead_loses_its_trial_to_another_and_no_trial_is_lost(
+def test_the_trial_of_a_stopped_worker_is_taken_over_and_counts_once(
     data: Path, tmp_path: Path, postgres: PostgresServer, launch: Launch
 ) -> None:
-    """As when a machine sleeps: it still has the trial's folder, so the other one begins in a new one."""
+    """The stopped worker keeps the lock of the trial's folder, as on a machine that sleeps."""
     output, url = tmp_path / "logs", postgres.new_database()
     wanted = {"trial_steps": 60, "evaluations": 6, "n_trials": 1, "heartbeat_seconds": 1}
     sleeper = launch(output, data, "--storage", url, **wanted)
@@ -274,13 +271,11 @@ def test_a_worker_that_was_taken_for_dead_loses_its_trial_to_another_and_no_tria
     assert summary(output / NAME / "trials" / "trial-00001")["status"] == "finished"
 
 
-def test_a_server_that_is_out_of_reach_keeps_nothing_from_being_shown_and_tidied_here(
-    data: Path, program: Program
-) -> None:
+def test_an_unreachable_mlflow_does_not_prevent_reports_and_clean_up(data: Path, program: Program) -> None:
     config = program.output.parent / "settings.yaml"
     config.write_text(yaml.safe_dump({"search": SEARCH, "mlflow": {"enabled": True}}))
     options = ["--config", config, "--mlflow_uri", "http://127.0.0.1:1", "--data", data, "--n_trials", 1]
     outcome = program("--mode", "tune", "--run_name", NAME, *options, *tiny(epochs=400, cpu_threads=1))
-    assert outcome.code == 0 and "MLflow was not told" in outcome.out
+    assert outcome.code == 0 and "the result was not sent to MLflow" in outcome.out
     trial = program.output / NAME / "trials" / "trial-00000"
     assert (trial / "report.html").is_file() and not (trial / "checkpoints").exists()

@@ -1,4 +1,4 @@
-"""Small studies of the tiny model, as a person starts them."""
+"""Small studies of the tiny model, from the command line."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NAME = "study"
 
 
 def settings(folder: Path, **search: Any) -> list[str]:
-    """The --config option of a small search that shows nothing in MLflow."""
+    """Return the --config option of a small study without MLflow."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "settings.yaml"
     path.write_text(yaml.safe_dump({"search": SEARCH | search, "mlflow": {"enabled": False}}), encoding="utf-8")

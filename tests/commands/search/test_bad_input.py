@@ -1,4 +1,4 @@
-"""What cannot be searched is refused in one line before anything is trained."""
+"""A study that is impossible is refused in one line before anything is trained."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.postgres_server import PostgresServer
         (("--storage", "sqlite://"), "expected sqlite:///FILE"),
     ],
 )
-def test_options_that_cannot_be(
+def test_impossible_options(
     program: Program,
     data: Path,
     options: tuple[str, ...],
@@ -37,7 +37,7 @@ def test_options_that_cannot_be(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.chdir(tmp_path)  # where a lock of the database would lie
+    monkeypatch.chdir(tmp_path)  # a lock of the database would be written here
     outcome = tune(program, data, *options)
     outcome.refused(message)
     assert "geheim" not in outcome.err
@@ -57,17 +57,17 @@ def test_options_that_cannot_be(
         ({"limits": {"gradient_norm": -1}}, "search.limits.gradient_norm: "),
     ],
 )
-def test_a_search_that_cannot_be(program: Program, data: Path, search: dict[str, Any], message: str) -> None:
+def test_impossible_search_settings(program: Program, data: Path, search: dict[str, Any], message: str) -> None:
     tune(program, data, **search).refused(message)
 
 
-def test_a_study_is_not_made_in_the_folder_of_a_training(run: Path, data: Path, program: Program) -> None:
+def test_the_folder_of_a_training_is_refused(run: Path, data: Path, program: Program) -> None:
     before = contents(run)
     program("--mode", "tune", "--data", data, "--run_name", "run", *tiny()).refused("is the folder of a training")
     assert contents(run) == before
 
 
-def test_a_study_whose_space_changed_is_another(data: Path, program: Program) -> None:
+def test_a_study_with_another_space_is_refused(data: Path, program: Program) -> None:
     tune(program, data, "--max_minutes", 0.0001)
     wider = SPACE | {"guide_sigma": {"low": 0.2, "high": 0.5}}
     tune(program, data, space=wider).refused(rf"study '{NAME}' has another search space \(guide_sigma\)")
@@ -76,7 +76,7 @@ def test_a_study_whose_space_changed_is_another(data: Path, program: Program) ->
     again.refused(f"--run_name {NAME}: .*exists already")
 
 
-def test_what_no_model_can_begin_with_is_refused_by_mode_tune_too(run: Path, data: Path, program: Program) -> None:
+def test_a_damaged_start_checkpoint_is_refused(run: Path, data: Path, program: Program) -> None:
     damaged = newest(run)
     damaged.write_bytes(damaged.read_bytes()[:100])
     options = ["--mode", "tune", "--data", str(data), "--resume", str(damaged), *settings(program.output)]
@@ -93,13 +93,13 @@ def test_a_damaged_file_of_an_earlier_study_is_named(data: Path, program: Progra
     "content",
     ['{"corpus": "c", "model": "m", "from_step": 0, "params": {}, "score": null}', '{"corpus": "c"}', "[]"],
 )
-def test_an_earlier_study_that_says_no_score_is_named(data: Path, program: Program, content: str) -> None:
+def test_an_earlier_study_without_a_score_is_named(data: Path, program: Program, content: str) -> None:
     (program.output / "earlier").mkdir(parents=True)
     (program.output / "earlier" / "study.json").write_text(content)
     tune(program, data).refused(r"earlier/study.json: cannot be read .*remove it")
 
 
-def test_what_stands_where_the_study_would_lie_is_named(data: Path, program: Program) -> None:
+def test_a_file_in_place_of_the_study_folder_is_named(data: Path, program: Program) -> None:
     program.output.mkdir()
     (program.output / NAME).write_text("a file")
     tune(program, data).refused(f"{NAME}: is no folder; choose another --run_name")
@@ -108,21 +108,21 @@ def test_what_stands_where_the_study_would_lie_is_named(data: Path, program: Pro
     tune(program, data).refused("study.journal: is damaged")
 
 
-def test_a_refused_resume_leaves_a_study_as_it_was(run: Path, data: Path, program: Program) -> None:
+def test_a_refused_resume_leaves_the_study_unchanged(run: Path, data: Path, program: Program) -> None:
     tune(program, data, "--max_minutes", 0.0001)
     tune(program, data, "--resume", run).refused("another length of trials")
     again = tune(program, data, "--max_minutes", 0.0001)
-    again.refused("no trial was completed in this time; the same command goes on")
+    again.refused("no trial was completed in this time; the same command continues the study")
 
 
-def test_an_unreachable_storage_leaves_no_folder_of_a_resumed_study(run: Path, data: Path, program: Program) -> None:
+def test_an_unreachable_storage_leaves_no_folder(run: Path, data: Path, program: Program) -> None:
     options = ["--mode", "tune", "--data", str(data), "--resume", str(run), *settings(program.output)]
     program(*options, "--storage", "postgresql://127.0.0.1:1/db").refused("cannot be reached or used")
     assert not (program.output / "tune-run").exists()
 
 
-def test_a_study_goes_on_from_the_checkpoint_it_began_with_only(run: Path, data: Path, program: Program) -> None:
-    own = program.output.parent / "mine.pt"  # a name of one's own
+def test_a_study_keeps_its_start_checkpoint(run: Path, data: Path, program: Program) -> None:
+    own = program.output.parent / "mine.pt"
     shutil.copyfile(newest(run), own)
     options = ["--mode", "tune", "--data", str(data), *settings(program.output), "--max_minutes", "0.0001"]
     unfinished = "no trial was completed in this time"
@@ -135,7 +135,7 @@ def test_a_study_goes_on_from_the_checkpoint_it_began_with_only(run: Path, data:
         refused.refused(f"--resume {other}: study .*tune-mine began with {own}")
 
 
-def test_a_study_in_a_database_is_not_begun_anew_by_joining_it(
+def test_resume_none_refuses_a_study_that_the_database_has(
     data: Path, program: Program, postgres: PostgresServer
 ) -> None:
     url = postgres.new_database()
@@ -144,6 +144,6 @@ def test_a_study_in_a_database_is_not_begun_anew_by_joining_it(
     tune(program, data, "--storage", url, "--resume", "none").refused(f"study '{NAME}' exists already")
 
 
-def test_what_the_run_cannot_go_on_with_is_refused_before_any_trial(run: Path, data: Path, program: Program) -> None:
+def test_a_recipe_that_does_not_fit_the_start_checkpoint_is_refused(run: Path, data: Path, program: Program) -> None:
     options = ["--mode", "tune", "--data", str(data), "--resume", str(run), *settings(program.output)]
     program(*options, "--hparams", "attention_dim=16").refused("does not fit: attention_dim is 8 there, 16 here")

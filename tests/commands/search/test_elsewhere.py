@@ -1,4 +1,4 @@
-"""A study started from another folder, with paths as a person writes them there."""
+"""Relative paths, data paths of a run, quiet output and passwords of a study."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.commands.program import Program, journal, tiny
 from tests.commands.search.studies import NAME, arguments, settings, study_in, tune
 
 
-def test_paths_begin_where_the_person_is(data: Path, program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_relative_paths_work_in_the_workers(data: Path, program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     program.output.mkdir()
     shutil.copytree(data, program.output.parent / "recordings")
     monkeypatch.chdir(program.output.parent)
@@ -23,7 +23,7 @@ def test_paths_begin_where_the_person_is(data: Path, program: Program, monkeypat
     assert (Path("logs") / NAME / "best_hparams.yaml").is_file()
 
 
-def test_a_run_says_itself_what_it_was_trained_from(run: Path, data: Path, program: Program) -> None:
+def test_the_data_of_the_start_checkpoint_is_the_default(run: Path, data: Path, program: Program) -> None:
     options = ["--mode", "tune", "--resume", str(run), *settings(program.output, fork_steps=4), "--n_trials", "1"]
     outcome = program(*options, *tiny(cpu_threads=1))
     assert outcome.code == 0, (outcome.out, outcome.err)
@@ -33,7 +33,7 @@ def test_a_run_says_itself_what_it_was_trained_from(run: Path, data: Path, progr
     assert len(study_in(program.output, "tune-run").trials) == 1
 
 
-def test_quiet_says_only_how_it_ended(data: Path, program: Program) -> None:
+def test_quiet_prints_only_the_result(data: Path, program: Program) -> None:
     outcome = tune(program, data, "--quiet", n_trials=1)
     assert outcome.code == 0
     assert "watch" not in outcome.out and "trial 0: " not in outcome.out
@@ -43,5 +43,5 @@ def test_quiet_says_only_how_it_ended(data: Path, program: Program) -> None:
 @pytest.mark.parametrize(
     "given", [["--storage", "postgresql://me:geheim@host/db"], ["--storage=postgresql://me:geheim@host/db"]]
 )
-def test_no_password_is_among_the_arguments_of_a_worker(given: list[str]) -> None:
+def test_workers_get_no_password_as_argument(given: list[str]) -> None:
     assert without_storage(["--mode", "tune", *given, "--workers", "2"]) == ["--mode", "tune", "--workers", "2"]

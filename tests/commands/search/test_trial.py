@@ -1,4 +1,4 @@
-"""What a trial is worth: its best score, and whether it is a candidate at all."""
+"""Outcome of a trial: its best score, and whether it is a candidate."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Any
 import optuna
 import pytest
 
-from commands.search.trial import PRUNED, Outcome, note_outcome, outcome_of, score_of, tidy
+from commands.search.trial import PRUNED, TrialOutcome, delete_weights, outcome_of, save_outcome, score_of
 from smart_tuner.search.settings import SearchLimits
 from smart_tuner.search.trials import is_feasible
 
 
-def conclude(trial: optuna.Trial, outcome: Outcome) -> float:
-    note_outcome(trial, outcome)
+def finish(trial: optuna.Trial, outcome: TrialOutcome) -> float:
+    save_outcome(trial, outcome)
     return score_of(outcome)
 
 
-def left_by(
+def trial_folder(
     folder: Path, *, scores: list[float | None], norms: list[float | None], nonfinite: int = 0, **summary: Any
 ) -> Path:
-    """A trial's folder."""
+    """Write the journal and summary of a finished trial."""
     head = {"schema_version": 1, "time": "2026-11-22T00:00:00+00:00", "phase": None}
     signals = {
         "gradient_norm": norms,
@@ -43,7 +43,7 @@ def left_by(
 
 
 def test_the_score_is_that_of_the_best_evaluation(tmp_path: Path) -> None:
-    outcome = outcome_of(left_by(tmp_path, scores=[0.2, 0.6, None, 0.5], norms=[1.0] * 20), SearchLimits())
+    outcome = outcome_of(trial_folder(tmp_path, scores=[0.2, 0.6, None, 0.5], norms=[1.0] * 20), SearchLimits())
     assert outcome.score == 0.6 and outcome.signals == {"composite_tts_score": 0.6}
     assert not outcome.is_cut_short
 
@@ -62,44 +62,44 @@ def test_the_score_is_that_of_the_best_evaluation(tmp_path: Path) -> None:
         ([5.0] * 100, 0, {"gradient_norm": 4.0}, {"gradient_norm"}),
     ],
 )
-def test_beyond_a_limit_it_is_no_candidate(
+def test_a_trial_beyond_a_limit_is_no_candidate(
     tmp_path: Path, norms: list[float | None], nonfinite: int, limits: dict[str, float], beyond: set[str]
 ) -> None:
-    folder = left_by(tmp_path, scores=[0.5], norms=norms, nonfinite=nonfinite)
+    folder = trial_folder(tmp_path, scores=[0.5], norms=norms, nonfinite=nonfinite)
     outcome = outcome_of(folder, SearchLimits(**limits))
     assert {name for name, value in outcome.constraints.items() if value > 0} == beyond
     study = optuna.create_study(direction="maximize")
-    study.optimize(lambda trial: conclude(trial, outcome), n_trials=1)
+    study.optimize(lambda trial: finish(trial, outcome), n_trials=1)
     assert is_feasible(study.trials[0]) is not bool(beyond)
     assert study.trials[0].user_attrs["reason"] == "max_steps"
 
 
-def test_from_a_checkpoint_only_what_came_after_it_counts(tmp_path: Path) -> None:
-    folder = left_by(tmp_path, scores=[0.5], norms=[1.0] * 100, nonfinite=40)
+def test_steps_before_the_start_checkpoint_do_not_count(tmp_path: Path) -> None:
+    folder = trial_folder(tmp_path, scores=[0.5], norms=[1.0] * 100, nonfinite=40)
     for before, is_beyond in ((40.0, False), (30.0, True)):
         outcome = outcome_of(folder, SearchLimits(), from_step=50, nonfinite_before=before)
         assert (outcome.constraints["nonfinite_share"] > 0) is is_beyond
 
 
 @pytest.mark.parametrize("summary", [{"reason": PRUNED}, {"status": "stopped", "reason": "hopeless: …"}])
-def test_one_that_was_cut_short_is_not_compared_with_whole_ones(tmp_path: Path, summary: dict[str, Any]) -> None:
-    outcome = outcome_of(left_by(tmp_path, scores=[0.9], norms=[1.0] * 20, **summary), SearchLimits())
+def test_a_trial_that_was_cut_short_counts_as_pruned(tmp_path: Path, summary: dict[str, Any]) -> None:
+    outcome = outcome_of(trial_folder(tmp_path, scores=[0.9], norms=[1.0] * 20, **summary), SearchLimits())
     study = optuna.create_study(direction="maximize")
-    study.optimize(lambda trial: conclude(trial, outcome), n_trials=1)
+    study.optimize(lambda trial: finish(trial, outcome), n_trials=1)
     assert study.trials[0].state.name == "PRUNED"
 
 
 def test_a_trial_without_a_score_has_failed() -> None:
     study = optuna.create_study(direction="maximize")
-    outcome = Outcome(None, "max_steps", False, {}, {})
-    with pytest.raises(ValueError, match="no evaluation of it has a score"):
-        study.optimize(lambda trial: conclude(trial, outcome), n_trials=1)
+    outcome = TrialOutcome(None, "max_steps", False, {}, {})
+    with pytest.raises(ValueError, match="none of its evaluations has a score"):
+        study.optimize(lambda trial: finish(trial, outcome), n_trials=1)
 
 
-def test_weights_are_only_kept_of_the_best(tmp_path: Path) -> None:
+def test_only_the_best_trial_keeps_its_voice(tmp_path: Path) -> None:
     for name in ("best", "other"):
         (tmp_path / name / "checkpoints").mkdir(parents=True)
         (tmp_path / name / "voice.safetensors").touch()
-        tidy(tmp_path / name, keep_voice=name == "best")
+        delete_weights(tmp_path / name, keep_voice=name == "best")
     assert [path.name for path in tmp_path.rglob("*") if path.parent != tmp_path] == ["voice.safetensors"]
     assert (tmp_path / "best" / "voice.safetensors").exists()

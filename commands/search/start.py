@@ -1,0 +1,112 @@
+"""Start of a study's trials: a checkpoint given with --resume, of which the study keeps a copy with its data paths."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from commands.options import TrainOptions
+from commands.run.recipe import given_options
+from commands.run.resume import newest_usable
+from commands.search.study_context import StudyContext
+from commands.voice.validate import with_data_of_run
+from corpus.utterances import safe_name
+from files import atomic_replacement, write_atomically
+from hparams import HParams, UserError, build_hparams, parse_overrides
+from models.checkpoint_file import RUN_ENTRIES, is_foreign, load_checkpoint, require_own_format
+from models.weights import SavedSettings, require_compatible
+from training.schedule import base_guide_weight
+
+START_FOLDER, DATA_FILE = "start", "data.json"
+
+
+def with_default_run_name(options: TrainOptions) -> TrainOptions:
+    """Name a study that starts from a run after the run, or after the checkpoint file."""
+    if options.run_name is not None or not _has_path(options):
+        return options
+    path = Path(options.resume).resolve()
+    name = path.name
+    if path.is_file():
+        name = path.parent.parent.name if path.parent.name == "checkpoints" else path.stem
+    return replace(options, run_name=f"tune-{safe_name(name)}")
+
+
+def find_start(options: TrainOptions) -> Path | None:
+    """The study's copy of its start checkpoint, else the checkpoint of --resume; None for a start from the recipe."""
+    given = Path(options.resume)
+    if options.run_name is not None and (copy := existing_copy(options.output / options.run_name)) is not None:
+        if _has_path(options):
+            _require_same_start(copy, given)
+        return copy
+    if not _has_path(options):
+        return None
+    path = newest_usable(given) if given.is_dir() else given
+    if path is None:
+        raise UserError(f"--resume {given}: the folder holds no usable checkpoint; expected a run folder or a .pt file")
+    return path
+
+
+def existing_copy(study: Path) -> Path | None:
+    return next((study / START_FOLDER).glob("*.pt"), None)
+
+
+def _has_path(options: TrainOptions) -> bool:
+    return options.resume not in ("auto", "none")
+
+
+def _require_same_start(copy: Path, given: Path) -> None:
+    """Check that `given` is the origin of the copy: by path, since a run may have continued, or by content."""
+    origin = Path(json.loads((copy.parent / DATA_FILE).read_text(encoding="utf-8")).get("origin", copy))
+    run = origin.parent.parent if origin.suffix == copy.suffix else origin
+    is_same = given.resolve() in (origin, run, copy.resolve())
+    if not is_same and not (given.is_file() and given.read_bytes() == copy.read_bytes()):
+        raise UserError(
+            f"--resume {given}: study {copy.parent.parent} began with {origin}; give that, or another --run_name"
+        )
+
+
+def with_data_of_start(options: TrainOptions, start: Path) -> TrainOptions:
+    """Without --data, use the corpus that the run of the checkpoint was trained on."""
+    data_file = start.parent / DATA_FILE
+    if options.data is None and data_file.is_file():
+        saved = json.loads(data_file.read_text(encoding="utf-8"))
+        return replace(options, data=saved["data"], data_format=saved["data_format"])
+    return with_data_of_run(options, start)
+
+
+def recipe_of_start(start: Path, options: TrainOptions) -> HParams:
+    """Recipe of the run, with its knobs at their values in the checkpoint."""
+    state = load_checkpoint(start)
+    if is_foreign(state):
+        raise UserError(f"--resume {start}: is not a checkpoint of this program; train from it first")
+    require_own_format(start, state, RUN_ENTRIES)
+    hparams, knobs = dict(state["hparams"]), dict(state["knobs"])
+    changes = {name: value for name, value in knobs.items() if name in HParams.model_fields}
+    changes["learning_rate"] = hparams["learning_rate"] * knobs["learning_rate_multiplier"]
+    changes["guide_loss_weight"] = base_guide_weight(build_hparams(hparams)) * knobs["guide_weight_multiplier"]
+    return build_hparams(hparams, changes, parse_overrides(options.hparams), given_options(options))
+
+
+def progress_of_start(start: Path, recipe: HParams, symbols: tuple[str, ...]) -> dict[str, Any]:
+    """Training progress saved in the checkpoint, which must fit the recipe."""
+    state = load_checkpoint(start)
+    require_compatible(SavedSettings(start, state["hparams"], tuple(state["symbols"])), recipe, symbols)
+    return dict(state["progress"])
+
+
+def copy_start(context: StudyContext) -> None:
+    """Copy the start checkpoint into the study's folder, since its run may continue and delete it.
+
+    Called after the study was opened: a study that refuses the command line must stay unchanged.
+    """
+    if context.start is None or context.start_copy is None or context.start_copy.exists():
+        return
+    options, folder = context.options, context.start_copy.parent
+    folder.mkdir(exist_ok=True)
+    data = {"origin": str(Path(options.resume).resolve()), "data": options.data, "data_format": options.data_format}
+    write_atomically(folder / DATA_FILE, json.dumps(data).encode())
+    with atomic_replacement(context.start_copy) as temporary:
+        shutil.copyfile(context.start, temporary)

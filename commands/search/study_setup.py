@@ -1,0 +1,94 @@
+"""Set-up of a study from the command line, by the process that starts it and by each of its workers."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from pathlib import Path
+
+from rich.console import Console
+
+from commands.options import TrainOptions
+from commands.run.corpus import PreparedCorpus, prepare_corpus
+from commands.run.job import set_up_torch
+from commands.run.recipe import preset_values, recipe
+from commands.run.resume import require_warm_start
+from commands.run.run_folder import make_writable, require_run_name
+from commands.run.speakers import require_all_heard
+from commands.search.corpus_file import read_corpus_file
+from commands.search.start import (
+    START_FOLDER,
+    find_start,
+    progress_of_start,
+    recipe_of_start,
+    with_data_of_start,
+    with_default_run_name,
+)
+from commands.search.study_context import StudyContext
+from corpus.utterances import safe_name
+from hparams import HParams, UserError
+from smart_tuner.search.budget import plan_budget
+from smart_tuner.search.space import space_of
+from smart_tuner.search.study import StudyPlan
+from smart_tuner.settings import load_settings
+from training.run_state import RunLimits
+
+
+def set_up_study(
+    options: TrainOptions, console: Console, *, deadline: float | None, corpus_file: Path | None = None
+) -> StudyContext:
+    """Check the command line and prepare what all trials share.
+
+    `deadline`: end of all trials, as time.time(). `corpus_file`: the corpus as another process has prepared it; without
+    it this process prepares the corpus.
+    """
+    settings = load_settings(options.config, mlflow_uri=options.mlflow_uri)
+    options = with_default_run_name(options)
+    start = find_start(options)
+    if start is not None:
+        options = with_data_of_start(options, start)
+    hparams = recipe(options, settings) if start is None else recipe_of_start(start, options)
+    preset_values(options, hparams.model)  # an unknown preset is refused now, not when the best settings are written
+    space = space_of(settings.search.space, hparams, mid_run=start is not None)
+    device = set_up_torch(options, hparams)
+    if corpus_file is None:
+        corpus = _prepare_corpus(options, hparams, console)
+    else:
+        corpus = read_corpus_file(corpus_file, hparams, options.output)
+    hparams, symbols = corpus.hparams, corpus.frontend.symbols
+    folder = _study_folder(options, f"tune-{corpus.name}-{hparams.language}-{hparams.model}")
+    progress = {} if start is None else progress_of_start(start, hparams, symbols)
+    course_steps = hparams.epochs * corpus.training_data(hparams, ()).train.n_batches(0)
+    budget = plan_budget(settings.search, hparams, course_steps=course_steps, from_step=progress.get("step"))
+    if options.warm_start is not None:
+        require_warm_start(options.warm_start, hparams, len(symbols))
+    weights = start or options.warm_start
+    checksum = None if weights is None else hashlib.sha256(weights.read_bytes()).hexdigest()
+    search = settings.search
+    plan = StudyPlan(folder.name, hparams, space, budget, corpus.identity, search.prune, search.sampler, checksum)
+    limits = RunLimits(deadline=None if deadline is None else time.monotonic() + deadline - time.time())
+    start_copy = None if start is None else folder / START_FOLDER / start.name
+    nonfinite = float(progress.get("nonfinite_steps", 0.0))
+    return StudyContext(options, settings, plan, corpus, folder, device, limits, start, start_copy, nonfinite)
+
+
+def _prepare_corpus(options: TrainOptions, hparams: HParams, console: Console) -> PreparedCorpus:
+    make_writable(options.output)
+    corpus = prepare_corpus(options, hparams, console)
+    require_all_heard(corpus.hparams, corpus.train)
+    return corpus
+
+
+def _study_folder(options: TrainOptions, default_name: str) -> Path:
+    name = options.run_name or safe_name(default_name)
+    require_run_name(name)
+    folder = options.output / name
+    if (folder / "journal.jsonl").exists():
+        raise UserError(f"--run_name {name}: {folder} is the folder of a training; choose another name for the study")
+    if options.resume == "none" and folder.exists():
+        if options.run_name:
+            raise UserError(
+                f"--run_name {name}: {folder} exists already; choose another name, or --resume auto to go on"
+            )
+        folder = next(free for i in range(2, 10_000) if not (free := options.output / f"{name}-{i}").exists())
+    return folder
