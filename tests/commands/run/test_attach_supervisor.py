@@ -1,4 +1,4 @@
-"""What a supervisor is told of a training before its first step."""
+"""Facts of a run that a supervisor starts from."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from training.knobs import KNOB_BOUNDS
 from training.schedule import FALLBACK_GUIDE_WEIGHT
 
 
-def test_the_facts_are_those_of_recipe_and_data(tmp_path: Path) -> None:
+def test_facts_come_from_settings_and_data(tmp_path: Path) -> None:
     hparams = tiny_hparams(gate_positive_weight=5000.0, guide_loss_weight=0, warmup_steps=7)
     trainer, _ = tiny_trainer(tmp_path, hparams)
     facts = run_facts(trainer, hparams, pinned=("guide_sigma",), planned_steps=30)
@@ -35,7 +35,7 @@ def test_a_model_without_gate_and_attention_gets_no_facts_and_knobs_of_them(tmp_
     assert facts.knobs.keys() == KNOB_BOUNDS.keys() - attention_and_gate
 
 
-def test_they_say_what_the_preset_has_otherwise(tmp_path: Path) -> None:
+def test_facts_name_settings_that_are_far_from_the_preset(tmp_path: Path) -> None:
     preset = tiny_hparams(learning_rate=1e-3, guide_loss_weight=10, weight_decay=1e-6, warmup_steps=9)
     far = {"learning_rate": 4e-3, "guide_loss_weight": 0, "guide_sigma": 0.1, "weight_decay": 0.5, "warmup_steps": 0}
     changes = far | {
@@ -56,7 +56,7 @@ def test_they_say_what_the_preset_has_otherwise(tmp_path: Path) -> None:
     assert not facts.preset_settings and all(knob.preset is None for knob in facts.knobs.values())
 
 
-def test_weights_may_be_free_of_decay(tmp_path: Path) -> None:
+def test_less_weight_decay_than_the_preset_is_not_far_from_it(tmp_path: Path) -> None:
     preset = tiny_hparams(weight_decay=1e-6)
     free, _ = tiny_trainer(tmp_path, preset.model_copy(update={"weight_decay": 0.0}))
     assert not run_facts(free, preset, pinned=(), planned_steps=30).preset_settings

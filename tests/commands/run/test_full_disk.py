@@ -1,4 +1,4 @@
-"""A full disk ends a run as failed: said in the journal, with its last good checkpoint intact."""
+"""A full disk ends a run as failed: journalled, with its last good checkpoint intact."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 class FullDisk:
-    """A small disk of its own where the system allows it (it allows root); else a folder whose writes are refused."""
+    """A small tmpfs where the system allows mounting (as root), else a folder whose writes are refused."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder, self._monkeypatch = folder, monkeypatch
@@ -61,7 +61,7 @@ def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FullDisk]:
 
 
 @pytest.mark.parametrize("spare_bytes", [100_000, 600_000])
-def test_a_disk_that_fills_up_fails_the_run_and_costs_nothing_else(
+def test_a_full_disk_fails_the_run_and_loses_nothing_saved(
     program: Program, data: Path, disk: FullDisk, spare_bytes: int
 ) -> None:
     settings: dict[str, Any] = {"epochs": 8, "iters_per_checkpoint": 1, "iters_per_evaluation": 1000}
@@ -96,7 +96,7 @@ def test_a_full_disk_is_not_reported_as_the_end(
     assert ["end"] not in messages
 
 
-def test_a_disk_full_from_the_start_is_said_in_one_line(program: Program, data: Path, disk: FullDisk) -> None:
+def test_a_disk_full_from_the_start_is_reported_in_one_line(program: Program, data: Path, disk: FullDisk) -> None:
     program.output = disk.folder / "logs"
     run = program.trained(data, "--max_steps", 3)
     kept = newest(run)

@@ -1,4 +1,4 @@
-"""Kill -9 of the whole process group, at three moments, then on to the end."""
+"""Kill -9 of the whole process group at three moments; the same command then finishes the run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MOMENTS = (Moment("save", 0.0), Moment("training", 0.1), Moment("save", 0.2))
 STEPS, STEPS_PER_CHECKPOINT = 60, 4
 
 
-def test_nothing_of_a_killed_run_is_lost_but_the_last_interval(
+def test_a_killed_run_loses_at_most_the_last_checkpoint_interval(
     program: Program, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")

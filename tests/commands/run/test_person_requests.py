@@ -1,4 +1,4 @@
-"""What a person asks of a running training is done between two steps, and the journal says so."""
+"""Requests of a person to a running training, executed between two steps and journalled with their result."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ LONG: dict[str, Any] = {"epochs": 100_000, "iters_per_evaluation": 100_000, "ite
 
 
 class Running:
-    """A training in a process of its own, to be talked to."""
+    """A training in a process of its own, with its request file."""
 
     def __init__(self, program: Program, data: Path, *arguments: object) -> None:
         self.run = program.output / "run"
         self.process: WarmProcess = program.start(data, *arguments, **LONG)
         self.wait(lambda: (self.run / "journal.jsonl").is_file() and journal(self.run, "steps"))
         (self.run / "companion").mkdir(exist_ok=True)
-        self.box = RequestFile(self.run)
+        self.requests = RequestFile(self.run)
 
     def wait(self, condition: Callable[[], object]) -> None:
         wait_for(condition, self.process)
 
-    def ask(self, order: str, **fields: Any) -> dict[str, Any]:
-        """Returns what the journal says became of it."""
+    def request(self, order: str, **fields: Any) -> dict[str, Any]:
+        """Append a request and return its journal record."""
         before = len(journal(self.run, "order"))
-        self.box.append(order, "user 7", **fields)
+        self.requests.append(order, "user 7", **fields)
         self.wait(lambda: len(journal(self.run, "order")) > before)
         return journal(self.run, "order")[-1]
 
@@ -57,21 +57,21 @@ def running(program: Program, data: Path) -> Iterator[Running]:
     running.process.communicate()
 
 
-def test_it_pauses_saves_and_goes_on(running: Running) -> None:
-    told = running.ask("pause")
-    assert (told["result"], told["by"]) == ("done", "user 7")
+def test_a_pause_saves_and_holds_training_until_it_is_resumed(running: Running) -> None:
+    record = running.request("pause")
+    assert (record["result"], record["by"]) == ("done", "user 7")
     running.wait(lambda: journal(running.run, "checkpoint"))
     before = running.last_step()
     time.sleep(0.5)
     assert running.last_step() == before
-    assert running.ask("pause")["result"] == "refused"
-    assert running.ask("resume")["result"] == "done"
+    assert running.request("pause")["result"] == "refused"
+    assert running.request("resume")["result"] == "done"
     running.wait(lambda: running.last_step() > before)
-    assert running.ask("resume")["reason"] == "training is not paused"
+    assert running.request("resume")["reason"] == "training is not paused"
 
 
-def test_a_persons_stop_saves_and_the_same_command_goes_on(running: Running, program: Program, data: Path) -> None:
-    assert running.ask("stop")["result"] == "done"
+def test_a_stop_saves_and_the_same_command_continues(running: Running, program: Program, data: Path) -> None:
+    assert running.request("stop")["result"] == "done"
     out, _ = running.process.communicate(timeout=60)
     assert running.process.returncode == 130 and "saved at step" in out
     assert "asked for by user 7" in out
@@ -81,14 +81,14 @@ def test_a_persons_stop_saves_and_the_same_command_goes_on(running: Running, pro
     assert journal(running.run, "resumed")[-1]["step"] == last
 
 
-def test_a_stop_is_heard_in_a_pause(running: Running) -> None:
-    running.ask("pause")
-    running.box.append("stop", "user 7")
+def test_a_stop_works_during_a_pause(running: Running) -> None:
+    running.request("pause")
+    running.requests.append("stop", "user 7")
     assert running.process.wait(60) == 130
 
 
-def test_a_knob_is_turned_within_its_bounds_as_a_persons_intervention(running: Running) -> None:
-    assert running.ask("set", knob="learning_rate_multiplier", value=0.5)["result"] == "done"
+def test_a_knob_is_turned_and_journalled_as_a_persons_intervention(running: Running) -> None:
+    assert running.request("set", knob="learning_rate_multiplier", value=0.5)["result"] == "done"
     (turned,) = journal(running.run, "intervention")
     assert (turned["by"], turned["knob"], turned["from"], turned["to"]) == (
         *("person", "learning_rate_multiplier"),
@@ -104,7 +104,7 @@ def test_a_knob_is_turned_within_its_bounds_as_a_persons_intervention(running: R
     assert rates[at + 1] == pytest.approx(rates[at] / 2, rel=0.05)
 
 
-def test_what_cannot_be_done_is_refused_with_the_reason(running: Running) -> None:
+def test_an_impossible_request_is_refused_with_the_reason(running: Running) -> None:
     refused: list[tuple[str, dict[str, Any], str]] = [
         ("set", {"knob": "learning_rate_multiplier", "value": 1e9}, "expected 0.00390625 to 256"),
         ("set", {"knob": "gate_threshold", "value": 0.99}, "expected 0.05 to 0.95"),
@@ -112,52 +112,54 @@ def test_what_cannot_be_done_is_refused_with_the_reason(running: Running) -> Non
         ("approve", {"number": 3}, "no proposal 3"),
     ]
     for order, fields, reason in refused:
-        told = running.ask(order, **fields)
-        assert told["result"] == "refused" and reason in told["reason"]
+        record = running.request(order, **fields)
+        assert record["result"] == "refused" and reason in record["reason"]
     assert journal(running.run, "intervention") == []
 
 
-def test_an_unreadable_order_costs_training_nothing(running: Running) -> None:
+def test_an_unreadable_request_does_not_disturb_training(running: Running) -> None:
     with (running.run / "companion" / "orders.jsonl").open("ab") as file:
         file.write(b"{torn\n")
     running.wait(lambda: journal(running.run, "note"))
     assert "cannot be read" in journal(running.run, "note")[0]["text"]
-    assert running.ask("pause")["result"] == "done"
+    assert running.request("pause")["result"] == "done"
 
 
-class Crashed:
-    """A training that was killed, and its successor."""
+class CrashedTraining:
+    """A training that was killed; its request file stays writable."""
 
     def __init__(self, running: Running, program: Program, data: Path) -> None:
         running.process.kill()
         running.process.communicate()
-        self.box, self._program, self._data = running.box, program, data
+        self.requests, self._program, self._data = running.requests, program, data
 
     def goes_on(self) -> Running:
         return Running(self._program, self._data)
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
-def test_a_pause_outlasts_a_crash_and_says_so(running: Running, program: Program, data: Path, end: int) -> None:
-    running.ask("pause")
+def test_a_pause_lasts_through_a_crash_and_is_journalled_again(
+    running: Running, program: Program, data: Path, end: int
+) -> None:
+    running.request("pause")
     running.wait(lambda: journal(running.run, "checkpoint"))
     running.process.send_signal(end)
     running.process.communicate()
     process = program.start(data, **LONG)
     wait_for(lambda: len(journal(running.run, "order")) == 2, process)
-    again = journal(running.run, "order")[-1]
-    assert (again["order"], again["by"], again["result"]) == ("pause", "user 7", "done")
+    repeated = journal(running.run, "order")[-1]
+    assert (repeated["order"], repeated["by"], repeated["result"]) == ("pause", "user 7", "done")
     time.sleep(0.5)
     assert journal(running.run)[-1]["kind"] in ("order", "checkpoint")
-    running.box.append("resume", "user 7")
+    running.requests.append("resume", "user 7")
     wait_for(lambda: journal(running.run, "order")[-1]["order"] == "resume", process)
     assert journal(running.run, "order")[-1]["result"] == "done"
     process.kill()
     process.communicate()
 
 
-def test_who_stops_a_pause_by_hand_goes_on_without_it(running: Running, program: Program, data: Path) -> None:
-    running.ask("pause")
+def test_after_ctrl_c_in_a_pause_the_next_session_is_not_paused(running: Running, program: Program, data: Path) -> None:
+    running.request("pause")
     running.process.send_signal(signal.SIGINT)
     running.process.communicate()
     last = max(losses(running.run))
@@ -165,11 +167,11 @@ def test_who_stops_a_pause_by_hand_goes_on_without_it(running: Running, program:
     assert max(losses(running.run)) == last + 3
 
 
-def test_what_is_asked_while_training_is_away_is_done_when_it_is_back(
+def test_a_request_made_between_sessions_is_executed_by_the_next_one(
     running: Running, program: Program, data: Path
 ) -> None:
-    crashed = Crashed(running, program, data)
-    crashed.box.append("set", "user 7", knob="guide_sigma", value=0.25)
+    crashed = CrashedTraining(running, program, data)
+    crashed.requests.append("set", "user 7", knob="guide_sigma", value=0.25)
     process = program.start(data, **LONG)
     wait_for(lambda: journal(running.run, "order"), process)
     assert journal(running.run, "order")[-1]["result"] == "done"
@@ -177,12 +179,12 @@ def test_what_is_asked_while_training_is_away_is_done_when_it_is_back(
     process.communicate()
 
 
-def test_what_was_asked_too_long_ago_is_refused(
+def test_a_request_that_is_too_old_is_refused(
     running: Running, program: Program, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    crashed = Crashed(running, program, data)
+    crashed = CrashedTraining(running, program, data)
     monkeypatch.setattr("time.time", lambda: time.monotonic())  # long ago
-    crashed.box.append("stop", "user 7")
+    crashed.requests.append("stop", "user 7")
     process = program.start(data, **LONG)
     wait_for(lambda: journal(running.run, "order"), process)
     assert "too late" in journal(running.run, "order")[-1]["reason"]
@@ -190,51 +192,51 @@ def test_what_was_asked_too_long_ago_is_refused(
     process.communicate()
 
 
-def test_a_turned_knob_outlasts_a_crash(running: Running, program: Program, data: Path) -> None:
-    running.ask("set", knob="guide_sigma", value=0.25)
-    Crashed(running, program, data)
+def test_a_turned_knob_lasts_through_a_crash(running: Running, program: Program, data: Path) -> None:
+    running.request("set", knob="guide_sigma", value=0.25)
+    CrashedTraining(running, program, data)
     process = program.start(data, **LONG)
     wait_for(lambda: len(journal(running.run, "order")) == 2, process)
-    assert [told["to"] for told in journal(running.run, "intervention")] == [0.25, 0.25]
+    assert [record["to"] for record in journal(running.run, "intervention")] == [0.25, 0.25]
     process.kill()
     process.communicate()
 
 
-def test_what_a_checkpoint_holds_is_not_done_again(running: Running, program: Program, data: Path) -> None:
-    running.ask("set", knob="guide_sigma", value=0.25)
-    running.ask("pause")
+def test_a_request_that_a_checkpoint_holds_is_not_repeated(running: Running, program: Program, data: Path) -> None:
+    running.request("set", knob="guide_sigma", value=0.25)
+    running.request("pause")
     running.wait(lambda: journal(running.run, "checkpoint"))
-    running.ask("resume")
-    Crashed(running, program, data)
+    running.request("resume")
+    CrashedTraining(running, program, data)
     process = program.start(data, **LONG)
     wait_for(lambda: len(journal(running.run, "steps")) > 0 and journal(running.run, "resumed"), process)
-    running.box.append("stop", "user 7")
+    running.requests.append("stop", "user 7")
     process.communicate()
     assert len(journal(running.run, "intervention")) == 1
     assert load_checkpoint(newest(running.run))["knobs"]["guide_sigma"] == 0.25
 
 
 def test_a_note_of_the_companion_is_shown_and_journalled(running: Running) -> None:
-    running.box.append_note("telegram: the token is refused\n" + "x" * 1000)
+    running.requests.append_note("telegram: the token is refused\n" + "x" * 1000)
     running.wait(lambda: journal(running.run, "note"))
     assert journal(running.run, "note")[0]["text"].startswith("telegram: the token is refused")
-    running.ask("stop")
+    running.request("stop")
     out, _ = running.process.communicate(timeout=60)
     assert "note: telegram: the token is refused" in out
 
 
-def test_what_was_asked_of_an_earlier_session_is_forgotten(tmp_path: Path) -> None:
+def test_requests_to_an_earlier_session_are_not_read(tmp_path: Path) -> None:
     (tmp_path / "companion").mkdir()
-    box = RequestFile(tmp_path)
-    box.append("stop", "user 7")
+    requests = RequestFile(tmp_path)
+    requests.append("stop", "user 7")
     reader = RequestReader(tmp_path)
     assert list(reader.read()) == []
-    box.append("pause", "user 7")
+    requests.append("pause", "user 7")
     assert [order.order for order in reader.read()] == ["pause"]
     assert list(reader.read()) == []
 
 
-def test_half_an_order_waits_for_its_end(tmp_path: Path) -> None:
+def test_half_a_line_is_not_read_before_its_end_arrives(tmp_path: Path) -> None:
     (tmp_path / "companion").mkdir()
     reader, path = RequestReader(tmp_path), tmp_path / "companion" / "orders.jsonl"
     RequestFile(tmp_path).append("pause", "x")
@@ -256,7 +258,7 @@ def test_half_an_order_waits_for_its_end(tmp_path: Path) -> None:
         *(b'{"order": "set", "by": "x", "at": 1.0}', b'{"order": "approve", "by": "x", "at": 1.0, "number": "x"}'),
     ],
 )
-def test_what_cannot_be_read_is_noted_and_costs_no_other_order(tmp_path: Path, line: bytes) -> None:
+def test_an_unreadable_line_becomes_a_note_and_loses_no_other_request(tmp_path: Path, line: bytes) -> None:
     (tmp_path / "companion").mkdir()
     reader = RequestReader(tmp_path)
     (tmp_path / "companion" / "orders.jsonl").write_bytes(line)  # a full disk had no room for its end
@@ -266,22 +268,22 @@ def test_what_cannot_be_read_is_noted_and_costs_no_other_order(tmp_path: Path, l
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_what_is_no_number_cannot_be_asked_for(tmp_path: Path, value: float) -> None:
+def test_a_value_must_be_finite(tmp_path: Path, value: float) -> None:
     with pytest.raises(ValueError, match="finite"):
         RequestFile(tmp_path).append("set", "user 7", knob="guide_sigma", value=value)
 
 
-def test_an_order_is_not_a_novel(tmp_path: Path) -> None:
+def test_a_request_has_a_maximum_length(tmp_path: Path) -> None:
     (tmp_path / "companion").mkdir()
     with pytest.raises(ValueError, match="at most"):
         RequestFile(tmp_path).append("set", "user 7", knob="x" * MAX_LINE_LENGTH, value=1.0)
 
 
-def test_what_was_turned_in_a_pause_is_saved_by_the_stop(running: Running) -> None:
-    running.ask("pause")
+def test_a_knob_turned_in_a_pause_is_saved_by_the_stop(running: Running) -> None:
+    running.request("pause")
     running.wait(lambda: journal(running.run, "checkpoint"))
-    running.ask("set", knob="guide_sigma", value=0.25)
-    running.box.append("stop", "user 7")
+    running.request("set", knob="guide_sigma", value=0.25)
+    running.requests.append("stop", "user 7")
     assert running.process.wait(60) == 130
     assert load_checkpoint(newest(running.run))["knobs"]["guide_sigma"] == 0.25
 
@@ -289,13 +291,13 @@ def test_what_was_turned_in_a_pause_is_saved_by_the_stop(running: Running) -> No
 # without a training
 
 
-class Desk:
-    """An order taker on a training that only remembers what was asked of it."""
+class FakeTraining:
+    """A training that only notes what was requested of it."""
 
     def __init__(self, run: Path) -> None:
         (run / "companion").mkdir(exist_ok=True)
-        self.run, self.told, self.turned = run, list[dict[str, Any]](), list[float]()
-        self.supervisor = SimulatedProposals()
+        self.run, self.records, self.turned = run, list[dict[str, Any]](), list[float]()
+        self.supervisor = FakeSupervisor()
         self.trainer: Any = SimpleNamespace(
             state=SimpleNamespace(
                 progress=SimpleNamespace(step=5),
@@ -307,10 +309,10 @@ class Desk:
                 save=lambda: setattr(self.trainer.state, "is_unsaved", False),
             )
         )
-        self.record: Any = SimpleNamespace(
+        self.recorder: Any = SimpleNamespace(
             folder=run,
-            on_request=lambda _step, order: self.told.append(dict(order)),
-            on_note=lambda _step, text: self.told.append({"note": text}),
+            on_request=lambda _step, order: self.records.append(dict(order)),
+            on_note=lambda _step, text: self.records.append({"note": text}),
             on_turn=lambda *_: None,
         )
         self.breaks_at: float | None = None
@@ -318,70 +320,70 @@ class Desk:
     def _turn(self, knobs: dict[str, float]) -> None:
         (value,) = knobs.values()
         if value == self.breaks_at:
-            raise RuntimeError("this order ends the training")
+            raise RuntimeError("this request crashes the training")
         self.turned.append(value)
 
-    def taker(self, position: RequestPosition | None = None, **approval: Any) -> RequestHandler:
+    def handler(self, position: RequestPosition | None = None, **approval: Any) -> RequestHandler:
         settings = SupervisionSettings(approval="ask", **approval)
         supervision: Any = self.supervisor
-        return RequestHandler(self.trainer, self.record, supervision, settings, Heartbeat(None), position=position)
+        return RequestHandler(self.trainer, self.recorder, supervision, settings, Heartbeat(None), position=position)
 
-    def crashed(self) -> RequestPosition | None:
+    def position_after_crash(self) -> RequestPosition | None:
         (self.run / "summary.json").write_text('{"status": "failed"}')
         return load_position(self.run)
 
 
-class SimulatedProposals:
-    """One question, about something that is there or has passed."""
+class FakeSupervisor:
+    """Supervisor with one open proposal, for an ailment that is there or has passed."""
 
     def __init__(self) -> None:
         self.open_proposals: tuple[int, ...] = (3,)
-        self.is_there, self.answers = True, list[bool]()
+        self.is_needed, self.answers = True, list[bool]()
 
     def is_still_needed(self, _number: int) -> bool:
-        return self.is_there
+        return self.is_needed
 
     def answer_proposal(self, _number: int, *, granted: bool) -> None:
         self.open_proposals = ()
         self.answers.append(granted)
 
     def on_person_turn(self, _knob: str, _value: float) -> None:
-        """Nothing is under treatment."""
+        """No treatment is under way."""
 
 
-def test_an_order_that_ends_the_training_is_not_given_again_and_those_after_it_are(tmp_path: Path) -> None:
-    desk = Desk(tmp_path)
-    taker, box = desk.taker(), RequestFile(tmp_path)
+def test_a_request_that_crashes_the_training_is_not_repeated_but_later_ones_are(tmp_path: Path) -> None:
+    training = FakeTraining(tmp_path)
+    handler, requests = training.handler(), RequestFile(tmp_path)
     for value in (0.2, 0.3, 0.25):
-        box.append("set", "user 7", knob="guide_sigma", value=value)
-    desk.breaks_at = 0.3
+        requests.append("set", "user 7", knob="guide_sigma", value=value)
+    training.breaks_at = 0.3
     with pytest.raises(RuntimeError):
-        taker.execute_new()
-    successor = desk.taker(desk.crashed())
+        handler.execute_new()
+    successor = training.handler(training.position_after_crash())
     successor.execute_new()
-    assert desk.turned == [0.2, 0.2, 0.25]
+    assert training.turned == [0.2, 0.2, 0.25]
 
 
-@pytest.mark.parametrize(("is_there", "reason"), [(True, None), (False, "the problem it was proposed for is gone")])
+@pytest.mark.parametrize(("is_needed", "reason"), [(True, None), (False, "the problem it was proposed for is gone")])
 @pytest.mark.parametrize("default", ["approve", "reject"])
-def test_who_does_not_answer_leaves_it_to_the_settings_once(
-    tmp_path: Path, default: str, is_there: bool, reason: str | None
+def test_an_overdue_proposal_is_answered_once_as_the_settings_say(
+    tmp_path: Path, default: str, is_needed: bool, reason: str | None
 ) -> None:
-    desk = Desk(tmp_path)
-    desk.supervisor.is_there = is_there
-    taker = desk.taker(approval_default=default, approval_minutes=1e-9)
+    training = FakeTraining(tmp_path)
+    training.supervisor.is_needed = is_needed
+    handler = training.handler(approval_default=default, approval_minutes=1e-9)
     for _ in range(5):
-        taker.execute_new()
-    assert desk.supervisor.answers == [default == "approve"]
-    (told,) = desk.told
-    assert (told["by"], told["result"], told.get("reason")) == ("nobody in time", "done", reason)
+        handler.execute_new()
+    assert training.supervisor.answers == [default == "approve"]
+    (record,) = training.records
+    assert (record["by"], record["result"], record.get("reason")) == ("nobody in time", "done", reason)
 
 
-def test_an_approval_is_given_again_after_a_crash(tmp_path: Path) -> None:
-    desk = Desk(tmp_path)
-    taker = desk.taker()
+def test_an_approval_is_repeated_after_a_crash(tmp_path: Path) -> None:
+    training = FakeTraining(tmp_path)
+    handler = training.handler()
     RequestFile(tmp_path).append("approve", "user 7", number=3)
-    taker.execute_new()
-    desk.supervisor.open_proposals = (3,)  # as the checkpoint has it
-    desk.taker(desk.crashed()).execute_new()
-    assert desk.supervisor.answers == [True, True]
+    handler.execute_new()
+    training.supervisor.open_proposals = (3,)  # as the checkpoint has it
+    training.handler(training.position_after_crash()).execute_new()
+    assert training.supervisor.answers == [True, True]

@@ -1,4 +1,4 @@
-"""quarantine.json in the folder of a run, as a person finds and edits it."""
+"""quarantine.json in a run's folder, which a person may edit."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def held_out(run: Path) -> str:
     return next(path.stem.rpartition("-")[2] for path in (run / "samples").iterdir())
 
 
-def test_what_is_listed_there_stays_out_when_the_run_goes_on(program: Program, data: Path, run: Path) -> None:
-    """Of two batches an epoch one is left, and then both again."""
+def test_listed_utterances_stay_excluded_when_the_run_is_resumed(program: Program, data: Path, run: Path) -> None:
+    """Quarantine leaves one of two batches of an epoch; without it both are there again."""
     kept = next(id_ for id_ in EVERYONE if id_ != held_out(run))
     listed = {id_: step for id_, step in EVERYONE.items() if id_ != kept}
     (run / "quarantine.json").write_text(json.dumps(listed), encoding="utf-8")
@@ -36,7 +36,7 @@ def test_what_is_listed_there_stays_out_when_the_run_goes_on(program: Program, d
         ("{", "quarantine.json: is not valid JSON .*; correct or remove it"),
     ],
 )
-def test_a_list_that_cannot_be_used_is_refused_before_anything_is_written(
+def test_an_unusable_list_is_refused_before_anything_is_written(
     program: Program, data: Path, run: Path, content: str, pattern: str
 ) -> None:
     (run / "quarantine.json").write_text(content, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""How far training goes: anew, resumed, after a new start in mid-run, from another program's checkpoint."""
+"""Last step and length of the plan: new, resumed, after a restart, from another program's checkpoint."""
 
 from __future__ import annotations
 
@@ -31,6 +31,6 @@ FOREIGN = StartPoint("resumed", state={"iteration": 1000, "state_dict": {}})
         (FOREIGN, 1020, StepPlan(1020, 20)),
     ],
 )
-def test_the_plan_is_what_the_epochs_leave(start: StartPoint, most: int | None, plan: StepPlan) -> None:
+def test_the_plan_covers_the_steps_that_the_epochs_leave(start: StartPoint, most: int | None, plan: StepPlan) -> None:
     hparams = HParams(epochs=EPOCHS)
     assert plan_steps(start, hparams, RunLimits(max_steps=most), n_batches=N_BATCHES) == plan

@@ -1,4 +1,4 @@
-"""A supervised training as a person sees it: what it does, what it writes down, and what it leaves alone."""
+"""Supervised trainings from the command line: interventions, journal, replay."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def decisions(run: Path) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def sick_once(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def sick_original(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with a learning rate far too high."""
     output = tmp_path_factory.mktemp("sick")
     train_enhanced.main(["--data", str(data), "--output", str(output), "--run_name", "run", *UNWATCHED, *tiny(**SICK)])
@@ -35,9 +35,9 @@ def sick_once(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def sick(sick_once: Path, tmp_path: Path) -> Path:
-    """A copy of it."""
-    return Path(shutil.copytree(sick_once, tmp_path / "sick"))
+def sick(sick_original: Path, tmp_path: Path) -> Path:
+    """A copy of the run with the high learning rate."""
+    return Path(shutil.copytree(sick_original, tmp_path / "sick"))
 
 
 def test_a_healthy_training_is_left_alone_bit_by_bit(program: Program, data: Path) -> None:
@@ -65,7 +65,7 @@ def test_replay_recomputes_the_same_decisions(sick: Path, capsys: pytest.Capture
 
 
 @pytest.mark.parametrize("field", ["remedy", "step"])
-def test_replay_sees_a_falsified_decision(sick: Path, capsys: pytest.CaptureFixture[str], field: str) -> None:
+def test_replay_finds_a_falsified_decision(sick: Path, capsys: pytest.CaptureFixture[str], field: str) -> None:
     path = sick / "journal.jsonl"
     records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     false = next(record for record in records if record["kind"] == "intervention" and "remedy" in record)
@@ -87,7 +87,7 @@ def test_replay_shows_what_another_policy_would_have_done(
     assert all(decision["remedy"] in ("stop", "rerun_step") for decision in steering)
 
 
-def test_replay_of_what_is_no_supervised_run_is_refused(
+def test_replay_refuses_a_run_without_supervisor(
     program: Program, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     free = program.trained(data, "--supervise", "off", run="free")
@@ -114,16 +114,14 @@ def test_pinned_knobs_are_not_turned(program: Program, data: Path) -> None:
     assert all("learning_rate_multiplier" not in record.get("knobs", {}) for record in moved)
 
 
-def test_an_interrupted_run_is_recomputed_as_well(program: Program, data: Path) -> None:
+def test_an_interrupted_run_replays_too(program: Program, data: Path) -> None:
     program.train(data, "--max_steps", 35, run="paused", **SICK)
     program.train(data, run="paused", **SICK)
     assert [record["kind"] for record in journal(program.output / "paused")].count("resumed") == 1
     assert replay.main([str(program.output / "paused")]) == 0
 
 
-def test_a_resumed_run_is_told_how_long_the_way_is_since_it_began_anew(
-    program: Program, data: Path, tmp_path: Path
-) -> None:
+def test_a_resumed_run_knows_the_steps_left_since_its_restart(program: Program, data: Path, tmp_path: Path) -> None:
     program.train(data, "--max_steps", 35, run="paused", **SICK)
     origin = load_checkpoint(newest(program.output / "paused"))["clock"]["origin_step"]
     assert origin > 0
@@ -133,9 +131,7 @@ def test_a_resumed_run_is_told_how_long_the_way_is_since_it_began_anew(
     assert f"step 36/{origin + 80} " in said
 
 
-def test_a_run_that_branches_off_another_is_supervised_by_what_its_own_journal_says(
-    program: Program, data: Path
-) -> None:
+def test_a_branched_run_is_supervised_from_its_own_journal_alone(program: Program, data: Path) -> None:
     program.train(data, "--max_steps", 35, run="trunk", **SICK)
     assert decisions(program.output / "trunk")
     program.train(data, "--resume", program.output / "trunk", run="branch", **SICK)
