@@ -1,32 +1,22 @@
-"""MLflow runs: in a file beside the run, and on a real server that is killed and started again."""
+"""MLflow runs in a store beside the run: metrics, tags, artifacts, restarts and deleted runs."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from mlflow import MlflowClient
-from mlflow.entities import Run
 
-from monitoring.exporters.mlflow_run import MlflowRun
-from monitoring.exporters.mlflow_settings import (
-    MlflowSettings,
-    default_store_uri,
-    subscriber_state_name,
-    without_credentials,
-)
+from monitoring.exporters.mlflow_settings import default_store_uri, subscriber_state_name, without_credentials
 from monitoring.exporters.mlflow_store import PARENT_TAG
 from monitoring.exporters.system_load import SystemLoad
-from monitoring.journal.tail import JournalTail
+from tests.monitoring.exporters.mlflow_runs import artifacts, client, make_tail, metric_history, runs_of, send
 from tests.monitoring.journals import INTERVENTION, RunFolder, sick_run
-from tests.monitoring.mlflow_server import MlflowServer
 
-pytestmark = pytest.mark.xdist_group(
-    "a store of MLflow"
-)  # creating a store takes seconds, and so does starting a server
+pytestmark = [
+    pytest.mark.xdist_group("a store of MLflow"),  # creating a store takes seconds
+    pytest.mark.usefixtures("short_waits"),
+]
 RESTART: dict[str, Any] = {
     **{name: value for name, value in INTERVENTION.items() if name not in ("knob", "from", "to")},
     "remedy": "restart",
@@ -34,62 +24,6 @@ RESTART: dict[str, Any] = {
     "knobs": {"learning_rate_multiplier": 0.1},
     "settings": {"weight_decay": 0.0},
 }
-
-
-@pytest.fixture(autouse=True)
-def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    monkeypatch.setattr("monitoring.journal.tail.FIRST_RETRY_SECONDS", 0.2)
-    monkeypatch.setattr("monitoring.journal.tail.POLL_SECONDS", 0.05)
-
-
-@pytest.fixture(scope="module")
-def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of one MLflow store for all tests."""
-    return tmp_path_factory.mktemp("logs")
-
-
-@pytest.fixture
-def run(output: Path, request: pytest.FixtureRequest) -> RunFolder:
-    run = RunFolder(output / request.node.name)
-    run.start()
-    return run
-
-
-def make_tail(run: RunFolder, warn: Any = pytest.fail, **settings: Any) -> JournalTail:
-    (run.path / "companion").mkdir(exist_ok=True)
-    mlflow = MlflowSettings(**settings)
-    state_name = subscriber_state_name(mlflow.store_uri(run.path.parent))
-    return JournalTail("mlflow", run.path, lambda: MlflowRun(run.path, mlflow), state_name=state_name, warn=warn)
-
-
-def send(run: RunFolder, **settings: Any) -> list[Run]:
-    """Send the new part of the journal; return the MLflow runs of this folder, children last."""
-    tail = make_tail(run, **settings)
-    tail.finish_requested.set()
-    tail.run()
-    return runs_of(run, settings.get("uri"), settings.get("experiment", "voices"))
-
-
-def client(run: RunFolder, uri: str | None = None) -> MlflowClient:
-    return MlflowClient(tracking_uri=uri or default_store_uri(run.path.parent))
-
-
-def runs_of(run: RunFolder, uri: str | None = None, experiment: str = "voices") -> list[Run]:
-    entity = client(run, uri).get_experiment_by_name(experiment)
-    assert entity is not None
-    all_runs = client(run, uri).search_runs([entity.experiment_id])
-    runs = [one for one in all_runs if one.info.run_name.split(",")[0] == run.path.name]
-    return sorted(runs, key=lambda one: (PARENT_TAG in one.data.tags, int(one.data.tags.get("attempt", "1"))))
-
-
-def metric_history(run: RunFolder, mlflow_run: Run, name: str, uri: str | None = None) -> list[tuple[int, float]]:
-    return [(m.step, m.value) for m in client(run, uri).get_metric_history(mlflow_run.info.run_id, name)]
-
-
-def artifacts(run: RunFolder, mlflow_run: Run, path: str | None = None, uri: str | None = None) -> set[str]:
-    return {file.path for file in client(run, uri).list_artifacts(mlflow_run.info.run_id, path) if not file.is_dir}
 
 
 def test_a_complete_run_is_sent(run: RunFolder) -> None:
@@ -293,74 +227,6 @@ def test_two_folders_with_the_same_name_are_two_runs(tmp_path: Path, output: Pat
     uri = default_store_uri(output)
     assert len(send(first, uri=uri)) == 1
     assert len(send(second, uri=uri)) == 2
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
-    server = MlflowServer(tmp_path_factory.mktemp("server"))
-    server.start()
-    yield server
-    server.kill()
-
-
-def test_a_server_killed_in_mid_run_gets_everything_after_its_restart(run: RunFolder, server: MlflowServer) -> None:
-    warnings: list[str] = []
-    tail = make_tail(run, warnings.append, uri=server.uri)
-    tail.start()
-    run.steps(1, 20)
-    wait_until(lambda: not tail.is_behind)
-    server.kill()
-    run.steps(21, 40)
-    (run.path / "samples").mkdir()
-    (run.path / "samples" / "x.png").write_bytes(b"picture")
-    run.evaluation(40, 0.4, samples=[{"id": "a", "sentence": "A.", "file": "samples/x", "recorded": None}])
-    wait_until(lambda: warnings)
-    assert tail.is_behind and tail.is_alive()
-    server.start()
-    run.steps(41, 50)
-    run.finish(50)
-    tail.finish_requested.set()
-    tail.join(60)
-    assert not tail.is_alive() and not tail.is_behind
-    (sent,) = runs_of(run, server.uri)
-    assert metric_history(run, sent, "total_loss", server.uri) == [(step, 10 / step) for step in range(1, 51)]
-    assert sent.info.status == "FINISHED"
-    assert artifacts(run, sent, "samples", server.uri) == {"samples/x.png"}
-    assert len(warnings) == 1 and f"{server.uri} cannot be reached" in warnings[0]
-
-
-def wait_until(condition: Any, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"the condition was not met within {seconds} s"
-        time.sleep(0.05)
-
-
-def test_records_for_an_unreachable_server_are_sent_by_the_next_session(run: RunFolder, server: MlflowServer) -> None:
-    stopped = MlflowServer(run.path)
-    run.steps(1, 10)
-    warnings: list[str] = []
-    tail = make_tail(run, warnings.append, uri=stopped.uri)
-    tail.start()
-    wait_until(lambda: warnings)
-    tail.cancel_requested.set()
-    tail.join(60)
-    assert tail.is_behind
-    (sent,) = send(run, uri=server.uri)
-    assert len(metric_history(run, sent, "total_loss", server.uri)) == 10
-
-
-def test_a_password_in_the_uri_is_never_written(run: RunFolder) -> None:
-    uri = MlflowServer(run.path).uri.replace("://", "://user:geheim@")
-    warnings: list[str] = []
-    tail = make_tail(run, warnings.append, uri=uri)
-    tail.start()
-    wait_until(lambda: warnings)
-    tail.cancel_requested.set()
-    tail.join(60)
-    assert "geheim" not in warnings[0] and "127.0.0.1" in warnings[0]
-    for path in (run.path / "companion").iterdir():
-        assert "geheim" not in path.name + path.read_text()
 
 
 def test_system_load_is_sampled_at_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
