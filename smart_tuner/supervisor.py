@@ -84,7 +84,7 @@ class Supervisor:
         """Training has gone back to the checkpoint of this step; None: it could not."""
         pending = self.state.pending
         if step is not None:
-            self._forget_after(step)
+            self._drop_after(step)
             if pending is not None:
                 pending.step = step
             return []
@@ -124,7 +124,7 @@ class Supervisor:
 
     def _run(self, arm: ArmSignals, start: int, signal: str) -> float | None:
         """Take in an arm as if it had been the run; returns where the signal stood at its end."""
-        self._forget_after(start)
+        self._drop_after(start)
         for step, signals in arm.steps:
             self._take_in(step, signals, {})
         if arm.evaluation:
@@ -148,8 +148,8 @@ class Supervisor:
         if state.rollbacks and step > state.rollbacks[0] + self._cooldown_steps():
             state.rollbacks = []  # training is beyond the place of the first
 
-    def _forget_after(self, step: int) -> None:
-        self.history.forget_after(step)
+    def _drop_after(self, step: int) -> None:
+        self.history.drop_after(step)
         self.state.go_back(step)
         self.state.cooldown_until = step + self._cooldown_steps()
 

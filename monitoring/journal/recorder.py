@@ -139,7 +139,7 @@ class RunRecorder:
             self._go_back(report.step)
 
     def _go_back(self, step: int) -> None:
-        self.history.forget_after(step)
+        self.history.drop_after(step)
         self._summary["step"] = step
 
     def _on_race(self, event: RaceEvent) -> None:

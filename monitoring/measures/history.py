@@ -48,7 +48,7 @@ class SignalHistory:
         window = takewhile(lambda point: point[0] >= first_step, reversed(series))
         return [(step, value) for step, value in window if value is not None][::-1]
 
-    def forget_after(self, step: int) -> None:
+    def drop_after(self, step: int) -> None:
         """Drop all points after the step that training goes back to."""
         for series in self._series.values():
             while series and series[-1][0] > step:

@@ -83,7 +83,7 @@ def test_values_since_a_repeated_step_include_both() -> None:
 
 def test_going_back_drops_later_points() -> None:
     cut = make_history()
-    cut.forget_after(4)
+    cut.drop_after(4)
     assert cut.series("mel_loss") == [(1, 5.0), (2, 4.0), (3, None), (4, 3.0)]
     assert cut.series("val_mel_loss") == [] and cut.since("val_mel_loss", 0) == []
     cut.record(5, {"mel_loss": 9.0})
@@ -92,13 +92,13 @@ def test_going_back_drops_later_points() -> None:
 
 def test_a_signal_without_points_has_no_latest_value() -> None:
     cut = make_history()
-    cut.forget_after(4)
+    cut.drop_after(4)
     assert cut.latest() == {"mel_loss": 3.0}
-    cut.forget_after(0)
+    cut.drop_after(0)
     assert cut.latest() == {}
 
 
 def test_going_back_to_the_last_step_drops_nothing() -> None:
     cut = make_history()
-    cut.forget_after(6)
+    cut.drop_after(6)
     assert cut.state_dict() == make_history().state_dict()
