@@ -7,7 +7,7 @@ from torch import nn
 
 from hparams import HParams
 from models.glow_tts.model import GlowTTS
-from models.tacotron2.attention_gpu import forget_stretches
+from models.tacotron2.attention_gpu import free_chunks
 from models.tacotron2.model import Tacotron2
 
 TrainableModel = Tacotron2 | GlowTTS
@@ -27,5 +27,5 @@ def count_parameters(model: nn.Module) -> int:
 
 def release_gpu_memory() -> None:
     """Return GPU memory that models and torch hold in reserve for their next pass."""
-    forget_stretches()
+    free_chunks()
     torch.cuda.empty_cache()

@@ -10,7 +10,8 @@ from corpus.audio.torchaudio_compat import torchaudio_module
 from corpus.batches import Batch
 from hparams import HParams
 from models.interface import AttentionOutput
-from models.tacotron2.model import Decoder, Tacotron2
+from models.tacotron2.decoder import Decoder
+from models.tacotron2.model import Tacotron2
 
 NEVER_STOPS = -1e4  # logit of a gate
 

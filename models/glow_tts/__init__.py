@@ -1,1 +1,1 @@
-"""GlowTTS: text to mel through an invertible flow, aligned by search instead of attention."""
+"""GlowTTS: text to mel through an invertible flow, with alignments found by search instead of attention."""

@@ -1,4 +1,4 @@
-"""The flow decoder: invertible layers between mels and latents, each knowing how much it stretches space."""
+"""The flow decoder: invertible layers between mels and latents, each with its log-determinant."""
 
 from __future__ import annotations
 
@@ -11,52 +11,52 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from hparams import HParams
 from models.kernels.conv1d import convolve
-from models.kernels.packed_linear import state_of
-from models.layers import dropout, precise, without_autocast
+from models.kernels.weight_cache import weight_version
+from models.layers import at_least_float32, dropout, without_autocast
 
-SMALLEST_VARIANCE = 1e-6
+MIN_VARIANCE = 1e-6
 
 
 class ActNorm(nn.Module):
-    """Scale and shift by channel [B, C, T]; a fresh one begins so that its first batch comes out normalised."""
+    """Scale and shift of each channel [B, C, T], initialised so that the first training batch comes out normalised."""
 
     def __init__(self, n_channels: int) -> None:
         super().__init__()
         self.logs = nn.Parameter(torch.zeros(1, n_channels, 1))
         self.bias = nn.Parameter(torch.zeros(1, n_channels, 1))
-        self.has_begun = False
-        self.register_load_state_dict_post_hook(_look_again)
+        self.is_initialised = False
+        self.register_load_state_dict_post_hook(_check_again)
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        if self.training and not self.has_begun:
-            self._begin(x.detach(), mask)
+        if self.training and not self.is_initialised:
+            self._initialise(x.detach(), mask)
         return (self.bias + torch.exp(self.logs) * x) * mask, self.logs.sum() * mask.sum((1, 2))
 
     def inverse(self, z: Tensor, mask: Tensor) -> Tensor:
         return (z - self.bias) * torch.exp(-self.logs) * mask
 
     @torch.no_grad()
-    def _begin(self, x: Tensor, mask: Tensor) -> None:
-        if bool(self.logs.any()) or bool(self.bias.any()):  # its weights were loaded
-            self.has_begun = True
+    def _initialise(self, x: Tensor, mask: Tensor) -> None:
+        if bool(self.logs.any()) or bool(self.bias.any()):  # loaded from a checkpoint
+            self.is_initialised = True
             return
         count = mask.sum()
         mean = (x * mask).sum((0, 2), keepdim=True) / count
         variance = ((x - mean).square() * mask).sum((0, 2), keepdim=True) / count
         if not bool(torch.isfinite(variance).all()):
-            return  # the batch is broken; the next one will do
-        self.logs.copy_(-0.5 * torch.log(variance.clamp(min=SMALLEST_VARIANCE)))
+            return  # the batch is broken: initialise with the next one
+        self.logs.copy_(-0.5 * torch.log(variance.clamp(min=MIN_VARIANCE)))
         self.bias.copy_(-mean * torch.exp(self.logs))
-        self.has_begun = True
+        self.is_initialised = True
 
 
-def _look_again(norm: ActNorm, _: object) -> None:
-    """Weights were loaded, which may be those of a model that had not begun."""
-    norm.has_begun = False
+def _check_again(norm: ActNorm, _: object) -> None:
+    """After loading weights, which may come from a model that had not been trained yet."""
+    norm.is_initialised = False
 
 
 class InvertibleConvolution(nn.Module):
-    """Mixes channels in groups of `n_splits`: half of a group comes from the first half of the channels."""
+    """Mix channels within groups of `n_splits`; half of a group comes from the first half of the channels."""
 
     def __init__(self, n_channels: int, n_splits: int) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class InvertibleConvolution(nn.Module):
         self._inverse: tuple[object, Tensor] | None = None
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        weight = precise(self.weight)
+        weight = at_least_float32(self.weight)
         logdet = torch.linalg.slogdet(weight)[1] * (self.n_channels / self.n_splits)
         return self._mix(x, weight) * mask, logdet * mask.sum((1, 2))
 
@@ -76,11 +76,11 @@ class InvertibleConvolution(nn.Module):
         return self._mix(z, self._inverse_weight()) * mask
 
     def _inverse_weight(self) -> Tensor:
-        """Computed once for a state of the weight; a singular one has none, which is not worth a crash."""
-        state = state_of(self.weight)
-        if self._inverse is None or self._inverse[0] != state:
+        """The inverse, computed again when the weight changes; NaN for a singular weight, so that training goes on."""
+        version = weight_version(self.weight)
+        if self._inverse is None or self._inverse[0] != version:
             inverse, is_singular = torch.linalg.inv_ex(self.weight.detach().double())
-            self._inverse = state, inverse.masked_fill(is_singular != 0, torch.nan).to(self.weight.dtype)
+            self._inverse = version, inverse.masked_fill(is_singular != 0, torch.nan).to(self.weight.dtype)
         return self._inverse[1]
 
     def _mix(self, x: Tensor, weight: Tensor) -> Tensor:
@@ -92,7 +92,7 @@ class InvertibleConvolution(nn.Module):
 
 
 class WaveNet(nn.Module):
-    """Gated dilated convolutions with a skip from each layer: [B, T, hidden] → [B, T, hidden]."""
+    """Gated dilated convolutions with a skip connection from each layer: [B, T, hidden] → [B, T, hidden]."""
 
     def __init__(self, hparams: HParams, n_speaker_channels: int) -> None:
         super().__init__()
@@ -107,24 +107,24 @@ class WaveNet(nn.Module):
             self.cond_layer = weight_norm(nn.Conv1d(n_speaker_channels, 2 * width * self.n_layers, 1))
 
     def forward(self, x: Tensor, mask: Tensor, speaker: Tensor | None) -> Tensor:
-        conditions = self._conditions(speaker)
+        speaker_terms = self._speaker_terms(speaker)
         skipped = torch.zeros_like(x)
         for i, (inner, outer) in enumerate(zip(self.in_layers, self.res_skip_layers, strict=True)):
             hidden = dropout(convolve(x, inner), self.p_dropout, training=self.training)
-            signal, gate = (hidden if conditions is None else hidden + conditions[i]).chunk(2, dim=2)
+            signal, gate = (hidden if speaker_terms is None else hidden + speaker_terms[i]).chunk(2, dim=2)
             *residual, skip = convolve(torch.tanh(signal) * torch.sigmoid(gate), outer).split(self.width, dim=2)
             if residual:  # the last layer has none
                 x = (x + residual[0]) * mask
             skipped = skipped + skip
         return skipped * mask
 
-    def _conditions(self, speaker: Tensor | None) -> tuple[Tensor, ...] | None:
-        """[B, C, 1] → what each layer adds, [B, 1, 2 · hidden]."""
+    def _speaker_terms(self, speaker: Tensor | None) -> tuple[Tensor, ...] | None:
+        """[B, C, 1] → the term that each layer adds, [B, 1, 2 · hidden]."""
         return None if speaker is None else self.cond_layer(speaker).transpose(1, 2).chunk(self.n_layers, dim=2)
 
 
 class Coupling(nn.Module):
-    """Half of the channels decide how the other half is scaled and shifted."""
+    """Affine coupling: one half of the channels determines scale and shift of the other half."""
 
     def __init__(self, n_channels: int, hparams: HParams, n_speaker_channels: int) -> None:
         super().__init__()
@@ -133,29 +133,32 @@ class Coupling(nn.Module):
         self.start = weight_norm(nn.Conv1d(n_channels // 2, width, 1))
         self.wn = WaveNet(hparams, n_speaker_channels)
         self.end = nn.Conv1d(width, n_channels, 1)
-        nn.init.zeros_(self.end.weight)  # it starts as no change at all
+        nn.init.zeros_(self.end.weight)  # the layer starts as the identity
         nn.init.zeros_(self.end.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor, mask: Tensor, speaker: Tensor | None) -> tuple[Tensor, Tensor]:
-        kept, changed = x.chunk(2, dim=1)
-        shift, logs = self._predict(kept, mask, speaker)
-        z = torch.cat([kept, (shift + torch.exp(logs) * changed) * mask], dim=1)
+        unchanged, changed = x.chunk(2, dim=1)
+        logs, shift = self._scale_and_shift(unchanged, mask, speaker)
+        z = torch.cat([unchanged, (shift + torch.exp(logs) * changed) * mask], dim=1)
         return z, (logs * mask).sum((1, 2))
 
     def inverse(self, z: Tensor, mask: Tensor, speaker: Tensor | None) -> Tensor:
-        kept, changed = z.chunk(2, dim=1)
-        shift, logs = self._predict(kept, mask, speaker)
-        return torch.cat([kept, (changed - shift) * torch.exp(-logs) * mask], dim=1)
+        unchanged, changed = z.chunk(2, dim=1)
+        logs, shift = self._scale_and_shift(unchanged, mask, speaker)
+        return torch.cat([unchanged, (changed - shift) * torch.exp(-logs) * mask], dim=1)
 
-    def _predict(self, kept: Tensor, mask: Tensor, speaker: Tensor | None) -> tuple[Tensor, Tensor]:
-        x, mask = kept.transpose(1, 2), mask.transpose(1, 2)
+    def _scale_and_shift(self, unchanged: Tensor, mask: Tensor, speaker: Tensor | None) -> tuple[Tensor, Tensor]:
+        x, mask = unchanged.transpose(1, 2), mask.transpose(1, 2)
         x = self.wn(convolve(x, self.start) * mask, mask, speaker)
-        shift, logs = precise(convolve(x, self.end)).transpose(1, 2).chunk(2, dim=1)
-        return shift, torch.log(1e-6 + torch.sigmoid(logs + 2)) if self.sigmoid_scale else logs
+        shift, logs = at_least_float32(convolve(x, self.end)).transpose(1, 2).chunk(2, dim=1)
+        return torch.log(1e-6 + torch.sigmoid(logs + 2)) if self.sigmoid_scale else logs, shift
 
 
 class FlowDecoder(nn.Module):
-    """Mels [B, n_mel, T] ↔ latents [B, n_mel, T], T a multiple of num_squeeze, frames squeezed into channels."""
+    """Mels [B, n_mel, T] ↔ latents [B, n_mel, T], with num_squeeze neighbouring frames squeezed into channels.
+
+    T is a multiple of num_squeeze.
+    """
 
     def __init__(self, hparams: HParams, n_speaker_channels: int) -> None:
         super().__init__()
@@ -173,8 +176,8 @@ class FlowDecoder(nn.Module):
         logdet = x.new_zeros(x.size(0))
         for norm, convolution, coupling in self.blocks():
             for flow in (norm, convolution, partial(coupling, speaker=speaker)):
-                x, change = flow(x, mask)
-                logdet = logdet + change
+                x, flow_logdet = flow(x, mask)
+                logdet = logdet + flow_logdet
         return self._unsqueeze(x), logdet
 
     def inverse(self, latents: Tensor, mask: Tensor, speaker: Tensor | None) -> Tensor:
@@ -184,13 +187,13 @@ class FlowDecoder(nn.Module):
         return self._unsqueeze(x)
 
     @torch.no_grad()
-    def begin_anew(self, parameters: list[Tensor]) -> None:
-        """The norms, with the parameters they had before their first batch."""
-        before = iter(parameters)
+    def reset_norms(self, parameters: list[Tensor]) -> None:
+        """Set the norms back to these parameters, which they had before their initialisation."""
+        values = iter(parameters)
         for norm, _, _ in self.blocks():
             for parameter in norm.parameters():
-                parameter.copy_(next(before))
-            norm.has_begun = False
+                parameter.copy_(next(values))
+            norm.is_initialised = False
 
     def blocks(self) -> list[tuple[ActNorm, InvertibleConvolution, Coupling]]:
         layers = iter(self.flows)
@@ -199,7 +202,7 @@ class FlowDecoder(nn.Module):
         )
 
     def _squeeze(self, x: Tensor) -> Tensor:
-        """[B, C, T] → [B, C·n, T/n]: neighbouring frames one after another."""
+        """[B, C, T] → [B, C·n, T/n]: the channels of n neighbouring frames one after another."""
         batch, channels, _ = x.shape
         parts = x.view(batch, channels, -1, self.n_squeeze).permute(0, 3, 1, 2)
         return parts.reshape(batch, channels * self.n_squeeze, -1)

@@ -1,4 +1,4 @@
-"""GlowTTS: mels are mapped to latents that lie around what the text predicts; backwards the same flow speaks.
+"""GlowTTS: a flow maps mels to latents distributed around means that the text predicts; its inverse synthesises.
 
 Module names give the state_dict keys of Coqui's implementation.
 """
@@ -22,16 +22,16 @@ from models.glow_tts.flows import FlowDecoder
 from models.glow_tts.loss import FlowOutput, glow_tts_losses
 from models.glow_tts.text_encoder import TextEncoder
 from models.interface import FreeRunningOutput, Losses, LossKnobs, TeacherForcedOutput
-from models.layers import length_mask, precise, without_autocast
+from models.layers import at_least_float32, length_mask, without_autocast
 
-Frames = TypeVar("Frames", int, Tensor)
+FrameCount = TypeVar("FrameCount", int, Tensor)
 
 
 @dataclass(frozen=True)
 class GlowFreeRunningOutput(FreeRunningOutput):
-    """With what only GlowTTS has."""
+    """Free-running synthesis with the intermediate results of GlowTTS."""
 
-    means: Tensor  # [B, n_mel, T'] before the last frames that do not fill a squeeze are cut off
+    means: Tensor  # [B, n_mel, T'] before frames beyond a multiple of num_squeeze are cut off
     durations: Tensor  # [B, N] frames
     log_durations: Tensor  # [B, N]
 
@@ -63,55 +63,55 @@ class GlowTTS(nn.Module):
         return 1
 
     def forward(self, batch: Batch) -> FlowOutput:
-        mel_lengths = self._whole(batch.mel_lengths)
-        mels = batch.mels[:, :, : self._whole(batch.mels.size(2))]
+        mel_lengths = self._whole_squeezes(batch.mel_lengths)
+        mels = batch.mels[:, :, : self._whole_squeezes(batch.mels.size(2))]
         text_mask, mel_mask = _mask(batch.text_lengths, batch.text.size(1)), _mask(mel_lengths, mels.size(2))
         speaker = self._speaker(batch.inputs)
         means, log_scales, log_durations = self.encoder(batch.text, text_mask, speaker)
         latents, logdet = self.decoder(mels, mel_mask, speaker)
         likelihood = _log_likelihood(latents, means, log_scales)
-        searched = likelihood
+        score = likelihood
         if self.training and self.hparams.alignment_prior:
-            searched = likelihood - self.hparams.alignment_prior * _off_diagonal(likelihood, batch, mel_lengths)
-        symbols = monotonic_path(searched, batch.text_lengths, mel_lengths)
+            score = likelihood - self.hparams.alignment_prior * _distance_from_diagonal(likelihood, batch, mel_lengths)
+        symbol_of_frame = monotonic_path(score, batch.text_lengths, mel_lengths)
         return FlowOutput(
-            latents,
-            _of_frames(means, symbols) * mel_mask,
-            _of_frames(log_scales, symbols) * mel_mask,
-            logdet,
-            likelihood,
-            symbols,
-            _count(symbols, mel_mask, batch.text.size(1)),
-            log_durations.squeeze(1),
+            latents=latents,
+            means=_expand_to_frames(means, symbol_of_frame) * mel_mask,
+            log_scales=_expand_to_frames(log_scales, symbol_of_frame) * mel_mask,
+            logdet=logdet,
+            log_likelihood=likelihood,
+            symbol_of_frame=symbol_of_frame,
+            durations=_count_frames(symbol_of_frame, mel_mask, batch.text.size(1)),
+            log_durations=log_durations.squeeze(1),
         )
 
     def losses(self, output: FlowOutput, batch: Batch, knobs: LossKnobs) -> Losses:
         return glow_tts_losses(output, batch, knobs["duration_loss_weight"])
 
     def snapshot(self) -> list[Tensor]:
-        """Norms begin with their first batch."""
+        """Parameters of the activation norms, as long as the next training pass will initialise them."""
         norms = [norm for norm, _, _ in self.decoder.blocks()]
-        if all(norm.has_begun for norm in norms):
+        if all(norm.is_initialised for norm in norms):
             return []
         return [parameter.detach().clone() for norm in norms for parameter in norm.parameters()]
 
     def restore(self, snapshot: list[Tensor]) -> None:
         if snapshot:
-            self.decoder.begin_anew(snapshot)
+            self.decoder.reset_norms(snapshot)
 
     @torch.no_grad()
     def measures(self) -> dict[str, float]:
-        """The largest factor by which an ActNorm stretches or shrinks, and the worst condition of a convolution."""
+        """The largest scale of an ActNorm, up or down, and the largest condition number of a convolution."""
         scales = torch.stack([norm.logs.abs().max() for norm, _, _ in self.decoder.blocks()])
-        weights = torch.stack([precise(convolution.weight) for _, convolution, _ in self.decoder.blocks()])
+        weights = torch.stack([at_least_float32(convolution.weight) for _, convolution, _ in self.decoder.blocks()])
         numbers = torch.exp(scales.max()), torch.linalg.cond(weights).max()
         return dict(zip(self.MEASURES, (float(number) for number in numbers), strict=True))
 
     def gradient_parts(self) -> dict[str, list[nn.Parameter]]:
         durations = list(self.encoder.duration_predictor.parameters())
-        known = {id(parameter) for parameter in durations}
+        duration_ids = {id(parameter) for parameter in durations}
         return {
-            "gradient_norm_encoder": [p for p in self.encoder.parameters() if id(p) not in known],
+            "gradient_norm_encoder": [p for p in self.encoder.parameters() if id(p) not in duration_ids],
             "gradient_norm_durations": durations,
             **{
                 f"gradient_norm_flow_{i}": [p for flow in block for p in flow.parameters()]
@@ -120,11 +120,11 @@ class GlowTTS(nn.Module):
         }
 
     def teacher_forced_output(self, output: FlowOutput, batch: Batch) -> TeacherForcedOutput:
-        """The mels that the symbols' means give with the durations of the recording."""
-        mel_lengths = self._whole(batch.mel_lengths)
+        """Mels of the predicted means, with the durations of the recording."""
+        mel_lengths = self._whole_squeezes(batch.mel_lengths)
         mask = _mask(mel_lengths, output.latents.size(2))
         mels = self.decoder.inverse(output.means, mask, self._speaker(batch.inputs))
-        alignments = _likely_symbols(output.log_likelihood, batch.text_lengths)
+        alignments = _symbol_posterior(output.log_likelihood, batch.text_lengths)
         return TeacherForcedOutput(mels, mel_lengths, alignments, mel_lengths, None, torch.expm1(output.log_durations))
 
     def fold(self) -> None:
@@ -133,7 +133,7 @@ class GlowTTS(nn.Module):
                 remove_parametrizations(layer, "weight")
 
     def set_gate_threshold(self, threshold: float) -> None:
-        """It has no gate: durations say when speech ends."""
+        """Nothing to do: the predicted durations end speech, not a gate."""
 
     @torch.no_grad()
     def synthesize(
@@ -143,53 +143,56 @@ class GlowTTS(nn.Module):
         max_steps: int | None = None,
         inputs: Mapping[str, Tensor] | None = None,
     ) -> GlowFreeRunningOutput:
-        """Each symbol lasts a frame at least; padding lasts none."""
+        """Each symbol lasts at least one frame, padding none."""
         text_mask, speaker = _mask(text_lengths, text.size(1)), self._speaker(inputs or {})
         means, log_scales, log_durations = self.encoder(text, text_mask, speaker)
-        limit = min(max_steps or self.hparams.max_decoder_steps, self.hparams.max_decoder_steps)
-        durations, stopped = self._durations(log_durations, text_mask, limit)
-        lengths, symbols = durations.sum(1), spread(durations)
-        mel_mask = _mask(lengths, symbols.size(1))
-        of_frames, scales = _of_frames(means, symbols) * mel_mask, torch.exp(_of_frames(log_scales, symbols))
-        latents = (of_frames + scales * torch.randn_like(of_frames) * self.hparams.inference_noise_scale) * mel_mask
-        lengths, n_frames = self._whole(lengths), self._whole(symbols.size(1))
+        max_frames = min(max_steps or self.hparams.max_decoder_steps, self.hparams.max_decoder_steps)
+        durations, stopped = self._round_durations(log_durations, text_mask, max_frames)
+        lengths, symbol_of_frame = durations.sum(1), expand_durations(durations)
+        mel_mask = _mask(lengths, symbol_of_frame.size(1))
+        frame_means = _expand_to_frames(means, symbol_of_frame) * mel_mask
+        frame_scales = torch.exp(_expand_to_frames(log_scales, symbol_of_frame))
+        noise = torch.randn_like(frame_means)
+        latents = (frame_means + frame_scales * noise * self.hparams.inference_noise_scale) * mel_mask
+        lengths, n_frames = self._whole_squeezes(lengths), self._whole_squeezes(symbol_of_frame.size(1))
         latents = latents[:, :, :n_frames]
         mels = self.decoder.inverse(latents, _mask(lengths, n_frames), speaker)
-        alignments = _likely_symbols(_log_likelihood(latents, means, log_scales), text_lengths)
+        alignments = _symbol_posterior(_log_likelihood(latents, means, log_scales), text_lengths)
         return GlowFreeRunningOutput(
-            mels, lengths, alignments, lengths, stopped, of_frames, durations, log_durations.squeeze(1)
+            mels, lengths, alignments, lengths, stopped, frame_means, durations, log_durations.squeeze(1)
         )
 
-    def _durations(self, log_durations: Tensor, text_mask: Tensor, limit: int) -> tuple[Tensor, Tensor]:
-        """Frames of each symbol [B, N], none beyond the limit, and whether an item stayed within it."""
+    def _round_durations(self, log_durations: Tensor, text_mask: Tensor, max_frames: int) -> tuple[Tensor, Tensor]:
+        """Frames of each symbol [B, N], cut at `max_frames`, and whether each item [B] fits without a cut."""
         frames = torch.ceil(torch.expm1(log_durations) * self.hparams.length_scale)
-        frames = (frames.nan_to_num(nan=1.0).clamp(1, limit + 1) * text_mask).squeeze(1)
+        frames = (frames.nan_to_num(nan=1.0).clamp(1, max_frames + 1) * text_mask).squeeze(1)
         ends = frames.cumsum(1)
-        within = ends.clamp(max=limit).diff(dim=1, prepend=ends.new_zeros(len(ends), 1))
-        within[:, 0] += (self.hparams.num_squeeze - within.sum(1)).clamp(min=0)  # of a single short symbol
-        return within.long(), ends[:, -1] <= limit
+        durations = ends.clamp(max=max_frames).diff(dim=1, prepend=ends.new_zeros(len(ends), 1))
+        missing = (self.hparams.num_squeeze - durations.sum(1)).clamp(min=0)  # a single short symbol fills no squeeze
+        durations[:, 0] += missing
+        return durations.long(), ends[:, -1] <= max_frames
 
-    def _whole(self, frames: Frames) -> Frames:
-        """Without the last ones that do not fill a squeeze."""
-        return frames // self.hparams.num_squeeze * self.hparams.num_squeeze
+    def _whole_squeezes(self, n_frames: FrameCount) -> FrameCount:
+        """Round down to a multiple of num_squeeze."""
+        return n_frames // self.hparams.num_squeeze * self.hparams.num_squeeze
 
     def _speaker(self, inputs: Mapping[str, Tensor]) -> Tensor | None:
-        """Embedding [B, C, 1], of length 1, of the input `speakers` [B]; None of a model with one voice."""
+        """Unit vectors [B, C, 1] for the input `speakers` [B]; None for a model of one voice."""
         if not self.hparams.num_speakers:
             return None
         if "speakers" not in inputs:
-            raise ValueError("a model of several speakers expects the input 'speakers': the place of each one's voice")
+            raise ValueError("a model of several speakers expects the input 'speakers': an index for each item")
         return F.normalize(self.emb_g(inputs["speakers"])).unsqueeze(2)
 
 
 def _mask(lengths: Tensor, size: int) -> Tensor:
-    """[B, 1, size], 1 where an item is real."""
+    """[B, 1, size], 1 within each item's length."""
     return length_mask(lengths, size).unsqueeze(1).float()
 
 
 @torch.no_grad()
 def _log_likelihood(latents: Tensor, means: Tensor, log_scales: Tensor) -> Tensor:
-    """Of each frame under each symbol, [B, T, N]."""
+    """Log-likelihood of each frame under each symbol, [B, T, N]."""
     precision = torch.exp(-2 * log_scales)
     constant = (-0.5 * math.log(2 * math.pi) - log_scales - 0.5 * means.square() * precision).sum(1, keepdim=True)
     latents = latents.transpose(1, 2)
@@ -197,34 +200,35 @@ def _log_likelihood(latents: Tensor, means: Tensor, log_scales: Tensor) -> Tenso
         return -0.5 * latents.square() @ precision + latents @ (means * precision) + constant
 
 
-def _off_diagonal(likelihood: Tensor, batch: Batch, mel_lengths: Tensor) -> Tensor:
-    """How far each frame is from where a symbol would be if all lasted as long, [B, T, N]; 1 in the far corners.
+def _distance_from_diagonal(likelihood: Tensor, batch: Batch, mel_lengths: Tensor) -> Tensor:
+    """Squared distance of each frame and symbol from an alignment of equal durations, [B, T, N]; 1 in the far corners.
 
-    As long as all symbols are about as likely, any path is as good as another, and what is learnt first may be wrong.
+    While all symbols are about equally likely, the search would pick an arbitrary path, and the model would learn it.
     """
     frames = (torch.arange(likelihood.size(1), device=likelihood.device) + 0.5) / mel_lengths.unsqueeze(1)
     symbols = (torch.arange(likelihood.size(2), device=likelihood.device) + 0.5) / batch.text_lengths.unsqueeze(1)
     return (frames.unsqueeze(2) - symbols.unsqueeze(1)).square()
 
 
-def _likely_symbols(log_likelihood: Tensor, text_lengths: Tensor) -> Tensor:
-    """Which symbols each frame could well be of [B, T, N]: the path itself is a diagonal always, and says nothing."""
-    is_real = length_mask(text_lengths, log_likelihood.size(2)).unsqueeze(1)
-    return torch.softmax(log_likelihood.masked_fill(~is_real, -torch.inf), dim=2)
+def _symbol_posterior(log_likelihood: Tensor, text_lengths: Tensor) -> Tensor:
+    """Probability of each symbol for each frame [B, T, N]; unlike the searched path it can fail to be a diagonal."""
+    is_valid = length_mask(text_lengths, log_likelihood.size(2)).unsqueeze(1)
+    return torch.softmax(log_likelihood.masked_fill(~is_valid, -torch.inf), dim=2)
 
 
-def _of_frames(x: Tensor, symbols: Tensor) -> Tensor:
-    """What belongs to symbols [B, C, N], for each frame [B, C, T]."""
-    return x.gather(2, symbols.unsqueeze(1).expand(-1, x.size(1), -1))
+def _expand_to_frames(x: Tensor, symbol_of_frame: Tensor) -> Tensor:
+    """Values of symbols [B, C, N] → values of frames [B, C, T]."""
+    return x.gather(2, symbol_of_frame.unsqueeze(1).expand(-1, x.size(1), -1))
 
 
-def _count(symbols: Tensor, mel_mask: Tensor, n_symbols: int) -> Tensor:
-    counts = torch.zeros(symbols.size(0), n_symbols, device=symbols.device)
-    return counts.scatter_add(1, symbols, mel_mask.squeeze(1))
+def _count_frames(symbol_of_frame: Tensor, mel_mask: Tensor, n_symbols: int) -> Tensor:
+    """Frames of each symbol, [B, N]."""
+    counts = torch.zeros(symbol_of_frame.size(0), n_symbols, device=symbol_of_frame.device)
+    return counts.scatter_add(1, symbol_of_frame, mel_mask.squeeze(1))
 
 
-def spread(durations: Tensor) -> Tensor:
-    """Which symbol each frame belongs to [B, T], of durations [B, N]; beyond an item's end its last one."""
+def expand_durations(durations: Tensor) -> Tensor:
+    """Durations [B, N] → symbol index of each frame [B, T]; beyond an item's end that of its last symbol."""
     ends = durations.cumsum(1)
     frames = torch.arange(int(ends[:, -1].max()), device=durations.device).expand(len(durations), -1)
     return torch.searchsorted(ends, frames.contiguous(), right=True).clamp(max=durations.size(1) - 1)

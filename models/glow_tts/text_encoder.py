@@ -1,4 +1,4 @@
-"""Symbols → where each of them lies in the latent space, and how long it takes."""
+"""The text encoder: symbols → means and scales of their latents, and durations."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from torch.nn import functional as F
 
 from hparams import HParams
 from models.kernels.conv1d import convolve
-from models.layers import dropout, precise
+from models.layers import at_least_float32, dropout
 
 PRENET_LAYERS, PRENET_KERNEL_SIZE, P_PRENET_DROPOUT = 3, 5, 0.5
 DURATION_KERNEL_SIZE = 3
-NEVER = -1e4  # as a score before the softmax
+MASKED_SCORE = -1e4  # before the softmax: no attention
 
 
-def _convolved(x: Tensor, layer: nn.Module) -> Tensor:
-    """[B, C, N] → [B, C', N]"""
+def _conv(x: Tensor, layer: nn.Module) -> Tensor:
+    """[B, C, N] → [B, C', N]."""
     return convolve(x.transpose(1, 2), layer).transpose(1, 2)
 
 
@@ -31,14 +31,14 @@ class ChannelNorm(nn.Module):
         self.beta = nn.Parameter(torch.zeros(1, n_channels, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        x = precise(x)
+        x = at_least_float32(x)
         centred = x - x.mean(1, keepdim=True)
         scale = torch.rsqrt(centred.square().mean(1, keepdim=True) + 1e-4)
         return centred * scale * self.gamma + self.beta
 
 
 class Prenet(nn.Module):
-    """Convolutions that know a symbol's neighbours, around which the input runs: [B, C, N] → [B, C, N]."""
+    """Convolutions over neighbouring symbols, with a residual connection: [B, C, N] → [B, C, N]."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -49,15 +49,15 @@ class Prenet(nn.Module):
         nn.init.zeros_(self.proj.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        found = x
+        hidden = x
         for convolution, norm in zip(self.conv_layers, self.norm_layers, strict=True):
-            found = F.relu(norm(_convolved(found * mask, convolution) * mask))
-            found = dropout(found, P_PRENET_DROPOUT, training=self.training)
-        return (x + _convolved(found, self.proj)) * mask
+            hidden = F.relu(norm(_conv(hidden * mask, convolution) * mask))
+            hidden = dropout(hidden, P_PRENET_DROPOUT, training=self.training)
+        return (x + _conv(hidden, self.proj)) * mask
 
 
 class RelativeAttention(nn.Module):
-    """Self-attention of several heads that knows how far apart two symbols are, within a window."""
+    """Multi-head self-attention with embeddings of the relative position of two symbols, within a window."""
 
     def __init__(self, hparams: HParams) -> None:
         super().__init__()
@@ -74,46 +74,46 @@ class RelativeAttention(nn.Module):
             )
 
     def forward(self, x: Tensor, allowed: Tensor) -> Tensor:
-        """[B, C, N], with which symbols may see each other [B, 1, N, N] → [B, C, N]."""
-        query, key, value = (self._heads(_convolved(x, layer)) for layer in (self.conv_q, self.conv_k, self.conv_v))
+        """[B, C, N], and the mask of pairs that may attend to each other [B, 1, N, N] → [B, C, N]."""
+        query, key, value = (self._heads(_conv(x, layer)) for layer in (self.conv_q, self.conv_k, self.conv_v))
         query = query / math.sqrt(query.size(3))
         scores = query @ key.transpose(2, 3)
-        near = None if self.window is None else self._near(x.size(2), x.device)
-        if near is not None:
-            scores = scores + self._scores_of_distance(query, near)
-        attention = torch.softmax(scores.masked_fill(~allowed, NEVER), dim=3)
+        relative = None if self.window is None else self._relative_positions(x.size(2), x.device)
+        if relative is not None:
+            scores = scores + self._relative_scores(query, relative)
+        attention = torch.softmax(scores.masked_fill(~allowed, MASKED_SCORE), dim=3)
         attention = dropout(attention, self.p_dropout, training=self.training)
-        found = attention @ value
-        if near is not None:
-            found = found + self._values_of_distance(attention, near)
-        return _convolved(found.transpose(2, 3).reshape(x.shape), self.conv_o)
+        result = attention @ value
+        if relative is not None:
+            result = result + self._relative_values(attention, relative)
+        return _conv(result.transpose(2, 3).reshape(x.shape), self.conv_o)
 
     def _heads(self, x: Tensor) -> Tensor:
         """[B, C, N] → [B, heads, N, C / heads]."""
         return x.view(x.size(0), self.n_heads, -1, x.size(2)).transpose(2, 3)
 
-    def _near(self, n: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        """For each pair of symbols [N, N] which distance it is, and whether that lies within the window."""
+    def _relative_positions(self, n: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        """For each pair of symbols [N, N] the index of its embedding, and whether it lies within the window."""
         assert self.window is not None
-        place = torch.arange(n, device=device)
-        distance = place - place[:, None]
+        index = torch.arange(n, device=device)
+        distance = index - index[:, None]
         return (distance + self.window).clamp(0, 2 * self.window), distance.abs() <= self.window
 
-    def _scores_of_distance(self, query: Tensor, near: tuple[Tensor, Tensor]) -> Tensor:
-        which, is_near = near
+    def _relative_scores(self, query: Tensor, relative: tuple[Tensor, Tensor]) -> Tensor:
+        embedding, is_in_window = relative
         by_distance = query @ self.emb_rel_k[0].t()  # [B, heads, N, 2·window + 1]
-        scores = by_distance.gather(3, which.expand(*query.shape[:2], -1, -1))
-        return scores * is_near
+        scores = by_distance.gather(3, embedding.expand(*query.shape[:2], -1, -1))
+        return scores * is_in_window
 
-    def _values_of_distance(self, attention: Tensor, near: tuple[Tensor, Tensor]) -> Tensor:
-        which, is_near = near
+    def _relative_values(self, attention: Tensor, relative: tuple[Tensor, Tensor]) -> Tensor:
+        embedding, is_in_window = relative
         by_distance = attention.new_zeros(*attention.shape[:3], self.emb_rel_v.size(1))
-        by_distance = by_distance.scatter_add(3, which.expand_as(attention), attention * is_near)
+        by_distance = by_distance.scatter_add(3, embedding.expand_as(attention), attention * is_in_window)
         return by_distance @ self.emb_rel_v[0]
 
 
 class FeedForward(nn.Module):
-    """Two convolutions with a wide middle: [B, C, N] → [B, C, N]."""
+    """Two convolutions with a wide hidden layer: [B, C, N] → [B, C, N]."""
 
     def __init__(self, hparams: HParams) -> None:
         super().__init__()
@@ -127,9 +127,9 @@ class FeedForward(nn.Module):
         self.conv_2 = nn.Conv1d(inner, width, kernel)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        x, real = (x * mask).transpose(1, 2), mask.transpose(1, 2)
+        x, mask = (x * mask).transpose(1, 2), mask.transpose(1, 2)
         x = dropout(F.relu(convolve(x, self.conv_1)), self.p_dropout, training=self.training)
-        return (convolve(x * real, self.conv_2) * real).transpose(1, 2)
+        return (convolve(x * mask, self.conv_2) * mask).transpose(1, 2)
 
 
 class Transformer(nn.Module):
@@ -138,14 +138,14 @@ class Transformer(nn.Module):
     def __init__(self, hparams: HParams) -> None:
         super().__init__()
         layers, width = range(hparams.encoder_num_layers), hparams.hidden_channels_enc
-        self.p_dropout, self.reach = hparams.encoder_dropout_p, hparams.encoder_input_length
+        self.p_dropout, self.max_distance = hparams.encoder_dropout_p, hparams.encoder_input_length
         self.attn_layers = nn.ModuleList(RelativeAttention(hparams) for _ in layers)
         self.norm_layers_1 = nn.ModuleList(ChannelNorm(width) for _ in layers)
         self.ffn_layers = nn.ModuleList(FeedForward(hparams) for _ in layers)
         self.norm_layers_2 = nn.ModuleList(ChannelNorm(width) for _ in layers)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        allowed = _who_sees_whom(mask, self.reach)
+        allowed = _allowed_pairs(mask, self.max_distance)
         layers = zip(self.attn_layers, self.norm_layers_1, self.ffn_layers, self.norm_layers_2, strict=True)
         for attention, norm_1, feed_forward, norm_2 in layers:
             x = norm_1(x + self._drop(attention(x * mask, allowed)))
@@ -156,17 +156,17 @@ class Transformer(nn.Module):
         return dropout(x, self.p_dropout, training=self.training)
 
 
-def _who_sees_whom(mask: Tensor, reach: int | None) -> Tensor:
-    """[B, 1, N] real symbols → [B, 1, N, N]: only real ones, none farther away than `reach`."""
+def _allowed_pairs(mask: Tensor, max_distance: int | None) -> Tensor:
+    """[B, 1, N] mask of symbols → [B, 1, N, N] mask of pairs of symbols at most `max_distance` apart."""
     both = mask.unsqueeze(2) * mask.unsqueeze(3) > 0
-    if reach is None:
+    if max_distance is None:
         return both
-    place = torch.arange(mask.size(2), device=mask.device)
-    return both & ((place[:, None] - place).abs() <= reach)
+    index = torch.arange(mask.size(2), device=mask.device)
+    return both & ((index[:, None] - index).abs() <= max_distance)
 
 
 class DurationPredictor(nn.Module):
-    """[B, C, N] → logarithm of one more than the frames of each symbol, [B, 1, N]."""
+    """[B, C, N] → log(1 + frames) of each symbol, [B, 1, N]."""
 
     def __init__(self, n_in: int, hparams: HParams) -> None:
         super().__init__()
@@ -179,8 +179,8 @@ class DurationPredictor(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         for convolution, norm in ((self.conv_1, self.norm_1), (self.conv_2, self.norm_2)):
-            x = dropout(norm(F.relu(_convolved(x * mask, convolution))), self.p_dropout, training=self.training)
-        return _convolved(x * mask, self.proj) * mask
+            x = dropout(norm(F.relu(_conv(x * mask, convolution))), self.p_dropout, training=self.training)
+        return _conv(x * mask, self.proj) * mask
 
 
 class TextEncoder(nn.Module):
@@ -205,9 +205,9 @@ class TextEncoder(nn.Module):
         if hasattr(self, "prenet"):
             x = self.prenet(x, mask)
         x = self.encoder(x, mask)
-        means = precise(_convolved(x, self.proj_m)) * mask
-        log_scales = torch.zeros_like(means) if self.mean_only else precise(_convolved(x, self.proj_s)) * mask
-        known = x.detach()
+        means = at_least_float32(_conv(x, self.proj_m)) * mask
+        log_scales = torch.zeros_like(means) if self.mean_only else at_least_float32(_conv(x, self.proj_s)) * mask
+        features = x.detach()  # durations do not train the encoder
         if speaker is not None:
-            known = torch.cat([known, speaker.expand(-1, -1, known.size(2))], dim=1)
-        return means, log_scales, precise(self.duration_predictor(known, mask))
+            features = torch.cat([features, speaker.expand(-1, -1, features.size(2))], dim=1)
+        return means, log_scales, at_least_float32(self.duration_predictor(features, mask))

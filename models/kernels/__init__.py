@@ -1,1 +1,1 @@
-"""Fast CPU and GPU code that several models share."""
+"""Fast CPU and GPU code that several models share: numba loops, oneDNN products, OpenMP threads, CUDA graphs."""

@@ -1,4 +1,9 @@
-"""Numbers of tensors for numba's loops, bfloat16 too, which neither numpy nor numba know: there it is its bits."""
+"""Access to bfloat16 tensors from numba loops.
+
+Neither numpy nor numba knows bfloat16. `numpy_view` gives such a tensor as uint16 bit patterns; inside a loop
+`to_float` reads an element and `store` writes one. Both also work on float32 and float64 arrays, so one loop serves all
+formats.
+"""
 
 from __future__ import annotations
 
@@ -10,62 +15,61 @@ import torch
 from numba.extending import overload
 from torch import Tensor
 
-BITS, ONE, ALMOST_HALF = np.uint32(16), np.uint32(1), np.uint32(0x7FFF)
+DROPPED_BITS, ONE, ALMOST_HALF = np.uint32(16), np.uint32(1), np.uint32(0x7FFF)
 
 
 def supports_bfloat16_matmul() -> bool:
     """Tell whether oneDNN multiplies bfloat16 matrices on this processor; elsewhere torch does it by plain operations.
 
-    oneDNN itself is asked: what torch.cpu tells of instructions knows nothing of ONEDNN_MAX_CPU_ISA.
+    oneDNN itself is asked, because the instruction flags of torch.cpu do not reflect ONEDNN_MAX_CPU_ISA.
     """
     return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
-def array_of(x: Tensor) -> np.ndarray:
-    """What `widened` and `store` understand, in the tensor's own memory."""
-    found: np.ndarray = (x.view(torch.uint16) if x.dtype == torch.bfloat16 else x).numpy()
-    return found
+def numpy_view(x: Tensor) -> np.ndarray:
+    """Array that shares the tensor's memory; bfloat16 becomes uint16 bit patterns."""
+    array: np.ndarray = (x.view(torch.uint16) if x.dtype == torch.bfloat16 else x).numpy()
+    return array
 
 
-def widened(x: Any) -> Any:
-    raise NotImplementedError("only in numba's loops")
+def to_float(element: Any) -> Any:
+    raise NotImplementedError("available in numba loops only")
 
 
-def store(array: Any, i: Any, x: Any) -> None:
-    raise NotImplementedError("only in numba's loops")
-
-
-@numba.njit
-def _of_bits(x: Any) -> Any:
-    return np.uint32(np.uint32(x) << BITS).view(np.float32)
+def store(array: Any, i: Any, value: Any) -> None:
+    raise NotImplementedError("available in numba loops only")
 
 
 @numba.njit
-def _rounded_bits(x: Any) -> Any:
-    """To the nearest bfloat16, to the even one of two; a NaN that arithmetic makes stays one."""
-    bits = np.float32(x).view(np.uint32)
-    return np.uint16(np.uint32(bits + ALMOST_HALF + np.uint32(np.uint32(bits >> BITS) & ONE)) >> BITS)
+def _float_of_bits(bits: Any) -> Any:
+    return np.uint32(np.uint32(bits) << DROPPED_BITS).view(np.float32)
 
 
-@overload(widened)
-def _widened(x: Any) -> Any:
-    """A float of an array's element."""
+@numba.njit
+def _rounded_bits(value: Any) -> Any:
+    """Round to the nearest bfloat16, ties to even; a NaN that arithmetic produces stays NaN."""
+    bits = np.float32(value).view(np.uint32)
+    is_odd = np.uint32(np.uint32(bits >> DROPPED_BITS) & ONE)
+    return np.uint16(np.uint32(bits + ALMOST_HALF + is_odd) >> DROPPED_BITS)
 
-    def of_bits(x: Any) -> Any:
-        return _of_bits(x)
 
-    def itself(x: Any) -> Any:
-        return x
+@overload(to_float)
+def _to_float(element: Any) -> Any:
+    def from_bits(element: Any) -> Any:
+        return _float_of_bits(element)
 
-    return of_bits if x == numba.uint16 else itself
+    def unchanged(element: Any) -> Any:
+        return element
+
+    return from_bits if element == numba.uint16 else unchanged
 
 
 @overload(store)
-def _store(array: Any, i: Any, x: Any) -> Any:
-    def its_bits(array: Any, i: Any, x: Any) -> None:
-        array[i] = _rounded_bits(x)
+def _store(array: Any, i: Any, value: Any) -> Any:
+    def as_bits(array: Any, i: Any, value: Any) -> None:
+        array[i] = _rounded_bits(value)
 
-    def itself(array: Any, i: Any, x: Any) -> None:
-        array[i] = x
+    def unchanged(array: Any, i: Any, value: Any) -> None:
+        array[i] = value
 
-    return its_bits if array.dtype == numba.uint16 else itself
+    return as_bits if array.dtype == numba.uint16 else unchanged

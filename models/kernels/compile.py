@@ -1,4 +1,8 @@
-"""Loops for numba, whose machine code is kept until anything changes that it is made of."""
+"""The decorator `jit` for numba loops, with a cache of machine code on disk that follows every source file.
+
+numba's own cache looks only at the file of the compiled function, not at the functions it calls in other files. Here
+the cache folder's name is a digest of all files below models/ that use numba.
+"""
 
 from __future__ import annotations
 
@@ -9,18 +13,20 @@ import numba
 
 from models.kernels.fast_tanh import FAST_MATH
 
-HERE = Path(__file__).parents[1]
+MODELS_FOLDER = Path(__file__).parents[1]
+NUMBA_WORDS = b"numba", b"kernels.compile"
+"""A file that contains one of these may hold numba functions."""
 
 
 def cache_folder(sources: Path) -> Path:
-    """Another one for other sources: numba itself looks at a function's own file only, not at those that it calls."""
+    """Cache folder for the numba code in `sources` and its sub-folders; another one when any of that code changes."""
     digest = hashlib.sha256()
     for text in (path.read_bytes() for path in sorted(sources.rglob("*.py"))):
-        if b"numba" in text:
+        if any(word in text for word in NUMBA_WORDS):
             digest.update(text)
     return sources / "__pycache__" / f"numba-{digest.hexdigest()[:16]}"
 
 
 if not numba.config.CACHE_DIR:  # type: ignore[attr-defined]
-    numba.config.CACHE_DIR = str(cache_folder(HERE))  # type: ignore[attr-defined]
-in_numba = numba.njit(cache=True, nogil=True, fastmath=FAST_MATH, error_model="numpy")
+    numba.config.CACHE_DIR = str(cache_folder(MODELS_FOLDER))  # type: ignore[attr-defined]
+jit = numba.njit(cache=True, nogil=True, fastmath=FAST_MATH, error_model="numpy")

@@ -1,7 +1,7 @@
-"""Convolutions over time as matrix products, which is what a CPU does best.
+"""Convolutions over time as matrix products, which a CPU computes fastest.
 
-Where kernels have 3 or 5 taps, Toom and Cook's way (Winograd's, to others) evaluates 8 values of the output's
-polynomial where the direct sum takes 18 or 20 products: the same numbers, but for rounding, with half of the work.
+Kernels of 3 or 5 taps use the Toom-Cook algorithm (known as Winograd convolution): 8 products where the direct sum
+takes 18 or 20. The result is the same but for rounding, with half of the work.
 """
 
 from __future__ import annotations
@@ -13,114 +13,115 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.kernels.packed_linear import state_of
-from models.kernels.winograd_tiles import at_points, summed_up
+from models.kernels.weight_cache import weight_version
+from models.kernels.winograd_tiles import from_tiles, to_tiles
 
 POINTS = (0.0, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5)
-"""Where polynomials are evaluated, and at infinity."""
+"""Points at which the polynomials are evaluated, in addition to infinity."""
 N_POINTS = len(POINTS) + 1
-FEWEST_CHANNELS = 64
-"""With fewer little is saved."""
-MUCH_WORK = 5e8
-"""Frames times weights of a tap; in half precision torch's own way back is as fast where there is less."""
-MANY_WEIGHTS = 1_000_000
-"""What is made of so many, and of what they are multiplied with, takes much memory and is made again in little time."""
+WINOGRAD_MIN_CHANNELS = 64
+"""With fewer channels the transforms cost as much as they save."""
+BFLOAT16_MIN_WORK = 5e8
+"""Frames times weights of one tap; below this, torch's own bfloat16 gradient is as fast as `Bfloat16Convolution`."""
+RECOMPUTE_MIN_WEIGHTS = 1_000_000
+"""From this size on, transforms are computed again for the gradient: keeping them would take much memory."""
 
 
 def convolve(x: Tensor, layer: nn.Module) -> Tensor:
-    """[B, T, n_in] by an nn.Conv1d → [B, T, n_out], as long, with zeros beyond both ends."""
+    """Apply an nn.Conv1d to [B, T, n_in] → [B, T, n_out], of the same length, with zeros beyond both ends."""
     assert isinstance(layer, nn.Conv1d)
     weight, bias, (dilation,) = layer.weight, layer.bias, layer.dilation
     n_taps = weight.size(2)
     if n_taps == 1:
         return F.linear(x, weight.squeeze(2), bias)
-    if dilation == 1 and n_taps in (3, 5) and _suits(x, weight):
-        found: Tensor = PolynomialConvolution.apply(x, weight, bias, _transformed_once(layer, weight))
-        return found
-    beyond = dilation * (n_taps - 1)
-    line = F.pad(x, (0, 0, beyond // 2, beyond - beyond // 2)).transpose(1, 2)
+    if dilation == 1 and n_taps in (3, 5) and _suits_winograd(x, weight):
+        result: Tensor = WinogradConvolution.apply(x, weight, bias, _cached_transform(layer, weight))
+        return result
+    padding = dilation * (n_taps - 1)
+    line = F.pad(x, (0, 0, padding // 2, padding - padding // 2)).transpose(1, 2)
     if x.device.type != "cpu":
         return F.conv1d(line, weight, bias, dilation=dilation).transpose(1, 2)
-    image = line.unsqueeze(2)  # with its channels last, which a CPU convolves without copying
-    if torch.is_autocast_enabled("cpu") and dilation == 1 and x.dtype != torch.float64 and _is_much(x, weight):
+    image = line.unsqueeze(2)  # an image with channels last, which a CPU convolves without copying
+    if torch.is_autocast_enabled("cpu") and dilation == 1 and x.dtype != torch.float64 and _is_large(x, weight):
         short = torch.get_autocast_dtype("cpu")
         with torch.autocast("cpu", enabled=False):
-            said: Tensor = HalfConvolution.apply(image.to(short), weight.to(short).unsqueeze(2))
-        said = said.squeeze(2).transpose(1, 2)
-        return said if bias is None else said + bias.to(short)
+            convolved: Tensor = Bfloat16Convolution.apply(image.to(short), weight.to(short).unsqueeze(2))
+        convolved = convolved.squeeze(2).transpose(1, 2)
+        return convolved if bias is None else convolved + bias.to(short)
     return F.conv2d(image, weight.unsqueeze(2), bias, dilation=(1, dilation)).squeeze(2).transpose(1, 2)
 
 
-def _suits(x: Tensor, weight: Tensor) -> bool:
-    """In half precision the evaluated polynomials would lose too much; a GPU has kernels of its own."""
-    is_wide = x.dtype == torch.float32 and not torch.is_autocast_enabled(x.device.type)
-    return x.device.type == "cpu" and is_wide and min(weight.size(0), weight.size(1)) >= FEWEST_CHANNELS
+def _suits_winograd(x: Tensor, weight: Tensor) -> bool:
+    """Half precision is excluded, because the transforms would lose too much; a GPU has kernels of its own."""
+    is_float32 = x.dtype == torch.float32 and not torch.is_autocast_enabled(x.device.type)
+    return x.device.type == "cpu" and is_float32 and min(weight.size(0), weight.size(1)) >= WINOGRAD_MIN_CHANNELS
 
 
-def _is_much(x: Tensor, weight: Tensor) -> bool:
-    return len(x) * x.size(1) * weight.size(0) * weight.size(1) >= MUCH_WORK
+def _is_large(x: Tensor, weight: Tensor) -> bool:
+    return len(x) * x.size(1) * weight.size(0) * weight.size(1) >= BFLOAT16_MIN_WORK
 
 
-def _transformed_once(layer: nn.Conv1d, weight: Tensor) -> Tensor | None:
-    """Who only speaks does not change its weights; None: they are of one pass."""
+def _cached_transform(layer: nn.Conv1d, weight: Tensor) -> Tensor | None:
+    """The transformed weight while the layer is not trained; None where the weight belongs to one pass only."""
     if torch.is_grad_enabled() or weight is not layer._parameters.get("weight"):
         return None
-    state = state_of(weight)
-    kept: tuple[object, Tensor] | None = layer.__dict__.get("transformed")
-    if kept is None or kept[0] != state:
-        kept = layer.__dict__["transformed"] = state, _of_points(weight)
-    return kept[1]
+    version = weight_version(weight)
+    cached: tuple[object, Tensor] | None = layer.__dict__.get("transformed")
+    if cached is None or cached[0] != version:
+        cached = layer.__dict__["transformed"] = version, _transform_weight(weight)
+    return cached[1]
 
 
-def _of_points(weight: Tensor) -> Tensor:
-    """[n_out, n_in, taps] → [8, n_in, n_out]"""
+def _transform_weight(weight: Tensor) -> Tensor:
+    """[n_out, n_in, taps] → [8, n_in, n_out]."""
     n_out, n_in, n_taps = weight.shape
-    _, of_weight, _ = _transforms(n_taps, weight.dtype)
-    return (of_weight @ weight.permute(2, 1, 0).reshape(n_taps, -1)).view(N_POINTS, n_in, n_out)
+    _, weight_transform, _ = _transforms(n_taps, weight.dtype)
+    return (weight_transform @ weight.permute(2, 1, 0).reshape(n_taps, -1)).view(N_POINTS, n_in, n_out)
 
 
-class PolynomialConvolution(torch.autograd.Function):
-    """[B, T, n_in], [n_out, n_in, taps], [n_out] → [B, T, n_out]: by tiles of 8 inputs that give 9 - taps outputs."""
+class WinogradConvolution(torch.autograd.Function):
+    """[B, T, n_in], [n_out, n_in, taps], [n_out] → [B, T, n_out], by tiles of 8 inputs that give 9 - taps outputs."""
 
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None = None, transformed: Tensor | None = None
     ) -> Tensor:
         n_taps, length = weight.size(2), x.size(1)
-        step, of_output = N_POINTS + 1 - n_taps, _transforms(n_taps, x.dtype)[2]
-        inputs, weights = _tiles(x, n_taps), _of_points(weight) if transformed is None else transformed
-        made = (None, None) if weight.numel() >= MANY_WEIGHTS else (inputs, weights)
-        ctx.save_for_backward(x, weight, *made)
+        step, output_transform = N_POINTS + 1 - n_taps, _transforms(n_taps, x.dtype)[2]
+        inputs, weights = _input_tiles(x, n_taps), _transform_weight(weight) if transformed is None else transformed
+        saved = (None, None) if weight.numel() >= RECOMPUTE_MIN_WEIGHTS else (inputs, weights)
+        ctx.save_for_backward(x, weight, *saved)
         ctx.n_taps, ctx.has_bias = n_taps, bias is not None
         outputs = torch.bmm(inputs.flatten(1, 2), weights).view(*inputs.shape[:3], -1)
-        found = summed_up(outputs, of_output, step=step, before=0, length=length)
-        return found if bias is None else found.add_(bias)
+        result = from_tiles(outputs, output_transform, step=step, before=0, length=length)
+        return result if bias is None else result.add_(bias)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor | None, None]:
-        """The same steps, transposed and in reverse."""
+        """The steps of the forward pass, transposed and in reverse order."""
         (x, weight, inputs, weights), n_taps = ctx.saved_tensors, ctx.n_taps
-        step, (of_input, of_weight, of_output) = N_POINTS + 1 - n_taps, _transforms(n_taps, gradient.dtype)
+        step = N_POINTS + 1 - n_taps
+        input_transform, weight_transform, output_transform = _transforms(n_taps, gradient.dtype)
         if inputs is None:
-            inputs, weights = _tiles(x, n_taps), _of_points(weight)
-        outputs = at_points(gradient, of_output, step=step, before=0, n_tiles=inputs.size(2)).flatten(1, 2)
-        of_weights = torch.bmm(inputs.flatten(1, 2).transpose(1, 2), outputs)
-        d_weight = (of_weight.T @ of_weights.flatten(1)).view(n_taps, *of_weights.shape[1:]).permute(2, 1, 0)
-        tiles = torch.bmm(outputs, weights.transpose(1, 2)).view(inputs.shape)
-        d_x = summed_up(tiles, of_input, step=step, before=n_taps // 2, length=x.size(1))
+            inputs, weights = _input_tiles(x, n_taps), _transform_weight(weight)
+        d_outputs = to_tiles(gradient, output_transform, step=step, before=0, n_tiles=inputs.size(2)).flatten(1, 2)
+        d_weights = torch.bmm(inputs.flatten(1, 2).transpose(1, 2), d_outputs)
+        d_weight = (weight_transform.T @ d_weights.flatten(1)).view(n_taps, *d_weights.shape[1:]).permute(2, 1, 0)
+        d_inputs = torch.bmm(d_outputs, weights.transpose(1, 2)).view(inputs.shape)
+        d_x = from_tiles(d_inputs, input_transform, step=step, before=n_taps // 2, length=x.size(1))
         return d_x, d_weight, gradient.sum((0, 1)) if ctx.has_bias else None, None
 
 
-def _tiles(x: Tensor, n_taps: int) -> Tensor:
-    """[B, T, n_in] → [8, B, tiles, n_in]"""
+def _input_tiles(x: Tensor, n_taps: int) -> Tensor:
+    """[B, T, n_in] → [8, B, tiles, n_in]."""
     step = N_POINTS + 1 - n_taps
-    of_input, n_tiles = _transforms(n_taps, x.dtype)[0], -(-x.size(1) // step)
-    return at_points(x, of_input, step=step, before=n_taps // 2, n_tiles=n_tiles)
+    input_transform, n_tiles = _transforms(n_taps, x.dtype)[0], -(-x.size(1) // step)
+    return to_tiles(x, input_transform, step=step, before=n_taps // 2, n_tiles=n_tiles)
 
 
-class HalfConvolution(torch.autograd.Function):
-    """As conv2d of an image one pixel high, whose gradient torch finds in four times the time of this convolution."""
+class Bfloat16Convolution(torch.autograd.Function):
+    """conv2d of an image one pixel high; its gradient takes a quarter of the time of torch's own on a CPU."""
 
     @staticmethod
     def forward(ctx: Any, image: Tensor, weight: Tensor) -> Tensor:
@@ -132,17 +133,17 @@ class HalfConvolution(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
         """The image's by a convolution with the mirrored weights, the weights' by torch's own."""
         image, weight = ctx.saved_tensors
-        beyond = weight.size(3) - 1
-        wide = F.pad(gradient.permute(0, 2, 3, 1), (0, 0, beyond, beyond)).permute(0, 3, 1, 2)
-        of_image = F.conv2d(wide, weight.flip(3).transpose(0, 1))
+        padding = weight.size(3) - 1
+        padded = F.pad(gradient.permute(0, 2, 3, 1), (0, 0, padding, padding)).permute(0, 3, 1, 2)
+        d_image = F.conv2d(padded, weight.flip(3).transpose(0, 1))
         sizes = [1, 1], [0, 0], [1, 1], False, [0, 0], 1
-        of_weight = torch.ops.aten.convolution_backward(gradient, image, weight, None, *sizes, [False, True, False])[1]
-        return of_image, of_weight
+        d_weight = torch.ops.aten.convolution_backward(gradient, image, weight, None, *sizes, [False, True, False])[1]
+        return d_image, d_weight
 
 
 @cache
 def _transforms(n_taps: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-    """Of inputs [8, 8], weights [8, taps] and outputs [8, 9 - taps]."""
+    """Matrices that transform inputs [8, 8], weights [8, taps] and outputs [8, 9 - taps]."""
 
     def powers(n: int) -> Tensor:
         at_points = torch.tensor([[point**i for i in range(n)] for point in POINTS], dtype=torch.float64)
@@ -150,7 +151,6 @@ def _transforms(n_taps: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor
         at_infinity[0, -1] = 1
         return torch.cat([at_points, at_infinity])
 
-    of_input, of_weight = torch.linalg.inv(powers(N_POINTS)).T, powers(n_taps)
-    balance = (of_weight.abs().sum(1) / of_input.abs().sum(1)).sqrt().unsqueeze(1)  # so that rounding errors stay small
-    of_output = powers(N_POINTS + 1 - n_taps)
-    return (of_input * balance).to(dtype), (of_weight / balance).to(dtype), of_output.to(dtype)
+    inputs, weights, outputs = torch.linalg.inv(powers(N_POINTS)).T, powers(n_taps), powers(N_POINTS + 1 - n_taps)
+    balance = (weights.abs().sum(1) / inputs.abs().sum(1)).sqrt().unsqueeze(1)  # keeps rounding errors small
+    return (inputs * balance).to(dtype), (weights / balance).to(dtype), outputs.to(dtype)

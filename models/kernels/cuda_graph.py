@@ -1,4 +1,4 @@
-"""Work on a GPU that is launched in one go, since many tiny kernels launched one by one would let it wait."""
+"""CUDA graphs: many small GPU kernels launched at once, where launching them one by one would leave the GPU idle."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from collections.abc import Callable
 import torch
 
 
-def recorded(work: Callable[[], None], device: torch.device) -> Callable[[], None]:
-    """As a CUDA graph, for which work is done once (some libraries make themselves ready in it, which cannot be
-    recorded) and whose tensors have to stay where they are; elsewhere it is simply work itself.
+def captured_graph(work: Callable[[], None], device: torch.device) -> Callable[[], None]:
+    """Capture `work` as a CUDA graph and return its replay; on other devices return `work` itself.
+
+    `work` runs once before the capture, since some libraries initialise themselves on first use, which cannot be
+    captured. Its tensors must keep their addresses.
     """
     if device.type != "cuda":
         return work

@@ -1,6 +1,9 @@
-"""Loops over items that torch's own threads share: those wait for one another awake, so that microseconds are worth it.
+"""OpenMP loop: runs a numba function for i in range(n) on torch's own thread pool.
 
-numba's pools would either sleep in between, or change how many threads torch has.
+It replaces numba's prange. The loops here take microseconds and alternate with matrix products, so they need threads
+that are still awake: torch's OpenMP threads spin for a while after each product. numba's own thread pools either sleep
+in between or change torch's number of threads. The machine code calls GOMP_parallel, the function that a C compiler
+emits for `#pragma omp parallel`, in the OpenMP library that torch has loaded.
 """
 
 from __future__ import annotations
@@ -13,70 +16,79 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-STARTS = "GOMP_parallel"
-"""Of the library of torch's threads: calls a function with its data on so many of them, and waits for all."""
-WORD, SHORT, PLACE = ir.IntType(64), ir.IntType(32), ir.IntType(8).as_pointer()
-WORK = ir.FunctionType(ir.VoidType(), [PLACE])
-_work = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+OPENMP_ENTRY = "GOMP_parallel"
+"""GOMP_parallel(function, data, n_threads, flags): run function(data) on each thread and wait for all of them."""
+INT64, INT32, POINTER = ir.IntType(64), ir.IntType(32), ir.IntType(8).as_pointer()
+THREAD_FUNCTION = ir.FunctionType(ir.VoidType(), [POINTER])
+NEXT_ITEM, N_ITEMS, N_FAILED, ARGUMENTS = range(4)
+"""Fields of the struct that all threads share."""
+_thread_function = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
 @ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint)
-def _alone(work: int, data: int, _n_threads: int, _flags: int) -> None:
-    _work(work)(data)
+def serial_fallback(function: int, data: int, _n_threads: int, _flags: int) -> None:
+    """Stand-in for GOMP_parallel where torch was built without OpenMP."""
+    _thread_function(function)(data)
 
 
-_starts = ctypes.cast(getattr(ctypes.CDLL(None), STARTS, _alone), ctypes.c_void_p).value
-llvmlite.binding.add_symbol(STARTS, _starts)
+_address = ctypes.cast(getattr(ctypes.CDLL(None), OPENMP_ENTRY, serial_fallback), ctypes.c_void_p).value
+llvmlite.binding.add_symbol(OPENMP_ENTRY, _address)
 
 
-def _share(typing: Any, function: Any, n_threads: Any, n_items: Any, given: Any) -> Any:
-    argument_types = (types.int64, *given.types)
+def _parallel_for(typing: Any, function: Any, n_threads: Any, n_items: Any, arguments: Any) -> Any:
+    argument_types = (types.int64, *arguments.types)
     typing.resolve_function_type(function, argument_types, {})
     compiled = function.dispatcher.overloads[argument_types]
 
-    def build(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        _, n_threads, n_items, given = arguments
+    def build(context: Any, builder: Any, _signature: Any, values: Any) -> Any:
+        _, n_threads, n_items, arguments = values
         context.active_code_library.add_linking_library(compiled.library)
-        # the next item, how many there are, how many have failed, what is given
-        shared = ir.LiteralStructType([WORD, WORD, WORD, given.type])
+        shared = ir.LiteralStructType([INT64, INT64, INT64, arguments.type])
         data = cgutils.alloca_once(builder, shared)
-        for i, value in enumerate((WORD(0), n_items, WORD(0), given)):
-            builder.store(value, _field(builder, data, i))
-        work = _take_items(context, builder.module, shared, compiled)
-        kind = ir.FunctionType(ir.VoidType(), [WORK.as_pointer(), PLACE, SHORT, SHORT])
-        start = cgutils.get_or_insert_function(builder.module, kind, STARTS)
-        builder.call(start, [work, builder.bitcast(data, PLACE), builder.trunc(n_threads, SHORT), SHORT(0)])
-        with cgutils.if_unlikely(builder, cgutils.is_not_null(builder, builder.load(_field(builder, data, 2)))):
-            context.call_conv.return_user_exc(builder, RuntimeError, ("an item of a loop that threads share failed",))
+        initial = {NEXT_ITEM: INT64(0), N_ITEMS: n_items, N_FAILED: INT64(0), ARGUMENTS: arguments}
+        for field, value in initial.items():
+            builder.store(value, _field(builder, data, field))
+        function = _build_thread_function(context, builder.module, shared, compiled)
+        entry_type = ir.FunctionType(ir.VoidType(), [THREAD_FUNCTION.as_pointer(), POINTER, INT32, INT32])
+        entry = cgutils.get_or_insert_function(builder.module, entry_type, OPENMP_ENTRY)
+        builder.call(entry, [function, builder.bitcast(data, POINTER), builder.trunc(n_threads, INT32), INT32(0)])
+        n_failed = builder.load(_field(builder, data, N_FAILED))
+        with cgutils.if_unlikely(builder, cgutils.is_not_null(builder, n_failed)):
+            message = "an exception was raised for an item of a parallel loop"
+            context.call_conv.return_user_exc(builder, RuntimeError, (message,))
         return context.get_dummy_value()
 
-    return types.void(function, types.int64, types.int64, given), build
+    return types.void(function, types.int64, types.int64, arguments), build
 
 
-share: Any = intrinsic(_share)
-"""share(function, n_threads, n_items, given): `function(i, *given)` for each item; who is ready takes the next one."""
+parallel_for: Any = intrinsic(_parallel_for)
+"""parallel_for(function, n_threads, n_items, arguments): call `function(i, *arguments)` for each i in range(n_items).
+
+Items are scheduled dynamically: each thread takes the next one when it is ready.
+"""
 
 
-def _take_items(context: Any, module: Any, shared: Any, compiled: Any) -> Any:
-    """What each thread does."""
-    work = ir.Function(module, WORK, module.get_unique_name(f"share.{compiled.fndesc.mangled_name}"))
-    work.linkage = "internal"
-    begin, look, go, end = (work.append_basic_block(name) for name in ("begin", "look", "go", "end"))
-    builder = ir.IRBuilder(begin)
-    data = builder.bitcast(work.args[0], shared.as_pointer())
-    n_items, given = (builder.load(_field(builder, data, i)) for i in (1, 3))
-    builder.branch(look)
-    builder.position_at_end(look)
-    item = builder.atomic_rmw("add", _field(builder, data, 0), WORD(1), "monotonic")
-    builder.cbranch(builder.icmp_signed("<", item, n_items), go, end)
-    builder.position_at_end(go)
-    arguments = item, *cgutils.unpack_tuple(builder, given)
-    status, _ = context.call_internal_no_propagate(builder, compiled.fndesc, compiled.signature, arguments)
-    builder.atomic_rmw("add", _field(builder, data, 2), builder.zext(status.is_error, WORD), "monotonic")
-    builder.branch(look)
+def _build_thread_function(context: Any, module: Any, shared: Any, compiled: Any) -> Any:
+    """LLVM function that each thread runs: take the next item and process it, until none is left."""
+    function = ir.Function(module, THREAD_FUNCTION, module.get_unique_name(f"loop.{compiled.fndesc.mangled_name}"))
+    function.linkage = "internal"
+    start, take, process, end = (function.append_basic_block(name) for name in ("start", "take", "process", "end"))
+    builder = ir.IRBuilder(start)
+    data = builder.bitcast(function.args[0], shared.as_pointer())
+    n_items, arguments = (builder.load(_field(builder, data, field)) for field in (N_ITEMS, ARGUMENTS))
+    builder.branch(take)
+    builder.position_at_end(take)
+    item = builder.atomic_rmw("add", _field(builder, data, NEXT_ITEM), INT64(1), "monotonic")
+    builder.cbranch(builder.icmp_signed("<", item, n_items), process, end)
+    builder.position_at_end(process)
+    values = item, *cgutils.unpack_tuple(builder, arguments)
+    status, _ = context.call_internal_no_propagate(builder, compiled.fndesc, compiled.signature, values)
+    failed = builder.zext(status.is_error, INT64)
+    builder.atomic_rmw("add", _field(builder, data, N_FAILED), failed, "monotonic")
+    builder.branch(take)
     builder.position_at_end(end)
     builder.ret_void()
-    return work
+    return function
 
 
 def _field(builder: Any, data: Any, i: int) -> Any:

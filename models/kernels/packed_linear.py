@@ -1,4 +1,8 @@
-"""Products of a few rows with the same large weight, step after step: on a CPU half of their time is its layout."""
+"""Linear products of a few rows with the same large weight, step after step.
+
+On a CPU oneDNN rearranges a weight before each product, which takes half of the time for few rows; here it is
+rearranged once.
+"""
 
 from __future__ import annotations
 
@@ -9,30 +13,25 @@ from torch.nn import functional as F
 from models.kernels.bfloat16 import supports_bfloat16_matmul
 
 
-def state_of(weight: Tensor) -> tuple[int | None, int]:
-    """Another one when the weight is another one; one that inference mode has made does not change."""
-    return None if weight.is_inference() else weight._version, weight.data_ptr()
-
-
-class RepeatedProduct:
-    """y [B, n_in] → y @ weight.t() with a weight [n_out, n_in], in the given dtype; the weight is rearranged once."""
+class PackedLinear:
+    """y [B, n_in] → y @ weight.t() for a weight [n_out, n_in], computed in the given dtype."""
 
     def __init__(self, weight: Tensor, dtype: torch.dtype, n_rows: int) -> None:
         self._dtype, self._weight = dtype, weight.detach().to(dtype).contiguous()
-        self._is_packed = weight.device.type == "cpu" and _is_packed(dtype)
+        self._is_packed = weight.device.type == "cpu" and _has_packed_layout(dtype)
         if self._is_packed:
-            fewest = 2 if dtype == torch.bfloat16 else 1  # for one row alone it would be laid out for a slow way
-            self._weight = torch.ops.mkldnn._reorder_linear_weight(self._weight, max(n_rows, fewest))
+            min_rows = 2 if dtype == torch.bfloat16 else 1  # for a single row oneDNN would choose a slow layout
+            self._weight = torch.ops.mkldnn._reorder_linear_weight(self._weight, max(n_rows, min_rows))
 
     def __call__(self, y: Tensor) -> Tensor:
         y = y.to(self._dtype)
         if self._is_packed:
-            found: Tensor = torch.ops.mkldnn._linear_pointwise(y, self._weight, None, "none", [], "")
-            return found
+            product: Tensor = torch.ops.mkldnn._linear_pointwise(y, self._weight, None, "none", [], "")
+            return product
         return F.linear(y, self._weight)
 
 
-def _is_packed(dtype: torch.dtype) -> bool:
+def _has_packed_layout(dtype: torch.dtype) -> bool:
     """Tell whether oneDNN has a layout of its own for such weights on this processor."""
     if dtype == torch.bfloat16:
         return supports_bfloat16_matmul()

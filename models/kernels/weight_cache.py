@@ -1,4 +1,7 @@
-"""What was made of a module's weights for speaking, kept for as long as they stay as they are."""
+"""Cache of tensors derived from a module's weights for synthesis, valid until a weight changes.
+
+Deriving them (concatenating, converting, packing) takes as long as twenty decoder steps.
+"""
 
 from __future__ import annotations
 
@@ -6,27 +9,30 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
-from torch import nn
+from torch import Tensor, nn
 
-from models.kernels.packed_linear import state_of
-
-Made = TypeVar("Made")
-_kept: WeakKeyDictionary[nn.Module, tuple[object, Any]] = WeakKeyDictionary()
+Derived = TypeVar("Derived")
+_cache: WeakKeyDictionary[nn.Module, tuple[object, Any]] = WeakKeyDictionary()
 
 
-def kept(module: nn.Module, layout: object, make: Callable[[], Made]) -> Made:
-    """The last that was made is kept; it takes as long as twenty steps of speaking.
+def weight_version(weight: Tensor) -> tuple[int | None, int]:
+    """A value that differs after the weight has changed; weights made in inference mode cannot change."""
+    return None if weight.is_inference() else weight._version, weight.data_ptr()
 
-    Who changes weights so that torch does not count it (through `.data`) calls `forget`.
+
+def cached_weights(module: nn.Module, layout: object, derive: Callable[[], Derived]) -> Derived:
+    """Return `derive()`, computed again only when the layout or a parameter of the module has changed.
+
+    One result is cached per module. torch does not count changes through `.data`; after those, call `drop_cached`.
     """
-    state = layout, [state_of(weight) for weight in module.parameters()]
-    found = _kept.get(module)
-    if found is None or found[0] != state:
-        found = _kept[module] = state, make()
-    made: Made = found[1]
-    return made
+    version = layout, [weight_version(weight) for weight in module.parameters()]
+    cached = _cache.get(module)
+    if cached is None or cached[0] != version:
+        cached = _cache[module] = version, derive()
+    derived: Derived = cached[1]
+    return derived
 
 
-def forget(module: nn.Module) -> None:
-    """Who goes on learning needs its memory, which is that of the weights."""
-    _kept.pop(module, None)
+def drop_cached(module: nn.Module) -> None:
+    """Free the module's cached tensors; they take as much memory as its weights."""
+    _cache.pop(module, None)

@@ -1,4 +1,9 @@
-"""What the steps of an attention scan are given, and what they leave; the same on every machine."""
+"""Inputs, buffers and gradients of an attention scan, in the same layout for the CPU and the GPU version.
+
+S decoder steps, B items, N tokens, H hidden units, E numbers per token of the memory, A of the attention, K taps of the
+location convolution. "Product format" is the number format of products with the recurrent weights: bfloat16 under
+autocast, otherwise that of the weights.
+"""
 
 from __future__ import annotations
 
@@ -9,63 +14,65 @@ from torch import Tensor
 
 
 class ScanWeights(NamedTuple):
-    """What every step uses."""
+    """Weights that every step uses."""
 
-    recurrent: Tensor  # [E + H, 4H] of context and hidden state to the LSTM's gates (in, forget, candidate, out)
+    recurrent: Tensor  # [E + H, 4H] from context and hidden state to the gates (input, forget, candidate, output)
     query: Tensor  # [H, A]
-    location: Tensor  # [2K, A] of the last and the summed attention around each token
+    location: Tensor  # [2K, A] from the windows of last and cumulative attention around each token
     energy: Tensor  # [A]
 
 
-class Tape(NamedTuple):
-    """What the steps leave, for those after them and for the way back."""
+class AttentionBuffers(NamedTuple):
+    """Results of all steps, for later steps and for the gradient."""
 
-    states: Tensor  # [S + 1, B, E + H] context and hidden state before each step, and after the last; short
+    states: Tensor  # [S + 1, B, E + H] context and hidden state before each step, and after the last; product format
     cells: Tensor  # [S + 1, B, H]
-    looked: Tensor  # [S + 1, B, 2, N + K - 1] the last attention and the sum of all, with zeros on both sides
-    gates: Tensor  # [S, B, 4H] activated
-    features: Tensor  # [S, B, N, A] tanh of what the energies are made of; short
+    history: Tensor  # [S + 1, B, 2, N + K - 1] last and cumulative attention, with zeros on both sides
+    gates: Tensor  # [S, B, 4H] after activation
+    features: Tensor  # [S, B, N, A] tanh features from which energies are computed; product format
 
     @classmethod
-    def blank(cls, keep: Tensor, projected: Tensor, *, width: int, kernel_size: int) -> Tape:
-        """As wide as the dropout mask, or as short as the memory's share of the features."""
-        (n_steps, batch, n_hidden), (_, n_tokens, _) = keep.shape, projected.shape
+    def allocate(
+        cls, keep: Tensor, processed_memory: Tensor, *, memory_width: int, kernel_size: int
+    ) -> AttentionBuffers:
+        """Zeros in the formats of the dropout mask and of the processed memory (product format)."""
+        (n_steps, batch, n_hidden), (_, n_tokens, _) = keep.shape, processed_memory.shape
         return cls(
-            states=projected.new_zeros(n_steps + 1, batch, width + n_hidden),
+            states=processed_memory.new_zeros(n_steps + 1, batch, memory_width + n_hidden),
             cells=keep.new_zeros(n_steps + 1, batch, n_hidden),
-            looked=keep.new_zeros(n_steps + 1, batch, 2, n_tokens + kernel_size - 1),
+            history=keep.new_zeros(n_steps + 1, batch, 2, n_tokens + kernel_size - 1),
             gates=keep.new_empty(n_steps, batch, 4 * n_hidden),
-            features=projected.new_empty(n_steps, *projected.shape),
+            features=processed_memory.new_empty(n_steps, *processed_memory.shape),
         )
 
     @property
     def attention(self) -> Tensor:
-        """[S, B, N]"""
-        before = (self.looked.size(3) - self.features.size(2) + 1) // 2
-        return self.looked[1:, :, 0, before : before + self.features.size(2)]
+        """[S, B, N]."""
+        padding = (self.history.size(3) - self.features.size(2) + 1) // 2
+        return self.history[1:, :, 0, padding : padding + self.features.size(2)]
 
 
-class Given(NamedTuple):
-    """What the steps read, there and back; "short" is the number format of products with the recurrent weights."""
+class ScanInputs(NamedTuple):
+    """Tensors that all steps read, forward and backward."""
 
-    memory: Tensor  # [B, N, E] short
-    projected: Tensor  # [B, N, A] the memory's share of the features; short
+    memory: Tensor  # [B, N, E] product format
+    processed_memory: Tensor  # [B, N, A] the memory's share of the features; product format
     lengths: Tensor  # [B] tokens
     keep: Tensor  # [S, B, H] scaled dropout mask of the hidden state
     weights: ScanWeights
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the products."""
+        """Product format."""
         return self.memory.dtype
 
 
-class StepGradients(NamedTuple):
-    """What the steps leave on their way back."""
+class ScanGradients(NamedTuple):
+    """Gradients from which those of inputs and large weights follow."""
 
-    states: Tensor  # [S, B, E + H] of context, and at least what came from elsewhere of the hidden state; short
-    gates: Tensor  # [S, B, 4H] before they were activated; short
+    states: Tensor  # [S, B, E + H] complete for the context; of the hidden state at least the part from outside
+    gates: Tensor  # [S, B, 4H] before activation; product format
     queries: Tensor  # [S, B, A]
-    projected: Tensor  # [B, N, A]
+    processed_memory: Tensor  # [B, N, A]
     location: Tensor  # [2K, A]
     energy: Tensor  # [A]

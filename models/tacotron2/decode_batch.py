@@ -1,126 +1,117 @@
-"""Tacotron 2's decoder speaking freely: each step is fed what the one before has said."""
+"""Free-running decoding of a batch: each step is fed the frames of the step before."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn import functional as F
 
-from models.kernels.cuda_graph import recorded
-from models.kernels.packed_linear import RepeatedProduct
-from models.kernels.weight_cache import kept
-from models.layers import dropout, precise, without_autocast
-from models.tacotron2.decode_one import SingleVoice
-from models.tacotron2.decode_state import SpeakingState, StepsInTorch, StepsOnCpu
-
-if TYPE_CHECKING:
-    from models.tacotron2.model import Decoder
+from models.kernels.cuda_graph import captured_graph
+from models.kernels.packed_linear import PackedLinear
+from models.kernels.weight_cache import cached_weights
+from models.layers import dropout
+from models.tacotron2.decode_one import SingleDecoder
+from models.tacotron2.decode_state import DecodeOptions, DecoderState, DecoderWeights, NumbaSteps, TorchSteps
 
 STEPS = 8
-"""Between two looks at whether all have ended; on a GPU they are one CUDA graph."""
+"""Steps between two checks whether all items have ended; on a GPU they are one CUDA graph."""
 
 
-class Spoken(NamedTuple):
-    """S steps; item b is valid up to its own."""
+class DecoderOutput(NamedTuple):
+    """Frames of S steps; item b is valid up to its own number of steps."""
 
-    said: Tensor  # [B, S, n_mel·r + 1] frames and the gate's logit
+    outputs: Tensor  # [B, S, n_mel·r + 1] frames and gate logit
     alignments: Tensor  # [B, S, N]
     steps: Tensor  # [B]
-    stopped: Tensor  # [B] bool: by itself
+    stopped: Tensor  # [B] bool: ended by its gate, not by the step limit
 
 
-@torch.no_grad()
-def speak(decoder: Decoder, memory: Tensor, lengths: Tensor, *, max_steps: int, dtype: torch.dtype) -> Spoken:
-    """Until all have ended, or `max_steps`; the large products are taken in `dtype`."""
-    said: list[Tensor] = []
+def decode(weights: DecoderWeights, memory: Tensor, lengths: Tensor, options: DecodeOptions) -> DecoderOutput:
+    """Decode until the gates of all items have opened, or up to `max_steps`; memory [B, N, E] in float32 at least."""
+    outputs: list[Tensor] = []
     alignments: list[Tensor] = []
-    steps, stopped = torch.full_like(lengths, max_steps), torch.zeros_like(lengths, dtype=torch.bool)
-    with without_autocast(memory):
-        kind_of_voice = SingleVoice if speaks_alone(memory) else FreeRunning
-        voice = kind_of_voice(decoder, precise(memory), lengths, dtype)
-        begin = 0
-        while begin < max_steps and not bool(stopped.all()):
-            voice.go_on()
-            said.append(voice.said[: max_steps - begin].clone())
-            alignments.append(voice.alignments[: max_steps - begin].clone())
-            opened = torch.sigmoid(said[-1][..., -1]) > decoder.gate_threshold
-            ends = opened.any(0) & ~stopped
-            steps = torch.where(ends, begin + 1 + opened.int().argmax(0), steps)
-            stopped = stopped | ends
-            begin += len(voice.said)
+    steps, stopped = torch.full_like(lengths, options.max_steps), torch.zeros_like(lengths, dtype=torch.bool)
+    decoder = (SingleDecoder if uses_single_decoder(memory) else BatchDecoder)(weights, memory, lengths, options)
+    n_done = 0
+    while n_done < options.max_steps and not bool(stopped.all()):
+        decoder.run_steps()
+        n_left = options.max_steps - n_done
+        outputs.append(decoder.outputs[:n_left].clone())
+        alignments.append(decoder.alignments[:n_left].clone())
+        is_open = torch.sigmoid(outputs[-1][..., -1]) > options.gate_threshold
+        ends_now = is_open.any(0) & ~stopped
+        steps = torch.where(ends_now, n_done + 1 + is_open.int().argmax(0), steps)
+        stopped = stopped | ends_now
+        n_done += len(decoder.outputs)
     n_steps = int(steps.max())
-    all_said, all_alignments = (torch.cat(each)[:n_steps].transpose(0, 1) for each in (said, alignments))
-    return Spoken(all_said, all_alignments, steps, stopped)
+    all_outputs, all_alignments = (torch.cat(each)[:n_steps].transpose(0, 1) for each in (outputs, alignments))
+    return DecoderOutput(all_outputs, all_alignments, steps, stopped)
 
 
-def speaks_alone(items: Tensor) -> bool:
-    """Alone on a CPU it is heard sooner in another way."""
+def uses_single_decoder(items: Tensor) -> bool:
+    """Tell whether `SingleDecoder` decodes this batch: it has a lower latency for one item on a CPU."""
     return len(items) == 1 and items.device.type == "cpu"
 
 
-class FreeRunning:
-    """The state of a decoder over one memory [B, N, E], and what it says in a stretch of steps."""
+class BatchDecoder:
+    """Decoder state of a batch; each call of `run_steps` sets the outputs and alignments of the next steps."""
 
-    def __init__(self, decoder: Decoder, memory: Tensor, lengths: Tensor, dtype: torch.dtype) -> None:
-        layout = "several voices", dtype, len(memory)
-        self._recurrent, self._deep = kept(decoder, layout, lambda: _products(decoder, dtype, len(memory)))
-        self._p_dropout, self._state = decoder.prenet.p_dropout, _state(decoder, memory, lengths, dtype)
-        self._steps = (StepsOnCpu if memory.device.type == "cpu" else StepsInTorch)(self._state)
-        self.said, self.alignments = self._state.said, self._state.alignments
-        self._run = recorded(self._stretch, memory.device)
-        self._state.begin()
+    def __init__(self, weights: DecoderWeights, memory: Tensor, lengths: Tensor, options: DecodeOptions) -> None:
+        layout = "batch", options.dtype, len(memory)
+        self._attention_product, self._decoder_product = cached_weights(
+            weights.module, layout, lambda: _pack_lstm_weights(weights, options.dtype, len(memory))
+        )
+        self._p_dropout, self._state = options.p_prenet_dropout, _new_state(weights, memory, lengths, options.dtype)
+        self._steps = (NumbaSteps if memory.device.type == "cpu" else TorchSteps)(self._state)
+        self.outputs, self.alignments = self._state.outputs, self._state.alignments
+        self._run = captured_graph(self._run_captured, memory.device)
+        self._state.reset()
 
-    def go_on(self) -> None:
-        """Say what comes next."""
+    def run_steps(self) -> None:
         keep = self._state.keep
         keep.copy_(dropout(torch.ones_like(keep), self._p_dropout, training=True))
         self._run()
 
-    def _stretch(self) -> None:
+    def _run_captured(self) -> None:
         for t in range(STEPS):
-            self._steps.hear(t)
-            self._steps.look(t, self._recurrent(self._state.listening))
-            self._steps.say(t, self._deep(self._state.thinking))
+            self._steps.run_prenet(t)
+            self._steps.attend(t, self._attention_product(self._state.attention_input))
+            self._steps.project(t, self._decoder_product(self._state.decoder_input))
 
 
-def _products(decoder: Decoder, dtype: torch.dtype, n_rows: int) -> tuple[RepeatedProduct, RepeatedProduct]:
-    """Of both LSTMs."""
-    first, second = decoder.attention_rnn, decoder.decoder_rnn
-    hidden, context = second.weight_ih.tensor_split([first.hidden_size], dim=1)
-    of_listening = torch.cat([first.weight_ih, first.weight_hh], 1)
-    of_thinking = torch.cat([context, hidden, second.weight_hh], 1)
-    return RepeatedProduct(of_listening, dtype, n_rows), RepeatedProduct(of_thinking, dtype, n_rows)
+def _pack_lstm_weights(weights: DecoderWeights, dtype: torch.dtype, n_rows: int) -> tuple[PackedLinear, PackedLinear]:
+    """Input and recurrent weights of both LSTMs, in the order of their inputs in `DecoderState`."""
+    first, second = weights.attention_lstm, weights.decoder_lstm
+    hidden, context = second.input.tensor_split([first.recurrent.size(1)], dim=1)
+    attention_weight = torch.cat([first.input, first.recurrent], 1)
+    decoder_weight = torch.cat([context, hidden, second.recurrent], 1)
+    return PackedLinear(attention_weight, dtype, n_rows), PackedLinear(decoder_weight, dtype, n_rows)
 
 
-def _state(decoder: Decoder, memory: Tensor, lengths: Tensor, dtype: torch.dtype) -> SpeakingState:
+def _new_state(weights: DecoderWeights, memory: Tensor, lengths: Tensor, dtype: torch.dtype) -> DecoderState:
     (batch, n_tokens, width), zeros = memory.shape, memory.new_zeros
-    first, second = decoder.attention_rnn, decoder.decoder_rnn
-    projection, gate = decoder.linear_projection.linear_layer, decoder.gate_layer.linear_layer
-    attention, n_heard = decoder.attention_layer, first.input_size - width
-    location = attention.location_layer.fused_weight()
-
-    def biases(cell: nn.LSTMCell) -> Tensor:
-        return (cell.bias_ih + cell.bias_hh).to(dtype).repeat(batch, 1)
-
-    return SpeakingState(
-        prenet=decoder.prenet.weights(),
-        query=attention.query_layer.linear_layer.weight.t(),
-        location=location,
-        energy=attention.v.linear_layer.weight.squeeze(0),
-        biases=biases(first),
-        deep_biases=biases(second),
-        output=torch.cat([projection.weight, gate.weight]),
-        output_bias=torch.cat([projection.bias, gate.bias]),
+    n_prenet = len(weights.prenet[0])
+    n_hidden, n_decoder = weights.attention_lstm.recurrent.size(1), weights.decoder_lstm.recurrent.size(1)
+    return DecoderState(
+        prenet=weights.prenet,
+        query=weights.query.t(),
+        location=weights.location,
+        energy=weights.energy,
+        attention_biases=weights.attention_lstm.bias.to(dtype).repeat(batch, 1),
+        decoder_biases=weights.decoder_lstm.bias.to(dtype).repeat(batch, 1),
+        output=weights.output,
+        output_bias=weights.output_bias,
         lengths=lengths,
         memory=memory.to(dtype).contiguous(),
-        projected=attention.memory_layer(memory).to(dtype),
-        keep=zeros(STEPS, 2, batch, n_heard),
-        said=zeros(STEPS, batch, decoder.n_mel * decoder.r + 1),
+        processed_memory=F.linear(memory, weights.memory).to(dtype),
+        keep=zeros(STEPS, 2, batch, n_prenet),
+        outputs=zeros(STEPS, batch, len(weights.output)),
         alignments=zeros(STEPS, batch, n_tokens),
-        listening=zeros(batch, n_heard + width + first.hidden_size, dtype=dtype),
-        thinking=zeros(batch, width + first.hidden_size + second.hidden_size, dtype=dtype),
-        cell=zeros(batch, first.hidden_size),
-        deep_cell=zeros(batch, second.hidden_size),
-        looked=zeros(batch, 2, n_tokens + location.size(0) // 2 - 1),
+        attention_input=zeros(batch, n_prenet + width + n_hidden, dtype=dtype),
+        decoder_input=zeros(batch, width + n_hidden + n_decoder, dtype=dtype),
+        attention_cell=zeros(batch, n_hidden),
+        decoder_cell=zeros(batch, n_decoder),
+        history=zeros(batch, 2, n_tokens + weights.location.size(0) // 2 - 1),
     )

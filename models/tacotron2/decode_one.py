@@ -1,91 +1,87 @@
-"""One voice that speaks freely on a CPU: what its steps need is laid out once, and they are taken by numba."""
+"""Free-running decoding of a single item on a CPU, with low latency: whole steps in numba, on a few threads."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.kernels.bfloat16 import array_of
-from models.kernels.spin_barrier import together
-from models.kernels.weight_cache import kept
+from models.kernels.bfloat16 import numpy_view
+from models.kernels.spin_barrier import run_on_threads
+from models.kernels.weight_cache import cached_weights
 from models.layers import dropout
-from models.tacotron2.decode_one_steps import Given, Going, speak_on
+from models.tacotron2.decode_one_steps import SingleState, SingleWeights, decode_steps
+from models.tacotron2.decode_state import DecodeOptions, DecoderWeights
 
-if TYPE_CHECKING:
-    from models.tacotron2.model import Decoder
-
-STEPS = 16
-"""At most, in one stretch; what comes after the gate's opening is not said."""
-MOST_THREADS = 8
-"""More would wait for the memory only."""
-SURELY = 0.01
-"""A gate's logit is above the threshold's by so much: whoever looks again, by other arithmetic, finds it open too."""
+MAX_STEPS_PER_CALL = 16
+"""A call ends earlier when the gate opens."""
+MAX_THREADS = 8
+"""More threads would only wait for memory."""
+GATE_LOGIT_MARGIN = 0.01
+"""Numba stops at a gate logit this far above the threshold, so that torch, which rounds differently, agrees."""
 
 
-class SingleVoice:
-    """The state of a decoder over one memory [1, N, E], and what it says in a stretch of steps."""
+class SingleDecoder:
+    """Decoder state of one item; each call of `run_steps` sets the outputs and alignments of the next steps."""
 
-    def __init__(self, decoder: Decoder, memory: Tensor, lengths: Tensor, dtype: torch.dtype) -> None:
-        weights = kept(decoder, ("a single voice", dtype), lambda: _weights(decoder, dtype))
-        zeros, n_tokens, tokens = memory.new_zeros, memory.size(1), memory[0, : int(lengths)]
-        n_heard, n_hidden, n_deep = len(weights["prenet"]), weights["query"].size(1), weights["output"].size(1)
-        self._p_dropout, self._keep = decoder.prenet.p_dropout, zeros(STEPS, 2, n_heard)
-        self.said, self.alignments = zeros(STEPS, 1, len(weights["output"])), zeros(STEPS, 1, n_tokens)
-        of_memory, bias = weights["of_memory"], weights["bias"]
-        given = {name: weights[name] for name in Given._fields if name in weights}
-        given |= {
-            "shares": F.linear(tokens.to(dtype), of_memory, bias.to(dtype)),
-            "projected": decoder.attention_layer.memory_layer(tokens).to(dtype),
+    def __init__(self, weights: DecoderWeights, memory: Tensor, lengths: Tensor, options: DecodeOptions) -> None:
+        layout = cached_weights(
+            weights.module, ("single", options.dtype), lambda: _convert_weights(weights, options.dtype)
+        )
+        new, n_tokens, tokens = memory.new_zeros, memory.size(1), memory[0, : int(lengths)]
+        n_prenet, n_hidden, n_decoder = len(layout["prenet"]), layout["query"].size(1), layout["output"].size(1)
+        n_steps = MAX_STEPS_PER_CALL
+        self._p_dropout, self._keep = options.p_prenet_dropout, new(n_steps, 2, n_prenet)
+        self.outputs, self.alignments = new(n_steps, 1, len(layout["output"])), new(n_steps, 1, n_tokens)
+        context_weight, bias = layout["context"], layout["bias"]
+        fixed = {name: layout[name] for name in SingleWeights._fields if name in layout}
+        fixed |= {
+            "shares": F.linear(tokens.to(options.dtype), context_weight, bias.to(options.dtype)),
+            "processed_memory": F.linear(tokens, weights.memory).to(options.dtype),
             "keep": self._keep,
         }
-        going = {
-            "gathered": bias.clone(),  # all that is made of a context of nothing
-            "listening": zeros(1, n_heard + n_hidden),
-            "thinking": zeros(1, n_hidden + n_deep),
-            "cell": zeros(1, n_hidden),
-            "deep_cell": zeros(1, n_deep),
-            "looked": zeros(2, n_tokens + len(weights["location"]) // 2 - 1),
-            "said": self.said.squeeze(1),
+        changing = {
+            "context_shares": bias.clone(),  # before the first step the context is zero
+            "attention_input": new(1, n_prenet + n_hidden),
+            "decoder_input": new(1, n_hidden + n_decoder),
+            "attention_cell": new(1, n_hidden),
+            "decoder_cell": new(1, n_decoder),
+            "history": new(2, n_tokens + len(layout["location"]) // 2 - 1),
+            "outputs": self.outputs.squeeze(1),
             "alignments": self.alignments.squeeze(1),
-            "product": zeros(1, 4 * n_hidden),
-            "deep_product": zeros(1, 4 * n_deep),
-            "asked": zeros(len(weights["energy"])),
-            "energies": zeros(len(tokens)),
+            "attention_product": new(1, 4 * n_hidden),
+            "decoder_product": new(1, 4 * n_decoder),
+            "query": new(len(layout["energy"])),
+            "energies": new(len(tokens)),
         }
-        self._given = Given(**{name: array_of(tensor) for name, tensor in given.items()})
-        self._going = Going(**{name: array_of(tensor) for name, tensor in going.items()})
-        self._surely_open = SURELY + torch.logit(torch.tensor(decoder.gate_threshold)).item()
+        self._weights = SingleWeights(**{name: numpy_view(tensor) for name, tensor in fixed.items()})
+        self._state = SingleState(**{name: numpy_view(tensor) for name, tensor in changing.items()})
+        self._stop_logit = GATE_LOGIT_MARGIN + torch.logit(torch.tensor(options.gate_threshold)).item()
 
-    def go_on(self) -> None:
-        """Say what comes next."""
+    def run_steps(self) -> None:
         self._keep.copy_(dropout(torch.ones_like(self._keep), self._p_dropout, training=True))
-        n_threads = min(torch.get_num_threads(), MOST_THREADS)
-        together(speak_on, n_threads, self._surely_open, self._given, self._going)
+        n_threads = min(torch.get_num_threads(), MAX_THREADS)
+        run_on_threads(decode_steps, n_threads, self._stop_logit, self._weights, self._state)
 
 
-def _weights(decoder: Decoder, dtype: torch.dtype) -> dict[str, Tensor]:
-    """By their names in `Given`, and what makes shares of a memory."""
-    first, second, attention = decoder.attention_rnn, decoder.decoder_rnn, decoder.attention_layer
-    n_hidden, n_deep = first.hidden_size, second.hidden_size
-    width = second.input_size - n_hidden
-    projection, gate = decoder.linear_projection.linear_layer, decoder.gate_layer.linear_layer
-    heard, context = first.weight_ih.split([first.input_size - width, width], dim=1)
-    hidden, deep_context = second.weight_ih.split([n_hidden, width], dim=1)
-    of_deep, of_context = torch.cat([projection.weight, gate.weight]).split([n_deep, width], dim=1)
-    biases = first.bias_ih + first.bias_hh, second.bias_ih + second.bias_hh, projection.bias, gate.bias
-    short = {
-        "recurrent": torch.cat([heard, first.weight_hh], dim=1),
-        "query": attention.query_layer.linear_layer.weight,
-        "deep": torch.cat([hidden, second.weight_hh], dim=1),
-        "output": of_deep,
-        "of_memory": torch.cat([context, deep_context, of_context]),  # [4H + 4D + O, E]
+def _convert_weights(weights: DecoderWeights, dtype: torch.dtype) -> dict[str, Tensor]:
+    """Tensors by their names in `SingleWeights`, with the weights that multiply a context and all biases."""
+    first, second = weights.attention_lstm, weights.decoder_lstm
+    n_hidden, n_decoder = first.recurrent.size(1), second.recurrent.size(1)
+    width = second.input.size(1) - n_hidden
+    prenet, context = first.input.split([first.input.size(1) - width, width], dim=1)
+    hidden, decoder_context = second.input.split([n_hidden, width], dim=1)
+    output, output_context = weights.output.split([n_decoder, width], dim=1)
+    products = {
+        "attention_lstm": torch.cat([prenet, first.recurrent], dim=1),
+        "query": weights.query,
+        "decoder_lstm": torch.cat([hidden, second.recurrent], dim=1),
+        "output": output,
+        "context": torch.cat([context, decoder_context, output_context]),  # [4H + 4D + O, E]
     }
-    short |= dict(zip(("prenet", "prenet_again"), decoder.prenet.weights(), strict=True))
-    return {name: weight.detach().to(dtype).contiguous() for name, weight in short.items()} | {
-        "location": attention.location_layer.fused_weight().contiguous(),
-        "energy": attention.v.linear_layer.weight.detach().squeeze(0),
-        "bias": torch.cat(biases),  # [4H + 4D + O]
+    products |= dict(zip(("prenet", "prenet_2"), weights.prenet, strict=True))
+    return {name: weight.detach().to(dtype).contiguous() for name, weight in products.items()} | {
+        "location": weights.location.contiguous(),
+        "energy": weights.energy.detach(),
+        "bias": torch.cat([first.bias, second.bias, weights.output_bias]),  # [4H + 4D + O]
     }

@@ -1,7 +1,7 @@
-"""Several steps of one voice that speaks freely, by several threads that go through the same function.
+"""Several decoder steps of one item in numba, computed by several threads that run the same function.
 
-P numbers are heard, H are of a hidden state, D of a deep one, A of the attention, O are said (frames and gate), in S
-steps and of N tokens. What is short is as `array_of` has it.
+P prenet units, H attention LSTM units, D decoder LSTM units, A attention features, O outputs (frames and gate logit),
+S steps, N tokens, K taps of the location convolution. "Product format" is possibly bfloat16, as `numpy_view` gives it.
 """
 
 from __future__ import annotations
@@ -10,175 +10,184 @@ from typing import NamedTuple
 
 import numpy as np
 
-from models.kernels.bfloat16 import widened
-from models.kernels.compile import in_numba
+from models.kernels.bfloat16 import to_float
+from models.kernels.compile import jit
 from models.kernels.fast_tanh import tanh
-from models.kernels.spin_barrier import meet
-from models.tacotron2.attention_cpu_steps import gather, product_of, soften, step_lstm_of
+from models.kernels.lstm_steps import lstm_step_item
+from models.kernels.spin_barrier import wait_at_barrier
+from models.tacotron2.attention_cpu_steps import dot, softmax_in_place, weighted_sum
 
 Array = np.ndarray
 STREAMS = 8
 
 
-class Given(NamedTuple):
-    """What stays as it is. There is no context: of each token its shares are known of all that is made of one, biases
-    too; since an attention sums to one, what it gathers of them is what a context would have come to.
+class SingleWeights(NamedTuple):
+    """Arrays that do not change.
+
+    No context is computed. Everything that a context is multiplied with is known for each token in advance (`shares`,
+    biases included); as the attention sums to one, its weighted sum of shares is what the context would have given.
     """
 
-    prenet: Array  # [P, O - 1] short
-    prenet_again: Array  # [P, P] short
-    recurrent: Array  # [4H, P + H] short
-    query: Array  # [A, H] short
+    prenet: Array  # [P, O - 1] product format
+    prenet_2: Array  # [P, P] product format
+    attention_lstm: Array  # [4H, P + H] product format
+    query: Array  # [A, H] product format
     location: Array  # [2K, A]
     energy: Array  # [A]
-    deep: Array  # [4D, H + D] short
-    output: Array  # [O, D] short
-    shares: Array  # [N, 4H + 4D + O] short
-    projected: Array  # [N, A] the memory's part of the features; short
+    decoder_lstm: Array  # [4D, H + D] product format
+    output: Array  # [O, D] product format
+    shares: Array  # [N, 4H + 4D + O] product format
+    processed_memory: Array  # [N, A] the memory's share of the features; product format
     keep: Array  # [S, 2, P] scaled dropout masks of the prenet
 
 
-class Going(NamedTuple):
-    """What goes on from step to step, and what one thread leaves for another."""
+class SingleState(NamedTuple):
+    """Arrays that carry over from step to step, or from one thread to another."""
 
-    gathered: Array  # [4H + 4D + O] shares
-    listening: Array  # [1, P + H] what the attention LSTM is given
-    thinking: Array  # [1, H + D] what the decoder LSTM is given
-    cell: Array  # [1, H]
-    deep_cell: Array  # [1, D]
-    looked: Array  # [2, N + K - 1] the last attention and the sum of all, with zeros on both sides
-    said: Array  # [S, O]
+    context_shares: Array  # [4H + 4D + O] weighted sum of the shares
+    attention_input: Array  # [1, P + H] of the attention LSTM
+    decoder_input: Array  # [1, H + D] of the decoder LSTM
+    attention_cell: Array  # [1, H]
+    decoder_cell: Array  # [1, D]
+    history: Array  # [2, N + K - 1] last and cumulative attention, with zeros on both sides
+    outputs: Array  # [S, O]
     alignments: Array  # [S, N or more]
-    product: Array  # [1, 4H]
-    deep_product: Array  # [1, 4D]
-    asked: Array  # [A]
+    attention_product: Array  # [1, 4H]
+    decoder_product: Array  # [1, 4D]
+    query: Array  # [A]
     energies: Array  # [N]
 
 
-@in_numba
-def speak_on(thread: int, n_threads: int, arrivals: Array, enough: float, given: Given, going: Going) -> None:
-    """Until the gate's logit is above `enough`."""
-    for t in range(len(going.said)):
+@jit
+def decode_steps(
+    thread: int, n_threads: int, counters: Array, stop_logit: float, weights: SingleWeights, state: SingleState
+) -> None:
+    """Compute steps until the gate logit is above `stop_logit`."""
+    for t in range(len(state.outputs)):
         if thread == 0:
-            _hear(t, given, going)
-        meet(arrivals, thread, n_threads)
-        _multiply(given.recurrent, going.listening[0], going.product[0], thread, n_threads)
-        meet(arrivals, thread, n_threads)
+            _run_prenet(t, weights, state)
+        wait_at_barrier(counters, thread, n_threads)
+        _multiply(weights.attention_lstm, state.attention_input[0], state.attention_product[0], thread, n_threads)
+        wait_at_barrier(counters, thread, n_threads)
         if thread == 0:
-            _ask(given, going)
-        meet(arrivals, thread, n_threads)
-        _compare(given, going, thread, n_threads)
-        meet(arrivals, thread, n_threads)
+            _step_attention_lstm(weights, state)
+        wait_at_barrier(counters, thread, n_threads)
+        _compute_energies(weights, state, thread, n_threads)
+        wait_at_barrier(counters, thread, n_threads)
         if thread == 0:
-            _look(t, given, going)
-        meet(arrivals, thread, n_threads)
-        gather(_seen(given, going), given.shares, *_part(len(going.gathered), thread, n_threads), going.gathered)
-        _multiply(given.deep, going.thinking[0], going.deep_product[0], thread, n_threads)
-        meet(arrivals, thread, n_threads)
+            _set_attention(t, weights, state)
+        wait_at_barrier(counters, thread, n_threads)
+        begin, end = _range_of_thread(len(state.context_shares), thread, n_threads)
+        weighted_sum(_history_of_tokens(weights, state, 0), weights.shares, begin, end, state.context_shares)
+        _multiply(weights.decoder_lstm, state.decoder_input[0], state.decoder_product[0], thread, n_threads)
+        wait_at_barrier(counters, thread, n_threads)
         if thread == 0:
-            _say(t, given, going)
-        meet(arrivals, thread, n_threads)
-        if going.said[t, -1] > enough:
+            _step_decoder_lstm(t, weights, state)
+        wait_at_barrier(counters, thread, n_threads)
+        if state.outputs[t, -1] > stop_logit:
             return
 
 
-@in_numba
-def _hear(t: int, given: Given, going: Going) -> None:
-    n_heard, n_frames = given.prenet.shape
-    once, heard = np.empty(n_heard, going.said.dtype), going.listening[0, :n_heard]
-    _multiply(given.prenet, going.said[t - 1, :n_frames], once, 0, 1)
-    _squash(once, given.keep[t, 0])
-    _multiply(given.prenet_again, once, heard, 0, 1)
-    _squash(heard, given.keep[t, 1])
+@jit
+def _run_prenet(t: int, weights: SingleWeights, state: SingleState) -> None:
+    n_prenet, n_frames = weights.prenet.shape
+    hidden, output = np.empty(n_prenet, state.outputs.dtype), state.attention_input[0, :n_prenet]
+    _multiply(weights.prenet, state.outputs[t - 1, :n_frames], hidden, 0, 1)
+    _relu_dropout(hidden, weights.keep[t, 0])
+    _multiply(weights.prenet_2, hidden, output, 0, 1)
+    _relu_dropout(output, weights.keep[t, 1])
 
 
-@in_numba
-def _squash(x: Array, keep: Array) -> None:
+@jit
+def _relu_dropout(x: Array, keep: Array) -> None:
     for i in range(len(x)):
         x[i] = max(x[i], 0) * keep[i]
 
 
-@in_numba
-def _ask(given: Given, going: Going) -> None:
-    cell, n_hidden = going.cell, going.cell.shape[1]
-    hidden, ones, gates = np.empty_like(cell), np.ones_like(cell), np.empty_like(going.product)
-    shares = going.gathered[: 4 * n_hidden].reshape(1, -1)
-    step_lstm_of(0, going.product, shares, cell, ones, gates, cell, hidden, going.listening)
-    going.thinking[0, :n_hidden] = hidden[0]
-    _multiply(given.query, hidden[0], going.asked, 0, 1)
+@jit
+def _step_attention_lstm(weights: SingleWeights, state: SingleState) -> None:
+    cell, n_hidden = state.attention_cell, state.attention_cell.shape[1]
+    hidden, ones, gates = np.empty_like(cell), np.ones_like(cell), np.empty_like(state.attention_product)
+    shares = state.context_shares[: 4 * n_hidden].reshape(1, -1)
+    lstm_step_item(0, state.attention_product, shares, cell, ones, gates, cell, hidden, state.attention_input)
+    state.decoder_input[0, :n_hidden] = hidden[0]
+    _multiply(weights.query, hidden[0], state.query, 0, 1)
 
 
-@in_numba
-def _compare(given: Given, going: Going, thread: int, n_threads: int) -> None:
-    """The energies of a thread's part of the tokens."""
-    begin, end = _part(len(given.projected), thread, n_threads)
-    asked, kernel_size, features = going.asked, len(given.location) // 2, np.empty_like(going.asked)
+@jit
+def _compute_energies(weights: SingleWeights, state: SingleState, thread: int, n_threads: int) -> None:
+    """Set the energies of this thread's part of the tokens."""
+    begin, end = _range_of_thread(len(weights.processed_memory), thread, n_threads)
+    query, kernel_size, features = state.query, len(weights.location) // 2, np.empty_like(state.query)
     for n in range(begin, end):
-        projected = given.projected[n]
-        for a in range(len(asked)):
-            features[a] = asked[a] + widened(projected[a])
+        processed_memory = weights.processed_memory[n]
+        for a in range(len(query)):
+            features[a] = query[a] + to_float(processed_memory[a])
         for kind in range(2):
             for k in range(kernel_size):
-                seen, weight = going.looked[kind, n + k], given.location[kind * kernel_size + k]
-                for a in range(len(asked)):
-                    features[a] += seen * weight[a]
-        for a in range(len(asked)):
+                value, weight = state.history[kind, n + k], weights.location[kind * kernel_size + k]
+                for a in range(len(query)):
+                    features[a] += value * weight[a]
+        for a in range(len(query)):
             features[a] = tanh(features[a])
-        going.energies[n] = product_of(features, given.energy)
+        state.energies[n] = dot(features, weights.energy)
 
 
-@in_numba
-def _seen(given: Given, going: Going, kind: int = 0) -> Array:
-    """Of what was looked at, what belongs to tokens."""
-    before = len(given.location) // 4
-    return going.looked[kind, before : before + len(given.shares)]
+@jit
+def _history_of_tokens(weights: SingleWeights, state: SingleState, kind: int) -> Array:
+    """The last (0) or cumulative (1) attention [N], without padding."""
+    padding = len(weights.location) // 4
+    return state.history[kind, padding : padding + len(weights.shares)]
 
 
-@in_numba
-def _look(t: int, given: Given, going: Going) -> None:
-    attention, summed = _seen(given, going), _seen(given, going, 1)
-    attention[:] = going.energies
-    soften(attention)
-    summed += attention
-    going.alignments[t, : len(attention)] = attention
+@jit
+def _set_attention(t: int, weights: SingleWeights, state: SingleState) -> None:
+    attention, cumulative = _history_of_tokens(weights, state, 0), _history_of_tokens(weights, state, 1)
+    attention[:] = state.energies
+    softmax_in_place(attention)
+    cumulative += attention
+    state.alignments[t, : len(attention)] = attention
 
 
-@in_numba
-def _say(t: int, given: Given, going: Going) -> None:
-    cell, n_first, n_deep = going.deep_cell, 4 * going.cell.shape[1], 4 * going.deep_cell.shape[1]
-    hidden, ones, gates = np.empty_like(cell), np.ones_like(cell), np.empty_like(going.deep_product)
-    shares = going.gathered[n_first : n_first + n_deep].reshape(1, -1)
-    step_lstm_of(0, going.deep_product, shares, cell, ones, gates, cell, hidden, going.thinking)
-    _multiply(given.output, hidden[0], going.said[t], 0, 1)
-    going.said[t] += going.gathered[n_first + n_deep :]
+@jit
+def _step_decoder_lstm(t: int, weights: SingleWeights, state: SingleState) -> None:
+    """Step the decoder LSTM and set the outputs."""
+    cell, first, n_gates = state.decoder_cell, 4 * state.attention_cell.shape[1], 4 * state.decoder_cell.shape[1]
+    hidden, ones, gates = np.empty_like(cell), np.ones_like(cell), np.empty_like(state.decoder_product)
+    shares = state.context_shares[first : first + n_gates].reshape(1, -1)
+    lstm_step_item(0, state.decoder_product, shares, cell, ones, gates, cell, hidden, state.decoder_input)
+    _multiply(weights.output, hidden[0], state.outputs[t], 0, 1)
+    state.outputs[t] += state.context_shares[first + n_gates :]
 
 
-@in_numba
-def _part(length: int, thread: int, n_threads: int) -> tuple[int, int]:
+@jit
+def _range_of_thread(length: int, thread: int, n_threads: int) -> tuple[int, int]:
     return length * thread // n_threads, length * (thread + 1) // n_threads
 
 
-@in_numba
+@jit
 def _multiply(weight: Array, x: Array, product: Array, thread: int, n_threads: int) -> None:
-    """A thread's part of the product of a weight (short). Rows are read as several streams far from each other, so the
-    machine sees earlier what comes next: half as quick again as row after row.
+    """Set this thread's part of weight @ x, the weight in product format.
+
+    Rows are read as several streams far from each other, which the processor's prefetcher follows better: it takes two
+    thirds of the time of row after row.
     """
-    begin, end = _part(len(weight), thread, n_threads)
+    begin, end = _range_of_thread(len(weight), thread, n_threads)
     n = (end - begin) // STREAMS
     for i in range(begin, begin + n):
         a, b, c, d = weight[i], weight[i + n], weight[i + 2 * n], weight[i + 3 * n]
         e, f, g, h = weight[i + 4 * n], weight[i + 5 * n], weight[i + 6 * n], weight[i + 7 * n]
-        of_a = of_b = of_c = of_d = of_e = of_f = of_g = of_h = type(x[0])(0)
+        sum_a = sum_b = sum_c = sum_d = sum_e = sum_f = sum_g = sum_h = type(x[0])(0)
         for k in range(len(a)):
-            of_a += x[k] * widened(a[k])
-            of_b += x[k] * widened(b[k])
-            of_c += x[k] * widened(c[k])
-            of_d += x[k] * widened(d[k])
-            of_e += x[k] * widened(e[k])
-            of_f += x[k] * widened(f[k])
-            of_g += x[k] * widened(g[k])
-            of_h += x[k] * widened(h[k])
-        for stream, found in enumerate((of_a, of_b, of_c, of_d, of_e, of_f, of_g, of_h)):
-            product[i + stream * n] = found
+            sum_a += x[k] * to_float(a[k])
+            sum_b += x[k] * to_float(b[k])
+            sum_c += x[k] * to_float(c[k])
+            sum_d += x[k] * to_float(d[k])
+            sum_e += x[k] * to_float(e[k])
+            sum_f += x[k] * to_float(f[k])
+            sum_g += x[k] * to_float(g[k])
+            sum_h += x[k] * to_float(h[k])
+        for stream, total in enumerate((sum_a, sum_b, sum_c, sum_d, sum_e, sum_f, sum_g, sum_h)):
+            product[i + stream * n] = total
     for i in range(begin + STREAMS * n, end):
-        product[i] = product_of(x[: weight.shape[1]], weight[i])
+        product[i] = dot(x[: weight.shape[1]], weight[i])

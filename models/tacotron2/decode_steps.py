@@ -1,36 +1,39 @@
-"""What a CPU does in a step of speaking freely beside large products, in two passes between two of them.
+"""One free-running decoder step in numba, beside its two large products: one loop before, between and after them.
 
-After each has gone through its weights all else is gone from the cache, and a call of torch costs as much as its work.
+Each product leaves nothing but its weights in the cache, and a call of a torch operation costs as much as its work
+here. Functions named `…_item` compute item b, those without the suffix compute all items in a parallel loop.
 
-P numbers are heard, E are of a context, H of a hidden state, D of a deep one; what is short is as `array_of` has it.
+B items, P prenet units, E numbers per token of the memory, H attention LSTM units, D decoder LSTM units. Products, LSTM
+inputs, biases, memory and states are in product format, possibly bfloat16 as `numpy_view` gives it.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from models.kernels.bfloat16 import store, widened
-from models.kernels.compile import in_numba
-from models.kernels.openmp_loop import share
-from models.tacotron2.attention_cpu_steps import attend_of, cut_windows_of, step_lstm_of
+from models.kernels.bfloat16 import store, to_float
+from models.kernels.compile import jit
+from models.kernels.lstm_steps import lstm_step_item
+from models.kernels.openmp_loop import parallel_for
+from models.tacotron2.attention_cpu_steps import attend_item, gather_windows_item
 
 Array = np.ndarray
 
 
-@in_numba
-def drop_of(b: int, x: Array, heard: Array, keep: Array) -> None:
-    """Of what a layer of the prenet makes [B, P], what is kept: the beginning of what is heard (short or wide)."""
+@jit
+def relu_dropout_item(b: int, x: Array, output: Array, keep: Array) -> None:
+    """Finish a prenet layer [B, P]: ReLU, then a scaled dropout mask; the output may be wider and in product format."""
     for i in range(x.shape[1]):
-        store(heard[b], i, max(x[b, i], 0) * keep[b, i])
+        store(output[b], i, max(x[b, i], 0) * keep[b, i])
 
 
-@in_numba
-def drop(n_threads: int, *given: Array) -> None:
-    share(drop_of, n_threads, len(given[0]), given)
+@jit
+def relu_dropout(n_threads: int, *arguments: Array) -> None:
+    parallel_for(relu_dropout_item, n_threads, len(arguments[0]), arguments)
 
 
-@in_numba
-def listen_of(
+@jit
+def attention_lstm_item(
     b: int,
     biases: Array,
     ones: Array,
@@ -38,69 +41,69 @@ def listen_of(
     cell: Array,
     hidden: Array,
     state: Array,
-    looked: Array,
+    history: Array,
     windows: Array,
     product: Array,
 ) -> None:
-    """The attention LSTM, and where it looked before."""
-    step_lstm_of(b, product, biases, cell, ones, gates, cell, hidden, state)
-    cut_windows_of(b, looked, windows)
+    """Step the attention LSTM and cut the windows of the attention so far."""
+    lstm_step_item(b, product, biases, cell, ones, gates, cell, hidden, state)
+    gather_windows_item(b, history, windows)
 
 
-@in_numba
-def listen(n_threads: int, *given: Array) -> None:
-    share(listen_of, n_threads, len(given[0]), given)
+@jit
+def attention_lstm(n_threads: int, *arguments: Array) -> None:
+    parallel_for(attention_lstm_item, n_threads, len(arguments[0]), arguments)
 
 
-@in_numba
-def look_of(
+@jit
+def attention_item(
     b: int,
-    located: Array,
-    projected: Array,
+    location: Array,
+    processed_memory: Array,
     query: Array,
     energy_weight: Array,
     lengths: Array,
     memory: Array,
-    looked: Array,
+    history: Array,
     features: Array,
     state: Array,
-    listening: Array,
-    thinking: Array,
+    attention_input: Array,
+    decoder_input: Array,
     alignment: Array,
 ) -> None:
-    """The attention [B, N], and what both LSTMs are given of the state."""
-    attend_of(b, located, projected, query, energy_weight, lengths, memory, looked, features, looked, state)
-    before = (looked.shape[2] - alignment.shape[1] + 1) // 2
-    alignment[b] = looked[b, 0, before : before + alignment.shape[1]]
-    listening[b, listening.shape[1] - state.shape[1] :] = state[b]
-    thinking[b, : state.shape[1]] = state[b]
+    """Set the alignment [B, N], and copy context and hidden state to the inputs of both LSTMs."""
+    attend_item(b, location, processed_memory, query, energy_weight, lengths, memory, history, features, history, state)
+    padding = (history.shape[2] - alignment.shape[1] + 1) // 2
+    alignment[b] = history[b, 0, padding : padding + alignment.shape[1]]
+    attention_input[b, attention_input.shape[1] - state.shape[1] :] = state[b]
+    decoder_input[b, : state.shape[1]] = state[b]
 
 
-@in_numba
-def look(n_threads: int, *given: Array) -> None:
-    share(look_of, n_threads, len(given[0]), given)
+@jit
+def attention(n_threads: int, *arguments: Array) -> None:
+    parallel_for(attention_item, n_threads, len(arguments[0]), arguments)
 
 
-@in_numba
-def think_of(
+@jit
+def decoder_lstm_item(
     b: int,
     biases: Array,
     ones: Array,
     gates: Array,
     cell: Array,
     hidden: Array,
-    thinking: Array,
-    known: Array,
+    decoder_input: Array,
+    projection_input: Array,
     product: Array,
 ) -> None:
-    """The decoder LSTM; of its hidden state and the context [B, D + E] is made what is said."""
-    step_lstm_of(b, product, biases, cell, ones, gates, cell, hidden, thinking)
+    """Step the decoder LSTM; its hidden state and the context [B, D + E] are the input of the output projection."""
+    lstm_step_item(b, product, biases, cell, ones, gates, cell, hidden, decoder_input)
     n_hidden = hidden.shape[1]
-    known[b, :n_hidden] = hidden[b]
-    for i in range(known.shape[1] - n_hidden):
-        known[b, n_hidden + i] = widened(thinking[b, i])
+    projection_input[b, :n_hidden] = hidden[b]
+    for i in range(projection_input.shape[1] - n_hidden):
+        projection_input[b, n_hidden + i] = to_float(decoder_input[b, i])
 
 
-@in_numba
-def think(n_threads: int, *given: Array) -> None:
-    share(think_of, n_threads, len(given[0]), given)
+@jit
+def decoder_lstm(n_threads: int, *arguments: Array) -> None:
+    parallel_for(decoder_lstm_item, n_threads, len(arguments[0]), arguments)

@@ -1,4 +1,4 @@
-"""What Tacotron 2 minimises: mel, gate and guided attention."""
+"""Loss of Tacotron 2: mel, gate and guided attention."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from models.layers import length_mask
 
 
 def tacotron2_losses(output: AttentionOutput, batch: Batch, knobs: LossKnobs, hparams: HParams) -> Losses:
-    """Means over real positions; with `leaky_padding` over all of the padded batch, as the reference takes them."""
+    """Means over valid positions; with `leaky_padding` over the whole padded batch, as in the reference."""
     steps = torch.ceil(batch.mel_lengths / hparams.n_frames_per_step)
     mel_lengths = torch.full_like(batch.mel_lengths, batch.mels.size(2)) if hparams.leaky_padding else batch.mel_lengths
     gate_steps = torch.full_like(steps, output.gates.size(1)) if hparams.leaky_padding else steps
@@ -34,14 +34,14 @@ def mel_loss(output: AttentionOutput, target: Tensor, mask: Tensor) -> Tensor:
 
 @torch.no_grad()
 def mel_loss_by_utterance(output: AttentionOutput, batch: Batch) -> Tensor:
-    """[B] squared error before the postnet, whose BatchNorm would spread one broken utterance over all."""
+    """[B] squared error before the postnet, whose batch normalisation mixes the errors of all utterances."""
     mask = length_mask(batch.mel_lengths, batch.mels.size(2))
     squares = (output.mels - batch.mels).square().mean(1)
     return squares.masked_fill(~mask, 0.0).sum(1) / batch.mel_lengths
 
 
 def gate_loss(gates: Tensor, steps: Tensor, mask: Tensor, positive_weight: float) -> Tensor:
-    """Cross-entropy of the gate logits [B, S]: it shall open at the step of the last frame, and stay open."""
+    """Cross-entropy of the gate logits [B, S] with a target that opens at the step of the last frame and stays open."""
     target = (~length_mask(steps - 1, gates.size(1))).to(gates.dtype)
     weight = gates.new_tensor(positive_weight)
     losses = F.binary_cross_entropy_with_logits(gates, target, pos_weight=weight, reduction="none")
@@ -49,11 +49,11 @@ def gate_loss(gates: Tensor, steps: Tensor, mask: Tensor, positive_weight: float
 
 
 def guide_loss(alignments: Tensor, steps: Tensor, text_lengths: Tensor, sigma: float) -> Tensor:
-    """Attention mass times its distance from the diagonal, mean over steps: 0 on it, towards 1 far from it."""
+    """Attention mass times a penalty for its distance from the diagonal, mean over steps: 0 on it, at most 1."""
     n_steps, n_tokens = alignments.shape[1:]
     time = torch.arange(n_steps, device=steps.device) / steps.unsqueeze(1)
-    place = torch.arange(n_tokens, device=steps.device) / text_lengths.unsqueeze(1)
-    distance = time.unsqueeze(2) - place.unsqueeze(1)
+    position = torch.arange(n_tokens, device=steps.device) / text_lengths.unsqueeze(1)
+    distance = time.unsqueeze(2) - position.unsqueeze(1)
     penalty = 1 - torch.exp(-distance.square() / (2 * sigma**2))
     mask = length_mask(steps, n_steps)
     return ((alignments * penalty).sum(2) * mask).sum() / mask.sum()

@@ -1,4 +1,4 @@
-"""Numbers of the reference implementations, as the fixtures hold them."""
+"""Fixtures with numbers that the reference implementations computed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FIXTURES = Path(__file__).parents[1] / "fixtures" / "reference"
 
 @dataclass(frozen=True)
 class Reference:
-    """One fixture file: the recipe under the reference's names, and its tensors."""
+    """One fixture file: settings under the reference's names, and tensors."""
 
     config: dict[str, Any]
     tensors: dict[str, Tensor]

@@ -4,7 +4,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.layers import ConvNorm, MaskedBatchNorm, dropout, length_mask, reverse_each, run_lstm_both_ways
+from models.layers import (
+    ConvNorm,
+    MaskedBatchNorm,
+    dropout,
+    length_mask,
+    reverse_within_lengths,
+    run_bidirectional_lstm,
+)
 
 LENGTHS = torch.tensor([5, 2, 7])
 
@@ -14,58 +21,58 @@ def x() -> Tensor:
     return torch.randn(3, 7, 4, generator=torch.Generator().manual_seed(1)) * 3 + 2
 
 
-def pair() -> tuple[MaskedBatchNorm, nn.BatchNorm1d]:
-    """Ours and torch's, with the same weights that are not the initial ones."""
-    ours, theirs = MaskedBatchNorm(4), nn.BatchNorm1d(4)
+def masked_and_plain_norm() -> tuple[MaskedBatchNorm, nn.BatchNorm1d]:
+    """Both with the same random weights."""
+    masked, plain = MaskedBatchNorm(4), nn.BatchNorm1d(4)
     generator = torch.Generator().manual_seed(2)
     with torch.no_grad():
-        ours.weight.copy_(torch.rand(4, generator=generator) + 0.5)
-        ours.bias.copy_(torch.randn(4, generator=generator))
-    theirs.load_state_dict(ours.state_dict())
-    return ours, theirs
+        masked.weight.copy_(torch.rand(4, generator=generator) + 0.5)
+        masked.bias.copy_(torch.randn(4, generator=generator))
+    plain.load_state_dict(masked.state_dict())
+    return masked, plain
 
 
-def real_positions(x: Tensor) -> Tensor:
+def valid_positions(x: Tensor) -> Tensor:
     """[B, T, C] → [positions, C]"""
     return x[length_mask(LENGTHS, 7)]
 
 
-def test_length_mask_is_true_where_an_item_is_real() -> None:
+def test_length_mask_is_true_within_the_lengths() -> None:
     assert length_mask(torch.tensor([0, 2, 3]), 3).tolist() == [[False] * 3, [True, True, False], [True] * 3]
 
 
-def test_masked_batch_norm_equals_batch_norm_of_the_real_positions_alone(x: Tensor) -> None:
-    ours, theirs = pair()
+def test_masked_batch_norm_equals_batch_norm_of_the_valid_positions_alone(x: Tensor) -> None:
+    masked, plain = masked_and_plain_norm()
     a, b = x.clone().requires_grad_(), x.clone().requires_grad_()
-    weight = real_positions(torch.randn(3, 7, 4, generator=torch.Generator().manual_seed(3)))
-    got, expected = real_positions(ours(a, length_mask(LENGTHS, 7))), theirs(real_positions(b))
-    (got * weight).sum().backward()
+    weight = valid_positions(torch.randn(3, 7, 4, generator=torch.Generator().manual_seed(3)))
+    output, expected = valid_positions(masked(a, length_mask(LENGTHS, 7))), plain(valid_positions(b))
+    (output * weight).sum().backward()
     (expected * weight).sum().backward()
-    torch.testing.assert_close(got, expected)
+    torch.testing.assert_close(output, expected)
     torch.testing.assert_close(a.grad, b.grad)
-    torch.testing.assert_close(ours.weight.grad, theirs.weight.grad)
-    torch.testing.assert_close(ours.bias.grad, theirs.bias.grad)
-    torch.testing.assert_close(ours.state_dict(), theirs.state_dict())
+    torch.testing.assert_close(masked.weight.grad, plain.weight.grad)
+    torch.testing.assert_close(masked.bias.grad, plain.bias.grad)
+    torch.testing.assert_close(masked.state_dict(), plain.state_dict())
 
 
 def test_masked_batch_norm_tracks_the_same_statistics_over_several_batches(x: Tensor) -> None:
-    ours, theirs = pair()
+    masked, plain = masked_and_plain_norm()
     for scale in (1.0, 0.5, 2.0):
-        ours(x * scale, length_mask(LENGTHS, 7))
-        theirs(real_positions(x * scale))
-    torch.testing.assert_close(ours.state_dict(), theirs.state_dict())
+        masked(x * scale, length_mask(LENGTHS, 7))
+        plain(valid_positions(x * scale))
+    torch.testing.assert_close(masked.state_dict(), plain.state_dict())
 
 
 def test_masked_batch_norm_in_evaluation_uses_the_running_statistics(x: Tensor) -> None:
-    ours, theirs = (norm.eval() for norm in pair())
-    torch.testing.assert_close(real_positions(ours(x, length_mask(LENGTHS, 7))), theirs(real_positions(x)))
-    torch.testing.assert_close(ours.state_dict(), theirs.state_dict())
+    masked, plain = (norm.eval() for norm in masked_and_plain_norm())
+    torch.testing.assert_close(valid_positions(masked(x, length_mask(LENGTHS, 7))), plain(valid_positions(x)))
+    torch.testing.assert_close(masked.state_dict(), plain.state_dict())
 
 
-def test_masked_batch_norm_without_a_mask_is_the_ordinary_one(x: Tensor) -> None:
-    ours, theirs = pair()
-    torch.testing.assert_close(ours(x), theirs(x.transpose(1, 2)).transpose(1, 2))
-    torch.testing.assert_close(ours.state_dict(), theirs.state_dict())
+def test_masked_batch_norm_without_a_mask_equals_batch_norm(x: Tensor) -> None:
+    masked, plain = masked_and_plain_norm()
+    torch.testing.assert_close(masked(x), plain(x.transpose(1, 2)).transpose(1, 2))
+    torch.testing.assert_close(masked.state_dict(), plain.state_dict())
 
 
 def test_masked_batch_norm_of_a_single_position_stays_finite() -> None:
@@ -75,36 +82,37 @@ def test_masked_batch_norm_of_a_single_position_stays_finite() -> None:
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_conv_norm_does_not_see_what_is_in_the_padding(x: Tensor, training: bool) -> None:
+def test_conv_norm_ignores_the_values_in_the_padding(x: Tensor, training: bool) -> None:
     layer = ConvNorm(4, 4, kernel_size=3, gain="relu").train(training)
     mask = length_mask(LENGTHS, 7)
     garbage = torch.where(mask.unsqueeze(2), x, torch.tensor(1e3))
     with torch.no_grad():
-        assert torch.equal(real_positions(layer(x, mask)), real_positions(layer(garbage, mask)))
+        assert torch.equal(valid_positions(layer(x, mask)), valid_positions(layer(garbage, mask)))
         if not training:
-            assert not torch.allclose(real_positions(layer(x)), real_positions(layer(garbage)))
+            assert not torch.allclose(valid_positions(layer(x)), valid_positions(layer(garbage)))
 
 
 def test_each_item_is_reversed_within_its_length() -> None:
     x = torch.arange(1, 9).view(2, 4, 1)
-    assert reverse_each(x, torch.tensor([4, 2]))[..., 0].tolist() == [[4, 3, 2, 1], [6, 5, 7, 8]]
+    assert reverse_within_lengths(x, torch.tensor([4, 2]))[..., 0].tolist() == [[4, 3, 2, 1], [6, 5, 7, 8]]
 
 
-def test_an_lstm_both_ways_is_that_of_a_packed_sequence(x: Tensor) -> None:
+def test_a_bidirectional_lstm_equals_that_of_a_packed_sequence(x: Tensor) -> None:
     torch.manual_seed(4)
     lstm = nn.LSTM(4, 3, batch_first=True, bidirectional=True)
     packed = nn.utils.rnn.pack_padded_sequence(x, LENGTHS, batch_first=True, enforce_sorted=False)
-    wanted, _ = nn.utils.rnn.pad_packed_sequence(lstm(packed)[0], batch_first=True)
-    found = run_lstm_both_ways(lstm, x, LENGTHS)
-    torch.testing.assert_close(found, wanted)
-    weights, weight = list(lstm.parameters()), torch.randn_like(found)
-    for ours, theirs in zip(*(torch.autograd.grad((y * weight).sum(), weights) for y in (found, wanted)), strict=True):
-        torch.testing.assert_close(ours, theirs)
+    expected, _ = nn.utils.rnn.pad_packed_sequence(lstm(packed)[0], batch_first=True)
+    states = run_bidirectional_lstm(lstm, x, LENGTHS)
+    torch.testing.assert_close(states, expected)
+    weights, factors = list(lstm.parameters()), torch.randn_like(states)
+    gradients = (torch.autograd.grad((y * factors).sum(), weights) for y in (states, expected))
+    for gradient, wanted in zip(*gradients, strict=True):
+        torch.testing.assert_close(gradient, wanted)
 
 
 @pytest.mark.parametrize("p", [0.05, 0.5, 0.9])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_dropout_loses_its_share_and_keeps_the_mean(p: float, dtype: torch.dtype) -> None:
+def test_dropout_zeroes_its_share_and_keeps_the_mean(p: float, dtype: torch.dtype) -> None:
     torch.manual_seed(0)
     dropped = dropout(torch.ones(3, 7, 10_001, dtype=dtype), p, training=True)
     assert dropped.dtype == dtype
@@ -113,7 +121,7 @@ def test_dropout_loses_its_share_and_keeps_the_mean(p: float, dtype: torch.dtype
     assert dropped.unique().tolist() == [0.0, pytest.approx(1 / (1 - p), rel=0.005)]
 
 
-def test_dropout_is_a_function_of_the_seed_and_none_in_evaluation() -> None:
+def test_dropout_depends_on_the_seed_alone_and_is_off_in_evaluation() -> None:
     x = torch.randn(5, 3)
     torch.manual_seed(1)
     first, second = dropout(x, 0.5, training=True), dropout(x, 0.5, training=True)
@@ -122,7 +130,7 @@ def test_dropout_is_a_function_of_the_seed_and_none_in_evaluation() -> None:
     assert dropout(x, 0.5, training=False) is x and dropout(x, 0.0, training=True) is x
 
 
-def test_a_gradient_flows_through_what_was_kept() -> None:
+def test_a_gradient_flows_through_elements_that_were_not_dropped() -> None:
     x = torch.randn(4, 100, requires_grad=True)
     dropped = dropout(x, 0.25, training=True)
     dropped.sum().backward()

@@ -1,4 +1,4 @@
-"""Monotonic alignment search against the reference's paths, an exhaustive search, and its own tensor version."""
+"""Both versions of the alignment search find the reference's paths, and the best of all paths."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from models.glow_tts.alignment_search import monotonic_path, search_by_frame
 from tests.models.reference import Reference, read_reference
 
 Search = Callable[[Tensor, Tensor, Tensor], Tensor]
-ROOT = REPOSITORY
 both_searches = pytest.mark.parametrize("search", [monotonic_path, search_by_frame])
 
 
@@ -29,10 +28,10 @@ def reference() -> Reference:
 
 @both_searches
 @pytest.mark.parametrize("case", range(12))
-def test_paths_are_exactly_those_of_the_reference(reference: Reference, case: int, search: Search) -> None:
-    given, expected = reference.part(f"input/{case}/"), reference.tensors[f"output/{case}/path"].transpose(1, 2)
-    value, mask = given["value"].transpose(1, 2), given["mask"].transpose(1, 2)
-    symbols = search(value, given["x_lengths"], given["y_lengths"])  # its padding is garbage
+def test_paths_equal_those_of_the_reference(reference: Reference, case: int, search: Search) -> None:
+    inputs, expected = reference.part(f"input/{case}/"), reference.tensors[f"output/{case}/path"].transpose(1, 2)
+    value, mask = inputs["value"].transpose(1, 2), inputs["mask"].transpose(1, 2)
+    symbols = search(value, inputs["x_lengths"], inputs["y_lengths"])  # the padding holds random values
     assert torch.equal(torch.nn.functional.one_hot(symbols, value.size(2)) * mask, expected)
 
 
@@ -46,21 +45,21 @@ def score(value: Tensor, symbols: tuple[int, ...]) -> float:
 def test_no_other_path_is_more_likely(search: Search, n_symbols: int, spare: int, seed: int) -> None:
     n_frames = n_symbols + spare
     value = torch.randn(1, n_frames, n_symbols, generator=torch.Generator().manual_seed(seed), dtype=torch.float32)
-    found = search(value, torch.tensor([n_symbols]), torch.tensor([n_frames]))[0].tolist()
+    path = tuple(search(value, torch.tensor([n_symbols]), torch.tensor([n_frames]))[0].tolist())
     ends = itertools.combinations(range(1, n_frames), n_symbols - 1)
-    paths = [tuple(sum(t >= end for end in chosen) for t in range(n_frames)) for chosen in ends]
-    assert tuple(found) in paths
-    assert score(value[0], tuple(found)) == pytest.approx(max(score(value[0], path) for path in paths), abs=1e-5)
+    all_paths = [tuple(sum(t >= end for end in chosen) for t in range(n_frames)) for chosen in ends]
+    assert path in all_paths
+    assert score(value[0], path) == pytest.approx(max(score(value[0], other) for other in all_paths), abs=1e-5)
 
 
 @both_searches
-def test_what_is_no_number_still_gives_a_path_through_all_symbols(search: Search) -> None:
+def test_nan_gives_a_path_through_all_symbols_too(search: Search) -> None:
     value = torch.full((1, 6, 4), torch.nan)
-    found = search(value, torch.tensor([4]), torch.tensor([6]))[0].tolist()
-    assert found == sorted(found) and set(found) == {0, 1, 2, 3}
+    path = search(value, torch.tensor([4]), torch.tensor([6]))[0].tolist()
+    assert path == sorted(path) and set(path) == {0, 1, 2, 3}
 
 
-THREADS = """
+THREADS_PROGRAM = """
 import torch
 torch.set_num_threads(1)
 from models.glow_tts.alignment_search import monotonic_path
@@ -69,9 +68,11 @@ print(torch.get_num_threads())
 """
 
 
-def test_searching_leaves_torch_its_threads() -> None:
-    """In a process of its own: threads begin once."""
-    done = subprocess.run([sys.executable, "-c", THREADS], cwd=ROOT, capture_output=True, text=True, check=True)
+def test_the_search_does_not_change_torchs_number_of_threads() -> None:
+    """In a process of its own, because thread pools start once per process."""
+    done = subprocess.run(
+        [sys.executable, "-c", THREADS_PROGRAM], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
     assert done.stdout.split() == ["1"]
 
 

@@ -1,4 +1,4 @@
-"""What the golden files cannot show: how a fresh flow begins, and that inverses follow the weights."""
+"""Initialisation of a flow, and inverses that follow the weights."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ def masked_batch() -> tuple[torch.Tensor, torch.Tensor]:
     return (torch.randn(2, 8, 20) * 3 - 5) * mask, mask
 
 
-def test_a_fresh_norm_makes_its_first_batch_normal_and_stays_as_it_is_then() -> None:
+def test_a_norm_is_initialised_by_its_first_batch_only() -> None:
     x, mask = masked_batch()
     norm = ActNorm(8)
     z, _ = norm(x, mask)
-    real = torch.cat([z[0], z[1, :, :12]], dim=1)
-    torch.testing.assert_close(real.mean(1), torch.zeros(8), atol=1e-5, rtol=0)
-    torch.testing.assert_close(real.var(1, unbiased=False), torch.ones(8), atol=1e-4, rtol=0)
+    valid = torch.cat([z[0], z[1, :, :12]], dim=1)
+    torch.testing.assert_close(valid.mean(1), torch.zeros(8), atol=1e-5, rtol=0)
+    torch.testing.assert_close(valid.var(1, unbiased=False), torch.ones(8), atol=1e-4, rtol=0)
     before = norm.logs.clone()
     norm(2 * x, mask)
     assert torch.equal(norm.logs, before)
 
 
-def test_a_norm_that_was_loaded_does_not_begin_anew() -> None:
+def test_a_norm_with_loaded_weights_is_not_initialised() -> None:
     x, mask = masked_batch()
-    known, loaded = ActNorm(8), ActNorm(8)
-    known(x, mask)
-    loaded.load_state_dict(known.state_dict())
+    trained, loaded = ActNorm(8), ActNorm(8)
+    trained(x, mask)
+    loaded.load_state_dict(trained.state_dict())
     loaded(2 * x, mask)
-    assert torch.equal(loaded.logs, known.logs) and torch.equal(loaded.bias, known.bias)
+    assert torch.equal(loaded.logs, trained.logs) and torch.equal(loaded.bias, trained.bias)
 
 
-def test_a_norm_to_which_fresh_weights_are_loaded_begins_anew() -> None:
+def test_a_norm_with_loaded_untrained_weights_is_initialised_again() -> None:
     x, mask = masked_batch()
     norm = ActNorm(8)
     norm(x, mask)
@@ -48,7 +48,7 @@ def test_a_norm_to_which_fresh_weights_are_loaded_begins_anew() -> None:
     assert norm.logs.any()
 
 
-def test_a_norm_begins_when_it_is_trained_not_when_it_is_used() -> None:
+def test_a_norm_is_initialised_in_training_only() -> None:
     x, mask = masked_batch()
     norm = ActNorm(8).eval()
     norm(x, mask)
@@ -57,7 +57,7 @@ def test_a_norm_begins_when_it_is_trained_not_when_it_is_used() -> None:
     assert norm.logs.any()
 
 
-def test_a_broken_first_batch_leaves_the_beginning_to_the_next() -> None:
+def test_after_a_broken_batch_the_next_one_initialises_a_norm() -> None:
     x, mask = masked_batch()
     norm = ActNorm(8)
     norm(x * torch.nan, mask)
@@ -71,22 +71,22 @@ def test_the_cached_inverse_follows_the_weight() -> None:
     convolution = InvertibleConvolution(8, 4)
     z, _ = convolution(x, mask)
     torch.testing.assert_close(convolution.inverse(z, mask), x, atol=1e-4, rtol=0)
-    kept = convolution._inverse_weight()
-    assert convolution._inverse_weight() is kept
+    cached = convolution._inverse_weight()
+    assert convolution._inverse_weight() is cached
     with torch.no_grad():
         convolution.weight.mul_(1.5)
     z, _ = convolution(x, mask)
     torch.testing.assert_close(convolution.inverse(z, mask), x, atol=1e-4, rtol=0)
 
 
-def test_what_has_no_inverse_gives_no_numbers_instead_of_a_crash() -> None:
+def test_the_inverse_of_a_singular_weight_is_nan() -> None:
     convolution = InvertibleConvolution(8, 4)
     with torch.no_grad():
         convolution.weight.zero_()
         assert torch.isnan(convolution.inverse(torch.ones(1, 8, 3), torch.ones(1, 1, 3))).all()
 
 
-def test_a_fresh_convolution_stretches_nothing() -> None:
+def test_the_log_determinant_of_a_new_convolution_is_zero() -> None:
     x, mask = masked_batch()
     logdet = InvertibleConvolution(8, 4)(x, mask)[1]
     torch.testing.assert_close(logdet, torch.zeros(2), atol=1e-4, rtol=0)
@@ -95,7 +95,7 @@ def test_a_fresh_convolution_stretches_nothing() -> None:
 @pytest.mark.parametrize(
     "changes", [{}, {"num_splits": 2, "num_squeeze": 1}, {"sigmoid_scale": True}, {"dilation_rate": 2}]
 )
-def test_logdet_is_that_of_the_jacobian(changes: dict[str, object]) -> None:
+def test_the_log_determinant_is_that_of_the_jacobian(changes: dict[str, object]) -> None:
     torch.manual_seed(1)
     decoder = FlowDecoder(HParams(**{**SMALL, "n_mel_channels": 4, **changes}), 0).double().eval()
     for parameter in decoder.parameters():

@@ -1,4 +1,4 @@
-"""What the golden files cannot show: how GlowTTS learns, and speaks when it is broken."""
+"""Training of GlowTTS, and its synthesis with broken or extreme durations."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from tests.tiny import GLOW, SYMBOLS, tiny_examples, tiny_hparams, tiny_mel
 KNOBS = {"duration_loss_weight": 1.0}
 
 
-def glow(**changes: object) -> GlowTTS:
+def glow_model(**changes: object) -> GlowTTS:
     torch.manual_seed(0)
     return GlowTTS(tiny_hparams(**{**GLOW, **changes}), len(SYMBOLS))
 
 
 def set_durations(model: GlowTTS, log_duration: float) -> None:
-    """About as long for every symbol."""
+    """Predict about this duration for every symbol."""
     bias = model.encoder.duration_predictor.proj.bias
     assert bias is not None
     torch.nn.init.constant_(bias, log_duration)
@@ -31,28 +31,29 @@ def batch_of(n_frames: list[int]) -> Batch:
     return collate(examples, [tiny_mel(e.utterance) for e in examples])
 
 
-def test_every_weight_learns() -> None:
-    """Once it has begun: what starts as no change at all gives nothing before it any gradient at the first step."""
-    model, batch = glow(mean_only=False), batch_of([9, 12, 7])
+def test_every_weight_has_a_gradient() -> None:
+    """After some steps: at the first one, layers that start as the identity block the gradient of those before them."""
+    model, batch = glow_model(mean_only=False), batch_of([9, 12, 7])
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-2)
     for _ in range(3):
         optimizer.zero_grad()
         model.losses(model(batch), batch, KNOBS).total.backward()
         optimizer.step()
-    silent = {name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()}
-    assert {name for name in silent if not name.endswith("conv_k.bias")} == set()  # the softmax does not feel it
+    without_gradient = {name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()}
+    # The softmax does not depend on the bias of the keys.
+    assert {name for name in without_gradient if not name.endswith("conv_k.bias")} == set()
 
 
-def test_durations_teach_nothing_but_the_duration_predictor() -> None:
-    model, batch = glow(), batch_of([9, 12, 7])
+def test_the_duration_loss_trains_the_duration_predictor_only() -> None:
+    model, batch = glow_model(), batch_of([9, 12, 7])
     model.losses(model(batch), batch, KNOBS).parts["duration_loss"].backward()
-    taught = {name for name, p in model.named_parameters() if p.grad is not None and p.grad.any()}
-    assert taught and all(name.startswith("encoder.duration_predictor.") for name in taught)
+    trained = {name for name, p in model.named_parameters() if p.grad is not None and p.grad.any()}
+    assert trained and all(name.startswith("encoder.duration_predictor.") for name in trained)
 
 
-def test_losses_are_means_over_all_that_is_real() -> None:
-    model, batch = glow().eval(), batch_of([8, 12, 6])
-    together = model.losses(model(batch), batch, KNOBS)
+def test_losses_are_means_over_valid_frames_and_symbols() -> None:
+    model, batch = glow_model().eval(), batch_of([8, 12, 6])
+    batched = model.losses(model(batch), batch, KNOBS)
     singles = [
         Batch(
             batch.ids[i : i + 1],
@@ -66,11 +67,11 @@ def test_losses_are_means_over_all_that_is_real() -> None:
     parts = [model.losses(model(single), single, KNOBS).parts for single in singles]
     for name, weights in (("nll_loss", batch.mel_lengths), ("duration_loss", batch.text_lengths)):
         expected = sum(w * p[name] for w, p in zip(weights, parts, strict=True)) / weights.sum()
-        torch.testing.assert_close(together.parts[name], expected)
+        torch.testing.assert_close(batched.parts[name], expected)
 
 
-def test_a_recording_is_spoken_with_its_own_durations_by_force() -> None:
-    model, batch = glow(), batch_of([9, 12, 7])
+def test_the_teacher_forced_output_has_the_durations_of_the_recordings() -> None:
+    model, batch = glow_model(), batch_of([9, 12, 7])
     output = model(batch)
     forced = model.teacher_forced_output(output, batch)
     assert forced.mel_lengths.tolist() == forced.steps.tolist() == [12, 8, 6]  # whole squeezes, longest text first
@@ -81,8 +82,8 @@ def test_a_recording_is_spoken_with_its_own_durations_by_force() -> None:
         assert float(forced.alignments[i, :, n:].detach().abs().sum()) == 0
 
 
-def test_speech_that_never_ends_is_cut_and_said_to_be() -> None:
-    model = glow(max_decoder_steps=10).eval()
+def test_too_long_speech_is_cut_and_reported_as_not_stopped() -> None:
+    model = glow_model(max_decoder_steps=10).eval()
     set_durations(model, 3.0)  # e^3 - 1 frames a symbol
     text, lengths = torch.tensor([[1, 2, 3], [4, 0, 0]]), torch.tensor([3, 1])
     decoded = model.synthesize(text, lengths)
@@ -92,53 +93,53 @@ def test_speech_that_never_ends_is_cut_and_said_to_be() -> None:
 
 
 @pytest.mark.parametrize("bias", [math.nan, math.inf, -100.0])
-def test_broken_durations_give_each_symbol_a_frame_or_all_there_is(bias: float) -> None:
-    model = glow().eval()
+def test_broken_durations_give_each_symbol_one_frame_or_the_maximum(bias: float) -> None:
+    model = glow_model().eval()
     set_durations(model, bias)
     decoded = model.synthesize(torch.tensor([[1, 2, 3, 4]]), torch.tensor([4]))
     assert decoded.mel_lengths.tolist() == ([40] if bias == math.inf else [4])
 
 
-def test_folded_it_says_the_same() -> None:
+def test_folding_does_not_change_the_output() -> None:
     model = GlowTTS(tiny_hparams(**GLOW), 12).eval()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
     text, lengths = torch.tensor([[1, 2, 3, 4]]), torch.tensor([4])
-    said = []
+    mels = []
     for _ in range(2):
         torch.manual_seed(0)
-        said.append(model.synthesize(text, lengths).mels)
+        mels.append(model.synthesize(text, lengths).mels)
         model.fold()
     assert not any("parametrizations" in name for name in model.state_dict())
-    torch.testing.assert_close(said[0], said[1])
+    torch.testing.assert_close(mels[0], mels[1])
 
 
-def test_it_speaks_slower_with_a_greater_length_scale() -> None:
+def test_a_greater_length_scale_gives_longer_durations() -> None:
     text, lengths = torch.tensor([[1, 2, 3, 4]]), torch.tensor([4])
     durations = []
     for scale in (1.0, 2.0):
-        model = glow(length_scale=scale).eval()
+        model = glow_model(length_scale=scale).eval()
         set_durations(model, 1.5)
         durations.append(int(model.synthesize(text, lengths).durations.sum()))
     assert durations[0] < durations[1] <= 2 * durations[0]
 
 
-def test_a_single_short_utterance_can_be_learnt_from() -> None:
-    model, batch = glow(), batch_of([4])
+def test_the_loss_of_a_single_short_utterance_is_finite() -> None:
+    model, batch = glow_model(), batch_of([4])
     losses = model.losses(model(batch), batch, KNOBS)
     losses.total.backward()
     assert math.isfinite(float(losses.total.detach()))
 
 
 @pytest.mark.parametrize(("n_symbols", "frames"), [(1, 2), (2, 2), (3, 4), (7, 8)])
-def test_a_flow_needs_a_frame_for_each_symbol_in_whole_squeezes(n_symbols: int, frames: int) -> None:
+def test_a_flow_needs_a_frame_for_each_symbol_within_whole_squeezes(n_symbols: int, frames: int) -> None:
     assert alignment_problem(n_symbols, frames, tiny_hparams(**GLOW)) is None
     assert alignment_problem(n_symbols, frames - 1, tiny_hparams(**GLOW)) is not None
     assert alignment_problem(n_symbols, frames - 1, tiny_hparams()) is None
 
 
 def test_a_single_short_symbol_fills_a_squeeze() -> None:
-    model = glow().eval()
+    model = glow_model().eval()
     set_durations(model, 0.0)
     decoded = model.synthesize(torch.tensor([[1, 0], [1, 2]]), torch.tensor([1, 2]), max_steps=1)
     assert decoded.mel_lengths.tolist() == [2, 2] and decoded.stopped.tolist() == [True, False]
@@ -146,7 +147,7 @@ def test_a_single_short_symbol_fills_a_squeeze() -> None:
 
 
 def test_half_precision_keeps_the_flow_invertible() -> None:
-    model = glow(num_flow_blocks_dec=6)
+    model = glow_model(num_flow_blocks_dec=6)
     batch = batch_of([8, 12, 6])
     model(batch)
     with torch.no_grad():
@@ -154,24 +155,24 @@ def test_half_precision_keeps_the_flow_invertible() -> None:
             block[2].end.weight.normal_(0, 0.1)
     mask = torch.ones(3, 1, 12)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        plain = model.eval().decoder.blocks()[0][1]
-        latents, _ = plain(torch.randn(3, 12, 6), mask[:, :, ::2])
+        convolution = model.eval().decoder.blocks()[0][1]
+        latents, _ = convolution(torch.randn(3, 12, 6), mask[:, :, ::2])
         assert latents.dtype == torch.float32
         mels = batch.mels[:, :, :12]
-        there, _ = model.decoder(mels, mask, None)
-        assert float((model.decoder.inverse(there, mask, None) - mels).abs().max()) < 1e-2
+        latents, _ = model.decoder(mels, mask, None)
+        assert float((model.decoder.inverse(latents, mask, None) - mels).abs().max()) < 1e-2
 
 
-def test_the_diagonal_is_preferred_while_it_learns_and_all_symbols_are_as_likely() -> None:
-    model, batch = glow(alignment_prior=30.0), batch_of([24])
+def test_the_alignment_prior_prefers_the_diagonal_in_training_only() -> None:
+    model, batch = glow_model(alignment_prior=30.0), batch_of([24])
     torch.nn.init.zeros_(model.encoder.proj_m.weight)
     assert model.encoder.proj_m.bias is not None
     torch.nn.init.zeros_(model.encoder.proj_m.bias)
-    spans = model.train()(batch).durations[0, : int(batch.text_lengths[0])]
-    assert float(spans.max() - spans.min()) <= 1
-    assert float(spans.sum()) == 24
+    durations = model.train()(batch).durations[0, : int(batch.text_lengths[0])]
+    assert float(durations.max() - durations.min()) <= 1
+    assert float(durations.sum()) == 24
     evaluated = model.eval()(batch).durations[0, : int(batch.text_lengths[0])]
     assert float(evaluated.max()) > 2 * float(evaluated.min())
-    published = glow(alignment_prior=0.0)
-    published.load_state_dict(model.state_dict())
-    assert torch.equal(published.train()(batch).durations[0, : len(evaluated)], evaluated)
+    without_prior = glow_model(alignment_prior=0.0)
+    without_prior.load_state_dict(model.state_dict())
+    assert torch.equal(without_prior.train()(batch).durations[0, : len(evaluated)], evaluated)

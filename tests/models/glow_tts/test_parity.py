@@ -1,4 +1,4 @@
-"""GlowTTS against numbers of Coqui's implementation."""
+"""GlowTTS computes the numbers of Coqui's implementation."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ ENCODER = {
     "num_layers": "encoder_num_layers",
     "rel_attn_window_size": "encoder_rel_attn_window_size",
 }
-NOT_OURS = {"c_in_channels": 0, "encoder_type": "rel_pos_transformer", "use_d_vector_file": False}
-"""Settings of the reference for which there is one choice here."""
+FIXED_CHOICES = {"c_in_channels": 0, "encoder_type": "rel_pos_transformer", "use_d_vector_file": False}
+"""Settings of the reference that have only one value here."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,10 @@ class GlowReference:
     numbers: Reference
 
     def hparams(self, **changes: Any) -> HParams:
-        """Every stored setting is taken over, or refused as unknown."""
+        """All stored settings; unknown ones are refused."""
         config = dict(self.numbers.config)
         encoder = {ENCODER[name]: value for name, value in config.pop("encoder_params").items()}
-        assert {name: config.pop(name) for name in NOT_OURS} == NOT_OURS
+        assert {name: config.pop(name) for name in FIXED_CHOICES} == FIXED_CHOICES
         del config["num_chars"]  # an argument of the model
         assert config.pop("use_speaker_embedding") == (config["num_speakers"] > 0)
         config["n_mel_channels"] = config.pop("out_channels")
@@ -48,10 +48,10 @@ class GlowReference:
         return model.eval()
 
     def batch(self) -> Batch:
-        given = self.numbers.part("input/")
-        ids = tuple(str(i) for i in range(len(given["text"])))
-        mels = given["mels"].transpose(1, 2)
-        return Batch(ids, given["text"], given["text_lengths"], mels, given["mel_lengths"], inputs=self.inputs())
+        inputs = self.numbers.part("input/")
+        ids = tuple(str(i) for i in range(len(inputs["text"])))
+        mels = inputs["mels"].transpose(1, 2)
+        return Batch(ids, inputs["text"], inputs["text_lengths"], mels, inputs["mel_lengths"], inputs=self.inputs())
 
     def inputs(self, items: slice = slice(None)) -> dict[str, Tensor]:
         speakers = self.numbers.tensors.get("input/speaker_ids")
@@ -72,7 +72,7 @@ def test_state_dict_parity_of_names_and_shapes(reference: GlowReference) -> None
     assert {name: t.shape for name, t in own.items()} == {name: t.shape for name, t in stored.items()}
 
 
-def test_parity_of_a_pass_over_recordings(reference: GlowReference) -> None:
+def test_parity_of_a_teacher_forced_pass(reference: GlowReference) -> None:
     output = reference.model()(reference.batch())
     assert_equal(output.latents.transpose(1, 2), reference.expected("z"))
     assert_equal(output.means.transpose(1, 2), reference.expected("y_mean"))
@@ -84,9 +84,9 @@ def test_parity_of_a_pass_over_recordings(reference: GlowReference) -> None:
 def test_parity_of_the_alignment(reference: GlowReference) -> None:
     batch = reference.batch()
     output = reference.model()(batch)
-    expected = reference.expected("alignments")  # [B, T, N], nowhere in the padding
-    found = torch.nn.functional.one_hot(output.symbol_of_frame, expected.size(2))
-    assert torch.equal(found * expected.sum(2, keepdim=True), expected)
+    expected = reference.expected("alignments")  # [B, T, N], zero in the padding
+    alignments = torch.nn.functional.one_hot(output.symbol_of_frame, expected.size(2))
+    assert torch.equal(alignments * expected.sum(2, keepdim=True), expected)
     assert torch.equal(output.durations, expected.sum(1))
 
 
@@ -104,26 +104,26 @@ def test_loss_and_gradient_parity(reference: GlowReference) -> None:
 def test_free_running_parity(reference: GlowReference, item: int) -> None:
     batch, items = reference.batch(), slice(item, item + 1)
     lengths = batch.text_lengths[items]
-    spoken = reference.model().synthesize(batch.text[items, : int(lengths)], lengths, inputs=reference.inputs(items))
+    decoded = reference.model().synthesize(batch.text[items, : int(lengths)], lengths, inputs=reference.inputs(items))
     expected = reference.numbers.part(f"output/inference_item{item}/")
-    assert torch.equal(spoken.durations.float(), expected["alignments"].sum(1))
-    assert_equal(spoken.log_durations, expected["durations_log"].squeeze(2))
-    assert_equal(spoken.means.transpose(1, 2), expected["y_mean"])
-    assert_equal(spoken.mels.transpose(1, 2), expected["model_outputs"])
+    assert torch.equal(decoded.durations.float(), expected["alignments"].sum(1))
+    assert_equal(decoded.log_durations, expected["durations_log"].squeeze(2))
+    assert_equal(decoded.means.transpose(1, 2), expected["y_mean"])
+    assert_equal(decoded.mels.transpose(1, 2), expected["model_outputs"])
 
 
-def test_padding_does_not_change_what_is_spoken(reference: GlowReference) -> None:
-    """The reference gives each padded symbol a frame; here a short item sounds in a batch as it does alone."""
+def test_padding_does_not_change_the_output(reference: GlowReference) -> None:
+    """Unlike the reference, which gives each padding symbol a frame."""
     batch = reference.batch()
-    together = reference.model().synthesize(batch.text, batch.text_lengths, inputs=reference.inputs())
-    assert torch.equal(together.durations.sum(1), reference.expected("inference_batch/frames"))
-    for i, n_frames in enumerate(together.mel_lengths.tolist()):
-        alone = reference.expected(f"inference_item{i}/model_outputs")
-        assert n_frames == alone.size(1)
-        assert_equal(together.mels[i : i + 1, :, :n_frames].transpose(1, 2), alone)
+    batched = reference.model().synthesize(batch.text, batch.text_lengths, inputs=reference.inputs())
+    assert torch.equal(batched.durations.sum(1), reference.expected("inference_batch/frames"))
+    for i, n_frames in enumerate(batched.mel_lengths.tolist()):
+        single = reference.expected(f"inference_item{i}/model_outputs")
+        assert n_frames == single.size(1)
+        assert_equal(batched.mels[i : i + 1, :, :n_frames].transpose(1, 2), single)
 
 
-def test_mels_survive_the_way_to_latents_and_back(reference: GlowReference) -> None:
+def test_the_inverse_flow_restores_the_mels(reference: GlowReference) -> None:
     model, batch = reference.model(), reference.batch()
     speaker = model._speaker(reference.inputs())
     mels, mask = batch.mels[:, :, :36], torch.ones(3, 1, 36)

@@ -19,15 +19,15 @@ def sigmoids(x: np.ndarray) -> np.ndarray:
     return np.array([sigmoid(value) for value in x])
 
 
-@pytest.mark.parametrize(("dtype", "allowed"), [(np.float32, 5e-7), (np.float64, 1e-15)])
-def test_it_is_tanh_and_sigmoid_to_the_last_places(dtype: type, allowed: float) -> None:
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 5e-7), (np.float64, 1e-15)])
+def test_values_equal_numpys_up_to_rounding(dtype: type, tolerance: float) -> None:
     x: np.ndarray = np.concatenate([np.linspace(-20, 20, 4001), [1e-6, -1e-6, np.inf, -np.inf]]).astype(dtype)
     wide = x.astype(np.float64)
-    np.testing.assert_allclose(tanhs(x), np.tanh(wide), rtol=allowed, atol=allowed)
-    np.testing.assert_allclose(sigmoids(x), 0.5 + 0.5 * np.tanh(wide / 2), rtol=0, atol=allowed)
+    np.testing.assert_allclose(tanhs(x), np.tanh(wide), rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(sigmoids(x), 0.5 + 0.5 * np.tanh(wide / 2), rtol=0, atol=tolerance)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_what_is_no_number_stays_none(dtype: type) -> None:
-    nothing: np.ndarray = np.array([math.nan], dtype=dtype)
-    assert np.isnan(tanhs(nothing)).all() and np.isnan(sigmoids(nothing)).all()
+def test_nan_stays_nan(dtype: type) -> None:
+    nan: np.ndarray = np.array([math.nan], dtype=dtype)
+    assert np.isnan(tanhs(nan)).all() and np.isnan(sigmoids(nan)).all()

@@ -1,4 +1,4 @@
-"""Loops that torch's threads share: each item once, whoever takes it, and with one thread where there are no others."""
+"""The parallel loop processes each item once, on several threads or, without OpenMP, on one."""
 
 from __future__ import annotations
 
@@ -10,23 +10,22 @@ import numpy as np
 import pytest
 
 from files import REPOSITORY
-from models.kernels.compile import in_numba
-from models.kernels.openmp_loop import share
-from models.kernels.spin_barrier import meet
+from models.kernels.compile import jit
+from models.kernels.openmp_loop import parallel_for
+from models.kernels.spin_barrier import wait_at_barrier
 
-TOGETHER = """
+BARRIER_PROGRAM = """
 import numpy as np
-from models.kernels.spin_barrier import APART
-from tests.models.kernels.test_openmp_loop import come_together
-come_together(2, np.zeros(2 * APART, np.int64))
+from models.kernels.spin_barrier import SPACING
+from tests.models.kernels.test_openmp_loop import wait_for_each_other
+wait_for_each_other(2, np.zeros(2 * SPACING, np.int64))
 """
-ROOT = REPOSITORY
-PROGRAM = """
+SERIAL_PROGRAM = """
 import ctypes
 import llvmlite.binding
 import numpy as np
-from models.kernels.openmp_loop import STARTS, _alone
-llvmlite.binding.add_symbol(STARTS, ctypes.cast(_alone, ctypes.c_void_p).value)
+from models.kernels.openmp_loop import OPENMP_ENTRY, serial_fallback
+llvmlite.binding.add_symbol(OPENMP_ENTRY, ctypes.cast(serial_fallback, ctypes.c_void_p).value)
 from tests.models.kernels.test_openmp_loop import count
 x = np.zeros(9)
 count(2, x, 3.0)
@@ -34,51 +33,53 @@ print(*x)
 """
 
 
-@in_numba
-def count_of(i: int, x: np.ndarray, step: float) -> None:
+@jit
+def count_item(i: int, x: np.ndarray, step: float) -> None:
     if step < 0:
         raise ValueError("backwards")
     x[i] += 1 + step * i
 
 
-@in_numba
-def count(n_threads: int, *given: Any) -> None:
-    share(count_of, n_threads, len(given[0]), given)
+@jit
+def count(n_threads: int, *arguments: Any) -> None:
+    parallel_for(count_item, n_threads, len(arguments[0]), arguments)
 
 
-@in_numba
-def come_together_of(i: int, arrivals: np.ndarray) -> None:
-    meet(arrivals, i, 2)
+@jit
+def wait_for_each_other_item(i: int, counters: np.ndarray) -> None:
+    wait_at_barrier(counters, i, 2)
 
 
-@in_numba
-def come_together(n_threads: int, *given: Any) -> None:
-    share(come_together_of, n_threads, 2, given)
+@jit
+def wait_for_each_other(n_threads: int, *arguments: Any) -> None:
+    parallel_for(wait_for_each_other_item, n_threads, 2, arguments)
 
 
-def test_two_threads_are_at_work_at_once() -> None:
-    """In a process of its own, since one thread alone would wait for ever."""
-    subprocess.run([sys.executable, "-c", TOGETHER], cwd=ROOT, check=True, timeout=100)
+def test_two_threads_run_at_the_same_time() -> None:
+    """In a process of its own: with one thread only, it would wait at the barrier for ever."""
+    subprocess.run([sys.executable, "-c", BARRIER_PROGRAM], cwd=REPOSITORY, check=True, timeout=100)
 
 
 @pytest.mark.parametrize("n_threads", [1, 2, 5])  # also more than there are cores
-def test_each_item_is_taken_once(n_threads: int) -> None:
+def test_each_item_is_processed_once(n_threads: int) -> None:
     x = np.zeros(1000)
     for _ in range(20):
         count(n_threads, x, 3.0)
     assert (x == 20 * (1 + 3.0 * np.arange(1000))).all()
 
 
-def test_no_items_are_nothing_to_do() -> None:
+def test_a_loop_over_no_items_does_nothing() -> None:
     count(2, np.zeros(0), 3.0)
 
 
 @pytest.mark.parametrize("n_threads", [1, 2])
-def test_what_fails_on_any_thread_is_said(n_threads: int) -> None:
-    with pytest.raises(RuntimeError, match="an item of a loop that threads share failed"):
+def test_an_exception_on_any_thread_reaches_the_caller(n_threads: int) -> None:
+    with pytest.raises(RuntimeError, match="an exception was raised for an item of a parallel loop"):
         count(n_threads, np.zeros(9), -1.0)
 
 
-def test_without_a_library_of_threads_one_does_it_all() -> None:
-    done = subprocess.run([sys.executable, "-c", PROGRAM], cwd=ROOT, capture_output=True, text=True, check=True)
+def test_without_openmp_one_thread_processes_all_items() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SERIAL_PROGRAM], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
     assert list(map(float, done.stdout.split())) == list(1 + 3.0 * np.arange(9))

@@ -1,4 +1,4 @@
-"""The attention's hand-made gradient is the one that autograd finds, however the steps are done."""
+"""The hand-written gradient of the attention scan equals that of autograd, in numba and in torch operations."""
 
 from __future__ import annotations
 
@@ -12,15 +12,13 @@ import torch
 from torch import Tensor
 
 from models.layers import length_mask
-from models.tacotron2 import attention as attention_scan
-from models.tacotron2 import attention_cpu as attention_on_cpu
-from models.tacotron2 import attention_gpu as attention_on_gpu
+from models.tacotron2 import attention, attention_cpu, attention_gpu
 from models.tacotron2.attention import AttentionScan
 from models.tacotron2.attention_buffers import ScanWeights
 from tests.threads import computing_threads
 
 BATCH, TOKENS, HIDDEN, WIDTH, DIM, KERNEL = 3, 6, 4, 3, 2, 5
-each_way = pytest.mark.parametrize("steps", [attention_on_cpu, attention_on_gpu], ids=["numba", "torch"])
+both_versions = pytest.mark.parametrize("version", [attention_cpu, attention_gpu], ids=["numba", "torch"])
 
 
 def random_inputs(seed: int, n_steps: int = 5) -> list[Any]:
@@ -29,98 +27,97 @@ def random_inputs(seed: int, n_steps: int = 5) -> list[Any]:
     keep = (torch.rand(n_steps, BATCH, HIDDEN) > 0.3).double() / 0.7
     shapes: list[tuple[int, ...]] = [(n_steps, BATCH, 4 * HIDDEN), (BATCH, TOKENS, WIDTH), (BATCH, TOKENS, DIM)]
     shapes += [(WIDTH + HIDDEN, 4 * HIDDEN), (HIDDEN, DIM), (2 * KERNEL, DIM), (DIM,)]
-    inputs, memory, projected, *weights = (torch.randn(shape, dtype=torch.float64).requires_grad_() for shape in shapes)
-    return [inputs, memory, projected, lengths, keep, *weights]
+    tensors = [torch.randn(shape, dtype=torch.float64).requires_grad_() for shape in shapes]
+    gate_inputs, memory, processed_memory, *weights = tensors
+    return [gate_inputs, memory, processed_memory, lengths, keep, *weights]
 
 
 def location_windows(weights: Tensor, cumulative: Tensor) -> Tensor:
-    """Around each token, the last attention and the sum of all: two [B, N] → [B, N, 2·K], zero beyond the edges."""
+    """Last and cumulative attention [B, N] around each token → [B, N, 2·K], zero beyond the edges."""
     padded = torch.nn.functional.pad(torch.stack([weights, cumulative], dim=1), (KERNEL // 2, KERNEL // 2))
     return padded.unfold(2, KERNEL, 1).permute(0, 2, 1, 3).flatten(2)
 
 
-def by_autograd(
-    inputs: Tensor,
-    memory: Tensor,
-    projected: Tensor,
-    lengths: Tensor,
-    keep: Tensor,
-    *weights: Tensor,
+def scan_by_autograd(
+    gate_inputs: Tensor, memory: Tensor, processed_memory: Tensor, lengths: Tensor, keep: Tensor, *weights: Tensor
 ) -> tuple[Tensor, ...]:
     """The same recurrence as a plain loop."""
-    w, closed = ScanWeights(*weights), ~length_mask(lengths, TOKENS)
-    hidden, cell = inputs.new_zeros(BATCH, HIDDEN), inputs.new_zeros(BATCH, HIDDEN)
-    context, attention, cumulative = inputs.new_zeros(BATCH, WIDTH), *inputs.new_zeros(2, BATCH, TOKENS)
-    found: list[tuple[Tensor, Tensor, Tensor]] = []
-    for t in range(len(inputs)):
-        into, forget, candidate, out = (inputs[t] + torch.cat([context, hidden], 1) @ w.recurrent).chunk(4, 1)
-        cell = forget.sigmoid() * cell + into.sigmoid() * candidate.tanh()
-        hidden = out.sigmoid() * cell.tanh() * keep[t]
-        features = location_windows(attention, cumulative) @ w.location + projected
+    w, is_padding = ScanWeights(*weights), ~length_mask(lengths, TOKENS)
+    hidden, cell = gate_inputs.new_zeros(BATCH, HIDDEN), gate_inputs.new_zeros(BATCH, HIDDEN)
+    context, weights_now, cumulative = gate_inputs.new_zeros(BATCH, WIDTH), *gate_inputs.new_zeros(2, BATCH, TOKENS)
+    steps: list[tuple[Tensor, Tensor, Tensor]] = []
+    for t in range(len(gate_inputs)):
+        gates = gate_inputs[t] + torch.cat([context, hidden], 1) @ w.recurrent
+        input_gate, forget_gate, candidate, output_gate = gates.chunk(4, 1)
+        cell = forget_gate.sigmoid() * cell + input_gate.sigmoid() * candidate.tanh()
+        hidden = output_gate.sigmoid() * cell.tanh() * keep[t]
+        features = location_windows(weights_now, cumulative) @ w.location + processed_memory
         energies = (features + (hidden @ w.query)[:, None]).tanh() @ w.energy
-        attention = energies.masked_fill(closed, -torch.inf).softmax(1)
-        cumulative = cumulative + attention
-        context = (attention[:, None] @ memory)[:, 0]
-        found.append((hidden, context, attention))
-    return tuple(torch.stack(each) for each in zip(*found, strict=True))
+        weights_now = energies.masked_fill(is_padding, -torch.inf).softmax(1)
+        cumulative = cumulative + weights_now
+        context = (weights_now[:, None] @ memory)[:, 0]
+        steps.append((hidden, context, weights_now))
+    return tuple(torch.stack(each) for each in zip(*steps, strict=True))
 
 
-def gradients(way: Callable[..., tuple[Tensor, ...]], arguments: list[Any]) -> tuple[Tensor, ...]:
-    """Of random sums of what is found."""
+def gradients(scan: Callable[..., tuple[Tensor, ...]], arguments: list[Any]) -> tuple[Tensor, ...]:
+    """Gradients of a random weighted sum of all outputs."""
     torch.manual_seed(2)
-    total = torch.stack([(output * torch.randn(output.shape)).sum() for output in way(*arguments)]).sum()
+    total = torch.stack([(output * torch.randn(output.shape)).sum() for output in scan(*arguments)]).sum()
     return torch.autograd.grad(total, [a for a in arguments if isinstance(a, Tensor) and a.requires_grad])
 
 
-@each_way
-def test_values_and_gradients_are_those_of_the_plain_loop(steps: ModuleType) -> None:
-    with patch.object(attention_scan, "attention_on_cpu", steps):
+@both_versions
+def test_outputs_and_gradients_equal_those_of_a_plain_loop(version: ModuleType) -> None:
+    with patch.object(attention, "attention_cpu", version):
         for n_steps in (1, 15, 16, 40):
             arguments = random_inputs(n_steps, n_steps)
-            torch.testing.assert_close(AttentionScan.apply(*arguments), by_autograd(*arguments))
-            torch.testing.assert_close(gradients(AttentionScan.apply, arguments), gradients(by_autograd, arguments))
+            torch.testing.assert_close(AttentionScan.apply(*arguments), scan_by_autograd(*arguments))
+            torch.testing.assert_close(
+                gradients(AttentionScan.apply, arguments), gradients(scan_by_autograd, arguments)
+            )
 
 
-def test_more_threads_find_the_same() -> None:
+def test_two_threads_compute_the_same_as_one() -> None:
     arguments = random_inputs(3, 20)
-    alone = gradients(AttentionScan.apply, arguments)
+    expected = gradients(AttentionScan.apply, arguments)
     with computing_threads(2):
-        torch.testing.assert_close(gradients(AttentionScan.apply, arguments), alone)
+        torch.testing.assert_close(gradients(AttentionScan.apply, arguments), expected)
 
 
-@each_way
-def test_in_bfloat16_they_are_near_those_of_float32(steps: ModuleType) -> None:
-    inputs, memory, projected, lengths, keep, *weights = random_inputs(7, 20)
-    full = [x.detach().float().requires_grad_() for x in (inputs, memory, projected, *weights)]
+@both_versions
+def test_bfloat16_outputs_and_gradients_are_close_to_float32(version: ModuleType) -> None:
+    gate_inputs, memory, processed_memory, lengths, keep, *weights = random_inputs(7, 20)
+    full = [x.detach().float().requires_grad_() for x in (gate_inputs, memory, processed_memory, *weights)]
     half = [x.detach().bfloat16().requires_grad_() for x in full[:3]]
 
-    def arguments(first: list[Tensor]) -> list[Any]:
-        return [*first, lengths, keep.float(), *full[3:]]
+    def arguments(inputs: list[Tensor]) -> list[Any]:
+        return [*inputs, lengths, keep.float(), *full[3:]]
 
-    with patch.object(attention_scan, "attention_on_cpu", steps):
-        found, wanted = AttentionScan.apply(*arguments(half)), AttentionScan.apply(*arguments(full[:3]))
-        assert [x.dtype for x in found] == [torch.bfloat16, torch.bfloat16, torch.float32]
-        slopes = zip(*(gradients(AttentionScan.apply, arguments(first)) for first in (half, full[:3])), strict=True)
-        for ours, theirs in (*zip(found, wanted, strict=True), *slopes):
-            assert float(((ours - theirs).norm() / theirs.norm()).detach()) < 0.02
+    with patch.object(attention, "attention_cpu", version):
+        outputs, expected = AttentionScan.apply(*arguments(half)), AttentionScan.apply(*arguments(full[:3]))
+        assert [x.dtype for x in outputs] == [torch.bfloat16, torch.bfloat16, torch.float32]
+        slopes = zip(*(gradients(AttentionScan.apply, arguments(inputs)) for inputs in (half, full[:3])), strict=True)
+        for value, wanted in (*zip(outputs, expected, strict=True), *slopes):
+            assert float(((value - wanted).norm() / wanted.norm()).detach()) < 0.02
 
 
-def test_what_another_batch_left_in_the_buffers_of_a_stretch_does_not_matter() -> None:
-    attention_on_gpu._stretches.clear()
+def test_values_of_an_earlier_batch_in_the_buffers_of_a_chunk_have_no_effect() -> None:
+    attention_gpu.free_chunks()
     wide, small = random_inputs(0, 40), random_inputs(1, 20)
-    before = [small[0][:, :2], small[1][:2, :4], small[2][:2, :4], torch.tensor([4, 2]), small[4][:, :2], *small[5:]]
-    with patch.object(attention_scan, "attention_on_cpu", attention_on_gpu):
-        wanted = gradients(AttentionScan.apply, before)
+    cut = [small[0][:, :2], small[1][:2, :4], small[2][:2, :4], torch.tensor([4, 2]), small[4][:, :2], *small[5:]]
+    with patch.object(attention, "attention_cpu", attention_gpu):
+        expected = gradients(AttentionScan.apply, cut)
         wide[1].data[:] = torch.nan
         gradients(AttentionScan.apply, wide)
-        assert len(attention_on_gpu._stretches) == 1
-        torch.testing.assert_close(gradients(AttentionScan.apply, before), wanted)
+        assert len(attention_gpu._chunks) == 1
+        torch.testing.assert_close(gradients(AttentionScan.apply, cut), expected)
 
 
-def test_evaluation_before_training_does_not_freeze_the_buffers() -> None:
-    attention_on_gpu._stretches.clear()
+def test_buffers_allocated_in_inference_mode_can_be_trained_with() -> None:
+    attention_gpu.free_chunks()
     arguments = random_inputs(3)
-    with patch.object(attention_scan, "attention_on_cpu", attention_on_gpu):
+    with patch.object(attention, "attention_cpu", attention_gpu):
         with torch.inference_mode():
             AttentionScan.apply(*arguments)
         gradients(AttentionScan.apply, arguments)

@@ -14,14 +14,14 @@ from tests.tiny import tiny_data, tiny_hparams, tiny_model
 
 
 def path(n_steps: int, tokens: list[int], size: int) -> Tensor:
-    """A hard alignment [1, S, size] that is at these tokens, evenly over the steps."""
+    """A hard alignment [1, S, size] that visits these tokens, each for the same number of steps."""
     alignment = torch.zeros(1, n_steps, size)
     for s in range(n_steps):
         alignment[0, s, tokens[s * len(tokens) // n_steps]] = 1
     return alignment
 
 
-def test_guidance_costs_nothing_on_the_diagonal_and_much_far_from_it() -> None:
+def test_guide_loss_is_near_zero_on_the_diagonal_and_large_far_from_it() -> None:
     steps, texts = torch.tensor([20.0]), torch.tensor([10])
     diagonal = guide_loss(path(20, list(range(10)), 10), steps, texts, 0.2)
     backwards = guide_loss(path(20, list(range(10))[::-1], 10), steps, texts, 0.2)
@@ -31,18 +31,18 @@ def test_guidance_costs_nothing_on_the_diagonal_and_much_far_from_it() -> None:
     assert diagonal < guide_loss(torch.full((1, 20, 10), 0.1), steps, texts, 0.2) < stuck + 0.2
 
 
-def test_guidance_at_a_known_distance() -> None:
+def test_guide_loss_at_a_known_distance() -> None:
     far = path(2, [1, 1], 2)  # distances 0 − 1/2 and 1/2 − 1/2
     expected = (1 - math.exp(-(0.5**2) / (2 * 0.4**2))) / 2
     torch.testing.assert_close(guide_loss(far, torch.tensor([2.0]), torch.tensor([2]), 0.4), torch.tensor(expected))
 
 
-def test_a_wider_guide_forgives_more() -> None:
+def test_a_wider_guide_penalises_less() -> None:
     alignment, steps, texts = torch.full((1, 20, 10), 0.1), torch.tensor([20.0]), torch.tensor([10])
     assert guide_loss(alignment, steps, texts, 0.1) > guide_loss(alignment, steps, texts, 0.4)
 
 
-def test_guidance_ignores_steps_in_the_padding_and_uses_each_items_own_lengths() -> None:
+def test_guide_loss_ignores_padding_and_uses_each_items_own_lengths() -> None:
     steps, texts = torch.tensor([10.0, 20.0]), torch.tensor([5, 10])
     short, long = path(10, list(range(5)), 10), path(20, list(range(10)), 10)
     short = torch.cat([short, torch.zeros(1, 10, 10)], dim=1)
@@ -59,16 +59,16 @@ def logits_of(target: list[list[int]]) -> Tensor:
     return torch.tensor(target, dtype=torch.float32) * 40 - 20
 
 
-def test_the_gate_shall_open_at_the_step_of_the_last_frame() -> None:
+def test_the_gate_target_opens_at_the_step_of_the_last_frame() -> None:
     steps = torch.tensor([4.0, 2.0])
     mask = length_mask(steps, 4)
-    right = logits_of([[0, 0, 0, 1], [0, 1, 0, 0]])
-    assert gate_loss(right, steps, mask, 8.0) < 1e-6
-    for early_or_late in ([[0, 0, 1, 1], [0, 1, 0, 0]], [[0, 0, 0, 0], [0, 1, 0, 0]], [[0, 0, 0, 1], [0, 0, 0, 0]]):
-        assert gate_loss(logits_of(early_or_late), steps, mask, 8.0) > 1
+    correct = logits_of([[0, 0, 0, 1], [0, 1, 0, 0]])
+    assert gate_loss(correct, steps, mask, 8.0) < 1e-6
+    for wrong in ([[0, 0, 1, 1], [0, 1, 0, 0]], [[0, 0, 0, 0], [0, 1, 0, 0]], [[0, 0, 0, 1], [0, 0, 0, 0]]):
+        assert gate_loss(logits_of(wrong), steps, mask, 8.0) > 1
 
 
-def test_the_positive_weight_counts_the_end_that_many_times() -> None:
+def test_the_positive_weight_multiplies_the_loss_of_the_end() -> None:
     steps, mask = torch.tensor([4.0]), torch.ones(1, 4, dtype=torch.bool)
     gates = torch.zeros(1, 4)
     torch.testing.assert_close(gate_loss(gates, steps, mask, 1.0), torch.tensor(math.log(2)))
@@ -76,7 +76,7 @@ def test_the_positive_weight_counts_the_end_that_many_times() -> None:
 
 
 def output_and_batch(r: int, frames: int) -> tuple[AttentionOutput, Batch]:
-    """A perfect output for one utterance of so many frames and four symbols, in a batch padded by four frames."""
+    """A perfect output for one utterance of four symbols, in a batch padded by four frames."""
     steps = -(-frames // r)
     mels = torch.randn(1, 3, frames + 4, generator=torch.Generator().manual_seed(frames))
     gates = torch.full((1, -(-(frames + 4) // r)), -20.0)
@@ -90,7 +90,7 @@ KNOBS = {"guide_weight": 0.0, "guide_sigma": 0.4, "gate_positive_weight": 8.0}
 
 
 @pytest.mark.parametrize(("r", "frames"), [(1, 7), (2, 8), (3, 7), (3, 9), (5, 6)])
-def test_with_a_reduction_factor_the_end_is_the_step_that_holds_the_last_frame(r: int, frames: int) -> None:
+def test_with_a_reduction_factor_the_last_step_holds_the_last_frame(r: int, frames: int) -> None:
     output, batch = output_and_batch(r, frames)
     hparams = tiny_hparams(n_frames_per_step=r, n_mel_channels=3)
     assert tacotron2_losses(output, batch, KNOBS, hparams).total < 1e-6
@@ -98,7 +98,7 @@ def test_with_a_reduction_factor_the_end_is_the_step_that_holds_the_last_frame(r
     assert tacotron2_losses(shifted, batch, KNOBS, hparams).total > 1
 
 
-def test_mel_loss_is_the_mean_square_before_plus_after_the_postnet_over_real_frames() -> None:
+def test_mel_loss_is_the_mean_square_before_plus_after_the_postnet_over_valid_frames() -> None:
     target = torch.zeros(1, 3, 6)
     mask = length_mask(torch.tensor([4]), 6)
     before, after = torch.full_like(target, 2.0), torch.full_like(target, 3.0)
@@ -120,7 +120,7 @@ def test_the_total_is_the_weighted_sum_of_the_parts() -> None:
     assert losses.total is parts["total_loss"]
 
 
-def test_leaky_losses_count_the_padding_too() -> None:
+def test_leaky_losses_include_the_padding() -> None:
     output, batch = output_and_batch(1, 7)
     noisy = batch.mels.clone()
     noisy[:, :, 7:] += 1.0
@@ -133,7 +133,7 @@ def test_leaky_losses_count_the_padding_too() -> None:
     torch.testing.assert_close(losses[1], torch.tensor(4 / 11))
 
 
-def test_each_utterance_has_the_mean_square_of_its_real_frames_before_the_postnet() -> None:
+def test_the_loss_by_utterance_is_the_mean_square_of_valid_frames_before_the_postnet() -> None:
     mels = torch.zeros(2, 3, 6)
     before = torch.full_like(mels, 2.0)
     before[1] = 3.0
@@ -145,7 +145,7 @@ def test_each_utterance_has_the_mean_square_of_its_real_frames_before_the_postne
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 @pytest.mark.parametrize("row", [0, 2])
-def test_one_broken_recording_is_named_alone_although_the_batch_norms_spread_it(value: float, row: int) -> None:
+def test_only_the_broken_recording_has_a_non_finite_loss_by_utterance(value: float, row: int) -> None:
     hparams = tiny_hparams()
     batch = next(iter(tiny_data(hparams).train.epoch(0)))
     batch.mels[row, 0, 1] = value
@@ -158,7 +158,7 @@ def test_one_broken_recording_is_named_alone_although_the_batch_norms_spread_it(
     assert not losses.by_utterance.requires_grad
 
 
-def test_how_an_utterance_is_padded_does_not_count() -> None:
+def test_the_loss_by_utterance_ignores_the_padding() -> None:
     hparams = tiny_hparams()
     batch = next(iter(tiny_data(hparams).train.epoch(0)))
     output = tiny_model(hparams).eval()(batch)

@@ -14,12 +14,12 @@ from models.tacotron2.model import CLOSED_GATE_LOGIT, Tacotron2, TacotronFreeRun
 from tests.tiny import NO_DROPOUT, SYMBOLS, tiny_examples, tiny_hparams, tiny_mel, tiny_model
 
 KNOBS = {"guide_weight": 2.0, "guide_sigma": 0.3, "gate_positive_weight": 4.0}
-FRAMES = [7, 4, 11]  # none but the 4 fits reduction factors of 2 and 3 evenly
+FRAMES = [7, 4, 11]  # only the 4 is a multiple of a reduction factor (2)
 every_r = pytest.mark.parametrize("r", [1, 3])
 
 
-def lively_model(**changes: Any) -> Tacotron2:
-    """Without dropout, with weights so large that outputs differ much, in float64 so that rounding differs little."""
+def model_with_large_weights(**changes: Any) -> Tacotron2:
+    """Large weights make outputs differ clearly, float64 makes rounding negligible; there is no dropout."""
     model = Tacotron2(tiny_hparams(**NO_DROPOUT, **changes), len(SYMBOLS)).double().eval()
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():
@@ -35,7 +35,7 @@ def batch_of(frames: list[int]) -> Batch:
     return replace(batch, mels=batch.mels.double())
 
 
-def alone(batch: Batch, i: int) -> Batch:
+def single_item(batch: Batch, i: int) -> Batch:
     n, t = int(batch.text_lengths[i]), int(batch.mel_lengths[i])
     rows = slice(i, i + 1)
     return Batch(
@@ -47,80 +47,84 @@ def alone(batch: Batch, i: int) -> Batch:
     )
 
 
-def with_garbage_in_the_padding(batch: Batch) -> Batch:
+def with_filled_padding(batch: Batch) -> Batch:
     text = batch.text.masked_fill(~length_mask(batch.text_lengths, batch.text.size(1)), 5)
-    beyond = ~length_mask(batch.mel_lengths, batch.mels.size(2)).unsqueeze(1)
-    return Batch(batch.ids, text, batch.text_lengths, batch.mels.masked_fill(beyond, 9.0), batch.mel_lengths)
+    is_padding = ~length_mask(batch.mel_lengths, batch.mels.size(2)).unsqueeze(1)
+    return Batch(batch.ids, text, batch.text_lengths, batch.mels.masked_fill(is_padding, 9.0), batch.mel_lengths)
 
 
-def item(output: AttentionOutput, batch: Batch, i: int, r: int) -> list[Tensor]:
-    """The valid region of an item's outputs."""
+def valid_outputs(output: AttentionOutput, batch: Batch, i: int, r: int) -> list[Tensor]:
+    """An item's outputs within its lengths."""
     n, t = int(batch.text_lengths[i]), int(batch.mel_lengths[i])
     s = -(-t // r)
     return [output.mels[i, :, :t], output.mels_postnet[i, :, :t], output.gates[i, :s], output.alignments[i, :s, :n]]
 
 
-def decoded_item(decoded: TacotronFreeRunningOutput, i: int, n: int) -> list[Tensor]:
+def valid_decoded(decoded: TacotronFreeRunningOutput, i: int, n: int) -> list[Tensor]:
     t, s = int(decoded.mel_lengths[i]), int(decoded.steps[i])
     return [decoded.mels[i, :, :t], decoded.gates[i, :s], decoded.alignments[i, :s, :n], decoded.stopped[i]]
 
 
-def biggest_difference(model: Tacotron2, r: int) -> float:
-    """Between items of a padded batch and the same items alone, teacher forced."""
+def largest_difference(model: Tacotron2, r: int) -> float:
+    """Largest difference between items of a padded batch and the same items alone, teacher-forced."""
     batch = batch_of(FRAMES)
     output = model(batch)
     pairs = [
         (a, b)
         for i in range(len(FRAMES))
-        for a, b in zip(item(output, batch, i, r), item(model(alone(batch, i)), alone(batch, i), 0, r), strict=True)
+        for a, b in zip(
+            valid_outputs(output, batch, i, r),
+            valid_outputs(model(single_item(batch, i)), single_item(batch, i), 0, r),
+            strict=True,
+        )
     ]
     return max(float((a - b).abs().max().detach()) for a, b in pairs)
 
 
 @every_r
-def test_padding_does_not_leak_into_teacher_forced_outputs(r: int) -> None:
-    assert biggest_difference(lively_model(n_frames_per_step=r), r) < 1e-9
+def test_padding_does_not_influence_teacher_forced_outputs(r: int) -> None:
+    assert largest_difference(model_with_large_weights(n_frames_per_step=r), r) < 1e-9
 
 
 @every_r
-def test_padding_leaks_where_old_checkpoints_expect_it(r: int) -> None:
-    assert biggest_difference(lively_model(n_frames_per_step=r, leaky_padding=True), r) > 1e-2
+def test_padding_influences_outputs_with_leaky_padding(r: int) -> None:
+    assert largest_difference(model_with_large_weights(n_frames_per_step=r, leaky_padding=True), r) > 1e-2
 
 
 @every_r
 @pytest.mark.parametrize("training", [False, True])
-def test_what_is_in_the_padding_changes_no_output_and_no_loss(r: int, training: bool) -> None:
-    model = lively_model(n_frames_per_step=r).train(training)
-    clean = batch_of(FRAMES)
-    dirty = with_garbage_in_the_padding(clean)
-    a, b = model(clean), model(dirty)
+def test_values_in_the_padding_change_no_output_and_no_loss(r: int, training: bool) -> None:
+    model = model_with_large_weights(n_frames_per_step=r).train(training)
+    zeros = batch_of(FRAMES)
+    noise = with_filled_padding(zeros)
+    a, b = model(zeros), model(noise)
     for i in range(len(FRAMES)):
-        for x, y in zip(item(a, clean, i, r), item(b, dirty, i, r), strict=True):
+        for x, y in zip(valid_outputs(a, zeros, i, r), valid_outputs(b, noise, i, r), strict=True):
             torch.testing.assert_close(x, y)
-    torch.testing.assert_close(model.losses(a, clean, KNOBS).parts, model.losses(b, dirty, KNOBS).parts)
+    torch.testing.assert_close(model.losses(a, zeros, KNOBS).parts, model.losses(b, noise, KNOBS).parts)
 
 
 @every_r
 @pytest.mark.parametrize("mask_padding", [True, False])
-def test_a_batch_loses_what_its_items_lose_alone(r: int, mask_padding: bool) -> None:
-    model = lively_model(n_frames_per_step=r, mask_padding=mask_padding)
+def test_the_loss_of_a_batch_is_the_weighted_mean_of_its_items_losses(r: int, mask_padding: bool) -> None:
+    model = model_with_large_weights(n_frames_per_step=r, mask_padding=mask_padding)
     batch = batch_of(FRAMES)
-    together = model.losses(model(batch), batch, KNOBS).parts
-    singles = [alone(batch, i) for i in range(len(FRAMES))]
+    batch_parts = model.losses(model(batch), batch, KNOBS).parts
+    singles = [single_item(batch, i) for i in range(len(FRAMES))]
     parts = [model.losses(model(single), single, KNOBS).parts for single in singles]
     frames = batch.mel_lengths.double()
     steps = torch.ceil(frames / r)
     for name, weight in {"mel_loss": frames, "gate_loss": steps, "guide_loss": steps}.items():
         expected = sum(w * p[name] for w, p in zip(weight, parts, strict=True)) / weight.sum()
-        torch.testing.assert_close(together[name], expected)
+        torch.testing.assert_close(batch_parts[name], expected)
 
 
 @every_r
-def test_batched_synthesis_stops_each_item_at_its_own_gate_and_says_what_it_says_alone(r: int) -> None:
+def test_batched_synthesis_equals_synthesis_of_single_items(r: int) -> None:
     batch = batch_of(FRAMES)
-    free = lively_model(n_frames_per_step=r, gate_threshold=1.0).synthesize(batch.text, batch.text_lengths)
-    threshold, steps = a_threshold_with_different_ends(torch.sigmoid(free.gates))
-    model = lively_model(n_frames_per_step=r, gate_threshold=threshold)
+    free = model_with_large_weights(n_frames_per_step=r, gate_threshold=1.0).synthesize(batch.text, batch.text_lengths)
+    threshold, steps = threshold_with_different_ends(torch.sigmoid(free.gates))
+    model = model_with_large_weights(n_frames_per_step=r, gate_threshold=threshold)
     decoded = model.synthesize(batch.text, batch.text_lengths)
     assert decoded.steps.tolist() == steps
     assert decoded.mel_lengths.tolist() == [s * r for s in steps]
@@ -129,32 +133,32 @@ def test_batched_synthesis_stops_each_item_at_its_own_gate_and_says_what_it_says
     for i, n in enumerate(batch.text_lengths.tolist()):
         single = model.synthesize(batch.text[i : i + 1, :n], batch.text_lengths[i : i + 1])
         assert single.mels.size(2) == steps[i] * r
-        for x, y in zip(decoded_item(decoded, i, n), decoded_item(single, 0, n), strict=True):
+        for x, y in zip(valid_decoded(decoded, i, n), valid_decoded(single, 0, n), strict=True):
             torch.testing.assert_close(x, y)
 
 
-def a_threshold_with_different_ends(gates: Tensor) -> tuple[float, list[int]]:
-    """A gate threshold that every item [B, S] passes, not all at one step; and the step count up to there."""
+def threshold_with_different_ends(gates: Tensor) -> tuple[float, list[int]]:
+    """A gate threshold that all items [B, S] reach, not all at the same step, and the number of steps of each."""
     for threshold in gates.flatten().sort().values.tolist():
-        passed = gates > threshold + 1e-4
-        steps = [int(row.nonzero()[0]) + 1 if row.any() else 0 for row in passed]
+        is_open = gates > threshold + 1e-4
+        steps = [int(row.nonzero()[0]) + 1 if row.any() else 0 for row in is_open]
         if min(steps) > 0 and len(set(steps)) > 1:
             return threshold + 1e-4, steps
-    raise AssertionError("the gates of this model never differ")
+    raise AssertionError("no threshold gives items of different lengths")
 
 
-@pytest.mark.parametrize(("asked", "steps"), [(None, 5), (3, 3), (50, 5)])
-def test_synthesis_never_takes_more_steps_than_allowed(asked: int | None, steps: int) -> None:
+@pytest.mark.parametrize(("max_steps", "steps"), [(None, 5), (3, 3), (50, 5)])
+def test_synthesis_never_takes_more_steps_than_allowed(max_steps: int | None, steps: int) -> None:
     batch = batch_of(FRAMES)
-    model = lively_model(n_frames_per_step=2, gate_threshold=1.0, max_decoder_steps=5)
-    decoded = model.synthesize(batch.text, batch.text_lengths, asked)
+    model = model_with_large_weights(n_frames_per_step=2, gate_threshold=1.0, max_decoder_steps=5)
+    decoded = model.synthesize(batch.text, batch.text_lengths, max_steps)
     assert decoded.steps.tolist() == [steps] * 3 and decoded.mels.shape[2] == 2 * steps
     assert not decoded.stopped.any()
 
 
-def test_a_gate_that_opens_at_the_last_allowed_step_has_stopped() -> None:
+def test_a_gate_that_opens_at_the_last_allowed_step_counts_as_stopped() -> None:
     batch = batch_of(FRAMES)
-    model = lively_model(max_decoder_steps=1, gate_threshold=1e-9)
+    model = model_with_large_weights(max_decoder_steps=1, gate_threshold=1e-9)
     assert model.synthesize(batch.text, batch.text_lengths).stopped.all()
 
 
@@ -168,7 +172,7 @@ def test_prenet_dropout_stays_on_in_synthesis() -> None:
 @every_r
 def test_attention_rows_sum_to_one_and_are_zero_on_padding(r: int) -> None:
     batch = batch_of(FRAMES)
-    model = lively_model(n_frames_per_step=r)
+    model = model_with_large_weights(n_frames_per_step=r)
     decoded = model.synthesize(batch.text, batch.text_lengths)
     for alignments in (model(batch).alignments, decoded.alignments):
         torch.testing.assert_close(alignments.sum(2), torch.ones_like(alignments[:, :, 0]))
@@ -176,30 +180,30 @@ def test_attention_rows_sum_to_one_and_are_zero_on_padding(r: int) -> None:
         assert (alignments.transpose(1, 2)[padding] == 0).all()
 
 
-def test_the_padding_of_the_outputs_is_silent_and_shut() -> None:
+def test_the_padding_of_mels_is_zero_and_of_gates_closed() -> None:
     batch = batch_of(FRAMES)
-    output = lively_model(n_frames_per_step=3)(batch)
-    beyond = ~length_mask(batch.mel_lengths, batch.mels.size(2))
-    assert beyond.any()
+    output = model_with_large_weights(n_frames_per_step=3)(batch)
+    is_padding = ~length_mask(batch.mel_lengths, batch.mels.size(2))
+    assert is_padding.any()
     for mels in (output.mels, output.mels_postnet):
-        assert (mels.transpose(1, 2)[beyond] == 0).all()
+        assert (mels.transpose(1, 2)[is_padding] == 0).all()
     steps = torch.ceil(batch.mel_lengths / 3)
     assert (output.gates == CLOSED_GATE_LOGIT).equal(~length_mask(steps, output.gates.size(1)))
 
 
-def test_every_weight_learns() -> None:
+def test_every_weight_has_a_gradient() -> None:
     batch = batch_of(FRAMES)
-    model = lively_model().train()
+    model = model_with_large_weights().train()
     model.losses(model(batch), batch, KNOBS).total.backward()
-    silent = {n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()}
-    assert silent == set()
+    without_gradient = {n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()}
+    assert without_gradient == set()
 
 
-def test_teacher_forced_steps_and_free_steps_are_the_same_computation() -> None:
-    batch = alone(batch_of(FRAMES), 0)
-    model = lively_model(n_frames_per_step=2, gate_threshold=1.0)
+def test_teacher_forcing_with_decoded_mels_repeats_the_free_running_pass() -> None:
+    batch = single_item(batch_of(FRAMES), 0)
+    model = model_with_large_weights(n_frames_per_step=2, gate_threshold=1.0)
     decoded = model.synthesize(batch.text, batch.text_lengths)
-    spoken = Batch(batch.ids, batch.text, batch.text_lengths, decoded.mels_before_postnet, decoded.mel_lengths)
-    forced = model(spoken)
+    decoded_batch = Batch(batch.ids, batch.text, batch.text_lengths, decoded.mels_before_postnet, decoded.mel_lengths)
+    forced = model(decoded_batch)
     torch.testing.assert_close(forced.mels.detach(), decoded.mels_before_postnet)
     torch.testing.assert_close(forced.gates.detach(), decoded.gates)

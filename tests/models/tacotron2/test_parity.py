@@ -1,4 +1,4 @@
-"""Tacotron 2 against numbers of the reference implementation."""
+"""Tacotron 2 computes the numbers of NVIDIA's implementation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ both_paddings = pytest.mark.parametrize("leaky", [False, True], ids=["masked", "
 
 class TacotronReference(Reference):
     def hparams(self, **changes: Any) -> HParams:
-        """Every stored setting is taken over, or refused as unknown; the stored numbers have no prenet dropout."""
+        """All stored settings, unknown ones refused; the stored numbers were computed without prenet dropout."""
         config = dict(self.config)
         del config["n_symbols"]  # an argument of the model
         precision = "float16" if config.pop("fp16_run", False) else "float32"
@@ -34,9 +34,9 @@ class TacotronReference(Reference):
         return model.eval()
 
     def batch(self) -> Batch:
-        given = self.part("input/")
-        ids = tuple(str(i) for i in range(len(given["text"])))
-        return Batch(ids, given["text"], given["text_lengths"], given["mels"], given["mel_lengths"])
+        inputs = self.part("input/")
+        ids = tuple(str(i) for i in range(len(inputs["text"])))
+        return Batch(ids, inputs["text"], inputs["text_lengths"], inputs["mels"], inputs["mel_lengths"])
 
     def last_item(self) -> Batch:
         batch = self.batch()
@@ -55,9 +55,9 @@ def reference() -> TacotronReference:
 def assert_outputs_equal(actual: AttentionOutput, expected: dict[str, Tensor]) -> None:
     assert_equal(actual.mels, expected["mel_outputs"])
     assert_equal(actual.mels_postnet, expected["mel_outputs_postnet"])
-    opened = expected["gate_outputs"] < 1000.0  # where it is 1000 it is padding, whose size is not to set a tolerance
-    assert_equal(actual.gates[opened], expected["gate_outputs"][opened])
-    assert torch.equal(actual.gates[~opened].detach(), expected["gate_outputs"][~opened])
+    is_valid = expected["gate_outputs"] < 1000.0  # the padding is 1000, which would widen the tolerance
+    assert_equal(actual.gates[is_valid], expected["gate_outputs"][is_valid])
+    assert torch.equal(actual.gates[~is_valid].detach(), expected["gate_outputs"][~is_valid])
     assert_equal(actual.alignments, expected["alignments"])
 
 
@@ -68,7 +68,7 @@ def test_state_dict_parity_of_names_shapes_and_order(reference: TacotronReferenc
     }
 
 
-def test_hparams_parity_every_stored_setting_is_honoured(reference: TacotronReference) -> None:
+def test_hparams_parity_of_every_stored_setting(reference: TacotronReference) -> None:
     hparams = reference.hparams()
     renamed = {"n_symbols", "fp16_run"}
     stored = {name: value for name, value in reference.config.items() if name not in renamed}
@@ -81,7 +81,7 @@ def test_teacher_forced_parity_with_leaky_padding(reference: TacotronReference) 
     assert_outputs_equal(output, reference.part("output/"))
 
 
-def test_parity_of_the_real_frames_whether_the_padding_is_masked_or_not(reference: TacotronReference) -> None:
+def test_parity_of_valid_frames_with_and_without_masked_padding(reference: TacotronReference) -> None:
     batch = reference.batch()
     masked, unmasked = (reference.model(leaky_padding=True, mask_padding=mask)(batch).mels for mask in (True, False))
     for i, n_frames in enumerate(batch.mel_lengths.tolist()):
