@@ -1,1 +1,1 @@
-"""Deciding: what to change in a training run, and whether it helped."""
+"""The supervisor: detects ailments of a training run, decides on interventions and judges their effect."""

@@ -1,4 +1,4 @@
-"""An ailment with its evidence."""
+"""A diagnosis: an ailment with its evidence."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import Literal
 
 Severity = Literal["notice", "warning", "critical"]
 SEVERITIES: tuple[Severity, ...] = ("notice", "warning", "critical")
+"""In ascending order; a notice is recorded but not treated."""
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What is wrong, since when, and which values say so; a notice is written down and not treated."""
+    """An ailment found at `step` that began at `since`; `evidence` holds the signal values that show it."""
 
     ailment: str
     severity: Severity
@@ -22,6 +23,6 @@ class Diagnosis:
     utterances: tuple[str, ...] = field(default=())
 
     @property
-    def rank(self) -> int:
-        """Higher is worse."""
+    def severity_rank(self) -> int:
+        """Position in SEVERITIES; higher is worse."""
         return SEVERITIES.index(self.severity)

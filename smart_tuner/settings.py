@@ -1,4 +1,4 @@
-"""All settings that are not part of the training recipe, and how config.yaml becomes them."""
+"""Settings that are not part of the training recipe, and the loader of config.yaml."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from hparams import UserError
 from monitoring.exporters.mlflow_settings import MlflowSettings
 from monitoring.language.base import Language
 from monitoring.messaging.settings import TelegramSettings, WebhookSettings
-from smart_tuner.search.settings import SearchSettings, Section
+from smart_tuner.search.settings import SearchSettings, SettingsSection
 
 DEFAULT_CONFIG = Path(__file__).with_name("config.yaml")
 
 
-class QualityControl(Section):
-    """Below a threshold something is wrong, at a target all is well."""
+class QualityControl(SettingsSection):
+    """Thresholds below which something is wrong, and targets at which all is well."""
 
     attention_diagonality_threshold: float = Field(0.3, ge=0, le=1)
     attention_diagonality_target: float = Field(0.7, ge=0, le=1)
@@ -29,8 +29,8 @@ class QualityControl(Section):
     loss_target: float = Field(1.0, gt=0)
 
 
-class PhaseTargets(Section):
-    """What a phase makes of the recipe's schedules; shares multiply them."""
+class PhaseTargets(SettingsSection):
+    """Changes of the recipe's schedules during a phase; shares multiply them."""
 
     learning_rate_share: float = Field(1.0, gt=0, le=1)
     grad_clip_share: float = Field(1.0, gt=0, le=1)
@@ -41,8 +41,8 @@ class PhaseTargets(Section):
     latest_epoch: int | None = Field(None, ge=1)
 
 
-class Phases(Section):
-    """The stages of a training, in their order."""
+class Phases(SettingsSection):
+    """The phases of training, in their order."""
 
     pre_alignment: PhaseTargets = PhaseTargets(hold_schedules=True, latest_epoch=500)
     alignment: PhaseTargets = PhaseTargets(latest_epoch=2000)
@@ -54,8 +54,8 @@ class Phases(Section):
         return targets[phase]
 
 
-class SupervisionSettings(Section):
-    """How much the supervisor may do; an evaluation is the time between two of them."""
+class SupervisionSettings(SettingsSection):
+    """Limits of the supervisor's interventions; times are in evaluations, that is intervals between two of them."""
 
     intervention_budget: int = Field(20, ge=0)
     work_budget: float = Field(2.0, ge=1)
@@ -70,23 +70,23 @@ class SupervisionSettings(Section):
     approval_default: Literal["reject", "approve"] = "reject"
 
 
-class WatchdogSettings(Section):
-    """When a silent training is taken for stuck: otherwise learnt from how long its work takes."""
+class WatchdogSettings(SettingsSection):
+    """Bounds of the time without progress after which training counts as stuck; it is measured from past steps."""
 
     least_patience_seconds: float = Field(120.0, gt=0)
     start_patience_seconds: float = Field(7200.0, gt=0)
-    rank_patience_seconds: float = Field(600.0, gt=0, description="that ranks of torchrun wait for one another")
+    rank_patience_seconds: float = Field(600.0, gt=0)  # time that ranks of torchrun wait for one another
 
 
-class ReportSettings(Section):
-    """Whether report.html is kept up to date, and in which language."""
+class ReportSettings(SettingsSection):
+    """Updates of report.html, and its language."""
 
     enabled: bool = True
     language: Language = "en"
 
 
 class Settings(BaseModel):
-    """smart_tuner/config.yaml shows all of them with these defaults."""
+    """All settings; smart_tuner/config.yaml lists them with these defaults."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -105,7 +105,7 @@ class Settings(BaseModel):
 
 
 def load_settings(path: Path, *, mlflow_uri: str | None = None) -> Settings:
-    """Settings from a YAML file that may hold just the keys that differ; a URI of the command line comes before it."""
+    """Load a YAML file that may contain just the keys that differ; a URI of the command line replaces the file's."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -113,7 +113,7 @@ def load_settings(path: Path, *, mlflow_uri: str | None = None) -> Settings:
     except UnicodeDecodeError as error:
         raise UserError(f"--config {path}: is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
     except yaml.YAMLError as error:
-        raise UserError(f"--config {path}: is not valid YAML: {_where(error)}") from None
+        raise UserError(f"--config {path}: is not valid YAML: {_describe_yaml_error(error)}") from None
     if content is None:
         content = {}
     if not isinstance(content, dict):
@@ -127,7 +127,7 @@ def load_settings(path: Path, *, mlflow_uri: str | None = None) -> Settings:
     raise UserError(f"--config {path}: {'; '.join(problems)}; {DEFAULT_CONFIG} shows every setting")
 
 
-def _where(error: yaml.YAMLError) -> str:
-    """What is wrong in which line; not the line itself, which may hold a token."""
+def _describe_yaml_error(error: yaml.YAMLError) -> str:
+    """The problem and its line number; not the line itself, which may contain a token."""
     mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None) or "it cannot be read"
     return str(problem) if mark is None else f"{problem} in line {mark.line + 1}"

@@ -1,4 +1,7 @@
-"""What a supervisor remembers of its own doing; a rollback of the training does not roll this back."""
+"""The supervisor's own state: diagnoses, interventions and checkpoints so far. A rollback of training keeps most of it.
+
+Field names are stored in checkpoints and stay.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from smart_tuner.treatment.interventions import Expectation
 
 
 class PendingFollowUp(BaseModel):
-    """An intervention that waits for its verdict; a knob still on its way has `target` ahead of its position."""
+    """An intervention that awaits its verdict."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -19,68 +22,67 @@ class PendingFollowUp(BaseModel):
     step: int
     expected: Expectation
     knob: str | None = None
-    before: float | None = None
-    target: float | None = None
-    racing: bool = False
-    known: list[str] = Field(default_factory=list)  # ailments there were when it began
+    before: float | None = None  # the knob's position before the intervention
+    target: float | None = None  # the knob's position in the end; it may still be on its way
+    racing: bool = False  # a race against a control was ordered
+    known: list[str] = Field(default_factory=list)  # ailments that were active at its start
 
 
 class SupervisorState(BaseModel):
-    """All but the signals; plain values, so that it fits into checkpoints."""
+    """Plain values, so that they fit into checkpoints; signals are stored apart from them."""
 
     model_config = ConfigDict(extra="forbid")
 
     knobs: dict[str, float]
     step: int = 0
-    begin: int = 0
-    work_steps: int = 0
-    nonfinite_steps: int = 0  # counted here when the training loop does not
-    interventions: int = 0
+    begin: int = 0  # step of the last restart
+    work_steps: int = 0  # steps done, repeated ones included
+    nonfinite_steps: int = 0  # counted here if the training loop does not count them
+    interventions: int = 0  # that count against the budget
     phases: list[tuple[int, str]] = Field(default_factory=lambda: [(0, FIRST_PHASE)])
-    active: dict[str, int] = Field(default_factory=dict)
+    active: dict[str, int] = Field(default_factory=dict)  # ailment → the step it began at
     severities: dict[str, str] = Field(default_factory=dict)
-    helpless: dict[str, int] = Field(default_factory=dict)
-    failed: dict[str, list[str]] = Field(default_factory=dict)
-    rejected: list[tuple[str, str]] = Field(default_factory=list)  # ailment and remedy a person did not want
-    pending: PendingFollowUp | None = None  # the one treatment that steers
-    watching: list[PendingFollowUp] = Field(default_factory=list)  # those that steer nothing, so that several may go on
-    returning: dict[str, float] = Field(default_factory=dict)  # knobs on their way back: name → where to
-    turned_at: int = 0
+    helpless: dict[str, int] = Field(default_factory=dict)  # critical ailment → step since when no remedy is left
+    failed: dict[str, list[str]] = Field(default_factory=dict)  # ailment → remedies that did not help
+    rejected: list[tuple[str, str]] = Field(default_factory=list)  # (ailment, remedy) that a person rejected
+    pending: PendingFollowUp | None = None  # the one intervention that changes how the model learns
+    watching: list[PendingFollowUp] = Field(default_factory=list)  # others, of which several may be under way
+    returning: dict[str, float] = Field(default_factory=dict)  # knob on its way back → its former position
+    turned_at: int = 0  # step of the last knob move
     cooldown_until: int = 0
-    rollbacks: list[int] = Field(default_factory=list)  # where they were ordered, since the last progress
+    rollbacks: list[int] = Field(default_factory=list)  # steps of rollbacks that training has not got beyond
     checkpoints: list[int] = Field(default_factory=list)
     saved_knobs: dict[int, dict[str, float]] = Field(default_factory=dict)  # by checkpoint
-    rollback_knobs: dict[str, float] = Field(default_factory=dict)  # what a rollback on its way will change of them
-    sick_checkpoints: list[int] = Field(default_factory=list)
+    rollback_knobs: dict[str, float] = Field(default_factory=dict)  # changes that an ordered rollback will make
+    sick_checkpoints: list[int] = Field(default_factory=list)  # saved while an ailment was active
     quarantined: list[str] = Field(default_factory=list)
-    quarantined_until: int = -1
+    quarantined_until: int = -1  # step of the last quarantine
     ended: bool = False
-    proposed: dict[int, tuple[str, str]] = Field(default_factory=dict)  # number → ailment and remedy, not answered yet
-    granted: list[tuple[str, str]] = Field(default_factory=list)
-    proposals: int = 0  # the number of the latest
+    proposed: dict[int, tuple[str, str]] = Field(default_factory=dict)  # number → (ailment, remedy) not answered yet
+    granted: list[tuple[str, str]] = Field(default_factory=list)  # (ailment, remedy) that a person approved
+    proposals: int = 0  # number of the latest proposal
 
     @property
     def phase(self) -> str:
         return self.phases[-1][1]
 
-    def fail(self, ailment: str, remedy: str) -> None:
-        """This remedy is not to be tried again for it."""
+    def mark_failed(self, ailment: str, remedy: str) -> None:
+        """Do not try the remedy for this ailment again."""
         self.failed.setdefault(ailment, []).append(remedy)
 
-    def close(self, pending: PendingFollowUp) -> None:
-        """Its verdict is known."""
-        if pending is self.pending:
+    def remove_follow_up(self, follow_up: PendingFollowUp) -> None:
+        if follow_up is self.pending:
             self.pending = None
         else:
-            self.watching = [other for other in self.watching if other is not pending]
+            self.watching = [other for other in self.watching if other is not follow_up]
 
-    def healed(self, ailment: str) -> None:
-        for kept in (self.active, self.severities, self.helpless):
-            kept.pop(ailment, None)
-        self.granted = [wish for wish in self.granted if wish[0] != ailment]
+    def remove_ailment(self, ailment: str) -> None:
+        for by_ailment in (self.active, self.severities, self.helpless):
+            by_ailment.pop(ailment, None)
+        self.granted = [approval for approval in self.granted if approval[0] != ailment]
 
-    def take_in(self, order: TrainerOrder) -> None:
-        """What carrying out an order will change."""
+    def apply_order(self, order: TrainerOrder) -> None:
+        """Record the changes that the training loop makes when it carries out an order."""
         self.knobs |= order.knobs
         if order.action == "quarantine":
             self.quarantined += order.utterances
@@ -89,11 +91,11 @@ class SupervisorState(BaseModel):
             self.rollbacks.append(self.step)
             self.rollback_knobs = dict(order.knobs)
         elif order.action == "restart":
-            self._begin_anew()
+            self._restart()
         elif order.action in ("stop", "finish"):
             self.ended = True
 
-    def _begin_anew(self) -> None:
+    def _restart(self) -> None:
         self.begin = self.step
         self.active, self.severities, self.helpless, self.returning = {}, {}, {}, {}
         self.checkpoints, self.sick_checkpoints, self.rollbacks = [], [], []
@@ -101,8 +103,8 @@ class SupervisorState(BaseModel):
         self.failed = {ailment: [name for name in names if "restart" in name] for ailment, names in self.failed.items()}
         self.phases.append((self.step, FIRST_PHASE))
 
-    def go_back(self, step: int) -> None:
-        """Training went back to a step: what was seen after it is gone, what was done is not."""
+    def roll_back(self, step: int) -> None:
+        """Forget ailments, checkpoints and phases after this step; interventions and their verdicts stay."""
         self.step = step
         self.phases = [change for change in self.phases if change[0] <= step] or self.phases[:1]
         self.active, self.severities, self.helpless, self.returning = {}, {}, {}, {}

@@ -80,7 +80,7 @@ def test_a_journal_replays_to_the_recorded_decisions(output: Path, model: str) -
     run.mkdir()
     (run / "journal.jsonl").write_bytes(gzip.decompress((output / f"sick_{model}.jsonl.gz").read_bytes()))
     replayed = replay(run)
-    assert len(replayed.decided) == 5 and first_difference(replayed) is None
+    assert len(replayed.recomputed) == 5 and first_difference(replayed) is None
 
 
 def test_a_study_opens_and_knows_its_best_trial(output: Path) -> None:

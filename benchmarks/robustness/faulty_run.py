@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import commands.run.session
-import smart_tuner.treatment.treatment
+import smart_tuner.treatment.selection
 import train_enhanced
 from benchmarks.robustness.faults import Fault, faults_of
 from commands.process import watchdog
@@ -76,7 +76,7 @@ def train(model: str, fault: str, policy: str, options: Sequence[str]) -> int:
         vars(commands.run.session)["EnhancedTrainer"] = faulty_trainer(faults_of(cast("ModelName", model))[fault])
     if policy == "random":
         seed = int(next(option for option in options if option.startswith("--seed=")).partition("=")[2])
-        vars(smart_tuner.treatment.treatment)["REMEDIES_BY_AILMENT"] = random_ladders(seed)
+        vars(smart_tuner.treatment.selection)["REMEDIES_BY_AILMENT"] = random_ladders(seed)
     return train_enhanced.main(list(options))
 
 

@@ -1,1 +1,1 @@
-"""The supervisor's inputs: facts of the run, the view of its signals, outliers."""
+"""Inputs of the supervisor: the run's facts, the view of its signals, and outliers."""

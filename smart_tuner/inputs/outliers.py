@@ -1,4 +1,4 @@
-"""Which utterances stood out of their batch, and how often: a bad clip shows itself whenever it comes by."""
+"""Outliers: utterances whose loss was far above the rest of their batch, as bad recordings always are."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 Outliers = Mapping[str, float | None]
-"""Utterance id → its loss as a multiple of its batch's median; None: its loss was not finite."""
+"""Utterance id → its loss as a multiple of the batch's median; None: its loss was not finite."""
 
 
 @dataclass(frozen=True)
 class Appearance:
-    """One step in which an utterance stood out."""
+    """One step in which an utterance was an outlier."""
 
     step: int
     ratio: float | None
 
 
 @dataclass
-class OutlierMemory:
-    """Appearances by utterance, for the whole run: most utterances never stand out."""
+class OutlierHistory:
+    """Appearances by utterance, kept for the whole run: most utterances never are outliers."""
 
     appearances: dict[str, list[Appearance]] = field(default_factory=dict)
 
@@ -28,13 +28,12 @@ class OutlierMemory:
         for utterance, ratio in outliers.items():
             self.appearances.setdefault(utterance, []).append(Appearance(step, ratio))
 
-    def forget(self, utterances: tuple[str, ...]) -> None:
-        """They were dealt with."""
+    def remove(self, utterances: tuple[str, ...]) -> None:
         for utterance in utterances:
             self.appearances.pop(utterance, None)
 
     def state_dict(self) -> dict[str, Any]:
-        return {name: [[a.step, a.ratio] for a in found] for name, found in self.appearances.items()}
+        return {name: [[a.step, a.ratio] for a in appearances] for name, appearances in self.appearances.items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.appearances = {name: [Appearance(*pair) for pair in found] for name, found in state.items()}
+        self.appearances = {name: [Appearance(*pair) for pair in pairs] for name, pairs in state.items()}

@@ -1,4 +1,4 @@
-"""What a supervisor knows of a run before its first step; together with the signals it decides everything."""
+"""Facts of a run that are fixed before its first step; together with the signals they determine every decision."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class KnobFacts(BaseModel):
-    """Where a knob starts, its bounds, and what else is known of good positions."""
+    """A knob's start position, its bounds, and positions known to be good."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     start: float
     low: float
     high: float
-    first: float | None = None  # above zero, for one that starts switched off
-    preset: float | None = None  # where the preset has it, for one that starts far from there
+    first: float | None = None  # first position above zero of a knob that starts switched off
+    preset: float | None = None  # the preset's position, if the start is far from it
 
 
 class RunFacts(BaseModel):
-    """Fixed at the start and kept in the journal's first record, so that decisions can be recomputed."""
+    """Written to the journal's first record, so that decisions can be recomputed from the journal alone."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -29,41 +29,41 @@ class RunFacts(BaseModel):
     steps_per_epoch: int = Field(ge=1)
     planned_steps: int = Field(ge=1)
     warmup_steps: int = Field(0, ge=0)
-    alignment_patience_steps: int = Field(0, ge=0)  # how long attention may take to form; 0: the model has none
+    alignment_patience_steps: int = Field(0, ge=0)  # steps that attention may take to form; 0: no attention
     peak_learning_rate: float = Field(gt=0)
-    balanced_gate_weight: float | None = None  # at which gates learn to open, and not too early
-    spectrum_loss: str = "mel_loss"  # which signal says how well the recordings are predicted
-    log_losses: tuple[str, ...] = ()  # losses that are logarithms, and may lie below zero
-    n_frames_per_step: int | None = None  # the reduction factor of a decoder, where the model has one
-    utterances: int = Field(0, ge=0)  # to train on
+    balanced_gate_weight: float | None = None  # positive weight at which a gate learns to open, and not too early
+    spectrum_loss: str = "mel_loss"  # the signal that measures how well recordings are predicted
+    log_losses: tuple[str, ...] = ()  # losses that are logarithms, and may be negative
+    n_frames_per_step: int | None = None  # the decoder's reduction factor, if the model has one
+    utterances: int = Field(0, ge=0)  # in the training set
     evaluated_utterances: int = Field(0, ge=0)  # 0: not known
     effective_batch_size: int = Field(1, ge=1)
     knobs: dict[str, KnobFacts]
-    preset_settings: dict[str, float] = Field(default_factory=dict)  # those without a knob that are far from the run's
-    pinned: tuple[str, ...] = ()
-    forks: bool = False  # whether several ways on may be tried at a plateau
-    actions: tuple[str, ...]  # what the training loop can do; remedies that need more are passed over
+    preset_settings: dict[str, float] = Field(default_factory=dict)  # preset's values of settings that are far from it
+    pinned: tuple[str, ...] = ()  # knobs that must not be turned
+    forks: bool = False  # whether several continuations may be tried at a plateau
+    actions: tuple[str, ...]  # actions of the training loop; remedies that need others are skipped
 
-    def amended(self, changes: Mapping[str, float]) -> RunFacts:
-        """What is known of a run that began anew with these changes of its settings."""
-        told = {name: value for name, value in changes.items() if name in ("warmup_steps", "n_frames_per_step")}
-        return self.model_copy(update={**told, "preset_settings": {}})
+    def after_restart(self, changes: Mapping[str, float]) -> RunFacts:
+        """Facts of the attempt that a restart with these changed settings begins."""
+        known = {name: value for name, value in changes.items() if name in ("warmup_steps", "n_frames_per_step")}
+        return self.model_copy(update={**known, "preset_settings": {}})
 
-    def named(self, signal: str) -> str:
-        """`…spectrum_loss` as the model calls it."""
+    def signal_name(self, signal: str) -> str:
+        """The signal with `spectrum_loss` replaced by this model's name for it."""
         return signal.replace("spectrum_loss", self.spectrum_loss)
 
     def is_logarithm(self, signal: str) -> bool:
-        """Whether a signal is a logarithm itself, so that a change of it is what a factor is to others."""
+        """Whether a signal is a logarithm itself: its differences correspond to factors of other signals."""
         return signal.removeprefix("val_") in self.log_losses
 
-    def as_told(self, signal: str, **logarithms: float) -> dict[str, float]:
-        """Values of a signal as it is measured, from their logarithms."""
+    def measured_values(self, signal: str, **logarithms: float) -> dict[str, float]:
+        """Values on the scale the signal is measured on, from their logarithms."""
         if self.is_logarithm(signal):
             return logarithms
         return {name: math.exp(value) for name, value in logarithms.items()}
 
     @property
     def window_steps(self) -> int:
-        """Over how many steps a detector looks back: enough for a median, not more than an evaluation lasts."""
+        """Steps that a detector looks back: enough for a median, no longer than the time between evaluations."""
         return min(100, max(20, self.steps_per_evaluation))

@@ -1,46 +1,49 @@
-"""What a detector may look at: the signals up to now, the facts of the run, and which ailments it already has."""
+"""A detector's view of a run: its signals up to now, its facts, and the ailments that are present already."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from monitoring.measures.history import SignalHistory
-from smart_tuner.inputs.outliers import OutlierMemory
+from smart_tuner.inputs.outliers import OutlierHistory
 from smart_tuner.inputs.run_facts import RunFacts
 from smart_tuner.settings import QualityControl
 
-Points = list[tuple[int, float]]
+Points = Sequence[tuple[int, float]]
+"""(step, value), oldest first."""
 
 
 @dataclass(frozen=True)
 class RunView:
-    """The state of a run at one step; points up to `begin` belong to an attempt that was given up."""
+    """State of a run at one step. An attempt is the training since the last restart; older points do not count."""
 
     step: int
-    begin: int
+    attempt_start: int  # the step of the last restart; 0 without one
     history: SignalHistory
-    outliers: OutlierMemory
+    outliers: OutlierHistory
     facts: RunFacts
     quality: QualityControl
     phase: str
     knobs: Mapping[str, float] = field(default_factory=dict)
-    active: Mapping[str, int] = field(default_factory=dict)  # ailment → since which step
-    helpless: Mapping[str, int] = field(default_factory=dict)  # critical ailment → since when no remedy is left
+    active: Mapping[str, int] = field(default_factory=dict)  # ailment → the step it began at
+    untreatable: Mapping[str, int] = field(default_factory=dict)  # critical ailment → step since when no remedy is left
 
     @property
-    def steps_done(self) -> int:
-        """Of this attempt."""
-        return self.step - self.begin
+    def attempt_steps(self) -> int:
+        """Steps done in this attempt."""
+        return self.step - self.attempt_start
 
     def points(self, name: str, n_steps: int | None = None) -> Points:
-        """The known points of a signal, oldest first: of this attempt, or of its last steps."""
-        first = self.begin + 1 if n_steps is None else max(self.begin + 1, self.step - n_steps + 1)
+        """Known points of a signal in this attempt, or in the last `n_steps` of it."""
+        first = self.attempt_start + 1
+        if n_steps is not None:
+            first = max(first, self.step - n_steps + 1)
         return self.history.since(name, first)
 
     def log_points(self, name: str, n_steps: int | None = None) -> Points:
-        """The logarithms of a signal, in which a factor is a difference; what goes below zero untold has none."""
+        """Points of a signal's logarithm; empty if a value is negative and the signal is not a logarithm itself."""
         points = self.points(name, n_steps)
         if self.facts.is_logarithm(name):
             return points

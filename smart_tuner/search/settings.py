@@ -35,13 +35,13 @@ SEARCHABLE = (
 """All else decides what is measured, not how well it is learnt."""
 
 
-class Section(BaseModel):
+class SettingsSection(BaseModel):
     """A part of the settings: unknown names are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class Range(Section):
+class Range(SettingsSection):
     """Where a setting may lie: between low and high, within factors of the recipe's own, or one of some choices."""
 
     low: float | None = None
@@ -78,7 +78,7 @@ class Range(Section):
             raise ValueError("log: expected low > 0, and no step")
 
 
-class SearchLimits(Section):
+class SearchLimits(SettingsSection):
     """A trial beyond one of them is not a candidate, whatever its score."""
 
     gradient_norm: float = Field(1000.0, gt=0)
@@ -115,7 +115,7 @@ DEFAULT_SPACE = {
 }
 
 
-class SearchSettings(Section):
+class SearchSettings(SettingsSection):
     """A search's trials and where they may look."""
 
     trial_steps: int | None = Field(None, ge=1)

@@ -1,1 +1,1 @@
-"""From a diagnosis to interventions and their follow-up."""
+"""Treatment of ailments: choosing a remedy, carrying it out, judging its effect, undoing what did not help."""

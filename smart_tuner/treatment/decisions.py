@@ -1,4 +1,4 @@
-"""What a supervisor decided, as the journal keeps it and the training loop hears it."""
+"""Decisions of the supervisor: a journal record, and the orders to the training loop that follow from it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Kind = Literal["phase", "diagnosis", "proposal", "intervention", "follow_up"]
 
 @dataclass(frozen=True)
 class Decision:
-    """One record for the journal, and what the training loop is to do about it."""
+    """One journal record with the orders that carry it out."""
 
     kind: Kind
     step: int
@@ -22,5 +22,6 @@ class Decision:
     orders: tuple[TrainerOrder, ...] = ()
 
 
-def decide(state: SupervisorState, kind: Kind, fields: Mapping[str, Any], *orders: TrainerOrder) -> Decision:
+def make_decision(state: SupervisorState, kind: Kind, fields: Mapping[str, Any], *orders: TrainerOrder) -> Decision:
+    """A decision at the present step, with the present phase added to its fields."""
     return Decision(kind, state.step, {"phase": state.phase, **fields}, orders)

@@ -1,4 +1,4 @@
-"""Did it help? A signal beside its own forecast from before, or a treated run beside an untreated one."""
+"""Follow-up of an intervention: its signal compared with the forecast made before, or with an untreated control run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from smart_tuner.detectors.series import roughness, slope
+from smart_tuner.detectors.series import change_spread, slope
 from smart_tuner.inputs.run_facts import RunFacts
 from smart_tuner.inputs.run_view import RunView
 from smart_tuner.treatment.interventions import Direction, Expectation
@@ -24,28 +24,29 @@ LEVEL_POINTS: Mapping[str, int] = {
     "latent_deviation": 10,
     "out_of_memory_share": 5,
 }
-"""How many last points of a signal make its level; one for those measured at evaluations."""
+"""Points whose median is a signal's level; one point of signals that are not listed, which evaluations measure."""
 LEAST_NOISE_SHARE = 0.05  # of signals between 0 and 1
 LEAST_NOISE_LOG = 0.05  # of all others, in their logarithm
 TREND_POINTS = 4
-DAMPING = 0.5  # no trend goes on as it was
+DAMPING = 0.5  # the share of a trend that is expected to continue
 IN_LOGARITHMS = ("loss", "norm", "ratio", "bytes", "condition", "scale", "deviation")
+"""Name endings of the signals that are compared by factors, as differences of their logarithms."""
 
 
 @dataclass(frozen=True)
 class FollowUpResult:
-    """A verdict with its numbers."""
+    """Verdict on an intervention, with the values it rests on."""
 
     verdict: Verdict
     value: float | None
-    gain: float | None  # beyond the forecast, in the wanted direction
-    close: bool  # within the noise: signals alone cannot tell
+    gain: float | None  # over the forecast or the control, in the expected direction
+    is_within_noise: bool  # a race against a control could still tell
 
 
-def level(view: RunView, signal: str) -> float | None:
-    """Where a signal stands: the median of its last few points."""
-    if signal in SHARES:
-        return SHARES[signal](view, LEVEL_POINTS[signal])
+def signal_level(view: RunView, signal: str) -> float | None:
+    """Median of a signal's latest points."""
+    if signal in DERIVED_SIGNALS:
+        return DERIVED_SIGNALS[signal](view, LEVEL_POINTS[signal])
     values = view.values(signal)[-LEVEL_POINTS.get(signal, 1) :]
     return statistics.median(values) if values else None
 
@@ -69,76 +70,80 @@ def _out_of_memory_share(view: RunView, n_steps: int) -> float | None:
     return (counts[-1] - counts[0]) / len(counts) if counts else None
 
 
-SHARES: Mapping[str, Callable[[RunView, int], float | None]] = {
+DERIVED_SIGNALS: Mapping[str, Callable[[RunView, int], float | None]] = {
     "nonfinite_share": _nonfinite_share,
     "nonfinite_now": _nonfinite_share,
     "outlier_share": _outlier_share,
     "out_of_memory_share": _out_of_memory_share,
 }
-"""Signals made of others: the share of the last steps in which something happened."""
+"""Shares of the latest steps in which something happened, computed from other signals."""
 
 
-def expect(
+def forecast_signal(
     view: RunView, signal: str, direction: Direction, *, by_step: int, target: float | None = None
 ) -> Expectation:
-    """What the signal would do by itself until then."""
-    now = level(view, signal)
+    """Expectation of an intervention: the value that the signal would reach without it, and its noise."""
+    now = signal_level(view, signal)
     if now is None:
         return Expectation(signal, direction, by_step, None, _least_noise(signal), target)
-    logarithmic = _is_logarithmic(signal) and not view.facts.is_logarithm(signal) and now > 0
-    kept = LEVEL_POINTS.get(signal, 1)
-    points = view.points(signal)[-(4 * kept if kept > 1 else TREND_POINTS) :]
-    series = [
-        (step, math.log(value) if logarithmic else value) for step, value in points if value > 0 or not logarithmic
-    ]
-    noise = max(_least_noise(signal), roughness([value for _, value in series]) / math.sqrt(kept))
+    is_relative = _is_compared_in_logarithms(signal)
+    takes_log = is_relative and not view.facts.is_logarithm(signal) and now > 0
+    n_level = LEVEL_POINTS.get(signal, 1)
+    points = view.points(signal)[-(4 * n_level if n_level > 1 else TREND_POINTS) :]
+    series = [(step, math.log(value) if takes_log else value) for step, value in points if value > 0 or not takes_log]
+    noise = max(_least_noise(signal), change_spread([value for _, value in series]) / math.sqrt(n_level))
     rise = (slope(series) or 0.0) * (by_step - view.step) * DAMPING
-    if _is_logarithmic(signal):
+    if is_relative:
         rise = max(-1.0, min(1.0, rise))
-        forecast = now * math.exp(rise) if logarithmic else now + rise
+        forecast = now * math.exp(rise) if takes_log else now + rise
     else:
         forecast = max(0.0, min(1.0, now + rise))
     return Expectation(signal, direction, by_step, forecast, noise, target)
 
 
-def judge(expected: Expectation, value: float | None, facts: RunFacts) -> FollowUpResult:
-    """The cheap check; a signal that has vanished is no help."""
+def judge_by_forecast(expected: Expectation, value: float | None, facts: RunFacts) -> FollowUpResult:
+    """Compare the signal with its forecast; without a value there is no effect."""
     if value is None:
-        return FollowUpResult("no_effect", None, None, close=False)
+        return FollowUpResult("no_effect", None, None, is_within_noise=False)
     sign = 1 if expected.direction == "up" else -1
-    reached = expected.target is not None and sign * (value - expected.target) >= 0
+    is_reached = expected.target is not None and sign * (value - expected.target) >= 0
     if expected.forecast is None:
-        return FollowUpResult("helped" if reached or expected.target is None else "no_effect", value, None, close=False)
+        verdict: Verdict = "helped" if is_reached or expected.target is None else "no_effect"
+        return FollowUpResult(verdict, value, None, is_within_noise=False)
     gain = gain_over(expected, value, expected.forecast, facts)
-    if reached or gain > expected.noise:
-        return FollowUpResult("helped", value, gain, close=False)
+    if is_reached or gain > expected.noise:
+        return FollowUpResult("helped", value, gain, is_within_noise=False)
     if gain < -2 * expected.noise:
-        return FollowUpResult("harmful", value, gain, close=False)
-    return FollowUpResult("no_effect", value, gain, close=abs(gain) <= expected.noise)
+        return FollowUpResult("harmful", value, gain, is_within_noise=False)
+    return FollowUpResult("no_effect", value, gain, is_within_noise=abs(gain) <= expected.noise)
 
 
-def compare(expected: Expectation, control: float | None, treated: float | None, facts: RunFacts) -> FollowUpResult:
-    """The strong check: both arms came from the same checkpoint and saw the same data."""
+def judge_by_control(
+    expected: Expectation, control: float | None, treated: float | None, facts: RunFacts
+) -> FollowUpResult:
+    """Compare a treated with an untreated run from the same checkpoint on the same data."""
     if control is None or treated is None:
-        return FollowUpResult("helped" if treated is not None else "no_effect", treated, None, close=False)
+        verdict: Verdict = "helped" if treated is not None else "no_effect"
+        return FollowUpResult(verdict, treated, None, is_within_noise=False)
     gain = gain_over(expected, treated, control, facts)
     noise = _least_noise(expected.signal)
-    verdict: Verdict = "helped" if gain > noise else "harmful" if gain < -noise else "no_effect"
-    return FollowUpResult(verdict, treated, gain, close=False)
+    verdict = "helped" if gain > noise else "harmful" if gain < -noise else "no_effect"
+    return FollowUpResult(verdict, treated, gain, is_within_noise=False)
 
 
-def gain_over(expected: Expectation, value: float, other: float, facts: RunFacts) -> float:
-    """How much better one value is than the other, in the wanted direction."""
+def gain_over(expected: Expectation, value: float, reference: float, facts: RunFacts) -> float:
+    """Improvement of a value over a reference in the expected direction, as a log ratio or a difference."""
     sign, signal = 1 if expected.direction == "up" else -1, expected.signal
-    if _is_logarithmic(signal) and not facts.is_logarithm(signal) and value > 0 and other > 0:
-        return sign * math.log(value / other)
-    return sign * (value - other)
+    takes_log = _is_compared_in_logarithms(signal) and not facts.is_logarithm(signal)
+    if takes_log and value > 0 and reference > 0:
+        return sign * math.log(value / reference)
+    return sign * (value - reference)
 
 
-def _is_logarithmic(signal: str) -> bool:
-    """Whether it is differences of its logarithm that count; of some signals that is what they are themselves."""
+def _is_compared_in_logarithms(signal: str) -> bool:
+    """Whether differences of the signal's logarithm count; some signals are logarithms themselves."""
     return signal.endswith(IN_LOGARITHMS)
 
 
 def _least_noise(signal: str) -> float:
-    return LEAST_NOISE_LOG if _is_logarithmic(signal) else LEAST_NOISE_SHARE
+    return LEAST_NOISE_LOG if _is_compared_in_logarithms(signal) else LEAST_NOISE_SHARE

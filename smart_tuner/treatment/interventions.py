@@ -1,4 +1,4 @@
-"""What the supervisor asks of a training loop, and what it promises that this will do."""
+"""Interventions: the orders to give to the training loop, and the effect expected of them."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ Direction = Literal["up", "down"]
 
 @dataclass(frozen=True)
 class Expectation:
-    """Which signal an intervention shall move, which way and by when, beside what would have happened anyway."""
+    """The signal that an intervention should move, in which direction and by which step."""
 
     signal: str
     direction: Direction
     by_step: int
-    forecast: float | None
+    forecast: float | None  # value that is expected without the intervention
     noise: float
-    target: float | None = None  # where all is well, whatever the forecast
+    target: float | None = None  # healthy value; when it is reached, the intervention helped whatever the forecast
 
 
 @dataclass(frozen=True)
 class InterventionPlan:
-    """A remedy made concrete; a knob is moved to its target in steps of the size allowed."""
+    """A remedy made concrete: orders to give at once, or a knob to turn to its target in limited steps."""
 
     expected: Expectation
     orders: tuple[TrainerOrder, ...] = ()
@@ -32,6 +32,6 @@ class InterventionPlan:
     target: float | None = None
 
     @property
-    def actions(self) -> set[str]:
-        """All that the training loop must be able to do for it."""
+    def required_actions(self) -> set[str]:
+        """Actions that the training loop must support."""
         return {order.action for order in self.orders} | ({"turn"} if self.knob is not None else set())

@@ -1,4 +1,4 @@
-"""Knobs move by the largest factor allowed at a time, and on a long way a step every few training steps."""
+"""Moves of a knob to its target: by the largest allowed factor at a time, one move every few training steps."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from reports import TrainerOrder
 from smart_tuner.inputs.run_facts import RunFacts
 from smart_tuner.settings import SupervisionSettings
 from smart_tuner.state import SupervisorState
-from smart_tuner.treatment.decisions import Decision, decide
+from smart_tuner.treatment.decisions import Decision, make_decision
 
-TURNS_AN_EVALUATION = 8
+MOVES_PER_EVALUATION = 8
 
 
-def turn(
+def move_knob(
     knob: str, target: float, facts: RunFacts, state: SupervisorState, limits: SupervisionSettings
 ) -> TrainerOrder:
-    """One step of a knob towards its target; a knob that is switched off begins and ends at its first position."""
+    """One move towards the target; a knob is switched on to its first position, and off from there."""
     factor, now, first = limits.largest_step_factor, state.knobs[knob], facts.knobs[knob].first
     if now == 0:
         position = target if first is None else min(target, first)
@@ -26,19 +26,19 @@ def turn(
     return TrainerOrder("turn", knobs={knob: position})
 
 
-def go_on_turning(facts: RunFacts, state: SupervisorState, limits: SupervisionSettings) -> list[Decision]:
-    """The next step of knobs on their way, to where a treatment wants them or back to where they were."""
-    if state.step < state.turned_at + max(1, facts.steps_per_evaluation // TURNS_AN_EVALUATION):
+def continue_moves(facts: RunFacts, state: SupervisorState, limits: SupervisionSettings) -> list[Decision]:
+    """The next move of each knob that an intervention turns, or that returns to its former position."""
+    if state.step < state.turned_at + max(1, facts.steps_per_evaluation // MOVES_PER_EVALUATION):
         return []
-    moving, pending = dict(state.returning), state.pending
+    targets, pending = dict(state.returning), state.pending
     if pending is not None and pending.knob is not None and pending.target is not None and not pending.racing:
-        moving[pending.knob] = pending.target
+        targets[pending.knob] = pending.target
     decisions = []
-    for knob, target in moving.items():
+    for knob, target in targets.items():
         if (now := state.knobs[knob]) != target:
-            order = turn(knob, target, facts, state, limits)
+            order = move_knob(knob, target, facts, state, limits)
             fields = {"knob": knob, "from": now, "to": state.knobs[knob], "on_the_way_to": target}
-            decisions.append(decide(state, "intervention", fields, order))
+            decisions.append(make_decision(state, "intervention", fields, order))
         if state.knobs[knob] == target:
             state.returning.pop(knob, None)
     return decisions

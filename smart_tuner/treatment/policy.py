@@ -1,33 +1,34 @@
-"""For each ailment its remedies, mildest first."""
+"""Policy: the remedies for each ailment, mildest first."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from smart_tuner.treatment.forks import fork_and_race
+from smart_tuner.treatment.knob_remedies import (
+    balanced_gate_weight,
+    calibrated_gate_threshold,
+    healthy_learning_rate,
+    stronger_guidance,
+    turn_by,
+    turn_to,
+    twice_the_batches,
+    typical_gradient_norm,
+)
 from smart_tuner.treatment.remedies import (
     Remedy,
-    balanced_gate_weight,
-    calibrated_threshold,
     fetch_faster,
     finish_with_best,
-    from_the_start,
-    guide_weight,
+    for_exploded_signal,
+    if_healthy_before,
+    if_never_healthy,
     keep_fewer_checkpoints,
-    more_batches_an_update,
-    of_what_exploded,
     quarantine,
-    rate_for_healthy_updates,
     rerun_step,
-    reset_frozen_moments,
     reset_moments,
     roll_back,
     split_batches,
-    stop,
-    turn_by,
-    turn_to,
-    typical_gradient,
-    where_it_was_healthy,
+    stop_hopeless_run,
 )
 from smart_tuner.treatment.restarts import (
     restart,
@@ -36,10 +37,10 @@ from smart_tuner.treatment.restarts import (
     restart_with_preset,
 )
 
-EARLY_SHARE = 0.3  # of the plan: until then a new start costs little
+EARLY_SHARE = 0.3  # of the plan: until then a restart costs little
 
-slower = turn_by("learning_rate_multiplier", 0.5, "total_loss", "down")
-healthy_rate = turn_to("learning_rate_multiplier", rate_for_healthy_updates, "total_loss", "down")
+halve_learning_rate = turn_by("learning_rate_multiplier", 0.5, "total_loss", "down")
+healthy_rate = turn_to("learning_rate_multiplier", healthy_learning_rate, "total_loss", "down")
 
 REMEDIES_BY_AILMENT: dict[str, Mapping[str, Remedy]] = {
     "nonfinite_step": {
@@ -49,7 +50,7 @@ REMEDIES_BY_AILMENT: dict[str, Mapping[str, Remedy]] = {
         "restart": restart("nonfinite_share", "down"),
     },
     "exploding_gradient": {
-        "tighter_clipping": turn_to("grad_clip_thresh", typical_gradient, "gradient_norm", "down"),
+        "tighter_clipping": turn_to("grad_clip_thresh", typical_gradient_norm, "gradient_norm", "down"),
         "lower_learning_rate": turn_by("learning_rate_multiplier", 0.5, "gradient_norm", "down"),
         "roll_back": roll_back("gradient_norm", "down"),
         "roll_back_slower": roll_back("gradient_norm", "down", learning_rate_factor=0.5),
@@ -64,31 +65,31 @@ REMEDIES_BY_AILMENT: dict[str, Mapping[str, Remedy]] = {
         "roll_back": roll_back("total_loss", "down"),
         "roll_back_slower": roll_back("total_loss", "down", learning_rate_factor=0.5),
         "reset_moments": reset_moments,
-        "lower_learning_rate": slower,
+        "lower_learning_rate": halve_learning_rate,
         "restart": restart("total_loss", "down"),
         "restart_slower": restart("total_loss", "down", learning_rate_factor=0.1),
     },
     "oscillating_loss": {
-        "lower_learning_rate": slower,
-        "larger_effective_batch": turn_to("batches_per_update", more_batches_an_update, "total_loss", "down"),
+        "lower_learning_rate": halve_learning_rate,
+        "larger_effective_batch": turn_to("batches_per_update", twice_the_batches, "total_loss", "down"),
         "tighter_clipping": turn_by("grad_clip_thresh", 0.5, "total_loss", "down"),
     },
     "exploding_flow": {
-        "roll_back": of_what_exploded(lambda signal: roll_back(signal, "down")),
-        "roll_back_slower": of_what_exploded(lambda signal: roll_back(signal, "down", learning_rate_factor=0.5)),
-        "tighter_clipping": of_what_exploded(
-            lambda signal: turn_to("grad_clip_thresh", typical_gradient, signal, "down")
+        "roll_back": for_exploded_signal(lambda signal: roll_back(signal, "down")),
+        "roll_back_slower": for_exploded_signal(lambda signal: roll_back(signal, "down", learning_rate_factor=0.5)),
+        "tighter_clipping": for_exploded_signal(
+            lambda signal: turn_to("grad_clip_thresh", typical_gradient_norm, signal, "down")
         ),
-        "lower_learning_rate": of_what_exploded(
+        "lower_learning_rate": for_exploded_signal(
             lambda signal: turn_by("learning_rate_multiplier", 0.5, signal, "down")
         ),
-        "restart": of_what_exploded(lambda signal: restart(signal, "down")),
-        "restart_slower": of_what_exploded(lambda signal: restart(signal, "down", learning_rate_factor=0.1)),
+        "restart": for_exploded_signal(lambda signal: restart(signal, "down")),
+        "restart_slower": for_exploded_signal(lambda signal: restart(signal, "down", learning_rate_factor=0.1)),
     },
     "sawtooth_loss": {
-        "tighter_clipping": turn_to("grad_clip_thresh", typical_gradient, "nll_loss", "down"),
+        "tighter_clipping": turn_to("grad_clip_thresh", typical_gradient_norm, "nll_loss", "down"),
         "lower_learning_rate": turn_by("learning_rate_multiplier", 0.5, "nll_loss", "down"),
-        "larger_effective_batch": turn_to("batches_per_update", more_batches_an_update, "nll_loss", "down"),
+        "larger_effective_batch": turn_to("batches_per_update", twice_the_batches, "nll_loss", "down"),
         "restart_slower": restart("nll_loss", "down", learning_rate_factor=0.1),
     },
     "collapsed_durations": {
@@ -98,33 +99,33 @@ REMEDIES_BY_AILMENT: dict[str, Mapping[str, Remedy]] = {
         "restart": restart("length_accuracy", "up"),
     },
     "overfit_durations": {
-        "freeze_durations": turn_to("duration_loss_weight", lambda case: 0.0, "val_duration_loss", "down"),
+        "freeze_durations": turn_to("duration_loss_weight", lambda context: 0.0, "val_duration_loss", "down"),
         "lower_learning_rate": turn_by("learning_rate_multiplier", 0.5, "val_duration_loss", "down"),
     },
     "attention_not_forming": {
         "restart_with_preset": restart_with_preset("free_diagonality", "up"),
-        "more_guidance": turn_to("guide_weight_multiplier", guide_weight, "free_diagonality", "up"),
+        "more_guidance": turn_to("guide_weight_multiplier", stronger_guidance, "free_diagonality", "up"),
         "narrower_guidance": turn_by("guide_sigma", 0.5, "free_diagonality", "up"),
-        "larger_effective_batch": turn_to("batches_per_update", more_batches_an_update, "diagonality", "up"),
+        "larger_effective_batch": turn_to("batches_per_update", twice_the_batches, "diagonality", "up"),
         "lower_learning_rate": turn_by("learning_rate_multiplier", 0.5, "free_diagonality", "up"),
         "restart": restart("free_diagonality", "up"),
         "larger_reduction_factor": restart_with_larger_steps,
     },
     "attention_lost": {
         "roll_back": roll_back("free_diagonality", "up"),
-        "more_guidance": turn_to("guide_weight_multiplier", guide_weight, "free_diagonality", "up"),
+        "more_guidance": turn_to("guide_weight_multiplier", stronger_guidance, "free_diagonality", "up"),
         "roll_back_slower": roll_back("free_diagonality", "up", learning_rate_factor=0.5),
         "restart": restart("free_diagonality", "up"),
     },
     "gate_never_fires": {
         "balanced_gate_weight": turn_to("gate_positive_weight", balanced_gate_weight("up"), "gate_overrun", "down"),
-        "calibrated_threshold": turn_to("gate_threshold", calibrated_threshold, "gate_accuracy", "up"),
+        "calibrated_threshold": turn_to("gate_threshold", calibrated_gate_threshold, "gate_accuracy", "up"),
         "more_gate_weight": turn_by("gate_positive_weight", 2.0, "gate_accuracy", "up"),
     },
     "premature_stop": {
         "restart_with_balanced_gate": restart_with_balanced_gate,
         "balanced_gate_weight": turn_to("gate_positive_weight", balanced_gate_weight("down"), "gate_premature", "down"),
-        "calibrated_threshold": turn_to("gate_threshold", calibrated_threshold, "gate_accuracy", "up"),
+        "calibrated_threshold": turn_to("gate_threshold", calibrated_gate_threshold, "gate_accuracy", "up"),
         "less_gate_weight": turn_by("gate_positive_weight", 0.5, "gate_accuracy", "up"),
     },
     "plateau": {
@@ -136,21 +137,21 @@ REMEDIES_BY_AILMENT: dict[str, Mapping[str, Remedy]] = {
         "finish_with_best": finish_with_best,
     },
     "learning_rate_too_high": {
-        "restart": from_the_start(restart("update_ratio", "down", until_share=EARLY_SHARE)),
-        "restart_with_preset": from_the_start(restart_with_preset("update_ratio", "down")),
-        "roll_back": where_it_was_healthy(roll_back("total_loss", "down")),
+        "restart": if_never_healthy(restart("update_ratio", "down", until_share=EARLY_SHARE)),
+        "restart_with_preset": if_never_healthy(restart_with_preset("update_ratio", "down")),
+        "roll_back": if_healthy_before(roll_back("total_loss", "down")),
         "healthy_learning_rate": healthy_rate,
         "restart_late": restart("update_ratio", "down"),
     },
     "learning_rate_too_low": {
-        "restart": from_the_start(restart("update_ratio", "up", until_share=EARLY_SHARE)),
+        "restart": if_never_healthy(restart("update_ratio", "up", until_share=EARLY_SHARE)),
         "roll_back": roll_back("update_ratio", "up"),
-        "reset_moments": reset_frozen_moments,
-        "healthy_learning_rate": from_the_start(healthy_rate),
+        "reset_moments": if_healthy_before(reset_moments),
+        "healthy_learning_rate": if_never_healthy(healthy_rate),
     },
     "bad_utterance": {"quarantine": quarantine},
     "data_starvation": {"fetch_faster": fetch_faster},
     "out_of_memory": {"split_batches": split_batches},
     "disk_running_full": {"keep_fewer_checkpoints": keep_fewer_checkpoints},
-    "hopeless_run": {"stop": stop},
+    "hopeless_run": {"stop": stop_hopeless_run},
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -13,7 +13,7 @@ from monitoring.measures.history import SignalHistory
 from monitoring.measures.signals import Signals
 from smart_tuner.detectors import EVERY_CHECKPOINT, EVERY_EVALUATION, EVERY_STEP, EVERY_TENTH_STEP, Detector
 from smart_tuner.diagnosis import Diagnosis
-from smart_tuner.inputs.outliers import OutlierMemory
+from smart_tuner.inputs.outliers import OutlierHistory
 from smart_tuner.inputs.run_facts import KnobFacts, RunFacts
 from smart_tuner.inputs.run_view import RunView
 from smart_tuner.phases import FIRST_PHASE, next_phase
@@ -80,14 +80,19 @@ def make_view(series: Mapping[str, Values], facts: RunFacts | None = None, **cha
     last = max((step for values in series.values() for step in by_step(values)), default=1)
     fields: dict[str, Any] = {
         "step": last,
-        "begin": 0,
+        "attempt_start": 0,
         "history": make_history(series),
-        "outliers": OutlierMemory(),
+        "outliers": OutlierHistory(),
         "facts": facts or make_facts(),
         "quality": QualityControl(),
         "phase": FIRST_PHASE,
     }
     return RunView(**fields | changes)
+
+
+def on_series(detect: Detector) -> Callable[..., Diagnosis | None]:
+    """A detector that takes the arguments of `make_view`."""
+    return lambda *arguments, **changes: detect(make_view(*arguments, **changes))
 
 
 def noisy(level: float, n: int, spread: float = 0.15, seed: int = 0) -> list[float]:
@@ -228,7 +233,7 @@ def watch(run: Healthy, seed: int) -> Iterator[tuple[str, RunView]]:
             signals |= {"nonfinite_steps": float(overflows), **dict.fromkeys(("total_loss", run.facts.spectrum_loss))}
             signals |= dict.fromkeys(("gradient_norm", "update_ratio"))
         history.record(step, signals)
-        view = RunView(step, 0, history, OutlierMemory(), facts, quality, phase)
+        view = RunView(step, 0, history, OutlierHistory(), facts, quality, phase)
         if step % run.examine_every == 0:
             yield "step", view
         if step % run.steps_per_evaluation == 0:
@@ -236,7 +241,7 @@ def watch(run: Healthy, seed: int) -> Iterator[tuple[str, RunView]]:
             change = next_phase(view, Phases())
             phase = change.phase if change else phase
             history.record(step, {"disk_free_bytes": 2e11 - 1e5 * step, "checkpoint_bytes": 3e8})
-            yield "evaluation", RunView(step, 0, history, OutlierMemory(), facts, quality, phase)
+            yield "evaluation", RunView(step, 0, history, OutlierHistory(), facts, quality, phase)
 
 
 def _due(moment: str, step: int) -> Mapping[str, Detector]:

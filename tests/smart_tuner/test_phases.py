@@ -69,13 +69,13 @@ def test_quality_ends_when_all_targets_are_reached_and_the_loss_falls_no_more() 
         "val_total_loss": 1.0,
         "gain": pytest.approx(0.005, rel=0.01),
     }
-    assert change.why == expected
+    assert change.evidence == expected
 
 
 def test_a_model_without_a_gate_is_judged_by_the_length_of_what_it_speaks() -> None:
     own = {name: values for name, values in REFINED.items() if name != "gate_accuracy"}
     change = next_phase(make_view(own | {"length_accuracy": every(100, [0.8] * 6)}, phase="quality"), PHASES)
-    assert change is not None and change.why["length_accuracy"] == 0.8
+    assert change is not None and change.evidence["length_accuracy"] == 0.8
     short = own | {"length_accuracy": every(100, [0.8] * 5 + [0.79])}
     assert changed_to(make_view(short, phase="quality")) is None
 
@@ -115,7 +115,7 @@ def test_a_phase_ends_at_its_latest_epoch(phase: str, epochs: int, following: st
     assert changed_to(short) is None
     change = next_phase(make_view({}, phase=phase, step=50 * epochs), PHASES)
     assert change == PhaseChange(following, {"epoch": float(epochs), "latest_epoch": float(epochs)})
-    assert changed_to(make_view({}, phase=phase, step=50 * epochs, begin=50)) is None
+    assert changed_to(make_view({}, phase=phase, step=50 * epochs, attempt_start=50)) is None
 
 
 def test_a_phase_without_a_latest_epoch_waits() -> None:

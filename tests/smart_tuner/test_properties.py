@@ -16,7 +16,7 @@ from smart_tuner.inputs.run_facts import KnobFacts, RunFacts
 from smart_tuner.replay import Replay, first_difference
 from smart_tuner.settings import Settings
 from smart_tuner.supervisor import Supervisor
-from smart_tuner.treatment.treatment import FREE_REMEDIES
+from smart_tuner.treatment.selection import FREE_REMEDIES
 from tests.smart_tuner.simulated_loop import ACTIONS, SimulatedLoop
 
 EVERY = 20
@@ -147,9 +147,9 @@ def test_replay_decides_the_same(case: tuple[int, tuple[str, ...]], advise: bool
     loop = sick_loop(case, advise=advise)
     told = Replay()
     for record in loop.records:
-        told.take(record)
+        told.on_record(record)
     assert first_difference(told) is None
-    assert len(told.decided) == len(loop.decisions())
+    assert len(told.recomputed) == len(loop.decisions())
 
 
 @given(cases, st.integers(0, 3), st.booleans())
@@ -161,7 +161,7 @@ def test_what_another_policy_would_have_done_can_always_be_told(
     policy = {"intervention_budget": budget, "strong_checks": races}
     told = Replay(Settings.model_validate({"supervision": policy}))
     for record in loop.records:
-        told.take(record)
+        told.on_record(record)
     assert told.supervisor is not None and told.supervisor.state.step == loop.step
 
 
@@ -173,13 +173,13 @@ def test_a_restart_in_the_middle_changes_no_decision(case: tuple[int, tuple[str,
     told = Replay()
     cut = len(loop.records) * place // 100
     for record in loop.records[:cut]:
-        told.take(record)
+        told.on_record(record)
     if told.supervisor is not None:
         saved = json.loads(json.dumps(told.supervisor.state_dict()))
         told.supervisor = Supervisor(FACTS, told.supervisor.settings)
         told.supervisor.load_state_dict(saved)
     for record in loop.records[cut:]:
-        told.take(record)
+        told.on_record(record)
     assert first_difference(told) is None
 
 

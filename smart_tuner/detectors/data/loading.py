@@ -1,4 +1,4 @@
-"""Training waits for its data more than it computes."""
+"""Detector of data starvation: training spends more time waiting for batches than it should."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from smart_tuner.inputs.run_view import RunView
 ENTER_SHARE, LEAVE_SHARE = 0.3, 0.1
 
 
-def detect(view: RunView) -> Diagnosis | None:
+def detect_data_starvation(view: RunView) -> Diagnosis | None:
     window = view.facts.window_steps
     points = view.points("data_wait_share", window)
     if len(points) < window:

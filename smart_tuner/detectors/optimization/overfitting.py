@@ -1,11 +1,61 @@
-"""Held-out loss rises while the training loss goes on falling: the voice learns its recordings by heart."""
+"""Detector of overfitting: a held-out loss rises while the training loss goes on falling."""
 
 from __future__ import annotations
 
-from smart_tuner.detectors.optimization.held_out_loss import rises_alone
+import math
+import statistics
+from collections.abc import Sequence
+
 from smart_tuner.diagnosis import Diagnosis
-from smart_tuner.inputs.run_view import RunView
+from smart_tuner.inputs.run_view import Points, RunView
+
+LEAST_EVALUATIONS, NOISY_EVALUATIONS = 3, 5
+TRAINING_FALL = math.log(0.95)
 
 
-def detect(view: RunView) -> Diagnosis | None:
-    return rises_alone(view, ailment="overfitting", loss=view.facts.spectrum_loss, enter_rise=1.10, leave_rise=1.03)
+def detect_overfitting(view: RunView) -> Diagnosis | None:
+    loss = view.facts.spectrum_loss
+    return detect_held_out_rise(view, ailment="overfitting", loss=loss, enter_rise=1.10, leave_rise=1.03)
+
+
+def detect_held_out_rise(
+    view: RunView, *, ailment: str, loss: str, enter_rise: float, leave_rise: float
+) -> Diagnosis | None:
+    """A held-out loss above its best by more than the given factor, while the training loss has fallen since."""
+    losses = view.log_points(f"val_{loss}")
+    if len(losses) <= LEAST_EVALUATIONS:
+        return None
+    best_step, best = min(_medians_of_three(losses), key=lambda point: point[1])
+    later = [value for step, value in losses if step > best_step]
+    rise = leave_rise if ailment in view.active else enter_rise
+    training = view.log_points(loss)
+    if not training or not _is_above(best + math.log(rise), later):
+        return None
+    window = view.facts.window_steps
+    known_since = max(best_step, training[0][0] + window - 1)  # the history does not keep older steps
+    if known_since >= view.step:
+        return None
+    now, then = _median_level(training, view.step, window), _median_level(training, known_since, window)
+    known_share = min(1.0, (view.step - known_since) / (view.step - best_step))
+    if now is None or then is None or now > then + TRAINING_FALL * known_share:
+        return None
+    logarithms = {f"val_{loss}": later[-1], "best": best, loss: now, f"{loss}_then": then}
+    return Diagnosis(ailment, "warning", view.step, best_step, view.facts.measured_values(loss, **logarithms))
+
+
+def _is_above(limit: float, losses: Sequence[float]) -> bool:
+    """Whether the last three losses all lie above it or, for noisy ones, most of the last five."""
+    if len(losses) >= LEAST_EVALUATIONS and min(losses[-LEAST_EVALUATIONS:]) >= limit:
+        return True
+    return len(losses) >= NOISY_EVALUATIONS and statistics.median(losses[-NOISY_EVALUATIONS:]) >= limit
+
+
+def _medians_of_three(losses: Points) -> Points:
+    """Smoothed losses: the lowest of many noisy values is low by chance."""
+    triples = zip(losses, losses[1:], losses[2:], strict=False)
+    return [(step, statistics.median((before, value, after))) for (_, before), (step, value), (_, after) in triples]
+
+
+def _median_level(losses: Points, step: int, window: int) -> float | None:
+    values = [value for at, value in losses if step - window < at <= step]
+    return statistics.median(values) if values else None

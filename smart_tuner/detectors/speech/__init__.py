@@ -1,1 +1,1 @@
-"""Detectors of trouble with attention, gate, durations and the flow."""
+"""Detectors of trouble with a model's speech: attention, gate, durations and flow."""

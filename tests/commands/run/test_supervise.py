@@ -82,8 +82,8 @@ def test_replay_shows_what_another_policy_would_have_done(
     config.write_text("supervision: {intervention_budget: 0}\n", encoding="utf-8")
     assert replay.main([str(sick), "--config", str(config)]) == 0
     said = capsys.readouterr().out
-    assert "diagnosis" in said and "other than the recorded" in said and "nowhere" not in said
-    steering = [d for d in replay.replay(sick, load_settings(config)).decided if d["kind"] == "intervention"]
+    assert "diagnosis" in said and "differ from the recorded" in said and "nowhere" not in said
+    steering = [d for d in replay.replay(sick, load_settings(config)).recomputed if d["kind"] == "intervention"]
     assert all(decision["remedy"] in ("stop", "rerun_step") for decision in steering)
 
 

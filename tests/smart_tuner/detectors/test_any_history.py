@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from smart_tuner.detectors import DETECTORS
 from smart_tuner.diagnosis import SEVERITIES
-from smart_tuner.inputs.outliers import OutlierMemory
+from smart_tuner.inputs.outliers import OutlierHistory
 from smart_tuner.inputs.run_view import RunView
 from smart_tuner.phases import next_phase
 from smart_tuner.settings import Phases
-from smart_tuner.treatment.follow_up import LEVEL_POINTS, expect, judge, level
+from smart_tuner.treatment.follow_up import LEVEL_POINTS, forecast_signal, judge_by_forecast, signal_level
 from tests.smart_tuner.histories import Values, make_facts, make_view
 
 SHARES = ("free_diagonality", "diagonality", "gate_accuracy", "gate_overrun", "gate_premature")
@@ -56,7 +56,7 @@ def views(draw: st.DrawFn) -> RunView:
     n_steps, rng = draw(st.sampled_from([20, 120, 240])), draw(st.randoms(use_true_random=True))
     names = (*SHARES, *COUNTS, *LOSSES, *OTHERS)
     ailments = st.dictionaries(st.sampled_from(list(DETECTORS)), st.integers(0, n_steps), max_size=6)
-    outliers = OutlierMemory()
+    outliers = OutlierHistory()
     for step in draw(st.lists(st.integers(1, n_steps + 50), max_size=4)):
         outliers.record(step, {draw(st.sampled_from("ab")): draw(st.none() | st.floats(5, 1e30))})
     facts = make_facts(
@@ -69,11 +69,11 @@ def views(draw: st.DrawFn) -> RunView:
         {name: any_series(name, n_steps, rng) for name in names},
         facts,
         step=n_steps,
-        begin=draw(st.sampled_from([0, 0, 0, n_steps // 2, n_steps])),
+        attempt_start=draw(st.sampled_from([0, 0, 0, n_steps // 2, n_steps])),
         outliers=outliers,
         phase=draw(st.sampled_from(list(Phases.model_fields))),
         active=draw(ailments),
-        helpless=draw(ailments),
+        untreatable=draw(ailments),
     )
 
 
@@ -95,10 +95,10 @@ def test_phases_and_forecasts_are_sound(view: RunView) -> None:
     change = next_phase(view, Phases())
     if change is not None:
         assert change.phase != view.phase
-        assert all(math.isfinite(value) for value in change.why.values())
+        assert all(math.isfinite(value) for value in change.evidence.values())
     for signal in ("free_diagonality", "val_total_loss", *LEVEL_POINTS):
-        value = level(view, signal)
-        expected = expect(view, signal, "down", by_step=view.step + 100)
+        value = signal_level(view, signal)
+        expected = forecast_signal(view, signal, "down", by_step=view.step + 100)
         assert (expected.forecast is None) == (value is None)
         assert math.isfinite(expected.noise)
-        judge(expected, value, view.facts)
+        judge_by_forecast(expected, value, view.facts)

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import json
 
-from smart_tuner.inputs.outliers import Appearance, OutlierMemory
+from smart_tuner.inputs.outliers import Appearance, OutlierHistory
 
 
-def remembered() -> OutlierMemory:
-    memory = OutlierMemory()
+def remembered() -> OutlierHistory:
+    memory = OutlierHistory()
     memory.record(10, {"loud": 8.0, "broken": None})
     memory.record(20, {"loud": 9.0})
     return memory
@@ -19,12 +19,12 @@ def test_every_appearance_is_kept_by_utterance() -> None:
 
 def test_what_was_dealt_with_is_forgotten() -> None:
     memory = remembered()
-    memory.forget(("loud", "never seen"))
+    memory.remove(("loud", "never seen"))
     assert set(memory.appearances) == {"broken"}
 
 
 def test_its_state_goes_through_json_and_back() -> None:
-    memory = OutlierMemory()
+    memory = OutlierHistory()
     memory.record(1, {"old": 7.0})
     memory.load_state_dict(json.loads(json.dumps(remembered().state_dict())))
     assert memory.appearances == remembered().appearances

@@ -37,7 +37,7 @@ def go_on(loop: SimulatedLoop, n_steps: int) -> None:
 def recomputed(loop: SimulatedLoop) -> Replay:
     told = Replay()
     for record in loop.records:
-        told.take(record)
+        told.on_record(record)
     return told
 
 
@@ -113,7 +113,7 @@ def test_a_yes_from_before_a_new_start_is_void() -> None:
     loop = asking()
     answer(loop, "approve")
     loop.supervisor.state.rejected = [("plateau", "lower_learning_rate")]
-    loop.supervisor.state.take_in(TrainerOrder("restart"))
+    loop.supervisor.state.apply_order(TrainerOrder("restart"))
     assert loop.supervisor.state.granted == loop.supervisor.state.rejected == []
 
 
@@ -170,7 +170,7 @@ def test_answers_are_recomputed_from_the_journal() -> None:
     answer(loop, "approve")
     go_on(loop, 200)
     told = recomputed(loop)
-    assert first_difference(told) is None and len(told.decided) > 3
+    assert first_difference(told) is None and len(told.recomputed) > 3
 
 
 def turn(loop: SimulatedLoop, knob: str, position: float) -> None:
@@ -207,5 +207,5 @@ def test_decisions_after_a_persons_turn_are_recomputed_from_the_journal() -> Non
     turn(loop, "learning_rate_multiplier", 0.3)
     go_on(loop, 200)
     told = recomputed(loop)
-    assert first_difference(told) is None and len(told.decided) > 3
+    assert first_difference(told) is None and len(told.recomputed) > 3
     assert told.supervisor is not None and told.supervisor.state.knobs == loop.supervisor.state.knobs

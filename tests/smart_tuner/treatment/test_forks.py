@@ -19,7 +19,7 @@ from smart_tuner.supervisor import Supervisor
 from smart_tuner.treatment.follow_up import Verdict
 from smart_tuner.treatment.forks import LEAST_NOISE, fork_and_race, judge_forks
 from smart_tuner.treatment.interventions import Expectation
-from smart_tuner.treatment.remedies import Case
+from smart_tuner.treatment.remedies import RemedyContext
 from tests.smart_tuner.histories import every, make_facts, make_view
 from tests.smart_tuner.simulated_loop import ACTIONS, SimulatedLoop
 
@@ -40,7 +40,7 @@ def order_of(
     knobs = {name: knob.start for name, knob in view.facts.knobs.items()}
     memory = SupervisorState(knobs=knobs, step=step, work_steps=work, checkpoints=list(checkpoints))
     plan = fork_and_race(
-        Case(Diagnosis("plateau", "warning", step, 300, {}), view, memory, SupervisionSettings(), True)
+        RemedyContext(Diagnosis("plateau", "warning", step, 300, {}), view, memory, SupervisionSettings(), True)
     )
     if plan is None:
         return None
@@ -116,7 +116,7 @@ def test_the_best_fork_has_to_beat_both_controls_by_more_than_they_differ(
     values: tuple[float | None, ...], winner: int, verdict: Verdict
 ) -> None:
     judged = judge_forks(DOWN, values, make_facts())
-    assert (judged.winner, judged.judgement.verdict) == (winner, verdict)
+    assert (judged.winner, judged.result.verdict) == (winner, verdict)
     assert judged.noise >= LEAST_NOISE or None in values[:2]
 
 
@@ -171,5 +171,5 @@ def test_a_flat_run_is_forked_once_and_replay_decides_the_same() -> None:
     assert [told["verdict"] for told in verdicts] == ["no_effect"]
     told = Replay()
     for record in loop.records:
-        told.take(record)
-    assert first_difference(told) is None and len(told.decided) == len(loop.decisions())
+        told.on_record(record)
+    assert first_difference(told) is None and len(told.recomputed) == len(loop.decisions())

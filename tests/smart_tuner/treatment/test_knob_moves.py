@@ -8,7 +8,7 @@ from smart_tuner.settings import SupervisionSettings
 from smart_tuner.state import PendingFollowUp, SupervisorState
 from smart_tuner.treatment.decisions import Decision
 from smart_tuner.treatment.interventions import Expectation
-from smart_tuner.treatment.knob_moves import go_on_turning, turn
+from smart_tuner.treatment.knob_moves import continue_moves, move_knob
 from tests.smart_tuner.histories import make_facts
 
 LIMITS, FACTS = SupervisionSettings(), make_facts(steps_per_evaluation=80)
@@ -19,7 +19,7 @@ def way(knob: str, start: float, target: float) -> Iterator[float]:
     """Where a knob stands after each step, until it is there."""
     memory = SupervisorState(knobs={knob: start}, step=10)
     while memory.knobs[knob] != target:
-        order = turn(knob, target, FACTS, memory, LIMITS)
+        order = move_knob(knob, target, FACTS, memory, LIMITS)
         assert order.action == "turn" and order.knobs == {knob: memory.knobs[knob]}
         assert memory.turned_at == 10
         yield memory.knobs[knob]
@@ -53,7 +53,7 @@ def test_one_without_a_first_position_is_switched_at_once() -> None:
 
 def test_a_smaller_step_may_be_wanted() -> None:
     memory = SupervisorState(knobs={RATE: 1.0})
-    assert turn(RATE, 4.0, FACTS, memory, SupervisionSettings(largest_step_factor=1.25)).knobs == {RATE: 1.25}
+    assert move_knob(RATE, 4.0, FACTS, memory, SupervisionSettings(largest_step_factor=1.25)).knobs == {RATE: 1.25}
 
 
 def treating(target: float = 8.0, *, racing: bool = False) -> SupervisorState:
@@ -67,7 +67,7 @@ def treating(target: float = 8.0, *, racing: bool = False) -> SupervisorState:
 def walk(memory: SupervisorState, steps: range) -> list[tuple[int, Decision]]:
     told = []
     for memory.step in steps:
-        told += [(memory.step, decision) for decision in go_on_turning(FACTS, memory, LIMITS)]
+        told += [(memory.step, decision) for decision in continue_moves(FACTS, memory, LIMITS)]
     return told
 
 
@@ -105,5 +105,5 @@ def test_without_a_way_to_go_nothing_moves() -> None:
 def test_evaluations_may_be_close_together() -> None:
     memory = treating(8.0)
     for memory.step in range(1, 4):
-        go_on_turning(make_facts(steps_per_evaluation=1), memory, LIMITS)
+        continue_moves(make_facts(steps_per_evaluation=1), memory, LIMITS)
     assert memory.knobs[RATE] == 8.0

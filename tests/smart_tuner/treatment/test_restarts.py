@@ -12,8 +12,9 @@ from smart_tuner.diagnosis import Diagnosis
 from smart_tuner.inputs.run_facts import KnobFacts
 from smart_tuner.settings import SupervisionSettings
 from smart_tuner.state import SupervisorState
+from smart_tuner.treatment.knob_remedies import HEALTHY_FIRST_RATIO, HEALTHY_UPDATE_RATIO
 from smart_tuner.treatment.policy import REMEDIES_BY_AILMENT
-from smart_tuner.treatment.remedies import HEALTHY_FIRST_RATIO, HEALTHY_UPDATE_RATIO, Case
+from smart_tuner.treatment.remedies import RemedyContext
 from smart_tuner.treatment.restarts import restart, restart_with_preset
 from tests.smart_tuner.histories import every, make_facts, make_view
 
@@ -30,11 +31,11 @@ def case_of(
     step: int = 30,
     evidence: dict[str, float] | None = None,
     **facts: Any,
-) -> Case:
+) -> RemedyContext:
     view = make_view({"update_ratio": every(10, [ratio] * (step // 10))}, make_facts(knobs=knobs, **facts))
     memory = SupervisorState(knobs={name: knob.start for name, knob in knobs.items()})
     diagnosis = Diagnosis(ailment, "critical", step, 1, evidence or {})
-    return Case(diagnosis, view, memory, SupervisionSettings(), may_roll_back=True)
+    return RemedyContext(diagnosis, view, memory, SupervisionSettings(), may_roll_back=True)
 
 
 with_preset = restart_with_preset("free_diagonality", "up")
@@ -158,6 +159,6 @@ def test_after_a_new_start_the_facts_are_those_of_its_settings() -> None:
     facts = make_facts(
         warmup_steps=1000, n_frames_per_step=2, preset_settings={"warmup_steps": 20, "weight_decay": 0.1}
     )
-    amended = facts.amended({"warmup_steps": 20, "weight_decay": 0.1})
+    amended = facts.after_restart({"warmup_steps": 20, "weight_decay": 0.1})
     assert (amended.warmup_steps, amended.n_frames_per_step, amended.preset_settings) == (20, 2, {})
-    assert facts.amended({"n_frames_per_step": 4}).n_frames_per_step == 4
+    assert facts.after_restart({"n_frames_per_step": 4}).n_frames_per_step == 4

@@ -1,0 +1,121 @@
+"""Detectors of training losses that jump (loss_spike), swing (oscillating_loss) or jump repeatedly (sawtooth_loss)."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from itertools import pairwise
+
+from smart_tuner.detectors.series import change_spread, measure_baseline
+from smart_tuner.diagnosis import Diagnosis
+from smart_tuner.inputs.run_view import Points, RunView
+
+# loss_spike
+RECENT_STEPS = 6
+BASELINE_STEPS = 30  # a longer one would compare with a loss that has fallen far since
+LEAST_BASELINE_STEPS = 15
+EXTREME_DEVIATIONS = 5.0  # of a single step; the median of the recent ones strays half as far
+LEAST_SPREAD = 0.06
+ENTER_RISE, LEAVE_RISE = math.log(1.5), math.log(1.2)
+
+# oscillating_loss
+N_LEVELS = 12
+ENTER_SWING, LEAVE_SWING = 0.25, 0.15  # in the loss's logarithm
+TURNS_SHARE = 0.6
+NOISE_SWING = 2.5  # of the noise of a level of one step; noise alone makes levels swing by about 0.85 of it
+
+# sawtooth_loss
+SAWTOOTH_WINDOW_STEPS, LEAST_SAWTOOTH_STEPS = 200, 60
+JUMP_WINDOW_STEPS = 5
+LEAST_JUMP = 0.3  # nats per mel value
+JUMP_NOISE_FACTOR = 6.0  # times the loss's noise from step to step
+ENTER_JUMPS, LEAVE_JUMPS = 4, 1
+MOST_FALL = 0.2  # nats: a loss that falls by more between the jumps makes progress
+
+
+def detect_loss_spike(view: RunView) -> Diagnosis | None:
+    """A loss that rose far above its baseline and has stayed there for some steps."""
+    baseline_end = min(view.step - RECENT_STEPS, view.active.get("loss_spike", view.step) - 1)
+    window = view.step - baseline_end + min(BASELINE_STEPS, view.facts.window_steps)
+    points = view.log_points("total_loss", window)
+    recent = [(step, value) for step, value in points if step > view.step - RECENT_STEPS]
+    before = [value for step, value in points if step <= baseline_end]
+    if len(recent) < RECENT_STEPS // 2 or len(before) < LEAST_BASELINE_STEPS:
+        return None
+    baseline = measure_baseline(before, least_spread=LEAST_SPREAD)
+    if baseline is None:
+        return None
+    level = statistics.median_low(value for _, value in recent)
+    deviations = baseline.deviations(level)
+    is_active = "loss_spike" in view.active
+    if level < baseline.median + (LEAVE_RISE if is_active else ENTER_RISE):
+        return None
+    if not is_active and deviations < EXTREME_DEVIATIONS:
+        return None
+    if _only_weights_changed(view, window, baseline_end):
+        return None
+    since = next(step for step, value in recent if value >= baseline.median + LEAVE_RISE)
+    evidence = view.facts.measured_values("total_loss", total_loss=level, before=baseline.median)
+    evidence |= {"deviations": deviations}
+    return Diagnosis("loss_spike", "critical", view.step, view.active.get("loss_spike", since), evidence)
+
+
+def _only_weights_changed(view: RunView, window: int, baseline_end: int) -> bool:
+    """Whether the spectrum loss did not rise too: its weight is no knob, so another term was given more weight."""
+    points = view.log_points(view.facts.spectrum_loss, window)
+    recent = [value for step, value in points if step > view.step - RECENT_STEPS]
+    before = [value for step, value in points if step <= baseline_end]
+    return bool(recent and before) and statistics.median(recent) < statistics.median(before) + LEAVE_RISE
+
+
+def detect_oscillating_loss(view: RunView) -> Diagnosis | None:
+    """A loss that swings up and down by more than its noise without falling."""
+    window = 2 * view.facts.window_steps
+    points = view.log_points("total_loss", window)
+    if len(points) < window * 3 // 4:
+        return None
+    size = len(points) // N_LEVELS
+    levels = [statistics.median(v for _, v in points[i * size : (i + 1) * size]) for i in range(N_LEVELS)]
+    changes = [later - earlier for earlier, later in pairwise(levels)]
+    turns_share = sum(first * second < 0 for first, second in pairwise(changes)) / (len(changes) - 1)
+    swing = statistics.median(abs(change) for change in changes)
+    net_fall = statistics.fmean(levels[: N_LEVELS // 3]) - statistics.fmean(levels[-N_LEVELS // 3 :])
+    limit = LEAVE_SWING if "oscillating_loss" in view.active else ENTER_SWING
+    limit = max(limit, NOISE_SWING * change_spread([value for _, value in points]) / math.sqrt(size))
+    if swing < limit or turns_share < TURNS_SHARE or net_fall > swing:
+        return None
+    evidence = {"swing": swing, "turns_share": turns_share, "net_fall": net_fall}
+    return Diagnosis("oscillating_loss", "warning", view.step, points[0][0], evidence)
+
+
+def detect_sawtooth_loss(view: RunView) -> Diagnosis | None:
+    """A flow's loss that jumps up again and again: each time the model loses the progress since the last jump."""
+    is_active = "sawtooth_loss" in view.active  # then only the time after the remedy counts
+    points = view.points("nll_loss", 2 * view.facts.window_steps if is_active else SAWTOOTH_WINDOW_STEPS)
+    if not is_active and len(points) < LEAST_SAWTOOTH_STEPS:
+        return None
+    jumps = _find_jumps(points)
+    if len(jumps) < (LEAVE_JUMPS if is_active else ENTER_JUMPS):
+        return None
+    fall = _lower_quartile(points[: len(points) // 3]) - _lower_quartile(points[-len(points) // 3 :])
+    if fall > MOST_FALL:
+        return None
+    height = statistics.median(height for _, height in jumps)
+    evidence = {"teeth": float(len(jumps)), "height": height, "net_fall": fall}
+    return Diagnosis("sawtooth_loss", "critical", view.step, view.active.get("sawtooth_loss", jumps[0][0]), evidence)
+
+
+def _find_jumps(points: Points) -> list[tuple[int, float]]:
+    """(step, height) of each rise far above the steps before it; a jump that lasts several steps counts once."""
+    values = [value for _, value in points]
+    least = max(LEAST_JUMP, JUMP_NOISE_FACTOR * change_spread(values))
+    jumps: list[tuple[int, float]] = []
+    for i in range(JUMP_WINDOW_STEPS, len(points)):
+        step, height = points[i][0], values[i] - statistics.median(values[i - JUMP_WINDOW_STEPS : i])
+        if height >= least and (not jumps or step > jumps[-1][0] + JUMP_WINDOW_STEPS):
+            jumps.append((step, height))
+    return jumps
+
+
+def _lower_quartile(points: Points) -> float:
+    return statistics.quantiles([value for _, value in points], n=4)[0]
