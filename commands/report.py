@@ -1,4 +1,4 @@
-"""--mode report: what a run's folder tells, as one page."""
+"""--mode report: write report.html from a run's folder."""
 
 from __future__ import annotations
 

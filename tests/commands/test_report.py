@@ -1,4 +1,4 @@
-"""--mode report: a page of a run's folder alone."""
+"""--mode report: a page made from a run's folder alone."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from pathlib import Path
 from tests.commands.program import Program
 
 
-def test_a_run_is_reported_from_its_folder(program: Program, run: Path) -> None:
+def test_the_report_is_written_into_the_given_run(program: Program, run: Path) -> None:
     outcome = program("--mode", "report", "--run", run)
     assert (outcome.code, outcome.out.strip()) == (0, str(run / "report.html"))
     assert "Finished" in (run / "report.html").read_text(encoding="utf-8")
 
 
-def test_without_a_name_it_is_the_latest_run(program: Program, run: Path) -> None:
+def test_the_latest_run_is_the_default(program: Program, run: Path) -> None:
     assert program("--mode", "report").code == 0
     assert (run / "report.html").is_file()
 
@@ -25,5 +25,5 @@ def test_the_language_is_a_setting(program: Program, run: Path, tmp_path: Path) 
     assert "Закончено" in (run / "report.html").read_text(encoding="utf-8")
 
 
-def test_what_is_no_run_is_refused(program: Program, tmp_path: Path) -> None:
+def test_a_folder_that_is_no_run_is_refused(program: Program, tmp_path: Path) -> None:
     program("--mode", "report", "--run", tmp_path).refused("there is no run")
