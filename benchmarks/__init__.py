@@ -1,1 +1,1 @@
-"""The scorecards that anyone can run."""
+"""Benchmarks of speed, quality and robustness that anyone can run: `python -m benchmarks NAME`."""

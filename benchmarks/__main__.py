@@ -1,27 +1,40 @@
-"""Run a benchmark by its name: `python -m benchmarks first_voice`."""
+"""Command line of the benchmarks: `python -m benchmarks NAME [options]`; without a name it lists them."""
 
 from __future__ import annotations
 
+import ast
 import runpy
 import sys
+from collections import Counter
 from pathlib import Path
 
-HERE = Path(__file__).parent
+MAIN_GUARD = 'if __name__ == "__main__":'
 
 
-def benchmarks() -> dict[str, str]:
-    """Names and modules of those that can be run, in whichever folder they lie."""
-    found = {path.stem: path for path in sorted(HERE.glob("*/*.py")) if "__main__" in path.read_text(encoding="utf-8")}
-    return {name: f"benchmarks.{path.parent.name}.{name}" for name, path in found.items()}
+def find_benchmarks(folder: Path) -> dict[str, Path]:
+    """Name → file of every module below `folder` that can be run.
+
+    A name that occurs in several folders is preceded by its folder's: `speed.search`.
+    """
+    paths = [path for path in sorted(folder.glob("*/*.py")) if MAIN_GUARD in path.read_text(encoding="utf-8")]
+    counts = Counter(path.stem for path in paths)
+    return {path.stem if counts[path.stem] == 1 else f"{path.parent.name}.{path.stem}": path for path in paths}
+
+
+def summary_line(path: Path) -> str:
+    """The first line of a module's docstring."""
+    return (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").partition("\n")[0]
 
 
 def main(arguments: list[str]) -> int:
-    known = benchmarks()
+    known = find_benchmarks(Path(__file__).parent)
     if not arguments or arguments[0] not in known:
-        sys.stderr.write(f"error: expected the name of a benchmark: {', '.join(known)}\n")
+        sys.stderr.write("error: expected the name of a benchmark:\n")
+        sys.stderr.writelines(f"  {name:<18}{summary_line(path)}\n" for name, path in known.items())
         return 2
     sys.argv = arguments
-    runpy.run_module(known[arguments[0]], run_name="__main__", alter_sys=True)
+    path = known[arguments[0]]
+    runpy.run_module(f"benchmarks.{path.parent.name}.{path.stem}", run_name="__main__", alter_sys=True)
     return 0
 
 

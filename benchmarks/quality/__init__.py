@@ -1,1 +1,1 @@
-"""Benchmarks of the voices: how well they are understood, what a search finds."""
+"""Benchmarks of voices: intelligibility, alignment with true phone times, gains of a search."""

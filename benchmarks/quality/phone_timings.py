@@ -1,4 +1,4 @@
-"""How far the attention's centres lie from the true phone times of the demo corpus."""
+"""Deviation of a voice's attention from the true phone times of the demo corpus."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from training.knobs import Knobs
 
 
 def median_deviation_steps(voice_path: Path, corpus_folder: Path, mel_folder: Path) -> float:
-    """Median over the phones of all held-out utterances, teacher-forced, in decoder steps."""
+    """Median deviation over the phones of all held-out utterances, teacher-forced, in decoder steps."""
     voice = load_voice(voice_path)
     hparams, frontend = voice.hparams, text_frontend(voice.hparams)
     cache = MelCache(mel_folder, hparams)
@@ -32,18 +32,19 @@ def median_deviation_steps(voice_path: Path, corpus_folder: Path, mel_folder: Pa
     with evaluation_mode(voice.model, hparams.seed):
         _, decodes = evaluate_utterances(voice.model, BatchLoader(examples, hparams, cache.mel), hparams, knobs)
     attentions = {decode.id: decode.forced_attention for decode in decodes}
-    deviations = [
-        abs(attended - true)
-        for utterance in held_out
-        for attended, true in phone_centres(
-            attentions[utterance.id], frontend.normalize(utterance.text), utterance.audio_path, hparams
-        )
-    ]
+    deviations = []
+    for utterance in held_out:
+        ipa = frontend.normalize(utterance.text)
+        centres = phone_centres(attentions[utterance.id], ipa, utterance.audio_path, hparams)
+        deviations += [abs(attended - true) for attended, true in centres]
     return float(np.median(deviations))
 
 
 def phone_centres(attention: np.ndarray, ipa: str, audio_path: Path, hparams: HParams) -> Iterator[tuple[float, float]]:
-    """For each phone: where the attention to its characters is centred and where it truly is, in decoder steps."""
+    """For each phone: the centre of the attention to its characters and its true centre, both in decoder steps.
+
+    `attention`: [steps, characters of `ipa`].
+    """
     wave = read_audio(audio_path, hparams.sampling_rate)
     trimmed, _ = loud_span(wave, sampling_rate=hparams.sampling_rate, hparams=hparams)
     samples_per_step = hparams.hop_length * hparams.n_frames_per_step
@@ -52,5 +53,5 @@ def phone_centres(attention: np.ndarray, ipa: str, audio_path: Path, hparams: HP
     phones = sorted({span for span in spans if span is not None})
     for start, end in phones:
         weight = attention[:, [i for i, span in enumerate(spans) if span == (start, end)]].sum(1)
-        true = ((start + end) / 2 * hparams.sampling_rate - trimmed) / samples_per_step
-        yield float((weight * steps).sum() / weight.sum()), true
+        true_centre = ((start + end) / 2 * hparams.sampling_rate - trimmed) / samples_per_step
+        yield float((weight * steps).sum() / weight.sum()), true_centre

@@ -1,4 +1,4 @@
-"""English sentences of everyday life, for hearing whether a voice can be understood; no training text holds them."""
+"""English everyday sentences that measure the intelligibility of voices; no training text contains them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The measure of attention against true phone times knows a right attention from a late one."""
+"""Deviation of attention from true phone times, for a correct attention and a delayed one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HPARAMS = build_hparams(RECIPES["tacotron2"].presets["demo"])
 
 
 def true_attention(utterance: Utterance, ipa: str, hparams: HParams) -> np.ndarray:
-    """[steps, tokens]: every step looks at the characters that are being spoken in it."""
+    """Attention [steps, tokens] on the characters that are spoken at each step."""
     wave = read_audio(utterance.audio_path, hparams.sampling_rate)
     start, end = loud_span(wave, sampling_rate=hparams.sampling_rate, hparams=hparams)
     samples_per_step = hparams.hop_length * hparams.n_frames_per_step
@@ -32,16 +32,16 @@ def true_attention(utterance: Utterance, ipa: str, hparams: HParams) -> np.ndarr
     return attention
 
 
-def test_a_true_attention_is_centred_and_a_late_one_is_late(tmp_path: Path) -> None:
+def test_a_correct_attention_deviates_little_and_a_delayed_one_by_its_delay(tmp_path: Path) -> None:
     corpus = read_corpus(str(make_demo_corpus(tmp_path, "en-us", 2)), "filelist")
     utterance = corpus.utterances[0]
     ipa = text_frontend(HPARAMS).normalize(utterance.text)
     attention = true_attention(utterance, ipa, HPARAMS)
-    late = np.roll(attention, 3, axis=0)
+    delayed = np.roll(attention, 3, axis=0)
 
-    def deviation(found: np.ndarray) -> float:
-        centres = phone_centres(found, ipa, utterance.audio_path, HPARAMS)
+    def deviation(attention: np.ndarray) -> float:
+        centres = phone_centres(attention, ipa, utterance.audio_path, HPARAMS)
         return float(np.median([abs(attended - true) for attended, true in centres]))
 
     assert deviation(attention) < 0.5
-    assert 2.0 < deviation(late) < 4.0
+    assert 2.0 < deviation(delayed) < 4.0
