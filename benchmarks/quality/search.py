@@ -146,7 +146,7 @@ def retrain(output: Path, seeds: Sequence[int], write: Write) -> bool:
     arms = {"found": ["--hparams_file", str(study / "best_hparams.yaml")], "own": []}
     jobs = [(name, seed) for seed in seeds for name in arms]
     with ThreadPoolExecutor(CORES) as pool:
-        scores = dict(zip(jobs, pool.map(lambda job: train(output, *job, arms[job[0]]), jobs), strict=True))
+        scores = dict(zip(jobs, pool.map(lambda job: train(output, job[0], job[1], arms[job[0]]), jobs), strict=True))
     for name in arms:
         of_arm = [scores[name, seed] for seed in seeds]
         write(f"{name:<6} {'  '.join(f'{score:.4f}' for score in of_arm)}   {interval(of_arm)}\n")

@@ -1,1 +1,1 @@
-"""Benchmarks of what goes wrong: faults, kills, floods of messages, the cost of monitoring."""
+"""Benchmarks of robustness: injected faults, killed processes, floods of messages, the cost of monitoring."""

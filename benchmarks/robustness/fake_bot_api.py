@@ -1,4 +1,4 @@
-"""A server on the loopback that says yes to whatever a Telegram bot asks, while costs are measured."""
+"""Local server in place of the Telegram Bot API; it accepts every request."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ TOKEN = "1:token"
 POLL_SECONDS = 20.0
 
 
-class AgreeableBotApi:
-    """Counts the messages that it took."""
+class FakeBotApi:
+    """Bot API on the loopback interface that counts the messages it gets."""
 
     def __init__(self) -> None:
         self.n_messages = 0
@@ -29,11 +29,11 @@ class AgreeableBotApi:
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
-                with contextlib.suppress(ConnectionError):  # whoever polled may have left
+                with contextlib.suppress(ConnectionError):  # the client may have gone while it polled
                     self.wfile.write(body)
 
             def log_message(self, *_: object) -> None:
-                """Silent."""
+                """Log nothing."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True

@@ -1,6 +1,6 @@
-"""One training of benchmarks/robustness/rescue.py: the program as it is, with a fault put into its parts from outside.
+"""One training of the benchmark `rescue`: the program itself, with a fault injected from outside.
 
-`python -m benchmarks faulty_run MODEL FAULT POLICY arguments of train_enhanced.py …`
+`python -m benchmarks faulty_run MODEL FAULT POLICY` and any arguments of train_enhanced.py.
 """
 
 from __future__ import annotations
@@ -8,17 +8,20 @@ from __future__ import annotations
 import random
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
 from typing import Any, cast
+from unittest.mock import patch
 
-import commands.run.session
-import smart_tuner.treatment.selection
 import train_enhanced
 from benchmarks.robustness.faults import Fault, faults_of
 from commands.process import watchdog
+from commands.run import session
 from corpus.batches import Batch
 from hparams import ModelName
 from reports import StepReport
 from smart_tuner.settings import load_settings
+from smart_tuner.treatment import selection
 from smart_tuner.treatment.policy import REMEDIES_BY_AILMENT
 from smart_tuner.treatment.remedies import Remedy
 from training.trainer import EnhancedTrainer
@@ -31,31 +34,31 @@ POLICIES: dict[str, tuple[str, ...]] = {
 
 
 def faulty_trainer(fault: Fault) -> type[EnhancedTrainer]:
-    """The trainer, to which something happens once in a run."""
+    """Make a trainer class that injects the fault once in a run, also when the run is resumed."""
 
     class FaultyTrainer(EnhancedTrainer):
         def __init__(self, *arguments: Any, **options: Any) -> None:
             super().__init__(*arguments, **options)
-            self._marker = self.state.folder / ".fault-happened"
+            self._marker = self.state.folder / ".fault-happened"  # outlives the process
             if fault.prepare is not None:
                 fault.prepare(self)
 
         def train_step(self, *batches: Batch, started: float | None = None) -> StepReport:
-            if fault.happen is not None and self.state.progress.step >= fault.from_step and not self._marker.exists():
+            if fault.inject is not None and self.state.progress.step >= fault.from_step and not self._marker.exists():
                 self._marker.touch()
-                batches = (fault.happen(self, batches[0]), *batches[1:])
+                batches = (fault.inject(self, batches[0]), *batches[1:])
             return super().train_step(*batches, started=started)
 
     return FaultyTrainer
 
 
-def random_ladders(seed: int) -> dict[str, Mapping[str, Remedy]]:
-    """Every ailment's ladder is all remedies there are, in a random order."""
+def random_remedies(seed: int) -> dict[str, Mapping[str, Remedy]]:
+    """Give every ailment all remedies there are, each in another random order."""
     rng = random.Random(seed)
-    treating = {ailment: ladder for ailment, ladder in REMEDIES_BY_AILMENT.items() if ailment != "hopeless_run"}
-    remedies = dict.fromkeys((name, remedy) for ladder in treating.values() for name, remedy in ladder.items())
-    named = [(f"{name}_{number}", remedy) for number, (name, remedy) in enumerate(remedies)]
-    return REMEDIES_BY_AILMENT | {ailment: dict(rng.sample(named, len(named))) for ailment in treating}
+    treatable = {name: remedies for name, remedies in REMEDIES_BY_AILMENT.items() if name != "hopeless_run"}
+    all_remedies = dict.fromkeys(item for remedies in treatable.values() for item in remedies.items())
+    numbered = [(f"{name}_{number}", remedy) for number, (name, remedy) in enumerate(all_remedies)]
+    return REMEDIES_BY_AILMENT | {ailment: dict(rng.sample(numbered, len(numbered))) for ailment in treatable}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -63,21 +66,27 @@ def main(arguments: Sequence[str]) -> int:
     options = [f"--model={model}", *rest, *POLICIES[policy], "--companion=off"]
     if policy == "supervised":
         parsed = train_enhanced.parse_options(options)
-        return watchdog.watch(parsed, load_settings(parsed.config).watchdog, lambda more: _child(model, fault, more))
+        settings = load_settings(parsed.config).watchdog
+        return watchdog.watch(parsed, settings, partial(child_command, model, fault))
     return train(model, fault, policy, options)
 
 
-def _child(model: str, fault: str, options: Sequence[str]) -> list[str]:
-    return [sys.executable, "-m", "benchmarks.robustness.faulty_run", model, fault, "child", *options, "--watchdog=off"]
+def child_command(model: str, fault: str, options: Sequence[str]) -> list[str]:
+    """Command of the training process that the watchdog starts."""
+    child = [sys.executable, "-m", "benchmarks.robustness.faulty_run", model, fault, "child"]
+    return [*child, *options, "--watchdog=off"]
 
 
 def train(model: str, fault: str, policy: str, options: Sequence[str]) -> int:
-    if fault != "none":
-        vars(commands.run.session)["EnhancedTrainer"] = faulty_trainer(faults_of(cast("ModelName", model))[fault])
-    if policy == "random":
-        seed = int(next(option for option in options if option.startswith("--seed=")).partition("=")[2])
-        vars(smart_tuner.treatment.selection)["REMEDIES_BY_AILMENT"] = random_ladders(seed)
-    return train_enhanced.main(list(options))
+    """Run the program with a faulty trainer and, for the policy `random`, with random remedies."""
+    with ExitStack() as patches:
+        if fault != "none":
+            trainer = faulty_trainer(faults_of(cast("ModelName", model))[fault])
+            patches.enter_context(patch.object(session, "EnhancedTrainer", trainer))
+        if policy == "random":
+            seed = int(next(option for option in options if option.startswith("--seed=")).partition("=")[2])
+            patches.enter_context(patch.object(selection, "REMEDIES_BY_AILMENT", random_remedies(seed)))
+        return train_enhanced.main(list(options))
 
 
 if __name__ == "__main__":

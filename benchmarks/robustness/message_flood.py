@@ -1,7 +1,7 @@
-"""Ten thousand events in a minute: how many messages leave, whether an alarm is lost, and how much memory it takes.
+"""Rate limit, lost alarms and memory of Telegram messages during ten thousand events in a minute.
 
-`python -m benchmarks message_flood` takes two minutes; all goes through the real library to a server on this machine.
-Exits 1 when more leave than allowed, or an alarm is lost.
+`python -m benchmarks message_flood` takes two minutes; messages pass through the real client library to a local server.
+Exits 1 when more messages are sent than allowed, or an alarm is lost.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.robustness.fake_bot_api import TOKEN, AgreeableBotApi
+from benchmarks.robustness.fake_bot_api import TOKEN, FakeBotApi
 from monitoring.language.base import words_of
 from monitoring.messaging.message import Importance, Message
 from monitoring.messaging.outbox import Outbox
@@ -23,67 +23,68 @@ from monitoring.messaging.settings import TelegramSettings
 from monitoring.messaging.telegram import Parcel, TelegramDoor
 
 EVENTS, ALARMS, MINUTE = 10_000, 10, 60.0
-MOST_A_MINUTE = 20
+MAX_PER_MINUTE = 20
 
 
-class CountingDoor(TelegramDoor):
-    """Notes when what was sent."""
+class CountingClient(TelegramDoor):
+    """Telegram client that records the time and text of each message."""
 
     def __init__(self, settings: TelegramSettings) -> None:
         super().__init__(settings)
         self.sent: list[tuple[float, str]] = []
 
-    def send(self, parcel: Parcel) -> None:
-        super().send(parcel)
-        self.sent.append((time.monotonic(), parcel.text))
+    def send(self, request: Parcel) -> None:
+        super().send(request)
+        self.sent.append((time.monotonic(), request.text))
 
 
 def flood(outbox: Outbox) -> int:
-    """A minute of events, alarms among them; returns how many messages waited at most."""
-    began, most = time.monotonic(), 0
+    """Put a minute of events into the outbox, alarms among them; return the largest number that waited."""
+    started, max_waiting = time.monotonic(), 0
     for i in range(EVENTS):
         if i % (EVENTS // ALARMS) == 0:
             outbox.put(Message("alarm", Importance.CRITICAL, f"alarm {i}", ("What was found.",)))
         outbox.put(Message("intervention", Importance.INTERVENTION, f"event {i}", ("What was done.",) * 5))
-        most = max(most, len(outbox))
-        time.sleep(max(0.0, began + (i + 1) * MINUTE / EVENTS - time.monotonic()))
-    return most
+        max_waiting = max(max_waiting, len(outbox))
+        time.sleep(max(0.0, started + (i + 1) * MINUTE / EVENTS - time.monotonic()))
+    return max_waiting
 
 
-def complain(text: str) -> None:
+def print_problem(text: str) -> None:
     sys.stdout.write(f"{text}\n")
 
 
-def most_in_a_minute(at: Sequence[float]) -> int:
-    return max((sum(first <= other < first + MINUTE for other in at) for first in at), default=0)
+def max_per_minute(times: Sequence[float]) -> int:
+    """Largest number of times within any 60 seconds."""
+    return max((sum(first <= other < first + MINUTE for other in times) for first in times), default=0)
 
 
 def main() -> int:
     os.environ["TELEGRAM_BOT_TOKEN"] = TOKEN
-    api = AgreeableBotApi()
-    door = CountingDoor(TelegramSettings(enabled=True, chat_id=1, base_url=api.base_url))
+    api = FakeBotApi()
+    client = CountingClient(TelegramSettings(enabled=True, chat_id=1, base_url=api.base_url))
     with tempfile.TemporaryDirectory() as folder:
         outbox = Outbox(Path(folder) / "outbox.json", words_of("en"))
-        courier = Courier("telegram", outbox, door, Pace(MOST_A_MINUTE), complain)
-        courier.start()
+        sender = Courier("telegram", outbox, client, Pace(MAX_PER_MINUTE), print_problem)
+        sender.start()
         tracemalloc.start()
-        waiting = flood(outbox)
+        max_waiting = flood(outbox)
         megabytes = tracemalloc.get_traced_memory()[1] / 1e6
-        courier.finish(MINUTE)
-    door.close()
+        sender.finish(MINUTE)
+    client.close()
     api.close()
-    alarms = sum(text.startswith("alarm ") for _, text in door.sent)
-    pace = most_in_a_minute([at for at, _ in door.sent])
+    alarms = sum(text.startswith("alarm ") for _, text in client.sent)
+    sent_per_minute = max_per_minute([at for at, _ in client.sent])
     rows = [
         ("events in a minute, alarms among them", f"{EVENTS:,} and {ALARMS}"),
-        ("messages that left in any minute, at most", f"{pace} (allowed: {MOST_A_MINUTE})"),
+        ("messages sent in any minute, at most", f"{sent_per_minute} (allowed: {MAX_PER_MINUTE})"),
         ("alarms that arrived", f"{alarms} of {ALARMS}"),
-        ("messages that waited at a time, at most", str(waiting)),
-        ("memory taken meanwhile, at most", f"{megabytes:.1f} MB"),
+        ("messages waiting at a time, at most", str(max_waiting)),
+        ("memory allocated meanwhile, at most", f"{megabytes:.1f} MB"),
     ]
     for name, figure in rows:
         sys.stdout.write(f"{name:<44} {figure}\n")
-    return 0 if pace <= MOST_A_MINUTE and alarms == ALARMS else 1
+    return 0 if sent_per_minute <= MAX_PER_MINUTE and alarms == ALARMS else 1
 
 
 if __name__ == "__main__":

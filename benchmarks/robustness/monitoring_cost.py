@@ -1,10 +1,10 @@
-"""What it costs a training to be watched by everything there is, and whether it loses a step when nobody answers.
+"""Cost of all monitoring to a training, and steps lost when monitoring services do not answer.
 
 `python -m benchmarks monitoring_cost` trains the demo once with Telegram, webhook, MLflow, TensorBoard and the report
-on, all on this machine. In turns the companion process is stopped (SIGSTOP) and goes on, within one training: that is
-what its work costs the steps beside it. What the training process itself spends on the journal, on what it leaves to be
-shown, on the display and on looking for orders is timed directly. Then four short trainings: undisturbed, and with a
-dead Telegram, a dead MLflow server, and both. Exits 1 when a bar is missed.
+enabled, all on this machine. Within that training the companion process is stopped (SIGSTOP) and continued in turns of
+some steps: the difference is the cost of its work to the steps beside it. The work of the training process itself (the
+journal, the samples, the display, reading requests) is timed directly. Then follow four short trainings: undisturbed,
+with an unreachable Telegram, with an unreachable MLflow server, and with both. Exits 1 when a requirement is missed.
 """
 
 from __future__ import annotations
@@ -17,18 +17,20 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import train_enhanced
-from benchmarks.robustness.fake_bot_api import TOKEN, AgreeableBotApi
+from benchmarks.robustness.fake_bot_api import TOKEN, FakeBotApi
 from commands.console import open_console
 from commands.process.companion_process import CompanionProcess
 from commands.process.heartbeat import Heartbeat
 from commands.run import event_publisher
-from commands.run.corpus import prepare_corpus
+from commands.run.corpus import PreparedCorpus, prepare_corpus
 from commands.run.event_publisher import EventPublisher, report_progress
-from commands.run.job import plan_job
+from commands.run.job import TrainingJob, plan_job
 from commands.run.person_requests import RequestHandler
 from commands.run.session import write_hparams
 from corpus.utterances import safe_name
@@ -41,166 +43,183 @@ from smart_tuner.settings import load_settings
 from training.run_state import RunLimits
 from training.trainer import EnhancedTrainer
 
-MOST_SHARE = 0.01
+MAX_SHARE = 0.01
 TURN_STEPS = 30  # with the companion stopped or running
 WARM_UP_STEPS = 60
-NOBODY = "http://127.0.0.1:9"
+UNREACHABLE = "http://127.0.0.1:9"
 
 
-class Stopwatch:
-    """How long calls took in all."""
+class CallTimer:
+    """Total time of all calls of the functions it wraps."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
 
-    def timed(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        def call_timed(*arguments: Any, **named: Any) -> Any:
-            began = time.perf_counter()
+    def timed(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call_timed(*arguments: Any, **options: Any) -> Any:
+            started = time.perf_counter()
             try:
-                return call(*arguments, **named)
+                return function(*arguments, **options)
             finally:
-                self.seconds += time.perf_counter() - began
+                self.seconds += time.perf_counter() - started
 
         return call_timed
 
 
-MEASURING = Stopwatch()
+class TimedObserver(CallTimer):
+    """Observer that times another one's work and the steps between; `on_step_end` is called between two steps."""
 
-
-class Timed(Stopwatch):
-    """A watcher whose time is taken; between the steps it lets the companion work or not."""
-
-    def __init__(self, watcher: Any, turn: Callable[[int], None]) -> None:
+    def __init__(self, observer: Any, on_step_end: Callable[[int], None]) -> None:
         super().__init__()
-        self.watcher, self.turn = watcher, turn
-        self.steps: list[tuple[int, float, float]] = []  # number, seconds until it was reported, frames
-        self._ended: float | None = None
+        self._observer, self._on_step_end = observer, on_step_end
+        self.steps: list[tuple[int, float, float]] = []  # number, seconds until the report, frames
+        self._step_end: float | None = None
 
     def __getattr__(self, name: str) -> Any:
-        return self.timed(getattr(self.watcher, name))
+        return self.timed(getattr(self._observer, name))
 
     def on_step(self, report: Any) -> None:
         now = time.perf_counter()
-        if self._ended is not None:
-            seconds = now - self._ended
+        if self._step_end is not None:
+            seconds = now - self._step_end
             self.steps.append((report.step, seconds, report.frames_per_second * seconds))
-        self.timed(self.watcher.on_step)(report)
-        self.turn(report.step)
-        self._ended = time.perf_counter()
+        self.timed(self._observer.on_step)(report)
+        self._on_step_end(report.step)
+        self._step_end = time.perf_counter()
 
     def on_evaluation(self, report: Any) -> float | None:
-        score: float | None = self.timed(self.watcher.on_evaluation)(report)
-        self._ended = None  # evaluating is training's own, and no step
+        score: float | None = self.timed(self._observer.on_evaluation)(report)
+        self._step_end = None  # the evaluation lies between two steps and is no cost of monitoring
         return score
 
-    def after_checkpoint(self, **named: Any) -> None:
-        self.timed(self.watcher.after_checkpoint)(**named)
-        self._ended = None
+    def on_checkpoint(self, report: Any) -> None:
+        self.timed(self._observer.on_checkpoint)(report)
+        self._step_end = None  # as after an evaluation
 
 
-class Turns:
-    """Has the companion stand still every other stretch of steps."""
+class CompanionSwitch:
+    """Switch that stops the companion process in every other turn of some steps."""
 
     def __init__(self, companion: CompanionProcess) -> None:
         self._companion = companion
-        self.stopped: set[int] = set()
+        self.stopped_steps: set[int] = set()
 
-    def __call__(self, step: int) -> None:
-        stands_still = step // TURN_STEPS % 2 == 1
+    def on_step_end(self, step: int) -> None:
+        is_stopped = step // TURN_STEPS % 2 == 1
         if step % TURN_STEPS == 0:
-            self.let(go_on=not stands_still)
-        if stands_still:
-            self.stopped.add(step + 1)
+            self.send(signal.SIGSTOP if is_stopped else signal.SIGCONT)
+        if is_stopped:
+            self.stopped_steps.add(step + 1)
 
-    def let(self, *, go_on: bool) -> None:
+    def send(self, signal_number: signal.Signals) -> None:
         if self._companion.pid is not None:
-            os.kill(self._companion.pid, signal.SIGCONT if go_on else signal.SIGSTOP)
+            os.kill(self._companion.pid, signal_number)
 
 
-def watched_training(folder: Path, api: AgreeableBotApi, max_steps: int) -> tuple[Timed, set[int]]:
-    """The demo with everything on; returns the times and the steps during which the companion stood still."""
-    config, run = folder / "config.yaml", folder / "watched"
+def train_monitored(folder: Path, api: FakeBotApi, max_steps: int) -> tuple[TimedObserver, CallTimer, set[int]]:
+    """Train the demo with all monitoring.
+
+    Returns the observer with its times, the timer of the signals that choose the best checkpoint, and the steps during
+    which the companion was stopped.
+    """
+    config, run = folder / "config.yaml", folder / "monitored"
     config.write_text(
         f"telegram: {{enabled: true, chat_id: 1, allowed_users: [1], base_url: '{api.base_url}'}}\n",
         encoding="utf-8",
     )
     run.mkdir()
-    for name in ("utterance_signals", "evaluation_signals"):
-        setattr(event_publisher, name, MEASURING.timed(getattr(event_publisher, name)))
-    arguments = ["--config", str(config), "--output", str(folder), "--max_steps", str(max_steps)]
-    options = train_enhanced.parse_options(arguments)
+    options = train_enhanced.parse_options(
+        ["--config", str(config), "--output", str(folder), "--max_steps", str(max_steps)]
+    )
     job, companion = plan_job(options), CompanionProcess(options)
     corpus = prepare_corpus(options, job.hparams, job.console)
-    data = corpus.training_data(job.hparams, ())
-    display = ProgressDisplay(
-        open_console(), name="watched", last_step=max_steps, plan_steps=max_steps, line_seconds=10
-    )
-    samples = SampleWriter(run, SampleNaming(data.symbols, safe_name), n_samples=job.hparams.evaluation_samples)
-    record = RunRecorder(run, samples, model=job.hparams.model, display=display)
-    turns = Turns(companion)
-    timed = Timed(EventPublisher(record, [report_progress(Heartbeat(None))]), turns)
+    recorder, data = _open_recorder(job, corpus, run, max_steps), corpus.training_data(job.hparams, ())
+    switch = CompanionSwitch(companion)
+    publisher = EventPublisher(recorder, [report_progress(Heartbeat(None))])
+    observer, measuring = TimedObserver(publisher, switch.on_step_end), CallTimer()
     model = build_model(job.hparams, len(data.symbols))
-    trainer = EnhancedTrainer(model, data, job.hparams, folder=run, observer=timed, device=job.device)
-    orders = RequestHandler(trainer, record, None, load_settings(config).supervision, Heartbeat(None), position=None)
-    trainer.before_step = timed.timed(orders.execute_new)
-    told: dict[str, Any] = {"hparams": job.hparams.model_dump(mode="json"), "data": None}
-    told |= {"choices": {"device": "cpu", "precision": "float32"}, "train_utterances": len(corpus.train)}
-    record.journal.write("started", 0, **told, held_out_utterances=len(corpus.held_out))
+    trainer = EnhancedTrainer(model, data, job.hparams, folder=run, observer=observer, device=job.device)
+    settings = load_settings(config).supervision
+    requests = RequestHandler(trainer, recorder, None, settings, Heartbeat(None), position=None)
+    trainer.before_step = observer.timed(requests.execute_new)
+    _journal_start(recorder, job, corpus)
     write_hparams(run, job.hparams)
     companion.start(run)
     try:
-        trainer.fit(RunLimits(max_steps=max_steps))
-        record.finish(status="finished", reason="max_steps")
+        with ExitStack() as patches:
+            for name in ("utterance_signals", "evaluation_signals"):
+                function = getattr(event_publisher, name)
+                patches.enter_context(patch.object(event_publisher, name, measuring.timed(function)))
+            trainer.fit(RunLimits(max_steps=max_steps))
+        recorder.finish(status="finished", reason="max_steps")
     finally:
-        turns.let(go_on=True)
-        record.close()
+        switch.send(signal.SIGCONT)
+        recorder.close()
         companion.finish()
-    return timed, turns.stopped
+    return observer, measuring, switch.stopped_steps
 
 
-def report_cost(timed: Timed, stopped: set[int]) -> bool:
-    """Print the table of costs; whether the bar is reached.
+def _open_recorder(job: TrainingJob, corpus: PreparedCorpus, run: Path, max_steps: int) -> RunRecorder:
+    display = ProgressDisplay(open_console(), name=run.name, last_step=max_steps, plan_steps=max_steps, line_seconds=10)
+    naming = SampleNaming(corpus.frontend.symbols, safe_name)
+    samples = SampleWriter(run, naming, n_samples=job.hparams.evaluation_samples)
+    return RunRecorder(run, samples, model=job.hparams.model, display=display)
 
-    All of the companion's work falls into the steps beside which it may work: what those take longer, spread over all
-    steps, is what it would cost if nobody had stopped it.
+
+def _journal_start(recorder: RunRecorder, job: TrainingJob, corpus: PreparedCorpus) -> None:
+    """Write the fields of the first record that the companion reads."""
+    recorder.journal.write(
+        "started",
+        0,
+        hparams=job.hparams.model_dump(mode="json"),
+        data=None,
+        choices={"device": "cpu", "precision": "float32"},
+        train_utterances=len(corpus.train),
+        held_out_utterances=len(corpus.held_out),
+    )
+
+
+def report_cost(observer: TimedObserver, measuring: CallTimer, stopped_steps: set[int]) -> bool:
+    """Print the table of costs; whether monitoring is cheap enough.
+
+    All of the companion's work falls into the steps beside which it may run. Their slowdown, spread over all steps, is
+    its cost in a training where it is never stopped.
     """
-    known = [told for told in timed.steps if told[0] > WARM_UP_STEPS and told[0] % TURN_STEPS > 1]
-    alone = _seconds_a_frame([told for told in known if told[0] in stopped])
-    beside = _seconds_a_frame([told for told in known if told[0] not in stopped])
-    slower = (beside / alone - 1) * sum(told[0] not in stopped for told in known) / len(known)
-    step = statistics.fmean(seconds for _, seconds, _ in known)
-    own = (timed.seconds - MEASURING.seconds) / len(timed.steps) / step
-    measuring = MEASURING.seconds / len(timed.steps) / step
+    steps = [step for step in observer.steps if step[0] > WARM_UP_STEPS and step[0] % TURN_STEPS > 1]
+    alone = _seconds_per_frame([step for step in steps if step[0] in stopped_steps])
+    beside = _seconds_per_frame([step for step in steps if step[0] not in stopped_steps])
+    slowdown = (beside / alone - 1) * sum(step[0] not in stopped_steps for step in steps) / len(steps)
+    step_seconds = statistics.fmean(seconds for _, seconds, _ in steps)
+    own = (observer.seconds - measuring.seconds) / len(observer.steps) / step_seconds
+    measuring_share = measuring.seconds / len(observer.steps) / step_seconds
+    total = max(0.0, slowdown) + own
     rows = [
         ("a thousand frames while the companion is stopped, mean", f"{1e6 * alone:.2f} ms"),
         ("the same while it works", f"{1e6 * beside:.2f} ms, {beside / alone - 1:+.2%}"),
-        ("steps are slower by the companion's work beside them", f"{slower:.2%}"),
-        ("and by the training process's own (journal, samples, display, orders)", f"{own:.2%}"),
-        ("watching, together", f"{max(0.0, slower) + own:.2%} (wanted: at most {MOST_SHARE:.0%})"),
-        (
-            "beside it: measuring what decides on the best checkpoint",
-            f"{measuring:.2%}",
-        ),
+        ("steps are slower by the companion's work beside them", f"{slowdown:.2%}"),
+        ("work of the training process (journal, samples, display, requests)", f"{own:.2%}"),
+        ("all monitoring", f"{total:.2%} (required: at most {MAX_SHARE:.0%})"),
+        ("not included: signals that choose the best checkpoint", f"{measuring_share:.2%}"),
     ]
     for name, figure in rows:
         sys.stdout.write(f"{name:<72} {figure}\n")
-    return max(0.0, slower) + own <= MOST_SHARE
+    return total <= MAX_SHARE
 
 
-def _seconds_a_frame(steps: Sequence[tuple[int, float, float]]) -> float:
-    """Batches differ in length, and a step takes as long as its frames."""
+def _seconds_per_frame(steps: Sequence[tuple[int, float, float]]) -> float:
+    """Batches differ in length, and the time of a step is proportional to its frames."""
     return sum(seconds for _, seconds, _ in steps) / sum(frames for _, _, frames in steps)
 
 
-def steps_lost(folder: Path, cache: Path) -> bool:
-    """Train with dead services; whether every run did the same steps, bit for bit."""
-    dead_telegram = f"telegram: {{enabled: true, chat_id: 1, base_url: '{NOBODY}/bot'}}\n"
-    dead_mlflow = f"mlflow: {{uri: '{NOBODY}'}}\n"
+def loses_no_step(folder: Path, cache: Path) -> bool:
+    """Train with unreachable services; whether every run did the same steps with equal losses."""
+    no_telegram = f"telegram: {{enabled: true, chat_id: 1, base_url: '{UNREACHABLE}/bot'}}\n"
+    no_mlflow = f"mlflow: {{uri: '{UNREACHABLE}'}}\n"
     configs = {
         "undisturbed": "mlflow: {enabled: false}\n",
-        "dead Telegram": dead_telegram,
-        "dead MLflow": dead_mlflow,
-        "both dead": dead_telegram + dead_mlflow,
+        "dead Telegram": no_telegram,
+        "dead MLflow": no_mlflow,
+        "both dead": no_telegram + no_mlflow,
     }
     losses: dict[str, dict[int, float]] = {}
     for name, content in configs.items():
@@ -214,7 +233,7 @@ def steps_lost(folder: Path, cache: Path) -> bool:
         losses[name] = _losses(output / "run")
         lost = sum(losses[name].get(step) != loss for step, loss in losses["undisturbed"].items())
         sys.stdout.write(f"{name:<72} {len(losses[name])} steps, {lost} lost or other than undisturbed\n")
-    return all(found == losses["undisturbed"] and len(found) == 120 for found in losses.values())
+    return all(steps == losses["undisturbed"] and len(steps) == 120 for steps in losses.values())
 
 
 def _losses(run: Path) -> dict[int, float]:
@@ -232,14 +251,14 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     os.environ["TELEGRAM_BOT_TOKEN"] = TOKEN
     with tempfile.TemporaryDirectory() as temporary:
-        folder, api = Path(temporary), AgreeableBotApi()
+        folder, api = Path(temporary), FakeBotApi()
         try:
-            is_cheap = report_cost(*watched_training(folder, api, options.steps))
-            sys.stdout.write(f"messages that Telegram got meanwhile: {api.n_messages}\n")
-            loses_nothing = steps_lost(folder, folder / ".cache")
+            is_cheap = report_cost(*train_monitored(folder, api, options.steps))
+            sys.stdout.write(f"messages sent to Telegram meanwhile: {api.n_messages}\n")
+            is_undisturbed = loses_no_step(folder, folder / ".cache")
         finally:
             api.close()
-    return 0 if is_cheap and loses_nothing else 1
+    return 0 if is_cheap and is_undisturbed else 1
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The scorecard: who counts as rescued, and what the table says."""
+"""The benchmark `rescue`: its jobs, the runs that count as rescued, and the scorecard."""
 
 from __future__ import annotations
 
@@ -8,29 +8,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.robustness.faults import GROUPS, faults_of, few, wrong_transcripts
-from benchmarks.robustness.faulty_run import random_ladders
-from benchmarks.robustness.rescue import jobs, settings_of
+from benchmarks.robustness.faults import GROUPS, faults_of, few_utterances, wrong_transcripts
+from benchmarks.robustness.faulty_run import random_remedies
+from benchmarks.robustness.rescue import load_results, plan_jobs, settings_of
 from benchmarks.robustness.scorecard import POLICIES, clean_run, is_rescued, print_scorecard
+from files import REPOSITORY
 from hparams import ModelName, build_hparams
 from recipes import RECIPES
 from smart_tuner.treatment.policy import REMEDIES_BY_AILMENT
 
 
 def result(fault: str = "weights_perturbed", policy: str = "supervised", **changes: Any) -> dict[str, Any]:
-    record: dict[str, Any] = {
-        **{
-            "model": "tacotron2",
-            "fault": fault,
-            "policy": policy,
-            "seed": 1,
-            "exit": 0,
-            "score": 0.8,
-            "scores": [0.1, 0.8],
-            "work": 220,
-        },
-        **{"diagnosis": None, "steps_to_diagnosis": None, "interventions": [], "verdicts": [], "aligned_step": 60},
-    }
+    record: dict[str, Any] = {"model": "tacotron2", "fault": fault, "policy": policy, "seed": 1, "exit": 0}
+    record |= {"score": 0.8, "scores": [0.1, 0.8], "work": 220, "aligned_step": 60}
+    record |= {"diagnosis": None, "steps_to_diagnosis": None, "interventions": [], "verdicts": []}
     return record | changes
 
 
@@ -50,22 +41,24 @@ CLEAN = {"score": 0.8, "work": 220}
         ({"work": 441}, False),
     ],
 )
-def test_rescued_is_who_comes_near_the_clean_run_in_twice_its_steps(changes: dict[str, Any], rescued: bool) -> None:
+def test_a_run_is_rescued_if_it_is_near_the_clean_score_within_twice_its_steps(
+    changes: dict[str, Any], rescued: bool
+) -> None:
     assert is_rescued(result(**changes), CLEAN) is rescued
 
 
-def test_over_fitting_is_measured_by_the_run_itself() -> None:
+def test_an_overfitting_run_is_compared_with_its_own_best() -> None:
     assert is_rescued(result("overfitting", score=0.5, scores=[0.5, 0.55], work=9999), CLEAN)
     assert not is_rescued(result("overfitting", score=0.4, scores=[0.5, 0.55]), CLEAN)
 
 
-def test_the_clean_run_is_the_median_of_those_that_nobody_touched() -> None:
+def test_the_clean_run_is_the_median_of_the_unsupervised_ones() -> None:
     runs = [result("none", "nothing", score=score, work=work) for score, work in ((0.7, 210), (0.8, 220), (0.9, 230))]
     assert clean_run([*runs, result("none", "supervised", score=0.1)]) == {"score": 0.8, "work": 220}
 
 
 def test_the_scorecard_counts_rescues_and_false_interventions() -> None:
-    said: list[str] = []
+    lines: list[str] = []
     results = [
         *(result("none", policy) for policy in ("nothing", "supervised")),
         result(policy="nothing", score=0.1),
@@ -79,8 +72,8 @@ def test_the_scorecard_counts_rescues_and_false_interventions() -> None:
         result("healthy", interventions=["prayer"], verdicts=["harmful"], deciding_ms=0.5, step_ms=80, replays=True),
         result("healthy", "nothing", score=0.9),
     ]
-    print_scorecard(results, said.append)
-    table = "".join(said)
+    print_scorecard(results, lines.append)
+    table = "".join(lines)
     assert "| weights_perturbed | 0/1 (0.10) | 0/0 | 1/1 (0.80) | loss_spike | 7 | 60 | 1.0 |" in table
     assert "| all | 0/1 | 0/0 | 1/1 |" in table
     assert "false interventions: 1 in 2 healthy runs" in table
@@ -92,41 +85,47 @@ def test_the_scorecard_counts_rescues_and_false_interventions() -> None:
 
 
 @pytest.mark.parametrize("model", GROUPS)
-def test_every_fault_meets_every_policy_and_the_clean_runs_come_first(model: ModelName) -> None:
+def test_every_fault_is_planned_with_every_policy_and_clean_runs_come_first(model: ModelName) -> None:
     faults = faults_of(model)
-    wanted = list(jobs(model, [*faults, "healthy"], [1, 2], POLICIES))
-    assert [job.fault for job in wanted[:4]] == ["none"] * 4
-    assert {(job.fault, job.policy) for job in wanted if job.fault in faults} == {
+    planned = list(plan_jobs(model, [*faults, "healthy"], [1, 2], POLICIES))
+    assert [job.fault for job in planned[:4]] == ["none"] * 4
+    assert {(job.fault, job.policy) for job in planned if job.fault in faults} == {
         (fault, policy) for fault in faults for policy in POLICIES
     }
-    assert sum(job.fault == "healthy" for job in wanted) == 40
-    assert len({job.name for job in wanted}) == len(wanted)
-    for job in wanted:
+    assert sum(job.fault == "healthy" for job in planned) == 40
+    assert len({job.name for job in planned}) == len(planned)
+    for job in planned:
         build_hparams(RECIPES[model].presets["tiny"], settings_of(job))
 
 
-def test_a_tenth_of_the_transcripts_are_swapped_and_none_is_lost() -> None:
+def test_a_tenth_of_the_transcripts_are_exchanged_and_none_is_lost() -> None:
     rows = [(Path(f"{i}.wav"), f"text {i}") for i in range(100)]
-    spoilt = wrong_transcripts(rows, np.random.default_rng(0))
-    assert sum(before != after for before, after in zip(rows, spoilt, strict=True)) == 10
-    assert sorted(text for _, text in spoilt) == sorted(text for _, text in rows)
-    assert len(few(rows, np.random.default_rng(0))) == 20
+    damaged = wrong_transcripts(rows, np.random.default_rng(0))
+    assert sum(before != after for before, after in zip(rows, damaged, strict=True)) == 10
+    assert sorted(text for _, text in damaged) == sorted(text for _, text in rows)
+    assert len(few_utterances(rows, np.random.default_rng(0))) == 20
 
 
 def test_random_repair_draws_from_all_remedies_and_is_the_same_for_a_seed() -> None:
-    ladders = random_ladders(3)
-    assert ladders.keys() == REMEDIES_BY_AILMENT.keys()
-    n_remedies = len(
-        {remedy for name, ladder in REMEDIES_BY_AILMENT.items() for remedy in ladder.values() if name != "hopeless_run"}
-    )
-    assert len(set(ladders["plateau"].values())) == n_remedies
-    assert list(random_ladders(3)["plateau"]) == list(ladders["plateau"]) != list(random_ladders(4)["plateau"])
-    assert ladders["hopeless_run"] == REMEDIES_BY_AILMENT["hopeless_run"]
+    drawn = random_remedies(3)
+    assert drawn.keys() == REMEDIES_BY_AILMENT.keys()
+    treatable = [remedies for ailment, remedies in REMEDIES_BY_AILMENT.items() if ailment != "hopeless_run"]
+    n_remedies = len({remedy for remedies in treatable for remedy in remedies.values()})
+    assert len(set(drawn["plateau"].values())) == n_remedies
+    assert list(random_remedies(3)["plateau"]) == list(drawn["plateau"]) != list(random_remedies(4)["plateau"])
+    assert drawn["hopeless_run"] == REMEDIES_BY_AILMENT["hopeless_run"]
 
 
-def test_a_healthy_run_is_shown_when_it_went_otherwise_alone_not_when_nobody_tried() -> None:
-    said: list[str] = []
+def test_the_published_results_can_be_read() -> None:
+    results = load_results(REPOSITORY / "docs" / "rescue.jsonl")
+    lines: list[str] = []
+    print_scorecard([r for r in results if r["model"] == "tacotron2"], lines.append)
+    assert "clean, nothing: median score 0.915, least 0.889 of 3 runs\n" in lines
+
+
+def test_a_healthy_run_is_listed_if_its_unsupervised_score_is_known_and_differs() -> None:
+    lines: list[str] = []
     results = [result("none", "nothing"), result("healthy", seed=2), result("healthy", seed=3)]
-    print_scorecard([*results, result("healthy", "nothing", seed=3, score=None)], said.append)
-    shown = [line for line in said if line.startswith("  healthy")]
+    print_scorecard([*results, result("healthy", "nothing", seed=3, score=None)], lines.append)
+    shown = [line for line in lines if line.startswith("  healthy")]
     assert shown == ["  healthy 3: [], score with and without: 0.800 and –\n"]

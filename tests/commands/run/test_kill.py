@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from benchmarks.robustness.kills import Moment, is_whole, judge, killed_run, rows
+from benchmarks.robustness.kills import KillMoment, check_resumes, has_same_losses, train_with_kills, values_by_step
 from tests.commands.program import Program, journal, tiny
 
-MOMENTS = (Moment("save", 0.0), Moment("training", 0.1), Moment("save", 0.2))
+MOMENTS = (KillMoment("save", 0.0), KillMoment("training", 0.1), KillMoment("save", 0.2))
 STEPS, STEPS_PER_CHECKPOINT = 60, 4
 
 
@@ -26,12 +26,12 @@ def test_a_killed_run_loses_at_most_the_last_checkpoint_interval(
     arguments = ["--data", str(data), "--max_steps", str(STEPS), *tiny(**settings)]
     undisturbed = program.trained(data, "--max_steps", STEPS, run="undisturbed", **settings)
     run = program.output / "killed"
-    deaths = killed_run(arguments, run, MOMENTS)
-    verdicts = judge(deaths, run, undisturbed)
-    assert len(verdicts) == len(MOMENTS)
-    assert any(death.half_written for death in deaths if death.moment.kind == "save")
-    assert all(verdict.identical for verdict in verdicts)
-    assert all(0 <= verdict.lost_steps <= STEPS_PER_CHECKPOINT for verdict in verdicts)
-    assert sorted(rows(journal(run))) == list(range(1, STEPS + 1))
-    assert is_whole(run, undisturbed)
+    kills = train_with_kills(arguments, run, MOMENTS)
+    checks = check_resumes(kills, run, undisturbed)
+    assert len(checks) == len(MOMENTS)
+    assert any(kill.left_temporary_file for kill in kills if kill.moment.kind == "save")
+    assert all(check.is_identical for check in checks)
+    assert all(0 <= check.lost_steps <= STEPS_PER_CHECKPOINT for check in checks)
+    assert sorted(values_by_step(journal(run))) == list(range(1, STEPS + 1))
+    assert has_same_losses(run, undisturbed)
     assert not list(run.rglob("*.tmp"))
