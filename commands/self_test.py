@@ -12,7 +12,7 @@ from pathlib import Path
 
 from commands.console import open_console
 from commands.options import TrainOptions
-from commands.run.recipe import choose_device
+from commands.run.job import choose_device
 from commands.run.run_folder import make_writable
 from corpus.demo import demo_corpus as demo
 from corpus.text import espeak

@@ -24,9 +24,9 @@ from commands.process.ranks import (
 from commands.process.signals import StopSignals
 from commands.run.corpus import PreparedCorpus, prepare_corpus
 from commands.run.job import TrainingJob, plan_job
-from commands.run.run_folder import choose_run_folder, locked, make_writable
+from commands.run.run_folder import choose_run_folder, lock_folder, make_writable
 from commands.run.session import train
-from commands.run.speakers import require_all_heard
+from commands.run.speakers import require_examples_of_speakers
 from corpus.batches import BatchLoader
 from hparams import HParams, UserError
 from training.checkpoints.run_files import apply_amendments
@@ -49,7 +49,7 @@ def _run_leader(options: TrainOptions, rank_group: RankGroup) -> int:
         with StopSignals(job.limits) as signals, _ended_workers(rank_group):
             corpus = _prepare_corpus(options, job, rank_group)
             folder = choose_run_folder(options, corpus.hparams, corpus.name)
-            with locked(folder):
+            with lock_folder(folder):
                 heartbeat.report_folder(folder)
                 job = replace(job, hparams=apply_amendments(folder, corpus.hparams))
                 during_training = functools.partial(running_companion, options, folder, heartbeat, signals)
@@ -88,7 +88,7 @@ def _prepare_corpus(options: TrainOptions, job: TrainingJob, rank_group: RankGro
     def prepare() -> PreparedCorpus:
         make_writable(options.output)
         corpus = prepare_corpus(options, job.hparams, job.progress_console)
-        require_all_heard(corpus.hparams, corpus.train)
+        require_examples_of_speakers(corpus.hparams, corpus.train)
         if len(corpus.train) < rank_group.size:
             raise UserError(f"{rank_group.size} processes for {len(corpus.train)} utterances; start fewer")
         return corpus

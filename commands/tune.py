@@ -17,7 +17,7 @@ from commands.console import open_console
 from commands.options import TrainOptions
 from commands.process.exit_codes import EXIT_FAILED, EXIT_USER_ERROR, STOP_SIGNALS
 from commands.process.signals import SignalForwarder
-from commands.run.run_folder import FolderInUse, locked
+from commands.run.run_folder import FolderInUse, lock_folder
 from commands.search.corpus_file import CORPUS_FILE, write_corpus_file
 from commands.search.results import best_of_earlier_studies, last_failure, mlflow_study, trial_line, write_results
 from commands.search.start import copy_start
@@ -143,6 +143,6 @@ def show_and_clean_up(context: StudyContext, study: Study, trial: FrozenTrial, *
     folder, best_trial = context.trial_folder(place_of(trial)), best(study)
     delete_weights(folder, keep_voice=best_trial is not None and best_trial.number == trial.number)
     if (abandoned := context.trial_folder(first_number(trial))) != folder and abandoned.exists():
-        with contextlib.suppress(FolderInUse), locked(abandoned):  # of a worker that was believed dead
+        with contextlib.suppress(FolderInUse), lock_folder(abandoned):  # of a worker that was believed dead
             delete_weights(abandoned, keep_voice=False)
     return show_elsewhere(context, folder, mlflow_study(context, study), with_mlflow=with_mlflow)

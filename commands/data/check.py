@@ -9,7 +9,7 @@ import sys
 from commands.console import open_console
 from commands.options import TrainOptions
 from commands.run.corpus import find_corpus
-from commands.run.recipe import recipe
+from commands.run.job import build_recipe
 from commands.run.run_folder import make_writable
 from corpus.check.corpus_check import check_corpus, render_report
 from corpus.text.frontend import text_frontend
@@ -19,7 +19,7 @@ EXIT_GO, EXIT_NO_GO = 0, 2
 
 
 def run(options: TrainOptions) -> int:
-    hparams = recipe(options, load_settings(options.config))
+    hparams = build_recipe(options, load_settings(options.config))
     frontend = text_frontend(hparams)
     make_writable(options.output)
     _, corpus = find_corpus(options, hparams)

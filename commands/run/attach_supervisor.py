@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from commands.run.event_publisher import EventPublisher
-from commands.run.job import TrainingJob, pinned_knobs
-from commands.run.recipe import preset_values
+from commands.run.job import TrainingJob, pinned_knobs, preset_values
 from hparams import HParams, build_hparams
 from recipes import RECIPES
 from smart_tuner.inputs.run_facts import KnobFacts, RunFacts

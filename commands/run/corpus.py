@@ -1,4 +1,4 @@
-"""A corpus made ready: found or made, mels cached, texts encoded, what cannot be used named with its reason."""
+"""Preparation of a corpus: found or made, recordings turned into mels, transcripts encoded, unusable rows skipped."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import Progress
 
 from commands.options import TrainOptions
-from commands.run.speakers import strangers, with_speakers
+from commands.run.speakers import select_speakers, with_speaker_names
 from corpus.batches import BatchLoader, Example, alignment_problem
 from corpus.demo.demo_corpus import make_demo_corpus
 from corpus.mel_cache import MelCache
@@ -33,7 +33,7 @@ SHOWN_SKIPPED = 20
 
 @dataclass(frozen=True)
 class PreparedCorpus:
-    """What training and evaluation need of a corpus."""
+    """Examples to train and to evaluate on, with the text front end and the mel cache that they need."""
 
     name: str
     frontend: TextFrontend
@@ -41,16 +41,16 @@ class PreparedCorpus:
     held_out: tuple[Example, ...]
     skipped: tuple[SkippedEntry, ...]
     cache: MelCache
-    hparams: HParams  # with the names of its speakers
+    hparams: HParams  # with the names of the speakers
 
     def training_data(self, hparams: HParams, sentences: tuple[Sentence, ...]) -> TrainingData:
-        few = sorted(self.held_out, key=lambda e: e.utterance.id)[: hparams.evaluation_utterances]
+        evaluated = sorted(self.held_out, key=lambda e: e.utterance.id)[: hparams.evaluation_utterances]
         return TrainingData(
             train=self.loader(self.train, hparams),
-            held_out=self.loader(few, hparams),
+            held_out=self.loader(evaluated, hparams),
             sentences=sentences,
             symbols=self.frontend.symbols,
-            fingerprint=_fingerprint(self.train, hparams),
+            fingerprint=_batches_digest(self.train, hparams),
         )
 
     def loader(self, examples: Sequence[Example], hparams: HParams) -> BatchLoader:
@@ -59,73 +59,74 @@ class PreparedCorpus:
 
     @property
     def identity(self) -> str:
-        """The same for the same utterances, transcripts and split."""
-        return _digest(repr([[_facts(e) for e in part] for part in (self.train, self.held_out)]))
+        """Digest of utterances, transcripts and split."""
+        return _digest(repr([[_content(e) for e in examples] for examples in (self.train, self.held_out)]))
 
 
 def find_corpus(options: TrainOptions, hparams: HParams) -> tuple[str, Corpus]:
-    """A short name and the corpus: the person's, or the demo made on the spot."""
-    if options.data is not None:
-        return Path(options.data.split(",")[0]).expanduser().resolve().stem, read_corpus(
-            options.data, options.data_format
-        )
-    folder = make_demo_corpus(options.output / ".cache", hparams.language)
-    return "demo", read_corpus(str(folder), "filelist")
+    """Read the corpus given by --data, or make the demo corpus; return it with a short name."""
+    if options.data is None:
+        folder = make_demo_corpus(options.output / ".cache", hparams.language)
+        return "demo", read_corpus(str(folder), "filelist")
+    first_path = Path(options.data.split(",")[0]).expanduser().resolve()
+    return first_path.stem, read_corpus(options.data, options.data_format)
 
 
 def prepare_corpus(options: TrainOptions, hparams: HParams, console: Console) -> PreparedCorpus:
-    """Find the corpus and make it ready; whatever is wrong with a single clip only costs that clip."""
+    """Find the corpus and prepare it for training; an unusable recording or transcript is skipped and reported."""
     frontend = text_frontend(hparams)
     name, corpus = find_corpus(options, hparams)
     require_usable(corpus)
-    workers = os.cpu_count() or 1
-    cache = MelCache(options.output / ".cache" / "mels", hparams)
-    with shown_progress(console, "reading recordings") as progress:
+    cache, workers = MelCache(options.output / ".cache" / "mels", hparams), os.cpu_count() or 1
+    with progress_bar(console, "reading recordings") as progress:
         unreadable = cache.fill(corpus.utterances, workers, progress)
-    lost = {skip.where for skip in unreadable}
-    readable = [u for u in corpus.utterances if u.id not in lost]
-    texts = [u.text for u in readable]
-    with shown_progress(console, "reading transcripts") as progress:
+    unreadable_ids = {skip.where for skip in unreadable}
+    utterances = [u for u in corpus.utterances if u.id not in unreadable_ids]
+    texts = [u.text for u in utterances]
+    with progress_bar(console, "reading transcripts") as progress:
         fill_text_cache(frontend, texts, options.output / ".cache", workers=workers, progress=progress)
-    _report_unknown_symbols(frontend, readable, console)
-    if (n_speakers := len({u.speaker for u in readable if u.speaker})) > 1 and not hparams.num_speakers:
-        console.print(
-            f"{n_speakers} speakers: one voice is trained on all of them, a blend; give one speaker's rows, "
-            f"or a voice to each: --model glow_tts --hparams num_speakers={n_speakers}"
-        )
-    encoded = [(u, tuple(frontend.encode(u.text))) for u in readable]
-    frontend.normalized_texts.clear()
-    speechless = [
-        SkippedEntry(u.id, "its transcript holds nothing that can be spoken") for u, ids in encoded if not ids
-    ]
-    found = [Example(u, ids, cache.n_frames(u)) for u, ids in encoded if ids]
-    reasons = {e.utterance.id: alignment_problem(len(e.symbol_ids), e.n_frames, hparams) for e in found}
-    aligned = [e for e in found if reasons[e.utterance.id] is None]
-    hparams = with_speakers(hparams, to_learn_from(aligned, hparams.validation_percent))
-    strange = strangers(aligned, hparams)
-    unwanted = {skip.where for skip in strange}
-    known = [e for e in aligned if e.utterance.id not in unwanted]
-    examples = [replace(e, inputs=speaker_inputs(e.utterance.speaker, hparams)) for e in known]
-    hurried = [SkippedEntry(id_, reason) for id_, reason in reasons.items() if reason is not None]
-    skipped = (*corpus.skipped, *unreadable, *speechless, *hurried, *strange)
+    _report_unknown_symbols(frontend, utterances, console)
+    _report_mixed_speakers(utterances, hparams, console)
+    examples, unspeakable = _encode(utterances, frontend, cache)
+    examples, too_short = _select_alignable(examples, hparams)
+    hparams = with_speaker_names(hparams, without_held_out(examples, hparams.validation_percent))
+    examples, unknown_speaker = select_speakers(examples, hparams)
+    skipped = (*corpus.skipped, *unreadable, *unspeakable, *too_short, *unknown_speaker)
     report_skipped(skipped, console)
     train, held_out = split(examples, hparams.validation_percent, skipped)
     return PreparedCorpus(name, frontend, train, held_out, skipped, cache, hparams)
 
 
 @contextmanager
-def shown_progress(console: Console, what: str) -> Iterator[Callable[[int, int], None] | None]:
-    """A bar on a terminal, nothing elsewhere."""
+def progress_bar(console: Console, task_name: str) -> Iterator[Callable[[int, int], None] | None]:
+    """Yield a function for (done, total) that moves a bar on a terminal; None elsewhere."""
     if not console.is_terminal:
         yield None
         return
     with Progress(console=console, transient=True) as bar:
-        task = bar.add_task(what)
+        task = bar.add_task(task_name)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def to_learn_from(examples: list[Example], percent: float) -> list[Example]:
-    """All but what is held out: by hash, or at least one, best of a speaker of whom there are others."""
+def _encode(
+    utterances: Sequence[Utterance], frontend: TextFrontend, cache: MelCache
+) -> tuple[list[Example], list[SkippedEntry]]:
+    encoded = [(utterance, tuple(frontend.encode(utterance.text))) for utterance in utterances]
+    frontend.normalized_texts.clear()  # of use for these transcripts only
+    examples = [Example(utterance, ids, cache.n_frames(utterance)) for utterance, ids in encoded if ids]
+    reason = "its transcript holds nothing that can be spoken"
+    return examples, [SkippedEntry(utterance.id, reason) for utterance, ids in encoded if not ids]
+
+
+def _select_alignable(examples: Sequence[Example], hparams: HParams) -> tuple[list[Example], list[SkippedEntry]]:
+    problems = [alignment_problem(len(e.symbol_ids), e.n_frames, hparams) for e in examples]
+    pairs = list(zip(examples, problems, strict=True))
+    skipped = [SkippedEntry(e.utterance.id, problem) for e, problem in pairs if problem is not None]
+    return [e for e, problem in pairs if problem is None], skipped
+
+
+def without_held_out(examples: list[Example], percent: float) -> list[Example]:
+    """Leave out the held-out examples: chosen by hash, at least one, if possible of a speaker who has others."""
     if percent == 0 or len(examples) < 2:
         return examples
     held_out = [e for e in examples if is_held_out(e.utterance, percent)]
@@ -134,26 +135,26 @@ def to_learn_from(examples: list[Example], percent: float) -> list[Example]:
     if not held_out:
         count = Counter(e.utterance.speaker for e in examples)
         held_out = [min(examples, key=lambda e: (-count[e.utterance.speaker], _digest(e.utterance.id)))]
-    away = {e.utterance.id for e in held_out}
-    return [e for e in examples if e.utterance.id not in away]
+    held_out_ids = {e.utterance.id for e in held_out}
+    return [e for e in examples if e.utterance.id not in held_out_ids]
 
 
 def split(
     examples: list[Example], percent: float, skipped: tuple[SkippedEntry, ...]
 ) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
-    """Training and held-out examples; with 0 percent the voice is evaluated on what it was trained on."""
+    """Split into training and held-out examples; with 0 percent the same examples serve for both."""
     if len(examples) < 2:
         why = f"; the first reason: {skipped[0].where}: {skipped[0].reason}" if skipped else ""
         raise UserError(f"the corpus has {len(examples)} usable utterances, at least 2 are needed{why}")
     if percent == 0:
         return tuple(examples), tuple(examples)
-    train = tuple(to_learn_from(examples, percent))
-    kept = {e.utterance.id for e in train}
-    return train, tuple(e for e in examples if e.utterance.id not in kept)
+    train = tuple(without_held_out(examples, percent))
+    train_ids = {e.utterance.id for e in train}
+    return train, tuple(e for e in examples if e.utterance.id not in train_ids)
 
 
 def read_sentences(path: Path | None, frontend: TextFrontend, hparams: HParams) -> tuple[Sentence, ...]:
-    """The person's own sentences, one a line; several speakers take turns."""
+    """Read the sentences of --eval_sentences, one a line; several speakers take turns."""
     if path is None:
         return ()
     lines = read_lines(path, "--eval_sentences")
@@ -167,7 +168,7 @@ def read_sentences(path: Path | None, frontend: TextFrontend, hparams: HParams) 
 
 
 def read_lines(path: Path, option: str) -> list[str]:
-    """The non-empty lines of a UTF-8 text file."""
+    """Read the non-empty lines of a UTF-8 text file."""
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except OSError as error:
@@ -187,18 +188,27 @@ def report_skipped(skipped: tuple[SkippedEntry, ...], console: Console) -> None:
 
 
 def _report_unknown_symbols(frontend: TextFrontend, utterances: list[Utterance], console: Console) -> None:
-    for symbol, found in unknown_symbols(frontend, utterances).items():
-        where = ", ".join(found.utterance_ids)
-        console.print(f"symbol {symbol!r} is not in the symbol set: {found.count} times, in {where}; it is left out")
+    for symbol, usage in unknown_symbols(frontend, utterances).items():
+        where = ", ".join(usage.utterance_ids)
+        console.print(f"symbol {symbol!r} is not in the symbol set: {usage.count} times, in {where}; it is left out")
 
 
-def _fingerprint(examples: tuple[Example, ...], hparams: HParams) -> str:
-    """Of all that decides the order and content of the batches."""
-    order = [_facts(e) for e in examples]
-    return _digest(repr((order, hparams.seed, hparams.batch_size, hparams.max_frames_per_batch)))
+def _report_mixed_speakers(utterances: list[Utterance], hparams: HParams, console: Console) -> None:
+    n_speakers = len({u.speaker for u in utterances if u.speaker})
+    if n_speakers > 1 and not hparams.num_speakers:
+        console.print(
+            f"{n_speakers} speakers: one voice is trained on all of them, a blend; give one speaker's rows, "
+            f"or a voice to each: --model glow_tts --hparams num_speakers={n_speakers}"
+        )
 
 
-def _facts(example: Example) -> tuple[object, ...]:
+def _batches_digest(examples: tuple[Example, ...], hparams: HParams) -> str:
+    """Digest of everything that decides the order and content of the batches."""
+    content = [_content(e) for e in examples]
+    return _digest(repr((content, hparams.seed, hparams.batch_size, hparams.max_frames_per_batch)))
+
+
+def _content(example: Example) -> tuple[object, ...]:
     inputs = (values.tolist() for values in example.inputs.values())
     return example.utterance.id, example.symbol_ids, example.n_frames, *inputs
 

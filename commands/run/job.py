@@ -1,19 +1,22 @@
-"""A training job: everything that is decided before the run's folder is touched."""
+"""A training job, and the recipe that options and files give: all that is decided before anything is written."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import torch
+import yaml
 from rich.console import Console
 
 from commands.console import open_console
 from commands.options import TrainOptions
 from commands.process.ranks import rank_device
-from commands.run.recipe import choose_device, recipe
-from hparams import HParams, UserError
+from hparams import HParams, UserError, build_hparams, parse_overrides
+from recipes import PRESET_NAMES, RECIPES
 from smart_tuner.settings import Settings, load_settings
 from training.distributed.rank_group import RankGroup
 from training.knobs import KNOB_NAMES
@@ -21,6 +24,8 @@ from training.run_state import RunLimits
 from training.step.allocator import keep_freed_memory
 from training.step.precision import require_precision
 from training.trainer import EnhancedTrainer
+
+RECIPE_OPTIONS = ("language", "model", "epochs", "batch_size", "learning_rate", "seed")
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,7 @@ class TrainingJob:
 def plan_job(options: TrainOptions) -> TrainingJob:
     """Check everything the person asked for before anything is written."""
     settings = load_settings(options.config, mlflow_uri=options.mlflow_uri)
-    hparams = recipe(options, settings)
+    hparams = build_recipe(options, settings)
     pinned_knobs(options.pin)
     if options.max_minutes is not None and not options.max_minutes > 0:
         raise UserError(f"--max_minutes {options.max_minutes:g}: expected more than 0")
@@ -74,3 +79,62 @@ def pinned_knobs(text: str) -> tuple[str, ...]:
     if unknown := [name for name in names if name not in KNOB_NAMES]:
         raise UserError(f"--pin: there is no knob {unknown[0]!r}; the knobs are {', '.join(KNOB_NAMES)}")
     return names
+
+
+def build_recipe(options: TrainOptions, settings: Settings) -> HParams:
+    """Combine the preset with the values of config file, --hparams_file, --hparams and options; later ones win."""
+    _, file_values = read_hparams_file(options.hparams_file)
+    layers = settings.hparams, file_values, parse_overrides(options.hparams), option_values(options)
+    models = [layer["model"] for layer in layers if "model" in layer]
+    return build_hparams(preset_values(options, models[-1] if models else HParams().model), *layers)
+
+
+def preset_values(options: TrainOptions, model: object) -> dict[str, Any]:
+    """Return the values of the preset; none for an unknown model, which `build_hparams` refuses."""
+    if str(model) not in RECIPES:
+        return {}
+    name, presets = preset_name(options), RECIPES[str(model)].presets
+    if name not in presets:
+        raise UserError(f"--preset {name}: {model} has no such preset; expected one of {', '.join(presets)}")
+    return presets[name]
+
+
+def preset_name(options: TrainOptions) -> str:
+    """Return the preset of --preset or --hparams_file, else the one that fits the corpus."""
+    file_preset, _ = read_hparams_file(options.hparams_file)
+    return str(options.preset or file_preset or ("demo" if options.data is None else "full"))
+
+
+def read_hparams_file(path: Path | None) -> tuple[str | None, dict[str, Any]]:
+    """Read the preset, if the file names one, and the values."""
+    if path is None:
+        return None, {}
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(
+            f"--hparams_file {path}: cannot be read ({error.strerror}); give an existing YAML file"
+        ) from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"--hparams_file {path}: is not valid YAML ({type(error).__name__})") from error
+    if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
+        raise UserError(f"--hparams_file {path}: expected 'name: value' lines, found {type(content).__name__}")
+    preset = content.pop("preset", None)
+    if preset is not None and preset not in PRESET_NAMES:
+        raise UserError(f"--hparams_file {path}: preset {preset!r}: expected one of {', '.join(PRESET_NAMES)}")
+    return preset, content
+
+
+def option_values(options: TrainOptions) -> dict[str, Any]:
+    """Return the values given by options such as --batch_size."""
+    values = {name: value for name in RECIPE_OPTIONS if (value := getattr(options, name)) is not None}
+    if options.batch_frames not in (None, "auto"):
+        values["max_frames_per_batch"] = options.batch_frames
+    return values
+
+
+def choose_device(wanted: str) -> torch.device:
+    """Return the device of --device; for auto the GPU, if there is one."""
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: torch finds no CUDA GPU here; use --device auto, or a CUDA build of torch")
+    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")

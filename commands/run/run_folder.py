@@ -1,4 +1,4 @@
-"""Where a run lies: its name, its lock, and finding it again."""
+"""Folder of a run: its name, its lock, and the search for existing runs and their voices."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from training.checkpoints.checkpoint import list_checkpoints
 
 
 class FolderInUse(UserError):
-    """Another process has it."""
+    """The folder is locked by another process."""
 
 
 def choose_run_folder(options: TrainOptions, hparams: HParams, corpus_name: str) -> Path:
-    """The folder to train in; `--resume none` never writes into a run that is already there."""
+    """Return the folder to train in; `--resume none` never writes into an existing run."""
     if options.resume not in ("auto", "none") and Path(options.resume).is_dir() and options.run_name is None:
         return Path(options.resume)
     name = options.run_name or safe_name(f"{corpus_name}-{hparams.language}-{hparams.model}")
@@ -41,8 +41,8 @@ def require_run_name(name: str) -> None:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Make the folder and keep every other process out of it; one made here in which nothing came to be goes again."""
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Create the folder and lock it against other processes; if it is new and stays empty, it is removed again."""
     is_new = not folder.exists()
     make_writable(folder)
     lock = FileLock(folder / ".lock")
@@ -69,7 +69,7 @@ def make_writable(folder: Path) -> None:
 
 
 def latest_run(output: Path) -> Path:
-    """The run whose summary was written last."""
+    """Return the run whose summary was written last."""
     summaries = sorted(output.glob("*/summary.json"), key=lambda path: path.stat().st_mtime_ns)
     if not summaries:
         raise UserError(f"no run found in {output}; train one first (--mode train) or name it with --run")
@@ -77,7 +77,7 @@ def latest_run(output: Path) -> Path:
 
 
 def best_voice_file(run: Path) -> Path:
-    """What a run has to speak with: its voice, else its newest checkpoint."""
+    """Return the voice of a run, or its newest checkpoint if it has no voice yet."""
     if not run.is_dir():
         raise UserError(f"--run {run}: there is no such folder; expected one like logs/<run>")
     if (run / "voice.safetensors").is_file():

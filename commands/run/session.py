@@ -16,12 +16,12 @@ from commands.process.exit_codes import EXIT_FAILED, EXIT_HOPELESS, exit_code_of
 from commands.process.heartbeat import Heartbeat
 from commands.run.attach_supervisor import attach_supervisor
 from commands.run.corpus import PreparedCorpus, read_sentences
-from commands.run.estimate import Plan, make_plan
+from commands.run.estimate import Estimate, estimate_run
 from commands.run.event_publisher import EventPublisher, report_progress
 from commands.run.job import TrainingJob
 from commands.run.person_requests import RequestHandler, load_position
 from commands.run.resume import StartPoint, StepPlan, find_start, plan_steps
-from commands.run.run_settings import settle
+from commands.run.run_settings import resolve_auto_settings
 from commands.run.start_record import journal_start
 from corpus.batches import BatchLoader
 from corpus.utterances import safe_name
@@ -54,7 +54,7 @@ def train(
 
     `during_training` is a context that is active while the trainer runs.
     """
-    job = replace(job, hparams=settle(job, corpus, folder))
+    job = replace(job, hparams=resolve_auto_settings(job, corpus, folder))
     hparams = job.hparams
     data = corpus.training_data(hparams, read_sentences(job.options.eval_sentences, corpus.frontend, hparams))
     exclude_quarantined(data.train, folder)
@@ -92,9 +92,9 @@ def train(
 
 def _announce(
     job: TrainingJob, corpus: PreparedCorpus, model: TrainableModel, *, fresh: Sequence[str], n_steps: int
-) -> Plan:
+) -> Estimate:
     """Print what the training will take."""
-    estimate = make_plan(corpus, model, job.hparams, n_steps=n_steps, limits=job.limits, device=job.device)
+    estimate = estimate_run(corpus, model, job.hparams, n_steps=n_steps, limits=job.limits, device=job.device)
     job.progress_console.print(estimate.text)
     if fresh:
         names = ", ".join(fresh)
@@ -115,7 +115,9 @@ def _load_start(
         trainer.control.forget_pending()
 
 
-def _plan_fields(job: TrainingJob, plan: StepPlan, estimate: Plan | None, *, n_weights: int) -> dict[str, float | None]:
+def _plan_fields(
+    job: TrainingJob, plan: StepPlan, estimate: Estimate | None, *, n_weights: int
+) -> dict[str, float | None]:
     return {
         "planned_steps": plan.last_step,
         "course_steps": plan.length,

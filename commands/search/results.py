@@ -13,7 +13,7 @@ from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 
-from commands.run.recipe import preset_name
+from commands.run.job import preset_name
 from commands.search.study_context import StudyContext
 from files import atomic_replacement
 from hparams import UserError, build_hparams

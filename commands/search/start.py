@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from commands.options import TrainOptions
-from commands.run.recipe import given_options
+from commands.run.job import option_values
 from commands.run.resume import newest_usable
 from commands.search.study_context import StudyContext
-from commands.voice.validate import with_data_of_run
+from commands.voice.validate import with_training_data
 from corpus.utterances import safe_name
 from files import atomic_replacement, write_atomically
 from hparams import HParams, UserError, build_hparams, parse_overrides
@@ -74,7 +74,7 @@ def with_data_of_start(options: TrainOptions, start: Path) -> TrainOptions:
     if options.data is None and data_file.is_file():
         saved = json.loads(data_file.read_text(encoding="utf-8"))
         return replace(options, data=saved["data"], data_format=saved["data_format"])
-    return with_data_of_run(options, start)
+    return with_training_data(options, start)
 
 
 def recipe_of_start(start: Path, options: TrainOptions) -> HParams:
@@ -87,7 +87,7 @@ def recipe_of_start(start: Path, options: TrainOptions) -> HParams:
     changes = {name: value for name, value in knobs.items() if name in HParams.model_fields}
     changes["learning_rate"] = hparams["learning_rate"] * knobs["learning_rate_multiplier"]
     changes["guide_loss_weight"] = base_guide_weight(build_hparams(hparams)) * knobs["guide_weight_multiplier"]
-    return build_hparams(hparams, changes, parse_overrides(options.hparams), given_options(options))
+    return build_hparams(hparams, changes, parse_overrides(options.hparams), option_values(options))
 
 
 def progress_of_start(start: Path, recipe: HParams, symbols: tuple[str, ...]) -> dict[str, Any]:

@@ -10,11 +10,10 @@ from rich.console import Console
 
 from commands.options import TrainOptions
 from commands.run.corpus import PreparedCorpus, prepare_corpus
-from commands.run.job import set_up_torch
-from commands.run.recipe import preset_values, recipe
+from commands.run.job import build_recipe, preset_values, set_up_torch
 from commands.run.resume import require_warm_start
 from commands.run.run_folder import make_writable, require_run_name
-from commands.run.speakers import require_all_heard
+from commands.run.speakers import require_examples_of_speakers
 from commands.search.corpus_file import read_corpus_file
 from commands.search.start import (
     START_FOLDER,
@@ -47,7 +46,7 @@ def set_up_study(
     start = find_start(options)
     if start is not None:
         options = with_data_of_start(options, start)
-    hparams = recipe(options, settings) if start is None else recipe_of_start(start, options)
+    hparams = build_recipe(options, settings) if start is None else recipe_of_start(start, options)
     preset_values(options, hparams.model)  # an unknown preset is refused now, not when the best settings are written
     space = space_of(settings.search.space, hparams, mid_run=start is not None)
     device = set_up_torch(options, hparams)
@@ -75,7 +74,7 @@ def set_up_study(
 def _prepare_corpus(options: TrainOptions, hparams: HParams, console: Console) -> PreparedCorpus:
     make_writable(options.output)
     corpus = prepare_corpus(options, hparams, console)
-    require_all_heard(corpus.hparams, corpus.train)
+    require_examples_of_speakers(corpus.hparams, corpus.train)
     return corpus
 
 

@@ -16,7 +16,7 @@ from optuna.trial import Trial
 from commands.console import open_console
 from commands.process.heartbeat import Heartbeat
 from commands.run.job import TrainingJob
-from commands.run.run_folder import FolderInUse, locked
+from commands.run.run_folder import FolderInUse, lock_folder
 from commands.run.session import train
 from commands.search.study_context import StudyContext
 from hparams import HParams
@@ -81,11 +81,11 @@ def _locked_folder(context: StudyContext, trial: Trial) -> Iterator[Path]:
     with contextlib.ExitStack() as lock:
         folder = context.trial_folder(int(number))
         try:
-            lock.enter_context(locked(folder))
+            lock.enter_context(lock_folder(folder))
         except FolderInUse:
             trial.set_user_attr(PLACE, trial.number)
             folder = context.trial_folder(trial.number)
-            lock.enter_context(locked(folder))
+            lock.enter_context(lock_folder(folder))
         yield folder
 
 

@@ -7,10 +7,9 @@ from pathlib import Path
 from commands.console import open_console
 from commands.options import TrainOptions
 from commands.run.corpus import read_lines
-from commands.run.job import set_up_processor
-from commands.run.recipe import choose_device, given_options
+from commands.run.job import choose_device, option_values, set_up_processor
 from commands.run.run_folder import make_writable
-from commands.voice.validate import voice_file
+from commands.voice.validate import find_voice_file
 from corpus.audio.recording import write_wave
 from hparams import UserError, parse_overrides
 from speech.speakers import choose_speaker
@@ -22,7 +21,7 @@ def run(options: TrainOptions) -> int:
     if (options.text is None) == (options.text_file is None) or options.out is None:
         raise UserError('--mode synthesize: expected --text "…" --out x.wav, or --text_file FILE --out FOLDER/')
     console = open_console()
-    voice = load_voice(voice_file(options), parse_overrides(options.hparams), given_options(options))
+    voice = load_voice(find_voice_file(options), parse_overrides(options.hparams), option_values(options))
     synthesizer = Synthesizer(voice, choose_device(options.device))
     speaker = choose_speaker(options.speaker, voice.hparams)
     texts = read_lines(options.text_file, "--text_file") if options.text_file is not None else [str(options.text)]

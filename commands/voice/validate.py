@@ -1,4 +1,4 @@
-"""--mode validate: how good a checkpoint is on held-out utterances."""
+"""--mode validate: measure a voice or checkpoint on held-out utterances."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ import torch
 from commands.console import open_console
 from commands.options import TrainOptions
 from commands.run.corpus import PreparedCorpus, prepare_corpus
-from commands.run.job import set_up_processor
-from commands.run.recipe import choose_device, given_options
+from commands.run.job import choose_device, option_values, set_up_processor
 from commands.run.run_folder import best_voice_file, latest_run, make_writable
 from hparams import parse_overrides
 from models.weights import require_compatible
@@ -31,13 +30,13 @@ from training.step.precision import Precision
 
 def run(options: TrainOptions) -> int:
     console = open_console(keep_stdout=options.json)
-    path = voice_file(options)
-    voice = load_voice(path, parse_overrides(options.hparams), given_options(options))
+    path = find_voice_file(options)
+    voice = load_voice(path, parse_overrides(options.hparams), option_values(options))
     make_writable(options.output)
-    corpus = prepare_corpus(with_data_of_run(options, path), voice.hparams, console)
+    corpus = prepare_corpus(with_training_data(options, path), voice.hparams, console)
     require_compatible(voice.saved, voice.hparams, corpus.frontend.symbols)
     set_up_processor(voice.hparams)
-    report = evaluate(voice, corpus, device=choose_device(options.device))
+    report = evaluate_voice(voice, corpus, device=choose_device(options.device))
     signals = evaluation_signals(report)
     result = {"checkpoint": str(path), "step": voice.step, "utterances": len(report.decodes), "signals": signals}
     if options.json:
@@ -47,16 +46,16 @@ def run(options: TrainOptions) -> int:
     return 0
 
 
-def voice_file(options: TrainOptions) -> Path:
-    """What to evaluate or speak with: --resume CHECKPOINT, else the best of --run, else of the latest run."""
+def find_voice_file(options: TrainOptions) -> Path:
+    """Return the checkpoint or voice of --resume, else the best voice of --run, else that of the latest run."""
     if options.resume not in ("auto", "none"):
-        given = Path(options.resume)
-        return best_voice_file(given) if given.is_dir() else given
+        path = Path(options.resume)
+        return best_voice_file(path) if path.is_dir() else path
     return best_voice_file(options.run or latest_run(options.output))
 
 
-def with_data_of_run(options: TrainOptions, voice: Path) -> TrainOptions:
-    """Without --data: what the run itself was trained from, by its journal."""
+def with_training_data(options: TrainOptions, voice: Path) -> TrainOptions:
+    """Without --data, take the data that the run was trained on according to its journal."""
     run = voice.parent.parent if voice.parent.name == "checkpoints" else voice.parent
     if options.data is not None or not (run / "journal.jsonl").is_file():
         return options
@@ -66,17 +65,17 @@ def with_data_of_run(options: TrainOptions, voice: Path) -> TrainOptions:
     return replace(options, data=starts[-1]["data"], data_format=starts[-1]["data_format"])
 
 
-def evaluate(voice: Voice, corpus: PreparedCorpus, *, device: torch.device) -> EvaluationReport:
+def evaluate_voice(voice: Voice, corpus: PreparedCorpus, *, device: torch.device) -> EvaluationReport:
     model, hparams = voice.model.to(device), voice.hparams
-    knobs = Knobs.from_hparams(hparams).for_losses(voice.step, hparams)
+    loss_knobs = Knobs.from_hparams(hparams).for_losses(voice.step, hparams)
     held_out = corpus.training_data(hparams, ()).held_out
     with evaluation_mode(model, hparams.seed), Precision(hparams.precision, device).autocast():
-        losses, decodes = evaluate_utterances(model, held_out, hparams, knobs)
+        losses, decodes = evaluate_utterances(model, held_out, hparams, loss_knobs)
     return EvaluationReport(voice.step, 0, 0.0, losses, decodes, ())
 
 
 def _table(result: dict[str, Any], signals: Signals) -> str:
     width = max(map(len, signals))
-    rows = [f"{name:<{width}}  {'–' if value is None else format(value, '.4f')}" for name, value in signals.items()]
-    head = f"{result['checkpoint']} at step {result['step']}, on {result['utterances']} held-out utterances"
-    return "\n".join([head, *rows])
+    lines = [f"{name:<{width}}  {'–' if value is None else format(value, '.4f')}" for name, value in signals.items()]
+    heading = f"{result['checkpoint']} at step {result['step']}, on {result['utterances']} held-out utterances"
+    return "\n".join([heading, *lines])

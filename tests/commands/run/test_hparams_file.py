@@ -6,7 +6,7 @@ import pytest
 
 import train_enhanced
 from commands.options import TrainOptions
-from commands.run.recipe import preset_name, recipe
+from commands.run.job import build_recipe, preset_name
 from hparams import UserError
 from recipes.tacotron2 import DEMO, SMALL
 from smart_tuner.settings import Settings
@@ -23,14 +23,14 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def test_its_values_lie_on_its_preset_and_under_the_options(file: Path) -> None:
-    given = recipe(options("--hparams_file", str(file), "--batch_size", "6"), Settings())
+def test_values_of_the_file_override_its_preset_and_options_override_both(file: Path) -> None:
+    given = build_recipe(options("--hparams_file", str(file), "--batch_size", "6"), Settings())
     assert (given.learning_rate, given.batch_size) == (0.004, 6)
     assert given.decoder_rnn_dim == SMALL["decoder_rnn_dim"]
 
 
-def test_a_preset_that_is_given_goes_before_its_own(file: Path) -> None:
-    given = recipe(options("--hparams_file", str(file), "--preset", "demo"), Settings())
+def test_a_preset_option_replaces_the_preset_of_the_file(file: Path) -> None:
+    given = build_recipe(options("--hparams_file", str(file), "--preset", "demo"), Settings())
     assert (given.learning_rate, given.decoder_rnn_dim) == (
         0.004,
         DEMO["decoder_rnn_dim"],
@@ -56,14 +56,14 @@ def test_without_a_preset_the_corpus_decides(tmp_path: Path) -> None:
         (b"!!python/object/apply:os.getcwd []", "is not valid YAML"),
     ],
 )
-def test_a_file_that_cannot_be_used_is_refused_in_one_line(tmp_path: Path, content: bytes, message: str) -> None:
+def test_an_unusable_file_is_refused_in_one_line(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "best.yaml"
     path.write_bytes(content)
     with pytest.raises(UserError, match=message) as caught:
-        recipe(options("--hparams_file", str(path)), Settings())
+        build_recipe(options("--hparams_file", str(path)), Settings())
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="absent.yaml: cannot be read"):
-        recipe(options("--hparams_file", str(tmp_path / "absent.yaml")), Settings())
+        build_recipe(options("--hparams_file", str(tmp_path / "absent.yaml")), Settings())

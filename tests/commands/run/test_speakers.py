@@ -1,4 +1,4 @@
-"""Several speakers: a voice for each, by name, in training, evaluation and synthesis."""
+"""Models of several speakers in training, evaluation and synthesis."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SEVERAL = {name: value for name, value in GLOW.items() if name != "model"} | {
 
 @pytest.fixture
 def speakers(tmp_path: Path) -> Path:
-    """Bert speaks low, Anna high, one clip is nobody's."""
+    """Corpus of a low voice (bert), a high voice (anna) and one recording without a speaker."""
     rows = []
     for i in range(12):
         name = ("bert", "anna")[i % 2]
@@ -50,7 +50,7 @@ def train(program: Program, data: Path, *arguments: object, **changes: object) -
     return program.output / "run"
 
 
-def test_each_has_a_voice_and_is_called_by_name(program: Program, speakers: Path, tmp_path: Path) -> None:
+def test_every_speaker_gets_a_voice_that_is_chosen_by_name(program: Program, speakers: Path, tmp_path: Path) -> None:
     run = train(program, speakers)
     assert [r["reason"] for r in journal(run, "skipped")] == ["its speaker, unnamed, is none of the model's"]
     assert load_checkpoint(newest(run))["hparams"]["speakers"] == ["anna", "bert"]
@@ -68,7 +68,7 @@ def test_each_has_a_voice_and_is_called_by_name(program: Program, speakers: Path
     assert program("--mode", "validate", "--run", run).code == 0
 
 
-def test_they_keep_their_places_when_training_goes_on(program: Program, speakers: Path) -> None:
+def test_resuming_with_other_speakers_is_refused(program: Program, speakers: Path) -> None:
     run = train(program, speakers)
     speakers.write_text(speakers.read_text(encoding="utf-8").replace("|anna", "|zoe"), encoding="utf-8")
     options = ("--data", speakers, "--run_name", "run", "--model", "glow_tts", "--max_steps", 6)
@@ -76,7 +76,7 @@ def test_they_keep_their_places_when_training_goes_on(program: Program, speakers
     assert newest(run).name.startswith("step-00000004-")
 
 
-def test_only_those_that_are_named_are_learnt_in_their_order(program: Program, speakers: Path) -> None:
+def test_only_the_speakers_of_the_setting_are_trained_in_its_order(program: Program, speakers: Path) -> None:
     run = train(program, speakers, speakers="bert")
     assert load_checkpoint(newest(run))["hparams"]["speakers"] == ["bert"]
     assert len(journal(run, "skipped")) == 7
@@ -87,21 +87,21 @@ def test_only_those_that_are_named_are_learnt_in_their_order(program: Program, s
     program(*options).refused("no recordings to train on of ann;")
 
 
-def test_a_recording_is_said_again_by_its_own_speaker() -> None:
+def test_evaluation_decodes_an_utterance_with_its_own_speaker() -> None:
     hparams = tiny_hparams(**GLOW, num_speakers=2, inference_noise_scale=0.0)
-    model, knobs = wild_model(hparams), Knobs.from_hparams(hparams).for_losses(1, hparams)
+    model, knobs = random_model(hparams), Knobs.from_hparams(hparams).for_losses(1, hparams)
     for speaker in (0, 1):
         inputs = {"speakers": np.array(speaker)}
         (example,) = (replace(example, inputs=inputs) for example in tiny_examples([9]))
         with evaluation_mode(model, 1):
             loader = BatchLoader([example], hparams, tiny_mel, model.INPUTS)
             _, (decode,) = evaluate_utterances(model, loader, hparams, knobs)
-            (said,) = decode_sentences(model, [Sentence("x", "", example.symbol_ids, inputs)], 1)
-        n = min(decode.free_mel.shape[1], said.free_mel.shape[1])  # there who does not stop is cut sooner
-        assert np.allclose(decode.free_mel[:, :n], said.free_mel[:, :n], atol=1e-3)
+            (sentence_report,) = decode_sentences(model, [Sentence("x", "", example.symbol_ids, inputs)], 1)
+        n = min(decode.free_mel.shape[1], sentence_report.free_mel.shape[1])  # utterances are cut sooner
+        assert np.allclose(decode.free_mel[:, :n], sentence_report.free_mel[:, :n], atol=1e-3)
 
 
-def test_names_are_neither_paths_nor_html(program: Program, speakers: Path, tmp_path: Path) -> None:
+def test_speaker_names_are_never_used_as_paths_or_html(program: Program, speakers: Path, tmp_path: Path) -> None:
     odd = ("../../x", "<script>alert(1)</script>")
     text = speakers.read_text(encoding="utf-8").replace("|anna", f"|{odd[0]}").replace("|bert", f"|{odd[1]}")
     speakers.write_text(text, encoding="utf-8")
@@ -111,14 +111,14 @@ def test_names_are_neither_paths_nor_html(program: Program, speakers: Path, tmp_
     assert len(list((run / "samples").glob("*own-00*.wav"))) == 2
     assert not list(tmp_path.parent.glob("x*")) and not list(program.output.glob("x*"))
     assert "<script>alert" not in (run / "report.html").read_text(encoding="utf-8")
-    said = ("--run", run, "--text", "good", "--out", tmp_path / "x.wav", "--speaker", odd[0])
-    assert program("--mode", "synthesize", *said).code == 0
+    synthesize = ("--run", run, "--text", "good", "--out", tmp_path / "x.wav", "--speaker", odd[0])
+    assert program("--mode", "synthesize", *synthesize).code == 0
 
 
-def test_a_speaker_with_a_single_recording_is_not_the_one_that_is_held_out(
+def test_the_only_recording_of_a_speaker_is_not_held_out(
     program: Program, speakers: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever the hash says: here it holds out nothing, and would begin with the first row."""
+    """The patched hash holds out nothing, so that one example is chosen, by digest the first."""
     monkeypatch.setattr("commands.run.corpus.is_held_out", lambda utterance, percent: False)
     monkeypatch.setattr("commands.run.corpus._digest", lambda text: text)
     rows = speakers.read_text(encoding="utf-8").splitlines()[:8]
@@ -129,7 +129,7 @@ def test_a_speaker_with_a_single_recording_is_not_the_one_that_is_held_out(
     assert load_checkpoint(newest(run))["hparams"]["speakers"] == ["anna", "bert", "carl"]
 
 
-def test_who_joins_a_warm_start_does_not_get_the_voice_of_another(
+def test_a_warm_start_does_not_load_the_embedding_of_other_speakers(
     program: Program, speakers: Path, tmp_path: Path
 ) -> None:
     first = newest(train(program, speakers))
@@ -146,7 +146,7 @@ def warm(program: Program, data: Path, checkpoint: Path, name: str) -> str:
     return outcome.flat
 
 
-def test_a_study_finds_settings_for_several_speakers(program: Program, speakers: Path, tmp_path: Path) -> None:
+def test_a_study_searches_settings_for_several_speakers(program: Program, speakers: Path, tmp_path: Path) -> None:
     space = {"learning_rate": {"times": [0.5, 2]}}
     options = ("--data", speakers, "--run_name", "study", "--n_trials", 1, *settings(tmp_path / "x", space=space))
     outcome = program("--mode", "tune", "--model", "glow_tts", *options, *tiny(**SEVERAL, epochs=400, cpu_threads=1))
@@ -155,12 +155,12 @@ def test_a_study_finds_settings_for_several_speakers(program: Program, speakers:
     assert journal(trial, "started")[0]["hparams"]["speakers"] == ["anna", "bert"]
 
 
-def test_more_than_there_is_room_for_are_refused(program: Program, speakers: Path) -> None:
+def test_more_speakers_than_the_setting_are_refused(program: Program, speakers: Path) -> None:
     options = ("--data", speakers, "--model", "glow_tts")
     program(*options, *tiny(**SEVERAL | {"num_speakers": 1})).refused("the corpus has 2 speakers, anna, bert; set it")
 
 
-def test_own_sentences_are_spoken_in_turns(tmp_path: Path) -> None:
+def test_evaluation_sentences_are_spoken_by_the_speakers_in_turns(tmp_path: Path) -> None:
     (tmp_path / "own.txt").write_text("one\ntwo\nthree\n", encoding="utf-8")
     hparams = HParams(model="glow_tts", num_speakers=2, speakers=("anna", "bert"))
     sentences = read_sentences(tmp_path / "own.txt", text_frontend(hparams), hparams)
@@ -168,26 +168,26 @@ def test_own_sentences_are_spoken_in_turns(tmp_path: Path) -> None:
     assert places == [("own-000-anna", 0), ("own-001-bert", 1), ("own-002-anna", 0)]
 
 
-def wild_model(hparams: HParams) -> TrainableModel:
-    """One in which everything matters."""
+def random_model(hparams: HParams) -> TrainableModel:
+    """A model whose output depends on all of its weights, which fresh ones do not."""
     model = tiny_model(hparams).eval()
     for weight in model.parameters():
         torch.nn.init.normal_(weight, std=0.2)
     return model
 
 
-def test_a_voice_that_has_lost_its_names_or_its_numbers_is_refused(
+def test_a_voice_without_speaker_names_or_with_infinite_output_is_refused(
     program: Program, speakers: Path, tmp_path: Path
 ) -> None:
     state = load_checkpoint(newest(train(program, speakers)))
-    said = ("--mode", "synthesize", "--resume", tmp_path / "x.pt", "--text", "good", "--out", tmp_path / "x.wav")
+    synthesize = ("--mode", "synthesize", "--resume", tmp_path / "x.pt", "--text", "good", "--out", tmp_path / "x.wav")
     torch.save(state | {"hparams": state["hparams"] | {"speakers": []}}, tmp_path / "x.pt")
-    program(*said).refused("lacks the names of its 3 speakers")
+    program(*synthesize).refused("lacks the names of its 3 speakers")
     state["model"]["decoder.flows.1.weight"].zero_()
     torch.save(state, tmp_path / "x.pt")
-    program(*said).refused("this voice produces values that are not finite")
+    program(*synthesize).refused("this voice produces values that are not finite")
 
 
-def test_names_may_be_numbers() -> None:
+def test_speaker_names_may_be_numbers() -> None:
     assert HParams(model="glow_tts", num_speakers=2, speakers=[7, " anna "]).speakers == ("7", "anna")
     assert HParams(model="glow_tts", num_speakers=2, speakers=7).speakers == ("7",)

@@ -1,4 +1,4 @@
-"""--mode synthesize: files that can be heard, one for each text."""
+"""--mode synthesize writes one wave for each text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from tests.commands.program import Program, newest
 
 
-def test_a_text_becomes_a_wave(program: Program, run: Path, tmp_path: Path) -> None:
+def test_a_text_is_written_as_a_wave(program: Program, run: Path, tmp_path: Path) -> None:
     outcome = program(
         "--mode", "synthesize", "--run", run, "--text", "Good words.", "--out", tmp_path / "new" / "x.wav"
     )
@@ -20,7 +20,7 @@ def test_a_text_becomes_a_wave(program: Program, run: Path, tmp_path: Path) -> N
     assert info.frames > 0
 
 
-def test_the_latest_run_speaks_when_none_is_named(program: Program, run: Path, tmp_path: Path) -> None:
+def test_the_latest_run_is_the_default(program: Program, run: Path, tmp_path: Path) -> None:
     named, latest = tmp_path / "named.wav", tmp_path / "latest.wav"
     assert program("--mode", "synthesize", "--run", run, "--text", "Words.", "--out", named).code == 0
     assert program("--mode", "synthesize", "--text", "Words.", "--out", latest).code == 0
@@ -32,15 +32,15 @@ def test_a_checkpoint_can_speak(program: Program, run: Path, tmp_path: Path) -> 
     assert program("--mode", "synthesize", *arguments).code == 0
 
 
-def test_two_sentences_are_spoken_one_after_the_other(program: Program, data: Path, tmp_path: Path) -> None:
-    program.trained(data, gate_threshold=0.99)  # so all sentences are as long as may be
+def test_two_sentences_are_separated_by_a_pause(program: Program, data: Path, tmp_path: Path) -> None:
+    program.trained(data, gate_threshold=0.99)  # so every sentence has the greatest length
     for name, text in (("one", "Good words."), ("two", "Good words. Good words.")):
         assert program("--mode", "synthesize", "--text", text, "--out", tmp_path / f"{name}.wav").code == 0
     one, two = (soundfile.info(tmp_path / f"{name}.wav").frames for name in ("one", "two"))
     assert one > 0 and two == 2 * one + round(0.2 * 22_050)
 
 
-def test_a_file_of_texts_becomes_numbered_waves(program: Program, run: Path, tmp_path: Path) -> None:
+def test_the_lines_of_a_file_become_numbered_waves(program: Program, run: Path, tmp_path: Path) -> None:
     (tmp_path / "texts.txt").write_text("First.\n\nSecond.\nThird.\n", encoding="utf-8")
     outcome = program("--mode", "synthesize", "--text_file", tmp_path / "texts.txt", "--out", tmp_path / "spoken")
     assert outcome.code == 0
@@ -53,7 +53,7 @@ def test_unknown_symbols_are_reported(program: Program, run: Path, tmp_path: Pat
     assert "'☃' is not in the voice's symbol set" in outcome.out
 
 
-def test_a_wrong_request_is_refused(program: Program, run: Path, tmp_path: Path) -> None:
+def test_wrong_options_are_refused(program: Program, run: Path, tmp_path: Path) -> None:
     wave = tmp_path / "x.wav"
     program("--mode", "synthesize", "--text", "Words.").refused("--out")
     program("--mode", "synthesize", "--out", wave).refused("--text")
@@ -66,7 +66,7 @@ def test_a_wrong_request_is_refused(program: Program, run: Path, tmp_path: Path)
     assert not wave.exists()
 
 
-def test_settings_can_be_changed_for_speaking(program: Program, run: Path, tmp_path: Path) -> None:
+def test_settings_but_those_of_audio_and_symbols_can_be_overridden(program: Program, run: Path, tmp_path: Path) -> None:
     def frames(*arguments: object) -> int:
         wave = tmp_path / "x.wav"
         outcome = program("--mode", "synthesize", "--run", run, "--text", "Words.", "--out", wave, *arguments)
@@ -80,7 +80,7 @@ def test_settings_can_be_changed_for_speaking(program: Program, run: Path, tmp_p
     program(*refuse, "--language", "ru").refused("symbols")
 
 
-def test_it_takes_as_many_threads_as_the_recipe(program: Program, run: Path, tmp_path: Path) -> None:
+def test_the_number_of_threads_is_that_of_the_recipe(program: Program, run: Path, tmp_path: Path) -> None:
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(2)

@@ -1,4 +1,4 @@
-"""--mode validate: the same numbers as at the evaluation of the run itself."""
+"""--mode validate measures the same values as the evaluation of the run itself."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from tests.commands.program import Program, newest, summary
 
 
-def test_json_is_one_object_with_the_signals_of_the_run(program: Program, data: Path, run: Path) -> None:
+def test_json_holds_the_signals_that_the_run_recorded(program: Program, data: Path, run: Path) -> None:
     outcome = program("--mode", "validate", "--run", run, "--json")
     assert outcome.code == 0
     result = json.loads(outcome.out)
@@ -20,19 +20,19 @@ def test_json_is_one_object_with_the_signals_of_the_run(program: Program, data: 
         assert result["signals"][name] == pytest.approx(recorded[name], rel=1e-4)
 
 
-def test_a_checkpoint_can_be_named(program: Program, data: Path, run: Path) -> None:
+def test_a_checkpoint_can_be_validated(program: Program, data: Path, run: Path) -> None:
     outcome = program("--mode", "validate", "--resume", newest(run), "--data", data, "--json")
     assert json.loads(outcome.out)["checkpoint"] == str(newest(run))
 
 
-def test_without_a_run_the_latest_is_taken(program: Program, run: Path) -> None:
+def test_the_latest_run_is_the_default(program: Program, run: Path) -> None:
     outcome = program("--mode", "validate")
     assert outcome.code == 0
     assert str(run / "voice.safetensors") in outcome.out
     assert "composite_tts_score" in outcome.out
 
 
-def test_no_run_is_said_so(program: Program, tmp_path: Path) -> None:
+def test_a_missing_run_or_voice_is_refused(program: Program, tmp_path: Path) -> None:
     program("--mode", "validate").refused("no run found")
     program("--mode", "validate", "--run", tmp_path / "absent").refused("no such folder")
     program("--mode", "validate", "--run", tmp_path).refused("no voice and no checkpoint")
