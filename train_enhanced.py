@@ -8,6 +8,7 @@ import importlib
 import os
 import signal
 import sys
+import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -17,6 +18,7 @@ if __name__ == "__main__":  # before slow imports: Ctrl-C during them ends witho
 
 from commands.options import TrainOptions  # noqa: E402
 from commands.process.exit_codes import EXIT_FAILED, EXIT_USER_ERROR  # noqa: E402
+from files import REPOSITORY  # noqa: E402
 from hparams import UserError  # noqa: E402
 from recipes import PRESET_NAMES  # noqa: E402
 
@@ -50,6 +52,11 @@ class OneLineParser(argparse.ArgumentParser):
         raise UserError(f"{message}; --help lists every option")
 
 
+def version() -> str:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return str(project["version"])
+
+
 def parse_options(arguments: Sequence[str]) -> TrainOptions:
     given = build_parser().parse_args(arguments)
     return TrainOptions(**vars(given), arguments=tuple(arguments))
@@ -67,6 +74,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--mode", choices=MODES, metavar="MODE", help="one of those listed below; default: train")
+    add("--version", action="version", version=f"Smart Tuner {version()}")
     add("--config", type=Path, help="settings file; default: smart_tuner/config.yaml")
 
     corpus = parser.add_argument_group("corpus")

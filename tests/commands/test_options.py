@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields
 from pathlib import Path
 
@@ -10,12 +11,12 @@ import pytest
 from commands.options import TrainOptions
 from hparams import UserError
 from smart_tuner.settings import DEFAULT_CONFIG
-from train_enhanced import build_parser, parse_options
+from train_enhanced import build_parser, main, parse_options
 
 
 def test_every_option_of_the_parser_is_a_field_and_the_other_way_round() -> None:
     parsed = {action.dest for action in build_parser()._actions}
-    assert parsed - {"help"} == {field.name for field in fields(TrainOptions)} - {"arguments"}
+    assert parsed - {"help", "version"} == {field.name for field in fields(TrainOptions)} - {"arguments"}
 
 
 def test_an_empty_command_line_gives_the_defaults() -> None:
@@ -35,3 +36,10 @@ def test_values_are_typed_and_the_arguments_are_kept_as_given() -> None:
 def test_a_value_of_the_wrong_type_is_refused_with_the_name_of_the_option(given: tuple[str, ...]) -> None:
     with pytest.raises(UserError, match=f"{given[0]}.*--help lists every option"):
         parse_options(given)
+
+
+def test_the_version_is_that_of_the_project(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["--version"])
+    assert end.value.code == 0
+    assert re.fullmatch(r"Smart Tuner \d+\.\d+\.\d+\n", capsys.readouterr().out)
