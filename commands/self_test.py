@@ -18,10 +18,10 @@ from corpus.demo import demo_corpus as demo
 from corpus.text import espeak
 from files import REPOSITORY
 from hparams import UserError
-from monitoring.language.base import words_of
-from monitoring.messaging.message import Importance, Message
-from monitoring.messaging.sender import Door, Flooded, Undeliverable, Unreachable
-from monitoring.messaging.webhook import WebhookDoor
+from monitoring.language.base import language_of
+from monitoring.messaging.message import Message, Priority
+from monitoring.messaging.sender import MessageRejected, MessageTransport, RateLimited, ServerUnreachable
+from monitoring.messaging.webhook import WebhookClient
 from smart_tuner.settings import load_settings
 
 PROGRAM = REPOSITORY / "train_enhanced.py"
@@ -156,11 +156,11 @@ def _check_telegram(context: CheckContext) -> str:
     settings = load_settings(context.options.config).telegram
     if not settings.enabled:
         return "off (telegram.enabled in the settings)"
-    from monitoring.messaging.telegram import TelegramDoor
+    from monitoring.messaging.telegram import TelegramClient
 
-    client = TelegramDoor(settings)
+    client = TelegramClient(settings)
     try:
-        _send_test_message(client, words_of(settings.language).say("test"))
+        _send_test_message(client, language_of(settings.language).text("test_message"))
     finally:
         client.close()
     users = ", ".join(map(str, settings.allowed_users)) or "nobody"
@@ -171,16 +171,16 @@ def _check_webhook(context: CheckContext) -> str:
     settings = load_settings(context.options.config)
     if settings.webhook.url is None:
         return "off (webhook.url in the settings)"
-    client = WebhookDoor(settings.webhook.url.get_secret_value(), "test")
-    _send_test_message(client, words_of(settings.telegram.language).say("test"))
+    client = WebhookClient(settings.webhook.url.get_secret_value(), "test")
+    _send_test_message(client, language_of(settings.telegram.language).text("test_message"))
     return "a message was accepted"
 
 
-def _send_test_message(client: Door, title: str) -> None:
+def _send_test_message(client: MessageTransport, title: str) -> None:
     try:
-        for parcel in client.parcels(Message("test", Importance.ANSWER, title)):
+        for parcel in client.build_requests(Message("test", Priority.ANSWER, title)):
             client.send(parcel)
-    except (Unreachable, Undeliverable, Flooded) as error:
+    except (ServerUnreachable, MessageRejected, RateLimited) as error:
         raise CheckFailed(str(error)) from error
 
 

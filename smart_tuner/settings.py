@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hparams import UserError
 from monitoring.exporters.mlflow_settings import MlflowSettings
-from monitoring.language.base import Language
+from monitoring.language.base import LanguageCode
 from monitoring.messaging.settings import TelegramSettings, WebhookSettings
 from smart_tuner.search.settings import SearchSettings, SettingsSection
 
@@ -82,7 +82,7 @@ class ReportSettings(SettingsSection):
     """Updates of report.html, and its language."""
 
     enabled: bool = True
-    language: Language = "en"
+    language: LanguageCode = "en"
 
 
 class Settings(BaseModel):

@@ -15,25 +15,25 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.robustness.fake_bot_api import TOKEN, FakeBotApi
-from monitoring.language.base import words_of
-from monitoring.messaging.message import Importance, Message
+from monitoring.language.base import language_of
+from monitoring.messaging.message import Message, Priority
 from monitoring.messaging.outbox import Outbox
-from monitoring.messaging.sender import Courier, Pace
+from monitoring.messaging.sender import MessageSender, RateLimit
 from monitoring.messaging.settings import TelegramSettings
-from monitoring.messaging.telegram import Parcel, TelegramDoor
+from monitoring.messaging.telegram import TelegramClient, TelegramRequest
 
 EVENTS, ALARMS, MINUTE = 10_000, 10, 60.0
 MAX_PER_MINUTE = 20
 
 
-class CountingClient(TelegramDoor):
+class CountingClient(TelegramClient):
     """Telegram client that records the time and text of each message."""
 
     def __init__(self, settings: TelegramSettings) -> None:
         super().__init__(settings)
         self.sent: list[tuple[float, str]] = []
 
-    def send(self, request: Parcel) -> None:
+    def send(self, request: TelegramRequest) -> None:
         super().send(request)
         self.sent.append((time.monotonic(), request.text))
 
@@ -43,8 +43,8 @@ def flood(outbox: Outbox) -> int:
     started, max_waiting = time.monotonic(), 0
     for i in range(EVENTS):
         if i % (EVENTS // ALARMS) == 0:
-            outbox.put(Message("alarm", Importance.CRITICAL, f"alarm {i}", ("What was found.",)))
-        outbox.put(Message("intervention", Importance.INTERVENTION, f"event {i}", ("What was done.",) * 5))
+            outbox.put(Message("alarm", Priority.CRITICAL, f"alarm {i}", ("What was found.",)))
+        outbox.put(Message("intervention", Priority.INTERVENTION, f"event {i}", ("What was done.",) * 5))
         max_waiting = max(max_waiting, len(outbox))
         time.sleep(max(0.0, started + (i + 1) * MINUTE / EVENTS - time.monotonic()))
     return max_waiting
@@ -64,8 +64,8 @@ def main() -> int:
     api = FakeBotApi()
     client = CountingClient(TelegramSettings(enabled=True, chat_id=1, base_url=api.base_url))
     with tempfile.TemporaryDirectory() as folder:
-        outbox = Outbox(Path(folder) / "outbox.json", words_of("en"))
-        sender = Courier("telegram", outbox, client, Pace(MAX_PER_MINUTE), print_problem)
+        outbox = Outbox(Path(folder) / "outbox.json", language_of("en"))
+        sender = MessageSender("telegram", outbox, client, RateLimit(MAX_PER_MINUTE), print_problem)
         sender.start()
         tracemalloc.start()
         max_waiting = flood(outbox)

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Protocol
 
 from monitoring.journal.tail import JournalTail
-from monitoring.language.base import Words, words_of
-from monitoring.messaging.message import Importance, Message
-from monitoring.messaging.notifications import Messages
+from monitoring.language.base import Language, language_of
+from monitoring.messaging.message import Message, Priority
+from monitoring.messaging.notifications import Notifications
 from monitoring.messaging.outbox import Outbox
-from monitoring.messaging.sender import Courier, Door, Pace
-from monitoring.messaging.webhook import WebhookDoor
+from monitoring.messaging.sender import MessageSender, MessageTransport, RateLimit
+from monitoring.messaging.webhook import WebhookClient
 from smart_tuner.settings import Settings
 
 Warn = Callable[[str], None]
@@ -30,9 +30,9 @@ class Listener(Protocol):
 class MessageChannel:
     """One service that brings messages to people; a channel with a listener also answers commands."""
 
-    words: Words
+    language: Language
     outbox: Outbox
-    sender: Courier
+    sender: MessageSender
     tail: JournalTail
     listener: Listener | None = None
     close_transport: Callable[[], None] = lambda: None
@@ -44,14 +44,14 @@ class MessageChannel:
 
     def report_lost_training(self, step: int) -> None:
         """Say that training and watchdog ended without a message of their own."""
-        self.outbox.put(Message("silent", Importance.CRITICAL, self.words.say("silent"), step=step))
+        self.outbox.put(Message("silent", Priority.CRITICAL, self.language.text("training_vanished"), step=step))
 
     def finish(self, seconds: float) -> None:
         """Send what can be sent in this time; the rest stays in the outbox file."""
         if self.listener is not None:
             self.listener.stop()
         self.sender.finish(seconds)
-        self.outbox.save_if_possible()
+        self.outbox.try_save()
         self.close_transport()
 
 
@@ -59,32 +59,34 @@ def open_channel(
     name: str,
     run: Path,
     settings: Settings,
-    transport: Door,
+    transport: MessageTransport,
     messages_per_minute: int,
     *,
     samples: JournalTail,
     warn: Warn,
 ) -> MessageChannel:
     """Channel with its outbox and threads, not started yet. It ends after `samples`, whose files it sends."""
-    words, intervals = words_of(settings.telegram.language), settings.telegram
-    outbox = Outbox(run / "companion" / f"{name}-outbox.json", words)
+    language, intervals = language_of(settings.telegram.language), settings.telegram
+    outbox = Outbox(run / "companion" / f"{name}-outbox.json", language)
 
-    def notifications() -> Messages:
-        return Messages(
+    def notifications() -> Notifications:
+        return Notifications(
             run,
             outbox,
-            words,
+            language,
             progress_seconds=60 * intervals.progress_minutes,
             sample_seconds=60 * intervals.sample_minutes,
         )
 
-    sender = Courier(name, outbox, transport, Pace(messages_per_minute), warn)
-    return MessageChannel(words, outbox, sender, JournalTail(name, run, notifications, ends_after=samples, warn=warn))
+    sender = MessageSender(name, outbox, transport, RateLimit(messages_per_minute), warn)
+    return MessageChannel(
+        language, outbox, sender, JournalTail(name, run, notifications, ends_after=samples, warn=warn)
+    )
 
 
 def open_webhook_channel(run: Path, settings: Settings, samples: JournalTail, warn: Warn) -> MessageChannel:
     assert settings.webhook.url is not None
-    client = WebhookDoor(settings.webhook.url.get_secret_value(), run.name)
+    client = WebhookClient(settings.webhook.url.get_secret_value(), run.name)
     return open_channel(
         "webhook", run, settings, client, settings.webhook.messages_per_minute, samples=samples, warn=warn
     )

@@ -26,8 +26,8 @@ from monitoring.exporters.tensorboard import TensorBoardLog
 from monitoring.journal.control_file import RequestFile
 from monitoring.journal.run_state import JournalState
 from monitoring.journal.tail import JournalSubscriber, JournalTail
-from monitoring.report.report import Report
-from monitoring.report.samples import SampleFiles, Voicing
+from monitoring.report.report import RunReport
+from monitoring.report.samples import SampleFiles, SampleVocoder
 from smart_tuner.settings import Settings
 from speech.synthesizer import vocode
 
@@ -47,7 +47,7 @@ class Companion:
         if settings.tensorboard:
             pages["tensorboard"] = lambda: TensorBoardLog(run)
         if settings.report.enabled:
-            pages["report"] = lambda: Report(run, settings.report.language)
+            pages["report"] = lambda: RunReport(run, settings.report.language)
         page_tails = {name: JournalTail(name, run, page, after=samples, warn=warn) for name, page in pages.items()}
         self._tails += page_tails.values()
         self._channels = _open_channels(run, settings, samples, warn)
@@ -105,7 +105,7 @@ def _open_channels(run: Path, settings: Settings, samples: JournalTail, warn: Wa
     return channels
 
 
-def vocoding_of(run: Path) -> Voicing:
+def vocoding_of(run: Path) -> SampleVocoder:
     """Vocoder for the run's samples; reads hparams.json only when the first sample exists."""
 
     @functools.cache
@@ -115,7 +115,7 @@ def vocoding_of(run: Path) -> Voicing:
     def write(path: Path, wave: np.ndarray) -> None:
         write_wave(path, wave, hparams().sampling_rate)
 
-    return Voicing(
+    return SampleVocoder(
         vocode=lambda mel: vocode(mel, hparams()),
         write_wave=write,
         seconds_per_frame=lambda: hparams().hop_length / hparams().sampling_rate,

@@ -20,8 +20,8 @@ from hparams import UserError, build_hparams
 from monitoring.exporters.mlflow_study import MlflowStudy
 from monitoring.report.plots import pixels, save_png
 from monitoring.report.study_plots import history_picture, importance_picture
-from monitoring.report.study_report import verdict, write_study_report
-from monitoring.report.study_state import Ending, ImportanceStory, StudyStory, TrialStory
+from monitoring.report.study_report import study_sentence, write_study_report
+from monitoring.report.study_summary import SettingImportance, StudySummary, TrialEnding, TrialSummary
 from recipes import RECIPES
 from smart_tuner.search.budget import whole_recipe
 from smart_tuner.search.importance import importances, in_words
@@ -61,7 +61,7 @@ def write_results(context: StudyContext, study: Study, console: Console) -> int:
     for trial in result.trials:
         if trial.number != result.best.number:
             (trial.folder / "voice.safetensors").unlink(missing_ok=True)
-    console.print(verdict(result))
+    console.print(study_sentence(result))
     for line in result.conclusions:
         console.print(line)
     console.print(f"report  {report}")
@@ -70,22 +70,22 @@ def write_results(context: StudyContext, study: Study, console: Console) -> int:
     return 0
 
 
-def study_result(context: StudyContext, study: Study, best_trial: FrozenTrial) -> StudyStory:
+def study_result(context: StudyContext, study: Study, best_trial: FrozenTrial) -> StudySummary:
     plan = context.plan
     trials = sorted((_trial_result(context, trial) for trial in done(study)), key=lambda trial: trial.number)
     ranking = importances(study, plan.space, plan.budget.first_pruned)
-    return StudyStory(
+    return StudySummary(
         name=context.folder.name,
         trials=trials,
         best=next(trial for trial in trials if trial.number == first_number(best_trial)),
-        importances=[ImportanceStory(entry.name, entry.share, entry.is_sure) for entry in ranking],
+        importances=[SettingImportance(entry.name, entry.share, entry.is_sure) for entry in ranking],
         conclusions=in_words(ranking, len(trials), len(plan.space)),
         train_command=train_command(context),
     )
 
 
-def _trial_result(context: StudyContext, trial: FrozenTrial) -> TrialStory:
-    ending: Ending = "failed"
+def _trial_result(context: StudyContext, trial: FrozenTrial) -> TrialSummary:
+    ending: TrialEnding = "failed"
     if trial.state is TrialState.COMPLETE:
         ending = "complete" if is_feasible(trial) else "no candidate"
     elif trial.state is TrialState.PRUNED:
@@ -94,7 +94,7 @@ def _trial_result(context: StudyContext, trial: FrozenTrial) -> TrialStory:
     seconds = (end - start).total_seconds() if start is not None and end is not None else 0.0
     score = trial.value if trial.value is not None else _last_score(trial)
     folder = context.trial_folder(place_of(trial))
-    return TrialStory(first_number(trial), ending, score, trial.params, seconds, folder)
+    return TrialSummary(first_number(trial), ending, score, trial.params, seconds, folder)
 
 
 def _last_score(trial: FrozenTrial) -> float | None:

@@ -14,10 +14,10 @@ from commands.search.study_context import StudyContext
 from commands.search.trial import TrialOutcome
 from monitoring.exporters.mlflow_study import MlflowStudy
 from monitoring.journal.run_state import JournalState
-from monitoring.language.base import words_of
+from monitoring.language.base import language_of
 from monitoring.messaging.settings import TelegramSettings, WebhookSettings
+from monitoring.report.decision_text import intervention_title, verdict_text
 from monitoring.report.samples import SampleFiles
-from monitoring.report.summary import act_title, judged
 
 ARTIFACT_FOLDER = "artifacts"
 ATTACHED_SUFFIXES = (".attention.png", ".wav")
@@ -54,9 +54,11 @@ def artifact_folder(study: Path) -> Path:
 
 def dashboard_note(state: JournalState, outcome: TrialOutcome, folder: Path) -> str:
     """Markdown with the reason of the end, the supervisor's interventions, and the signals of the best evaluation."""
-    words = words_of("en")
+    words = language_of("en")
     rows = [f"| {name} | {value:.4g} |" for name, value in sorted(outcome.signals.items()) if value is not None]
-    interventions = [f"- {act_title(entry, words)} ({judged(entry, words)})" for entry in state.interventions]
+    interventions = [
+        f"- {intervention_title(entry, words)} ({verdict_text(entry, words)})" for entry in state.interventions
+    ]
     return "\n".join(
         [
             f"Ended at step {state.step}: {outcome.reason}. The run's folder: `{folder}`",

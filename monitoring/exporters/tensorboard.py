@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from monitoring.journal.journal import Record
 from monitoring.journal.run_state import SESSION_STARTS, JournalState
 from monitoring.journal.sample_writer import WORST
-from monitoring.language.base import words_of
-from monitoring.language.decisions_in_words import in_words
+from monitoring.language.english import ENGLISH
 from monitoring.report.curves import curves_picture
+from monitoring.report.decision_text import decision_line
 from monitoring.report.plots import pixels
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ class TensorBoardLog:
                 self._queue.append(functools.partial(self._add_sample, file=sample["file"], step=step))
 
     def _add_curves(self, state: JournalState, step: int) -> None:
-        curves = pixels(curves_picture(state, words_of("en")))
+        curves = pixels(curves_picture(state, ENGLISH))
         self._open_writer.add_image("curves", curves, step, dataformats="HWC")
 
     def _add_sample(self, *, file: str, step: int) -> None:
@@ -162,7 +162,7 @@ class TensorBoardLog:
         kind, step = record["kind"], record["step"]
         if kind != "phase" and "ailment" not in record:
             return  # a knob turned by a person, or a partial move of a knob
-        text = in_words(kind, record)
+        text = decision_line(kind, record, ENGLISH)
         self._queue.append(lambda: self._open_writer.add_text(f"supervisor/{kind}", _escape_markdown(text), step))
 
 

@@ -1,1 +1,1 @@
-"""Messages and reports in English and Russian."""
+"""Names and texts for people, in English and Russian."""

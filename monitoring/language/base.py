@@ -1,4 +1,4 @@
-"""What people read about a run, in their language."""
+"""Language: the names and sentences that describe a run to people."""
 
 from __future__ import annotations
 
@@ -6,47 +6,48 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Language = Literal["en", "ru"]
+LanguageCode = Literal["en", "ru"]
 
 
 @dataclass(frozen=True)
-class Words:
-    """Names of all that the journal names, and sentences with places for values."""
+class Language:
+    """Names of the journal's identifiers, and texts with {placeholders}."""
 
     ailments: Mapping[str, str]
     remedies: Mapping[str, str]
     actions: Mapping[str, str]
-    signals: Mapping[str, str]
-    knobs: Mapping[str, str]
     phases: Mapping[str, str]
     verdicts: Mapping[str | None, str]
     severities: Mapping[str, str]
+    statuses: Mapping[str, str]
+    signals: Mapping[str, str]
+    knobs: Mapping[str, str]
     texts: Mapping[str, str]
 
-    def say(self, text: str, **values: Any) -> str:
-        return self.texts[text].format(**values)
+    def text(self, key: str, **values: Any) -> str:
+        return self.texts[key].format(**values)
 
-    def name(self, what: str) -> str:
-        """Of a signal, a knob, an ailment or, where nobody has named it, whatever the journal calls it."""
+    def name(self, identifier: str) -> str:
+        """Name of a signal, a knob or an ailment; an unknown identifier with spaces instead of underscores."""
         known = (self.signals, self.knobs, self.ailments)
-        return next((names[what] for names in known if what in names), what.replace("_", " "))
+        return next((names[identifier] for names in known if identifier in names), identifier.replace("_", " "))
 
-    def values(self, values: Mapping[str, Any]) -> str:
-        """Names and values, in a row."""
-        return ", ".join(f"{self.name(name)} {self._value(value)}" for name, value in values.items())
+    def format_values(self, values: Mapping[str, Any]) -> str:
+        """Format names with their values, separated by commas: `loss 9, best 2`."""
+        return ", ".join(f"{self.name(name)} {self._format_value(value)}" for name, value in values.items())
 
-    def _value(self, value: Any) -> str:
-        return self.ailments.get(value, value) if isinstance(value, str) else number(value)
+    def _format_value(self, value: Any) -> str:
+        return self.ailments.get(value, value) if isinstance(value, str) else format_number(value)
 
-    def duration(self, seconds: float) -> str:
+    def format_duration(self, seconds: float) -> str:
         minutes = round(seconds / 60)
         if seconds < 90:
-            return self.say("seconds", n=round(seconds))
-        return self.say("minutes", n=minutes) if minutes < 90 else self.say("hours", h=minutes // 60, m=minutes % 60)
+            return self.text("seconds", n=round(seconds))
+        return self.text("minutes", n=minutes) if minutes < 90 else self.text("hours", h=minutes // 60, m=minutes % 60)
 
 
-def number(value: Any) -> str:
-    """As few digits as a person wants to read; what was not measured is a dash."""
+def format_number(value: Any) -> str:
+    """Format a float with about three digits; None, which was not measured, is a dash."""
     if value is None:
         return "–"
     if not isinstance(value, float):
@@ -56,8 +57,8 @@ def number(value: Any) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
-def words_of(language: Language) -> Words:
+def language_of(code: LanguageCode) -> Language:
     from monitoring.language.english import ENGLISH
     from monitoring.language.russian import RUSSIAN
 
-    return {"en": ENGLISH, "ru": RUSSIAN}[language]
+    return {"en": ENGLISH, "ru": RUSSIAN}[code]

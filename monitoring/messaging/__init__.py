@@ -1,1 +1,1 @@
-"""Messages to people: Telegram, webhook, and commands from a chat."""
+"""Messages to people by Telegram or webhook, and commands from a chat."""

@@ -1,4 +1,4 @@
-"""One message to a person: what it says, how much it matters, what goes with it."""
+"""A message to people and its priority."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from enum import IntEnum
 from typing import Any
 
 
-class Importance(IntEnum):
-    """What is dropped first comes first."""
+class Priority(IntEnum):
+    """Priority of a message; a full outbox drops the lowest first."""
 
     PROGRESS = 0
     PHASE = 1
@@ -21,7 +21,7 @@ class Importance(IntEnum):
 
 @dataclass(frozen=True)
 class Button:
-    """Something to press under a message; what it sends back is a command without its slash."""
+    """Button below a message; pressing it sends back `command`, a bot command without its slash."""
 
     label: str
     command: str
@@ -29,31 +29,33 @@ class Button:
 
 @dataclass(frozen=True)
 class Message:
-    """Plain text: whoever sends it escapes it. Pictures and the voice are paths of files."""
+    """Plain text, which each transport escapes as it needs; pictures and voice are paths of files."""
 
     kind: str
-    importance: Importance
+    priority: Priority
     title: str
     lines: tuple[str, ...] = ()
     step: int = 0
     pictures: tuple[str, ...] = ()
     voice: str | None = None
     buttons: tuple[Button, ...] = ()
-    times: int = 1  # how often the same was to be said
+    times: int = 1  # number of messages merged into this one
 
     @property
     def headline(self) -> str:
         return self.title if self.times == 1 else f"{self.title} (× {self.times})"
 
-    def again(self, later: Message) -> Message:
-        """Both as one."""
+    def merge(self, later: Message) -> Message:
         return replace(later, times=self.times + later.times)
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        values = asdict(self)
+        return values | {"importance": values.pop("priority")}
 
     @staticmethod
     def from_json(values: dict[str, Any]) -> Message:
-        plain = values | {name: tuple(values[name]) for name in ("lines", "pictures")}
-        buttons = tuple(Button(**button) for button in values["buttons"])
-        return Message(**plain | {"importance": Importance(values["importance"]), "buttons": buttons})
+        fields = dict(values)
+        fields["priority"] = Priority(fields.pop("importance"))
+        fields |= {name: tuple(values[name]) for name in ("lines", "pictures")}
+        fields["buttons"] = tuple(Button(**button) for button in values["buttons"])
+        return Message(**fields)

@@ -1,4 +1,4 @@
-"""What people are told of a run without asking: records of the journal become messages."""
+"""Notifications: journal records become messages to people."""
 
 from __future__ import annotations
 
@@ -10,184 +10,197 @@ from typing import Any
 
 from monitoring.journal.journal import Record
 from monitoring.journal.run_state import SESSION_STARTS, JournalState
-from monitoring.language.base import Words
-from monitoring.messaging.message import Button, Importance, Message
+from monitoring.language.base import Language
+from monitoring.messaging.message import Button, Message, Priority
 from monitoring.messaging.outbox import Outbox
 from monitoring.messaging.progress_message import progress_lines, progress_title, sample_file
 from monitoring.report.curves import curves_picture
+from monitoring.report.decision_text import (
+    ailment_name,
+    diagnosis_line,
+    follow_up_text,
+    intervention_lines,
+    intervention_title,
+    remedy_name,
+)
 from monitoring.report.plots import pixels, save_png
-from monitoring.report.summary import act_story, act_title, found, outcome, recommendations, verdict
+from monitoring.report.summary import recommendations, summary_sentence
 
-HISTORY_SECONDS = 300.0
-"""What is older when somebody is told of a run for the first time is no news."""
+HISTORY_SECONDS = 300.0  # older records are no news to somebody who gets messages of this run for the first time
+
+MessageBuilder = Callable[[], Message]
 
 
-class Messages:
-    """Puts into an outbox what a person would want to know; how often about progress, they say."""
+class Notifications:
+    """Journal subscriber that puts messages into an outbox."""
 
     def __init__(
-        self, run: Path, outbox: Outbox, words: Words, *, progress_seconds: float, sample_seconds: float
+        self, run: Path, outbox: Outbox, language: Language, *, progress_seconds: float, sample_seconds: float
     ) -> None:
-        self._run, self._outbox, self._words = run, outbox, words
+        self._run, self._outbox, self._language = run, outbox, language
         self._progress_seconds, self._sample_seconds = progress_seconds, sample_seconds
         self._state: dict[str, Any] = {"progress_at": 0.0, "sample_at": 0.0}
-        self._left: list[Callable[[], Message]] = []
-        self._later: list[tuple[Path, Callable[[], Message]]] = []  # until what was spoken can be heard
+        self._pending: list[MessageBuilder] = []
+        # Messages with samples wait until their sound files are made, which removes the file of decoded arrays.
+        self._awaiting_samples: list[tuple[Path, MessageBuilder]] = []
         self._not_before = time.time() - HISTORY_SECONDS
 
     def on_record(self, record: Record, state: JournalState) -> None:
-        if _seconds(record) < self._not_before:
+        if _timestamp(record) < self._not_before:
             return
-        known = {
-            **dict.fromkeys(SESSION_STARTS, self._start),
-            "steps": self._steps,
-            "evaluation": self._evaluation,
-            "phase": self._phase,
-            "diagnosis": self._diagnosis,
-            "proposal": self._proposal,
-            "intervention": self._intervention,
-            "follow_up": self._follow_up,
-            "order": self._order,
-            "finished": self._finish,
+        handlers = {
+            **dict.fromkeys(SESSION_STARTS, self._on_start),
+            "steps": self._on_steps,
+            "evaluation": self._on_evaluation,
+            "phase": self._on_phase,
+            "diagnosis": self._on_diagnosis,
+            "proposal": self._on_proposal,
+            "intervention": self._on_intervention,
+            "follow_up": self._on_follow_up,
+            "order": self._on_request,
+            "finished": self._on_finish,
         }
-        if handle := known.get(record["kind"]):
+        if handle := handlers.get(record["kind"]):
             handle(record, state)
 
     def flush(self) -> None:
-        audible = [told for told in self._later if not told[0].exists()]
-        messages = [make() for make in [*self._left, *(make for _, make in audible)]]
+        ready = [waiting for waiting in self._awaiting_samples if not waiting[0].exists()]
+        # Build all messages first: building may fail on a full disk, and then nothing must be sent twice.
+        messages = [build() for build in [*self._pending, *(build for _, build in ready)]]
         for message in messages:
             self._outbox.put(message)
-        self._left = []
-        self._later = [told for told in self._later if told not in audible]
+        self._pending = []
+        self._awaiting_samples = [waiting for waiting in self._awaiting_samples if waiting not in ready]
         self._outbox.save()
 
     def state_dict(self) -> dict[str, Any]:
         return dict(self._state)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """One who has told of this run before leaves nothing out."""
+        """With the state of an earlier process, no record is too old to be reported."""
         self._state |= state
         self._not_before = 0.0 if state else self._not_before
 
     def close(self) -> None:
-        """What nobody has made audible is told without its sound."""
-        for _, make in self._later:
-            self._outbox.put(make())
+        """Send without sound what still waits for it."""
+        for _, build in self._awaiting_samples:
+            self._outbox.put(build())
         self._outbox.save()
 
-    def _put(self, kind: str, importance: Importance, title: str, lines: list[str], step: int, **more: Any) -> None:
-        message = Message(kind, importance, title, tuple(lines), step=step, **more)
-        self._left.append(lambda: message)
+    def _add(self, kind: str, priority: Priority, title: str, lines: list[str], step: int, **fields: Any) -> None:
+        message = Message(kind, priority, title, tuple(lines), step=step, **fields)
+        self._pending.append(lambda: message)
 
-    def _start(self, record: Record, state: JournalState) -> None:
-        words, hparams = self._words, record["hparams"]
-        title = words.say("goes_on_from" if record["kind"] == "resumed" else "has_begun", name=state.name)
-        model = f"{hparams.get('model')}, {record['weights'] / 1e6:.1f} M" if record.get("weights") else ""
-        lines = [
-            words.say("what", model=model or hparams.get("model"), language=hparams.get("language")),
-            words.say("on_what", data=record.get("corpus") or record["data"] or "demo", n=record["train_utterances"]),
-        ]
-        if (seconds := record.get("forecast_seconds")) is not None:
-            steps = max(0, record["planned_steps"] - record["step"])
-            lines.append(words.say("how_long", time=words.duration(max(0.0, seconds)), steps=f"{steps:,}"))
-        if record["kind"] == "resumed":
-            lines.insert(0, words.say("step", step=record["step"]))
-        self._put(record["kind"], Importance.INTERVENTION, title, lines, record["step"])
-        self._state |= {"progress_at": _seconds(record), "sample_at": 0.0}
-
-    def _steps(self, record: Record, state: JournalState) -> None:
-        if _seconds(record) < self._state["progress_at"] + self._progress_seconds:
-            return
-        self._state["progress_at"] = _seconds(record)
-        title, lines = progress_title(state, self._words), progress_lines(state, self._words)
-        self._put("progress", Importance.PROGRESS, title, lines, record["step"])
-
-    def _evaluation(self, record: Record, state: JournalState) -> None:
-        if _seconds(record) < self._state["sample_at"] + self._sample_seconds:
-            return
-        self._state["sample_at"] = _seconds(record)
-        title, lines = progress_title(state, self._words), progress_lines(state, self._words)
-        curves = pixels(curves_picture(state, self._words))
-
-        def message() -> Message:
-            picture, voice = sample_file(self._run, record, ".png"), sample_file(self._run, record, ".wav")
-            pictures = (self._save(curves), *([picture] if picture else []))
-            return Message(
-                "sample", Importance.PROGRESS, title, tuple(lines), step=record["step"], pictures=pictures, voice=voice
-            )
-
-        self._when_audible(record, message)
-
-    def _when_audible(self, evaluation: Record | None, message: Callable[[], Message]) -> None:
+    def _add_with_samples(self, evaluation: Record | None, build: MessageBuilder) -> None:
         if evaluation is None or "spoken" not in evaluation:
-            self._left.append(message)
+            self._pending.append(build)
         else:
-            self._later.append((self._run / evaluation["spoken"], message))
+            self._awaiting_samples.append((self._run / evaluation["spoken"], build))
 
-    def _save(self, picture: Any) -> str:
+    def _on_start(self, record: Record, state: JournalState) -> None:
+        language, hparams, is_resumed = self._language, record["hparams"], record["kind"] == "resumed"
+        model = hparams.get("model")
+        if record.get("weights"):
+            model = f"{model}, {record['weights'] / 1e6:.1f} M"
+        data = record.get("corpus") or record["data"] or "demo"
+        lines = [language.text("step", step=record["step"])] if is_resumed else []
+        lines.append(language.text("model_and_language", model=model, language=hparams.get("language")))
+        lines.append(language.text("data_and_size", data=data, n=record["train_utterances"]))
+        if (seconds := record.get("forecast_seconds")) is not None:
+            duration = language.format_duration(max(0.0, seconds))
+            steps = max(0, record["planned_steps"] - record["step"])
+            lines.append(language.text("time_and_steps", time=duration, steps=f"{steps:,}"))
+        title = language.text("training_resumed" if is_resumed else "training_started", name=state.name)
+        self._add(record["kind"], Priority.INTERVENTION, title, lines, record["step"])
+        self._state |= {"progress_at": _timestamp(record), "sample_at": 0.0}
+
+    def _on_steps(self, record: Record, state: JournalState) -> None:
+        if _timestamp(record) < self._state["progress_at"] + self._progress_seconds:
+            return
+        self._state["progress_at"] = _timestamp(record)
+        title, lines = progress_title(state, self._language), progress_lines(state, self._language)
+        self._add("progress", Priority.PROGRESS, title, lines, record["step"])
+
+    def _on_evaluation(self, record: Record, state: JournalState) -> None:
+        if _timestamp(record) < self._state["sample_at"] + self._sample_seconds:
+            return
+        self._state["sample_at"] = _timestamp(record)
+        title, lines = progress_title(state, self._language), tuple(progress_lines(state, self._language))
+        curves = pixels(curves_picture(state, self._language))
+
+        def build() -> Message:
+            picture, voice = sample_file(self._run, record, ".png"), sample_file(self._run, record, ".wav")
+            pictures = (self._save_curves(curves), *([picture] if picture else []))
+            return Message("sample", Priority.PROGRESS, title, lines, record["step"], pictures, voice)
+
+        self._add_with_samples(record, build)
+
+    def _save_curves(self, picture: Any) -> str:
         path = self._run / "companion" / "curves.png"
         save_png(picture, path)
         return str(path)
 
-    def _phase(self, record: Record, _state: JournalState) -> None:
-        phase = self._words.phases.get(record["to"], record["to"])
-        lines = [self._words.values(record["signals"])]
-        self._put("phase", Importance.PHASE, self._words.say("phase_is", phase=phase), lines, record["step"])
+    def _on_phase(self, record: Record, _state: JournalState) -> None:
+        phase = self._language.phases.get(record["to"], record["to"])
+        lines = [self._language.format_values(record["signals"])]
+        self._add("phase", Priority.PHASE, self._language.text("phase", phase=phase), lines, record["step"])
 
-    def _diagnosis(self, record: Record, _state: JournalState) -> None:
+    def _on_diagnosis(self, record: Record, _state: JournalState) -> None:
         if record["severity"] != "critical":
-            return  # what is done about it tells of it
-        title = self._words.say("alarm", ailment=self._words.ailments.get(record["ailment"], record["ailment"]))
-        lines = [self._words.say("step", step=record["step"]), found(record, self._words)]
-        self._put("alarm", Importance.CRITICAL, title, lines, record["step"])
+            return  # its intervention reports it
+        ailment = ailment_name(record, self._language)
+        lines = [self._language.text("step", step=record["step"]), diagnosis_line(record, self._language)]
+        self._add("alarm", Priority.CRITICAL, self._language.text("alarm", ailment=ailment), lines, record["step"])
 
-    def _proposal(self, record: Record, _state: JournalState) -> None:
-        words, name = self._words, self._words.remedies.get(record["remedy"], record["remedy"])
-        lines = [found(record, words), words.say("answer_within", time=words.duration(record["timeout_seconds"]))]
-        buttons = tuple(Button(words.say(order), f"{order} {record['number']}") for order in ("approve", "reject"))
-        title = words.say("may_i", number=record["number"], remedy=name)
-        self._put("proposal", Importance.CRITICAL, title, lines, record["step"], buttons=buttons)
+    def _on_proposal(self, record: Record, _state: JournalState) -> None:
+        language, number = self._language, record["number"]
+        timeout = language.format_duration(record["timeout_seconds"])
+        lines = [diagnosis_line(record, language), language.text("time_to_answer", time=timeout)]
+        buttons = tuple(Button(language.text(answer), f"{answer} {number}") for answer in ("approve", "reject"))
+        title = language.text("proposal", number=number, remedy=remedy_name(record, language))
+        self._add("proposal", Priority.CRITICAL, title, lines, record["step"], buttons=buttons)
 
-    def _intervention(self, record: Record, state: JournalState) -> None:
+    def _on_intervention(self, record: Record, state: JournalState) -> None:
         if not state.interventions or state.interventions[-1].record is not record:
-            return  # a knob on its way
+            return  # a further turn of a knob on the way to its target, which is no entry of its own
         entry = state.interventions[-1]
-        title = f"#{entry.number} {act_title(entry, self._words)}"
-        self._put("intervention", Importance.INTERVENTION, title, act_story(entry, self._words), record["step"])
+        title = f"#{entry.number} {intervention_title(entry, self._language)}"
+        lines = intervention_lines(entry, self._language)
+        self._add("intervention", Priority.INTERVENTION, title, lines, record["step"])
 
-    def _follow_up(self, record: Record, state: JournalState) -> None:
-        entry = next(
-            (entry for entry in state.interventions if entry.follow_ups and entry.follow_ups[-1] is record), None
-        )
+    def _on_follow_up(self, record: Record, state: JournalState) -> None:
+        entries = (entry for entry in state.interventions if entry.follow_ups and entry.follow_ups[-1] is record)
+        entry = next(entries, None)
         if entry is None or "verdict" not in record:
             return
-        title = f"#{entry.number} {self._words.verdicts[entry.verdict]}: {act_title(entry, self._words)}"
-        self._put("follow_up", Importance.INTERVENTION, title, [outcome(record, self._words)], record["step"])
+        verdict = self._language.verdicts[entry.verdict]
+        title = f"#{entry.number} {verdict}: {intervention_title(entry, self._language)}"
+        lines = [follow_up_text(record, self._language)]
+        self._add("follow_up", Priority.INTERVENTION, title, lines, record["step"])
 
-    def _order(self, record: Record, _state: JournalState) -> None:
+    def _on_request(self, record: Record, _state: JournalState) -> None:
+        """Report the result of a person's request."""
         if (record["order"], record["result"]) == ("set", "done"):
-            return  # the intervention tells of it
-        words = self._words
-        title = words.say(f"order_{record['result']}", order=record["order"], step=record["step"])
-        reason = record.get("reason")
-        self._put("answer", Importance.ANSWER, title, [reason] if reason else [], record["step"])
+            return  # the intervention reports it
+        key, reason = f"request_{record['result']}", record.get("reason")
+        title = self._language.text(key, request=record["order"], step=record["step"])
+        self._add("answer", Priority.ANSWER, title, [reason] if reason else [], record["step"])
 
-    def _finish(self, record: Record, state: JournalState) -> None:
-        words, is_bad = self._words, record["status"] in ("failed", "stopped")
+    def _on_finish(self, record: Record, state: JournalState) -> None:
+        language, is_bad = self._language, record["status"] in ("failed", "stopped")
         lines = [str(record["reason"])] if is_bad else []
-        lines += [*progress_lines(state, words), *(f"• {advice}" for advice in recommendations(state, words))]
-        title = f"{state.name}: {verdict(state, words)}"
-        importance = Importance.CRITICAL if is_bad else Importance.END
-        best, curves = state.best_evaluation, pixels(curves_picture(state, words))
+        lines += [*progress_lines(state, language), *(f"• {advice}" for advice in recommendations(state, language))]
+        title = f"{state.name}: {summary_sentence(state, language)}"
+        priority = Priority.CRITICAL if is_bad else Priority.END
+        best, curves = state.best_evaluation, pixels(curves_picture(state, language))
 
-        def message() -> Message:
+        def build() -> Message:
             voice = None if best is None else sample_file(self._run, best, ".wav")
-            pictures = (self._save(curves),)
-            return Message("finished", importance, title, tuple(lines), record["step"], pictures, voice=voice)
+            pictures = (self._save_curves(curves),)
+            return Message("finished", priority, title, tuple(lines), record["step"], pictures, voice)
 
-        self._when_audible(best, message)
+        self._add_with_samples(best, build)
 
 
-def _seconds(record: Record) -> float:
+def _timestamp(record: Record) -> float:
     return datetime.fromisoformat(record["time"]).timestamp()

@@ -1,4 +1,4 @@
-"""Messages that wait to be sent: bounded, kept on the disk, the least important given up first."""
+"""Queue of messages to send: bounded, stored on disk, the least important message dropped first."""
 
 from __future__ import annotations
 
@@ -9,35 +9,33 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from files import write_atomically
-from monitoring.language.base import Words
-from monitoring.messaging.message import Importance, Message
+from monitoring.language.base import Language
+from monitoring.messaging.message import Message, Priority
 
 CAPACITY = 100
-MOST_LINES = 500
-"""Of a message that many became one in; their number is told all the same."""
-JOINT, DIGEST = "alerts", "digest"  # kinds of messages that several became
-FEW = 5
-"""Messages that are sent one by one even after an outage."""
+MOST_LINES = 500  # of a merged message; its count stays right beyond them
+MERGED_ALARMS, DIGEST = "alerts", "digest"  # kinds of merged messages
+FEW = 5  # messages that are sent one by one even after an outage
 
 
 class Outbox:
-    """What was put in leaves in this order: critical first, then as it came.
+    """Queue in order of arrival, critical messages first.
 
-    Progress replaces progress; a critical message joins a waiting one of the same title. Over its capacity the oldest
-    of the least important goes; critical ones never do: two become one that holds both.
+    New progress replaces waiting progress, and a critical message is merged with a waiting one of the same title.
+    Beyond the capacity the oldest message of the lowest priority is dropped; critical ones are merged instead.
     """
 
-    def __init__(self, path: Path, words: Words) -> None:
-        self._path, self._words = path, words
+    def __init__(self, path: Path, language: Language) -> None:
+        self._path, self._language = path, language
         self._lock = threading.RLock()
         self._waiting: list[Message] = []
-        self._dropped = 0
+        self._n_dropped = 0
         self._saved: bytes | None = None
-        self.filled = threading.Event()
+        self.has_new = threading.Event()
         if path.exists():
-            kept = json.loads(path.read_text(encoding="utf-8"))
-            self._waiting = [Message.from_json(values) for values in kept["waiting"]]
-            self._dropped = int(kept["dropped"])
+            content = json.loads(path.read_text(encoding="utf-8"))
+            self._waiting = [Message.from_json(values) for values in content["waiting"]]
+            self._n_dropped = int(content["dropped"])
 
     def __len__(self) -> int:
         with self._lock:
@@ -45,100 +43,99 @@ class Outbox:
 
     def put(self, message: Message) -> None:
         with self._lock:
-            if not self._join(message):
+            if not self._merge(message):
                 self._waiting.append(message)
             while len(self._waiting) > CAPACITY:
                 self._make_room()
-        self.filled.set()
+        self.has_new.set()
 
     def first(self, *, only_critical: bool = False) -> Message | None:
-        """The one to be sent next; it stays until it is done."""
+        """Return the message to send next; it stays in the queue until it is removed."""
         with self._lock:
-            critical = [waiting for waiting in self._waiting if waiting.importance is Importance.CRITICAL]
+            critical = [message for message in self._waiting if _is_critical(message)]
             return next(iter(critical or ([] if only_critical else self._waiting)), None)
 
-    def done(self, message: Message) -> None:
-        """It was sent or can never be; what joined it meanwhile goes on waiting."""
+    def remove(self, message: Message) -> None:
+        """Remove a message that was sent or refused; one merged from it meanwhile is a different message and stays."""
         with self._lock:
-            self._waiting = [waiting for waiting in self._waiting if waiting != message]
+            self._waiting = [other for other in self._waiting if other != message]
 
-    def digest(self) -> None:
-        """After an outage all that waits becomes one message, unless it is just a few.
+    def condense(self) -> None:
+        """After an outage, merge the waiting messages into one digest, unless there are few.
 
-        Answers have come too late; a question keeps its buttons.
+        Answers are dropped, since they come too late; questions keep their buttons.
         """
         with self._lock:
-            told = [waiting for waiting in self._waiting if waiting.importance is not Importance.ANSWER]
-            questions = [waiting for waiting in told if waiting.buttons]
-            told = [waiting for waiting in told if not waiting.buttons]
-            if len(told) > FEW:
-                told = [self._digest_of(told)]
-                self._dropped = 0
-            self._waiting = questions + told
-
-    def save_if_possible(self) -> None:
-        """A full disk does not keep messages from being sent."""
-        with contextlib.suppress(OSError):
-            self.save()
+            messages = [message for message in self._waiting if message.priority is not Priority.ANSWER]
+            questions = [message for message in messages if message.buttons]
+            messages = [message for message in messages if not message.buttons]
+            if len(messages) > FEW:
+                messages = [self._digest(messages)]
+                self._n_dropped = 0
+            self._waiting = questions + messages
 
     def save(self) -> None:
-        """To the disk, if anything has changed."""
+        """Write the queue to disk if it has changed."""
         with self._lock:
-            kept = {"waiting": [message.to_json() for message in self._waiting], "dropped": self._dropped}
-            content = json.dumps(kept, ensure_ascii=False).encode("utf-8", "backslashreplace")
+            state = {"waiting": [message.to_json() for message in self._waiting], "dropped": self._n_dropped}
+            content = json.dumps(state, ensure_ascii=False).encode("utf-8", "backslashreplace")
             if content != self._saved:
                 write_atomically(self._path, content)
                 self._saved = content
 
-    def _join(self, message: Message) -> bool:
+    def try_save(self) -> None:
+        """Save; a full disk must not keep messages from being sent."""
+        with contextlib.suppress(OSError):
+            self.save()
+
+    def _merge(self, message: Message) -> bool:
         for i, waiting in enumerate(self._waiting):
-            if waiting.kind == message.kind and message.importance is Importance.PROGRESS:
+            if waiting.kind == message.kind and message.priority is Priority.PROGRESS:
                 self._waiting[i] = message
                 return True
             if (waiting.kind, waiting.title) == (message.kind, message.title) and _is_critical(message):
-                self._waiting[i] = waiting.again(message)
+                self._waiting[i] = waiting.merge(message)
                 return True
         return False
 
     def _make_room(self) -> None:
-        least = min(self._waiting, key=lambda waiting: waiting.importance)  # the first, which is the oldest, of them
-        self._waiting.remove(least)
-        if not _is_critical(least):
-            self._dropped += 1
-            return
-        other = self._waiting.pop(0)
-        lines = dict.fromkeys([*_titles(least), *_titles(other)])
-        self._waiting.insert(
-            0,
-            Message(
-                JOINT,
-                Importance.CRITICAL,
-                self._words.say("several_alerts"),
-                tuple(lines)[:MOST_LINES],
-                step=other.step,
-                times=least.times + other.times,
-            ),
+        lowest = min(self._waiting, key=lambda message: message.priority)  # of several, min returns the oldest
+        self._waiting.remove(lowest)
+        if _is_critical(lowest):
+            self._waiting[0] = self._merged_alarms(lowest, self._waiting[0])
+        else:
+            self._n_dropped += 1
+
+    def _merged_alarms(self, first: Message, second: Message) -> Message:
+        lines = dict.fromkeys([*_headlines(first), *_headlines(second)])
+        return Message(
+            MERGED_ALARMS,
+            Priority.CRITICAL,
+            self._language.text("several_alarms"),
+            tuple(lines)[:MOST_LINES],
+            step=second.step,
+            times=first.times + second.times,
         )
 
-    def _digest_of(self, told: Sequence[Message]) -> Message:
-        ordered = sorted(told, key=lambda message: not _is_critical(message))
-        lines = list(dict.fromkeys(line for message in ordered for line in _titles(message)))[:MOST_LINES]
+    def _digest(self, messages: Sequence[Message]) -> Message:
+        critical_first = sorted(messages, key=lambda message: not _is_critical(message))
+        lines = dict.fromkeys(line for message in critical_first for line in _headlines(message))
         return Message(
             DIGEST,
-            max(message.importance for message in told),
-            self._words.say("digest"),
-            tuple(lines),
-            step=told[-1].step,
-            pictures=next((message.pictures for message in reversed(told) if message.pictures), ()),
-            voice=next((message.voice for message in reversed(told) if message.voice), None),
-            times=self._dropped + sum(message.times for message in told),
+            max(message.priority for message in messages),
+            self._language.text("digest"),
+            tuple(lines)[:MOST_LINES],
+            step=messages[-1].step,
+            pictures=next((message.pictures for message in reversed(messages) if message.pictures), ()),
+            voice=next((message.voice for message in reversed(messages) if message.voice), None),
+            times=self._n_dropped + sum(message.times for message in messages),
         )
 
 
 def _is_critical(message: Message) -> bool:
-    return message.importance is Importance.CRITICAL
+    return message.priority is Priority.CRITICAL
 
 
-def _titles(message: Message) -> list[str]:
-    """One line for it or, if several became one in it, for each."""
-    return list(message.lines) if message.kind in (JOINT, DIGEST) else [message.headline]
+def _headlines(message: Message) -> list[str]:
+    """Headline of a message; of a merged one, the headlines of its parts."""
+    return list(message.lines) if message.kind in (MERGED_ALARMS, DIGEST) else [message.headline]

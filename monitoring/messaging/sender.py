@@ -1,4 +1,4 @@
-"""Brings what waits in an outbox to a door: at a bearable pace, again after a failure, and never in anyone's way."""
+"""Thread that sends the messages of an outbox: within a rate limit, again after a failure, never blocking anyone."""
 
 from __future__ import annotations
 
@@ -11,153 +11,163 @@ from typing import Any, Protocol
 from monitoring.messaging.message import Message
 from monitoring.messaging.outbox import Outbox
 
-FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 1.0, 300.0
+FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 1.0, 300.0  # between attempts; each wait is twice the one before
+# Upper limits of the pause that a server may ask for:
 LONGEST_HOLD_SECONDS, LONGEST_CRITICAL_HOLD_SECONDS = 3600.0, 300.0
-"""However long a server wants us to be silent."""
 MINUTE_SECONDS = 60.0
-OUTAGE_SECONDS = 60.0
-"""From when on nobody waits for an answer any more, and what is told late is told as one."""
+OUTAGE_SECONDS = 60.0  # a longer failure is an outage: waiting messages are condensed into one
 
 
-class Unreachable(Exception):
-    """It may work later; the message says what is wrong."""
+class ServerUnreachable(Exception):
+    """The server does not accept messages now, but may later; the text says why."""
 
 
-class Flooded(Exception):
-    """The server wants silence for a while."""
+class RateLimited(Exception):
+    """The server asks for a pause of `seconds`."""
 
     def __init__(self, seconds: float) -> None:
-        super().__init__(f"silence was asked for, {seconds:.0f} s")
+        super().__init__(f"the server asks for a pause of {seconds:.0f} s")
         self.seconds = seconds
 
 
-class Undeliverable(Exception):
-    """This one will never be taken."""
+class MessageRejected(Exception):
+    """The server will never accept this message."""
 
 
-class Door(Protocol):
-    """Where messages go; each parcel of one is a single request."""
+class MessageTransport(Protocol):
+    """Client of a messaging service."""
 
-    def parcels(self, message: Message) -> Sequence[Any]: ...
-    def send(self, parcel: Any) -> None: ...
+    def build_requests(self, message: Message) -> Sequence[Any]:
+        """Build the requests that deliver one message."""
+
+    def send(self, request: Any) -> None:
+        """Send one request; raise ServerUnreachable, RateLimited or MessageRejected if it fails."""
 
 
-class Pace:
-    """At most so many requests in any minute."""
+class RateLimit:
+    """Upper limit for the number of requests within any minute."""
 
-    def __init__(self, most_a_minute: int, now: Callable[[], float] = time.monotonic) -> None:
-        self._most, self._now = most_a_minute, now
-        self._sent: deque[float] = deque(maxlen=most_a_minute)
+    def __init__(self, per_minute: int, now: Callable[[], float] = time.monotonic) -> None:
+        self._per_minute, self._now = per_minute, now
+        self._times: deque[float] = deque(maxlen=per_minute)
 
     def wait_seconds(self) -> float:
-        if len(self._sent) < self._most:
+        if len(self._times) < self._per_minute:
             return 0.0
-        return max(0.0, self._sent[0] + MINUTE_SECONDS - self._now())
+        return max(0.0, self._times[0] + MINUTE_SECONDS - self._now())
 
-    def note(self) -> None:
-        self._sent.append(self._now())
+    def count_request(self) -> None:
+        self._times.append(self._now())
 
 
-class Courier(threading.Thread):
-    """Lives until it is told to finish or to stop."""
+class MessageSender(threading.Thread):
+    """Thread that sends an outbox's messages until `finish` or `stop` is called."""
 
-    def __init__(self, name: str, outbox: Outbox, door: Door, pace: Pace, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, name: str, outbox: Outbox, transport: MessageTransport, limit: RateLimit, warn: Callable[[str], None]
+    ) -> None:
         super().__init__(name=name, daemon=True)
-        self._outbox, self._door, self._pace, self._say = outbox, door, pace, say
-        self._opened: tuple[Message, deque[Any]] | None = None  # a message of which a part was sent
-        self._hold_until = self._critical_until = 0.0
-        self._wait, self._failing_since = 0.0, 0.0  # since the last success
-        self.end, self.give_up = threading.Event(), threading.Event()
+        self._outbox, self._transport, self._limit, self._warn = outbox, transport, limit, warn
+        self._current: tuple[Message, deque[Any]] | None = None  # a message and its requests that are still to be sent
+        self._hold_until = self._critical_hold_until = 0.0
+        self._retry_seconds, self._failing_since = 0.0, 0.0  # since the last success
+        self._finish_requested, self._stop_requested = threading.Event(), threading.Event()
 
     def run(self) -> None:
-        while not self.give_up.is_set():
-            message = self._next()
+        while not self._stop_requested.is_set():
+            message = self._next_message()
             if message is None:
-                if self.end.is_set() and len(self._outbox) == 0:
+                if self._finish_requested.is_set() and len(self._outbox) == 0:
                     break
-                self._rest(self._seconds_to_wait())
-            elif (seconds := self._pace.wait_seconds()) > 0:
-                self.give_up.wait(seconds)
+                self._wait_for_message()
+            elif (seconds := self._limit.wait_seconds()) > 0:
+                self._stop_requested.wait(seconds)
             else:
-                self._bring(message)
+                self._send_next_request(message)
 
     def finish(self, seconds: float) -> None:
-        """Bring the rest, as far as that is possible in this time; what is left stays in the outbox."""
-        self.end.set()
-        self._outbox.filled.set()
+        """Send the rest within `seconds`, then stop; the outbox keeps what could not be sent."""
+        self._finish_requested.set()
+        self._outbox.has_new.set()
         self.join(seconds)
         self.stop()
 
     def stop(self) -> None:
-        """After the request under way."""
-        self.give_up.set()
-        self._outbox.filled.set()
+        """Stop after the current request."""
+        self._stop_requested.set()
+        self._outbox.has_new.set()
         self.join()
 
-    def _next(self) -> Message | None:
+    def _next_message(self) -> Message | None:
         now = time.monotonic()
-        if now < self._critical_until:
+        if now < self._critical_hold_until:
             return None
         return self._outbox.first(only_critical=now < self._hold_until)
 
-    def _seconds_to_wait(self) -> float:
-        """For the end of a silence, or for something to do."""
-        until = self._critical_until if self._outbox.first(only_critical=True) else self._hold_until
+    def _wait_for_message(self) -> None:
+        """Wait for a new message, for the end of a pause, or for a second."""
+        if self._finish_requested.is_set():
+            self._stop_requested.wait(min(self._hold_seconds(), 0.2))
+        elif len(self._outbox):
+            self._stop_requested.wait(self._hold_seconds())
+        else:
+            self._outbox.has_new.wait(1.0)
+            self._outbox.has_new.clear()
+
+    def _hold_seconds(self) -> float:
+        has_critical = self._outbox.first(only_critical=True) is not None
+        until = self._critical_hold_until if has_critical else self._hold_until
         return min(1.0, max(0.05, until - time.monotonic())) if len(self._outbox) else 1.0
 
-    def _rest(self, seconds: float) -> None:
-        if len(self._outbox) or self.end.is_set():
-            self.give_up.wait(min(seconds, 0.2) if self.end.is_set() else seconds)
-        else:
-            self._outbox.filled.wait(seconds)
-            self._outbox.filled.clear()
-
-    def _bring(self, message: Message) -> None:
-        """The next parcel of it."""
+    def _send_next_request(self, message: Message) -> None:
         try:
-            if self._opened is None or self._opened[0] != message:
-                self._opened = message, deque(self._door.parcels(message))
-            self._send_one(self._opened[1])
-        except Exception as error:  # a bug: it is told, and whoever comes next does not meet it again
-            self._say(f"{self.name}: ended by {type(error).__name__}; companion/log.txt in the run's folder says more")
-            self._outbox.done(message)
-            self._outbox.save_if_possible()
+            if self._current is None or self._current[0] != message:
+                self._current = message, deque(self._transport.build_requests(message))
+            requests = self._current[1]
+            self._send_first(requests)
+        except Exception as error:
+            # A bug, which ends the thread: drop the message, so that the next session does not fail on it again.
+            self._warn(f"{self.name}: ended by {type(error).__name__}; companion/log.txt in the run's folder says more")
+            self._drop(message)
             raise
-        if not self._opened[1]:
-            self._outbox.done(message)
-            self._outbox.save_if_possible()
-            self._opened = None
+        if not requests:
+            self._drop(message)
+            self._current = None
 
-    def _send_one(self, parcels: deque[Any]) -> None:
+    def _drop(self, message: Message) -> None:
+        self._outbox.remove(message)
+        self._outbox.try_save()
+
+    def _send_first(self, requests: deque[Any]) -> None:
         try:
-            if parcels:
+            if requests:
                 try:
-                    self._door.send(parcels[0])
+                    self._transport.send(requests[0])
                 finally:
-                    self._pace.note()  # when it has arrived for sure, so that the server counts no more than we do
-                parcels.popleft()
-        except Flooded as flood:
-            self._hold(flood.seconds)
-        except Unreachable as error:
-            self._failed(error)
-        except Undeliverable as error:
-            self._say(f"{self.name}: a message was refused ({error})")
-            parcels.popleft()
+                    # Count it only now that it has surely arrived, so that the server never counts more than we do.
+                    self._limit.count_request()
+                requests.popleft()
+        except RateLimited as limited:
+            self._hold(limited.seconds)
+        except ServerUnreachable as error:
+            self._wait_to_retry(error)
+        except MessageRejected as error:
+            self._warn(f"{self.name}: a message was refused ({error})")
+            requests.popleft()
         else:
-            self._wait = 0.0
+            self._retry_seconds = 0.0
 
     def _hold(self, seconds: float) -> None:
         now = time.monotonic()
         self._hold_until = now + min(seconds, LONGEST_HOLD_SECONDS)
-        self._critical_until = now + min(seconds, LONGEST_CRITICAL_HOLD_SECONDS)
+        self._critical_hold_until = now + min(seconds, LONGEST_CRITICAL_HOLD_SECONDS)
 
-    def _failed(self, error: Unreachable) -> None:
-        """What has waited for long is brought as one."""
-        if not self._wait:
+    def _wait_to_retry(self, error: ServerUnreachable) -> None:
+        if not self._retry_seconds:
             self._failing_since = time.monotonic()
-            self._say(f"{self.name}: {error}; messages are kept and sent later")
-        self._wait = min(LONGEST_WAIT_SECONDS, 2 * self._wait or FIRST_WAIT_SECONDS)
-        self.give_up.wait(self._wait)
+            self._warn(f"{self.name}: {error}; messages are kept and sent later")
+        self._retry_seconds = min(LONGEST_WAIT_SECONDS, 2 * self._retry_seconds or FIRST_WAIT_SECONDS)
+        self._stop_requested.wait(self._retry_seconds)
         if time.monotonic() - self._failing_since > OUTAGE_SECONDS:
-            self._outbox.digest()
-        self._outbox.save_if_possible()
+            self._outbox.condense()
+        self._outbox.try_save()

@@ -1,4 +1,4 @@
-"""Who is told of a run, and who may say something to it, as config.yaml has it."""
+"""Settings of messages and of the bot, as config.yaml has them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
-from monitoring.language.base import Language
+from monitoring.language.base import LanguageCode
 
 TOKEN_VARIABLE = "TELEGRAM_BOT_TOKEN"
 
@@ -18,13 +18,13 @@ class MessageSection(BaseModel):
 
 
 class TelegramSettings(MessageSection):
-    """The token is preferably in the environment, and nowhere in what is written down."""
+    """Settings of the Telegram bot; the token is best given by the environment and is never written anywhere."""
 
     enabled: bool = False
     bot_token: SecretStr | None = None
     chat_id: int | str | None = None
     allowed_users: tuple[int, ...] = ()
-    language: Language = "en"
+    language: LanguageCode = "en"
     base_url: str = "https://api.telegram.org/bot"
     progress_minutes: float = Field(10.0, gt=0)
     sample_minutes: float = Field(30.0, gt=0)
@@ -32,34 +32,34 @@ class TelegramSettings(MessageSection):
 
     @model_validator(mode="before")
     @classmethod
-    def _token_of_the_environment(cls, values: Any) -> Any:
+    def _read_token_from_environment(cls, values: Any) -> Any:
         if isinstance(values, dict) and (token := os.environ.get(TOKEN_VARIABLE)):
             return values | {"bot_token": token}
         return values
 
     @model_validator(mode="after")
-    def _is_complete(self) -> Self:
+    def _check_complete(self) -> Self:
         if self.enabled and self.bot_token is None:
-            raise ValueError(f"enabled, but there is no token: set {TOKEN_VARIABLE} (ask @BotFather for one)")
+            raise ValueError(f"telegram is enabled without a token: set {TOKEN_VARIABLE} (ask @BotFather for one)")
         if self.enabled and self.chat_id is None:
-            raise ValueError("enabled, but chat_id is missing: write to the bot, then see chat.id in its getUpdates")
+            raise ValueError("telegram is enabled without chat_id: write to the bot, then take chat.id from getUpdates")
         return self
 
     @property
     def token(self) -> str:
-        assert self.bot_token is not None, "only asked for when enabled"
+        assert self.bot_token is not None, "enabled settings have a token"
         return self.bot_token.get_secret_value()
 
 
 class WebhookSettings(MessageSection):
-    """The same messages as JSON, posted to a URL, which may hold a secret itself."""
+    """Settings of the webhook, a URL that may contain a secret."""
 
     url: SecretStr | None = None
     messages_per_minute: int = Field(60, ge=1)
 
     @field_validator("url")
     @classmethod
-    def _is_an_address(cls, url: SecretStr | None) -> SecretStr | None:
+    def _check_url(cls, url: SecretStr | None) -> SecretStr | None:
         if url is None:
             return None
         text = url.get_secret_value()

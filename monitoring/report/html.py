@@ -1,76 +1,69 @@
-"""What pages that need nothing but themselves are made of."""
+"""HTML pages from the Jinja2 templates in templates/: single files without external requests, every value escaped."""
 
 from __future__ import annotations
 
 import base64
 import functools
 import hashlib
-from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from html import escape
 from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from monitoring.audio_encoding import encode_mp3
-from monitoring.language.base import Words
+from monitoring.language.base import Language
 
-STYLE = Path(__file__).with_name("style.css")
-SCRIPT = """
-function reveal(id) {
-  const story = document.getElementById(id);
-  if (story && story.tagName === "DETAILS") { story.open = true; story.scrollIntoView({block: "center"}); }
-}
-for (const mark of document.querySelectorAll("a.mark"))
-  mark.addEventListener("click", () => reveal(mark.getAttribute("href").slice(1)));
-if (location.hash) reveal(location.hash.slice(1));
-"""
-_MP3 = "audio/mpeg"
+TEMPLATES = Environment(
+    loader=FileSystemLoader(Path(__file__).with_name("templates")),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
 
 
-def page(title: str, body: Iterable[str], words: Words) -> str:
-    script = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
-    policy = (
-        f"default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; script-src 'sha256-{script}'"
-    )
-    made = words.say("made_at", time=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"))
-    return "\n".join(
-        [
-            '<!DOCTYPE html><html><head><meta charset="utf-8">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f'<meta http-equiv="Content-Security-Policy" content="{policy}"><title>{escape(title)}</title>',
-            f'<link rel="icon" href="data:,"><style>{STYLE.read_text(encoding="utf-8")}</style></head><body>',
-            *body,
-            f'<p class="soft">{escape(made)}</p><script>{SCRIPT}</script></body></html>',
-        ]
-    )
+@dataclass(frozen=True)
+class SampleMedia:
+    """Attention and sound of a sample as data URIs; None where there is no file."""
+
+    caption: str
+    picture: str | None
+    sound: str | None
 
 
-def items(lines: Sequence[str]) -> str:
-    return f"<ul>{''.join(f'<li>{escape(line)}</li>' for line in lines)}</ul>" if lines else ""
+def render_page(template: str, language: Language, *, title: str, **values: Any) -> str:
+    time = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    page = TEMPLATES.get_template(template)
+    return page.render(language=language, title=title, time=time, script_hash=_script_hash(), **values)
 
 
-def table(rows: Sequence[Sequence[str]]) -> str:
-    cells = ("".join(f"<td>{escape(str(cell))}</td>" for cell in row) for row in rows)
-    return f"<table>{''.join(f'<tr>{row}</tr>' for row in cells)}</table>"
-
-
-def figure(stem: Path, caption: str, *, picture: bool = True) -> str:
-    """What there is of a sample: its attention and its sound."""
+def load_sample(stem: Path, caption: str, *, picture: bool = True) -> SampleMedia:
+    """Load the files of a sample: `stem` with .attention.png and .wav."""
     image, sound = stem.with_name(f"{stem.name}.attention.png"), stem.with_name(f"{stem.name}.wav")
-    parts = []
-    if picture and image.exists():
-        parts.append(f'<img alt="{escape(caption)}" src="{as_data(image.read_bytes(), "image/png")}">')
-    if sound.exists():
-        parts.append(
-            f'<audio controls preload="metadata" src="{as_data(_mp3(sound, sound.stat().st_mtime_ns), _MP3)}">'
-        )
-        parts.append("</audio>")
-    return f"<figure>{''.join(parts)}<figcaption>{escape(caption)}</figcaption></figure>"
+    return SampleMedia(
+        caption,
+        png_uri(image) if picture and image.exists() else None,
+        _data_uri(_load_mp3(sound, sound.stat().st_mtime_ns), "audio/mpeg") if sound.exists() else None,
+    )
+
+
+def png_uri(path: Path) -> str:
+    return _data_uri(path.read_bytes(), "image/png")
+
+
+def _data_uri(content: bytes, media_type: str) -> str:
+    return f"data:{media_type};base64,{base64.b64encode(content).decode()}"
+
+
+@functools.cache
+def _script_hash() -> str:
+    """The page's security policy allows only the script with this hash."""
+    script = TEMPLATES.get_template("script.js").render()
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
 @functools.lru_cache(maxsize=256)
-def _mp3(path: Path, _changed: int) -> bytes:
+def _load_mp3(path: Path, _modified: int) -> bytes:
     return encode_mp3(path)
-
-
-def as_data(content: bytes, kind: str) -> str:
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"

@@ -1,4 +1,4 @@
-"""Pictures of attentions and mels, drawn without any window or global state."""
+"""Pictures of attention and mels, drawn by matplotlib without its global state."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WIDTH_INCHES = 9.0
-ALIGNMENT_INCHES = 4.2
+ATTENTION_INCHES = 4.2
 MEL_INCHES = 2.0
 TITLE_INCHES = 0.5
 LONGEST_TITLE = 90
 MOST_TOKEN_LABELS = 60
 TOKEN_LABEL_INCHES = 0.14
 FONT = "DejaVu Sans"
-"""It comes with matplotlib and has Latin, Cyrillic, Greek and IPA."""
+"""Comes with matplotlib; has Latin, Cyrillic, Greek and IPA."""
 
 
-def evaluation_picture(spoken: DecodedSample, seconds_per_frame: float) -> Figure:
-    """Draw one sentence: its free-running alignment above, what was spoken and what was recorded below."""
-    mels = _named_mels(spoken.free_mel, spoken.recorded_mel)
-    figure, panels = _panels(spoken.sentence, [_alignment_inches(spoken.symbols)] + [MEL_INCHES] * len(mels))
-    _draw_attention(panels[0], spoken.free_attention, spoken.symbols)
+def evaluation_picture(sample: DecodedSample, seconds_per_frame: float) -> Figure:
+    """Draw a sample: its free-running attention, and below it the decoded and the recorded mel."""
+    mels = _named_mels(sample.free_mel, sample.recorded_mel)
+    figure, panels = _panels(sample.sentence, [_attention_inches(sample.symbols)] + [MEL_INCHES] * len(mels))
+    _draw_attention(panels[0], sample.free_attention, sample.symbols)
     _draw_mels(panels[1:], mels, seconds_per_frame)
     return figure
 
 
 def attention_thumbnail(attention: np.ndarray) -> np.ndarray:
-    """One pixel a cell, text upwards: uint8 [tokens, decoder steps, 3]."""
+    """Render attention [decoder steps, tokens] as uint8 [tokens, decoder steps, 3], the first token at the bottom."""
     from matplotlib import colormaps
 
     shades = colormaps["viridis"](np.nan_to_num(attention.T[::-1]).clip(0.0, 1.0), bytes=True)
@@ -46,7 +46,7 @@ def attention_thumbnail(attention: np.ndarray) -> np.ndarray:
 
 
 def save_png(picture: np.ndarray, path: Path) -> None:
-    """Write uint8 [height, width, 3]."""
+    """Write a picture, uint8 [height, width, 3]."""
     from matplotlib.image import imsave
 
     content = io.BytesIO()
@@ -64,11 +64,11 @@ def pixels(figure: Figure) -> np.ndarray:
 
 
 def _panels(title: str, heights_inches: Sequence[float]) -> tuple[Figure, list[Axes]]:
-    """Make a figure with one plot below the other; the title is text, never formulas."""
+    """Make a figure with one panel below the other; the title is plain text, without formulas."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(WIDTH_INCHES, sum(heights_inches) + TITLE_INCHES), dpi=100, layout="constrained")
-    figure.suptitle(_drawable(_cut(title)), fontfamily=FONT, fontsize=11, parse_math=False)
+    figure.suptitle(_drawable(_shorten(title)), fontfamily=FONT, fontsize=11, parse_math=False)
     panels = figure.subplots(len(heights_inches), 1, height_ratios=heights_inches, squeeze=False)
     return figure, list(panels[:, 0])
 
@@ -76,35 +76,38 @@ def _panels(title: str, heights_inches: Sequence[float]) -> tuple[Figure, list[A
 def _draw_attention(axes: Axes, attention: np.ndarray, symbols: Sequence[str]) -> None:
     steps, tokens = attention.shape
     if symbols and len(symbols) != tokens:
-        raise ValueError(f"expected a symbol for each of {tokens} tokens, got {len(symbols)}: cut both alike")
+        raise ValueError(
+            f"expected a symbol for each of {tokens} tokens, got {len(symbols)}: "
+            "cut symbols and attention to the same length"
+        )
     axes.set(xlabel="decoder step", ylabel="token", xlim=(-0.5, max(steps, 1) - 0.5), ylim=(-0.5, max(tokens, 1) - 0.5))
     if attention.size == 0:
-        _say_nothing_there(axes)
+        _draw_empty(axes)
         return
     image = axes.imshow(attention.T, origin="lower", aspect="auto", cmap="viridis", vmin=0.0, vmax=1.0)
     axes.figure.colorbar(image, ax=axes, label="attention weight", pad=0.01)
-    if _labelled(symbols):
+    if _has_labels(symbols):
         labels = [_drawable("\u2423" if symbol == " " else symbol) for symbol in symbols]
         axes.set_yticks(
             range(tokens), labels, fontsize=0.85 * 72 * TOKEN_LABEL_INCHES, fontfamily=FONT, parse_math=False
         )
 
 
-def _alignment_inches(symbols: Sequence[str]) -> float:
-    """Height at which every label can be read."""
-    return max(ALIGNMENT_INCHES, TOKEN_LABEL_INCHES * len(symbols)) if _labelled(symbols) else ALIGNMENT_INCHES
+def _attention_inches(symbols: Sequence[str]) -> float:
+    """Height at which every token label is readable."""
+    return max(ATTENTION_INCHES, TOKEN_LABEL_INCHES * len(symbols)) if _has_labels(symbols) else ATTENTION_INCHES
 
 
-def _labelled(symbols: Sequence[str]) -> bool:
+def _has_labels(symbols: Sequence[str]) -> bool:
     return 0 < len(symbols) <= MOST_TOKEN_LABELS
 
 
 def _named_mels(free_mel: np.ndarray, recorded_mel: np.ndarray | None) -> list[tuple[str, np.ndarray]]:
-    return [("spoken", free_mel)] + ([("recorded", recorded_mel)] if recorded_mel is not None else [])
+    return [("decoded", free_mel)] + ([("recorded", recorded_mel)] if recorded_mel is not None else [])
 
 
 def _draw_mels(panels: Sequence[Axes], mels: Sequence[tuple[str, np.ndarray]], seconds_per_frame: float) -> None:
-    """Draw each mel [n_mel, frames] over the same seconds, with the same colour for the same loudness."""
+    """Draw each mel [n_mel, frames] with the same scales of time and colour."""
     finite = np.concatenate([mel[np.isfinite(mel)] for _, mel in mels])
     lowest, highest = (finite.min(), finite.max()) if finite.size else (0.0, 1.0)
     longest_seconds = seconds_per_frame * max(1, *(mel.shape[1] for _, mel in mels))
@@ -112,7 +115,7 @@ def _draw_mels(panels: Sequence[Axes], mels: Sequence[tuple[str, np.ndarray]], s
         channels, frames = mel.shape
         axes.set(ylabel=f"{name}\nmel channel", xlim=(0, longest_seconds), ylim=(-0.5, channels - 0.5))
         if frames == 0:
-            _say_nothing_there(axes)
+            _draw_empty(axes)
             continue
         extent = (0.0, frames * seconds_per_frame, -0.5, channels - 0.5)
         image = axes.imshow(mel, origin="lower", aspect="auto", cmap="magma", vmin=lowest, vmax=highest, extent=extent)
@@ -120,18 +123,18 @@ def _draw_mels(panels: Sequence[Axes], mels: Sequence[tuple[str, np.ndarray]], s
     panels[-1].set_xlabel("time (s)")
 
 
-def _say_nothing_there(axes: Axes) -> None:
-    axes.text(0.5, 0.5, "nothing was spoken", transform=axes.transAxes, ha="center", va="center")
+def _draw_empty(axes: Axes) -> None:
+    axes.text(0.5, 0.5, "empty", transform=axes.transAxes, ha="center", va="center")
 
 
-def _cut(title: str) -> str:
-    """Put the title on one line of bearable length."""
+def _shorten(title: str) -> str:
+    """Put the title on one line of at most LONGEST_TITLE characters."""
     line = " ".join(title.split())
     return line if len(line) <= LONGEST_TITLE else line[: LONGEST_TITLE - 1] + "…"
 
 
 def _drawable(text: str) -> str:
-    """Replace what the font cannot draw by an empty box, before matplotlib warns of it."""
+    """Replace characters that the font lacks, of which matplotlib would warn, by a box."""
     return "".join(character if ord(character) in _drawable_codes() else "\u25af" for character in text)
 
 

@@ -1,4 +1,4 @@
-"""Sound and pictures of every evaluation, made of what it left."""
+"""Sound and picture files of the samples that evaluations decode."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from monitoring.report.plots import attention_thumbnail, evaluation_picture, pix
 
 
 @dataclass(frozen=True)
-class Voicing:
-    """How mels become sound."""
+class SampleVocoder:
+    """Functions of the speech packages that turn mels into sound files."""
 
     vocode: Callable[[np.ndarray], np.ndarray]  # natural-log mel [n_mel, T] → samples in -1..1
     write_wave: Callable[[Path, np.ndarray], None]
@@ -27,57 +27,57 @@ class Voicing:
 
 
 class SampleFiles:
-    """Turns what was spoken into files: x.wav, x.png, x.attention.png and, with a teacher, x.forced.wav."""
+    """Journal subscriber that writes, for a sample x: x.wav, x.png, x.attention.png and teacher-forced x.forced.wav."""
 
-    def __init__(self, folder: Path, voicing: Voicing) -> None:
-        self._folder, self._voicing = folder, voicing
-        self._left: list[Path] = []
+    def __init__(self, folder: Path, vocoder: SampleVocoder) -> None:
+        self._folder, self._vocoder = folder, vocoder
+        self._pending: list[Path] = []
 
     def on_record(self, record: Record, state: JournalState) -> None:
         if "spoken" in record:
-            self._left.append(self._folder / record["spoken"])
+            self._pending.append(self._folder / record["spoken"])
 
     def flush(self) -> None:
-        while self._left:
-            self._make_all(self._left[0])
-            self._left.pop(0)
+        while self._pending:
+            self._write_evaluation(self._pending[0])
+            self._pending.pop(0)
 
-    def _make_all(self, path: Path) -> None:
+    def _write_evaluation(self, path: Path) -> None:
         if not path.exists():
-            return  # they were made before
+            return  # an earlier process wrote the files and removed their source
         shutil.rmtree(self._folder / WORST, ignore_errors=True)
-        for spoken in read_decoded(path):
-            self._make(spoken)
+        for sample in read_decoded(path):
+            self._write_sample(sample)
         path.unlink()
 
-    def _make(self, spoken: DecodedSample) -> None:
-        stem = self._folder / spoken.file
+    def _write_sample(self, sample: DecodedSample) -> None:
+        stem = self._folder / sample.file
         stem.parent.mkdir(exist_ok=True)
-        self._voice(spoken.free_mel, stem.with_name(f"{stem.name}.wav"))
-        if spoken.free_attention.size:
-            save_png(attention_thumbnail(spoken.free_attention), stem.with_name(f"{stem.name}.attention.png"))
-        if spoken.recorded is not None and spoken.recorded_mel is not None:
-            recorded = self._folder / f"{spoken.recorded}.wav"
+        self._write_sound(sample.free_mel, stem.with_name(f"{stem.name}.wav"))
+        if sample.free_attention.size:
+            save_png(attention_thumbnail(sample.free_attention), stem.with_name(f"{stem.name}.attention.png"))
+        if sample.recorded is not None and sample.recorded_mel is not None:
+            recorded = self._folder / f"{sample.recorded}.wav"
             recorded.parent.mkdir(exist_ok=True)
             if not recorded.exists():
-                self._voice(spoken.recorded_mel, recorded)
-        if spoken.file.startswith(WORST):
-            return  # they are listened to, and drawing takes longest
-        if spoken.forced_mel is not None:
-            self._voice(spoken.forced_mel, stem.with_name(f"{stem.name}.forced.wav"))
-        picture = pixels(evaluation_picture(spoken, self._voicing.seconds_per_frame()))
+                self._write_sound(sample.recorded_mel, recorded)
+        if sample.file.startswith(WORST):
+            return  # the report shows only sound and attention of these, and drawing the picture takes longest
+        if sample.forced_mel is not None:
+            self._write_sound(sample.forced_mel, stem.with_name(f"{stem.name}.forced.wav"))
+        picture = pixels(evaluation_picture(sample, self._vocoder.seconds_per_frame()))
         save_png(picture, stem.with_name(f"{stem.name}.png"))
 
-    def _voice(self, mel: np.ndarray, path: Path) -> None:
-        """A mel that no sound can be made of leaves none."""
-        if np.isfinite(mel).all() and np.isfinite(wave := self._voicing.vocode(mel)).all():
-            self._voicing.write_wave(path, wave)
+    def _write_sound(self, mel: np.ndarray, path: Path) -> None:
+        """Write nothing if the mel or its sound is not finite."""
+        if np.isfinite(mel).all() and np.isfinite(wave := self._vocoder.vocode(mel)).all():
+            self._vocoder.write_wave(path, wave)
 
     def state_dict(self) -> dict[str, Any]:
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """It needs to know nothing."""
+        """The files on disk are all the state there is."""
 
     def close(self) -> None:
         """Nothing is open."""

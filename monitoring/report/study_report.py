@@ -1,93 +1,87 @@
-"""The report of a search: one page that needs nothing but itself."""
+"""Report of a search: one HTML page in English."""
 
 from __future__ import annotations
 
-from html import escape
 from pathlib import Path
 
 from files import write_atomically
 from monitoring.journal.run_state import JournalState
-from monitoring.language.base import number, words_of
-from monitoring.report.html import as_data, figure, items, page, table
-from monitoring.report.study_state import StudyStory, TrialStory
+from monitoring.language.base import format_number, language_of
+from monitoring.report.html import SampleMedia, load_sample, png_uri, render_page
+from monitoring.report.study_summary import StudySummary, TrialSummary
 
-MOST_HEARD = 4
+MOST_SAMPLES = 4  # of the best trials
 
 
-def write_study_report(folder: Path, study: StudyStory) -> Path:
+def write_study_report(folder: Path, study: StudySummary) -> Path:
     path = folder / "report.html"
     write_atomically(path, study_page(folder, study).encode("utf-8", "backslashreplace"))
     return path
 
 
-def study_page(folder: Path, study: StudyStory) -> str:
-    body = [
-        f"<h1>{escape(study.name)}</h1>",
-        f'<p class="verdict">{escape(verdict(study))}</p>',
-        f"<p>Train with these settings: <code>{escape(study.train_command)}</code></p>",
-        '<h2 id="importance">What mattered</h2>',
-        items(study.conclusions),
-        *(_picture(folder / name, alt) for name, alt in (("importance.png", "importance"), ("history.png", "history"))),
-        '<h2 id="heard">What it sounds like</h2>',
-        _heard(study),
-        '<h2 id="best">The best settings</h2>',
-        _settings(study),
-        '<h2 id="trials">All trials</h2>',
-        _trials(study),
-    ]
-    return page(f"Search: {study.name}", body, words_of("en"))
+def study_page(folder: Path, study: StudySummary) -> str:
+    pictures = {name: folder / f"{name}.png" for name in ("importance", "history")}
+    return render_page(
+        "study.html",
+        language_of("en"),
+        title=f"Search: {study.name}",
+        study=study,
+        summary=study_sentence(study),
+        pictures={name: png_uri(path) for name, path in pictures.items() if path.is_file()},
+        media=_samples(study),
+        settings=_settings(study),
+        trials=[(_trial_title(trial), _trial_settings(trial)) for trial in study.trials],
+    )
 
 
-def verdict(study: StudyStory) -> str:
-    ended = sum(trial.ending == "ended early" for trial in study.trials)
-    best, own = study.best, next((trial for trial in study.trials if trial.number == 0), None)
-    told = f"Of {len(study.trials)} trials ({ended} ended early) number {best.number} is the best: {number(best.score)}"
-    if own is None or own.score is None:
-        return f"{told}."
-    if own is best:
-        return f"{told}. That is the recipe as it was: nothing better was found."
-    return f"{told}; the recipe as it was came to {number(own.score)}."
+def study_sentence(study: StudySummary) -> str:
+    """Best trial, compared with the unchanged recipe, in a sentence or two."""
+    ended_early = sum(trial.ending == "ended early" for trial in study.trials)
+    best, unchanged = study.best, study.unchanged_recipe
+    text = (
+        f"Best of {len(study.trials)} trials ({ended_early} ended early): "
+        f"trial {best.number} with a score of {format_number(best.score)}"
+    )
+    if unchanged is None or unchanged.score is None:
+        return f"{text}."
+    if unchanged is best:
+        return f"{text}. That is the unchanged recipe: nothing better was found."
+    return f"{text}; the unchanged recipe reached {format_number(unchanged.score)}."
 
 
-def _picture(path: Path, alt: str) -> str:
-    if not path.is_file():
-        return ""
-    shown = as_data(path.read_bytes(), "image/png")
-    return f'<img class="chart" alt="{alt}" src="{shown}">'
-
-
-def _heard(study: StudyStory) -> str:
-    """The best ones and the recipe as it was, the same sentence each."""
+def _samples(study: StudySummary) -> list[SampleMedia]:
+    """One sentence, spoken by the best trials and by the unchanged recipe."""
     complete = [trial for trial in study.trials if trial.ending == "complete" and trial.score is not None]
-    chosen = sorted(complete, key=lambda trial: -(trial.score or 0.0))[:MOST_HEARD]
-    chosen += [trial for trial in study.trials if trial.number == 0 and trial not in chosen]
-    return f'<div class="row">{"".join(_sample(trial) for trial in chosen)}</div>'
+    chosen = sorted(complete, key=lambda trial: -(trial.score or 0.0))[:MOST_SAMPLES]
+    if (unchanged := study.unchanged_recipe) is not None and unchanged not in chosen:
+        chosen.append(unchanged)
+    return [sample for trial in chosen if (sample := _trial_sample(trial)) is not None]
 
 
-def _sample(trial: TrialStory) -> str:
-    if not (trial.folder / "journal.jsonl").is_file():  # it ran on another machine
-        return ""
-    told = next((told for told in reversed(JournalState.load(trial.folder).evaluations) if told.get("samples")), None)
-    if told is None:
-        return ""
-    return figure(trial.folder / told["samples"][0]["file"], f"trial {trial.number}: {number(trial.score)}")
+def _trial_sample(trial: TrialSummary) -> SampleMedia | None:
+    if not (trial.folder / "journal.jsonl").is_file():  # the trial ran on another machine
+        return None
+    evaluations = reversed(JournalState.load(trial.folder).evaluations)
+    samples = next((evaluation["samples"] for evaluation in evaluations if evaluation.get("samples")), None)
+    if samples is None:
+        return None
+    return load_sample(trial.folder / samples[0]["file"], f"trial {trial.number}: {format_number(trial.score)}")
 
 
-def _settings(study: StudyStory) -> str:
-    own = next((trial.params for trial in study.trials if trial.number == 0), {})
-    rows = [["setting", "best", "as it was"]]
-    rows += [[name, _value(value), _value(own.get(name))] for name, value in study.best.params.items()]
-    return table(rows)
+def _settings(study: StudySummary) -> list[list[str]]:
+    unchanged = {} if study.unchanged_recipe is None else study.unchanged_recipe.params
+    rows = [["setting", "best", "unchanged recipe"]]
+    rows += [[name, _value_text(value), _value_text(unchanged.get(name))] for name, value in study.best.params.items()]
+    return rows
 
 
-def _trials(study: StudyStory) -> str:
-    told = []
-    for trial in study.trials:
-        head = f"trial {trial.number}: {number(trial.score)}, {trial.ending}, {trial.seconds:.0f} s"
-        settings = ", ".join(f"{name} {_value(value)}" for name, value in trial.params.items())
-        told.append(f"<details><summary>{escape(head)}</summary><div><p>{escape(settings)}</p></div></details>")
-    return "".join(told)
+def _trial_title(trial: TrialSummary) -> str:
+    return f"trial {trial.number}: {format_number(trial.score)}, {trial.ending}, {trial.seconds:.0f} s"
 
 
-def _value(value: object) -> str:
+def _trial_settings(trial: TrialSummary) -> str:
+    return ", ".join(f"{name} {_value_text(value)}" for name, value in trial.params.items())
+
+
+def _value_text(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else "–" if value is None else str(value)

@@ -1,29 +1,49 @@
-"""Curves as SVG: small, sharp on a phone, with phases as background and marks to tap."""
+"""Curves as SVG, with phases as background and a link at each intervention."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from html import escape
+from collections.abc import Iterable, Mapping, Sequence
+
+from markupsafe import Markup
 
 from monitoring.journal.run_state import JournalState
-from monitoring.language.base import Words
-from monitoring.report.curves import PHASE_COLOURS, Points, have_logarithms, phase_ends
-from monitoring.report.summary import judged
+from monitoring.language.base import Language
+from monitoring.report.curves import Points, has_log_scale, phase_colour, phase_ends
+from monitoring.report.decision_text import verdict_text
 
 WIDTH, HEIGHT = 640, 290
 LEFT, RIGHT, TOP, BOTTOM = 66, 14, 52, 28
 COLOURS = ("#1565c0", "#e65100", "#2e7d32", "#6a1b9a", "#00838f", "#ad1457", "#5d4037", "#455a64")
 TICKS = 4
+NO_SVG = Markup()
+MOST_DOTS = 40  # curves of fewer points show each point
+
+# Markup.format escapes every value that is put in.
+_CHART = Markup('<svg viewBox="0 0 {width} {height}" role="img" aria-label="{title}">{content}</svg>')
+_PHASE = Markup(
+    '<rect class="phase" x="{left:.1f}" y="{top}" width="{width:.1f}" height="{height}" fill="{colour}">'
+    "<title>{name}</title></rect>"
+)
+_MARK = Markup(
+    '<a class="mark {kind}" href="#act-{number}"><line x1="{x:.1f}" x2="{x:.1f}" y1="{top}" y2="{bottom}"/>'
+    '<circle cx="{x:.1f}" cy="{top}" r="12"/><text x="{x:.1f}" y="{text_y}">{number}</text><title>{verdict}</title></a>'
+)
+_DOT = Markup('<circle cx="{:.1f}" cy="{:.1f}" r="3" fill="{}"/>')
+_CURVE = Markup('<polyline points="{}" fill="none" stroke="{}" stroke-width="1.8"/>{}')
+_GRID_LINE = Markup('<line class="grid" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/>')
+_TICK = Markup('<text class="tick" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{text}</text>')
+_LEGEND = Markup('<text class="title" x="2" y="15">{}</text><text class="legend" x="2" y="35">{}</text>')
+_LEGEND_NAME = Markup('<tspan fill="{}">● {} </tspan>')
 
 
 class Scale:
-    """Values to places on an axis; a logarithmic one has no place for what is not positive."""
+    """Vertical scale of a chart; on a logarithmic one, values that are not positive have no place."""
 
     def __init__(self, values: Sequence[float], *, is_logarithmic: bool) -> None:
-        self._is_logarithmic = is_logarithmic and have_logarithms(values)
-        known = [place for value in values if (place := self._position(value)) is not None]
-        low, high = min(known, default=0.0), max(known, default=1.0)
+        self._is_logarithmic = is_logarithmic and has_log_scale(values)
+        positions = [position for value in values if (position := self._position(value)) is not None]
+        low, high = min(positions, default=0.0), max(positions, default=1.0)
         margin = 0.05 * (high - low) or 0.5 * (abs(high) or 1.0)
         self.low, self.high = low - margin, high + margin
 
@@ -40,92 +60,81 @@ class Scale:
         return TOP + (self.high - position) / (self.high - self.low) * (HEIGHT - TOP - BOTTOM)
 
     def ticks(self) -> list[tuple[float, float]]:
-        """Values and their places."""
+        """Values of the ticks and their y."""
         positions = [self.low + (i + 0.5) / TICKS * (self.high - self.low) for i in range(TICKS)]
-        return [(10**place if self._is_logarithmic else place, self._y(place)) for place in positions]
+        return [(10**position if self._is_logarithmic else position, self._y(position)) for position in positions]
 
 
-def chart(title: str, curves: Mapping[str, Points], last_step: int, *, is_logarithmic: bool, inside: str = "") -> str:
-    """One SVG; `inside` is drawn behind the curves, and may be made by `phases` and `marks`."""
+def draw_chart(
+    title: str, curves: Mapping[str, Points], last_step: int, *, is_logarithmic: bool, background: Markup = NO_SVG
+) -> Markup:
+    """Draw named curves over steps 0 to `last_step`, in front of `background`, which is SVG too."""
     scale = Scale([value for points in curves.values() for _, value in points], is_logarithmic=is_logarithmic)
-    lines = "".join(_curve(points, scale, last_step, colour) for points, colour in _coloured(curves))
-    return (
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">{inside}'
-        f"{_axes(scale, last_step)}{lines}{_legend(title, curves)}</svg>"
-    )
+    lines = _join(_draw_curve(points, scale, last_step, _colour(i)) for i, points in enumerate(curves.values()))
+    content = background + _draw_axes(scale, last_step) + lines + _draw_legend(title, curves)
+    return _CHART.format(width=WIDTH, height=HEIGHT, title=title, content=content)
 
 
-def phases(state: JournalState, words: Words) -> str:
-    """Coloured backgrounds, each saying which phase it is."""
-    drawn = []
-    for (begin, phase), end in zip(state.phases, phase_ends(state), strict=True):
-        left, right = _x(begin, state.step), _x(end, state.step)
-        name, colour = escape(words.phases.get(phase, phase)), PHASE_COLOURS.get(phase, "#eeeeee")
-        drawn.append(
-            f'<rect class="phase" x="{left:.1f}" y="{TOP}" width="{max(0.0, right - left):.1f}" '
-            f'height="{HEIGHT - TOP - BOTTOM}" fill="{colour}"><title>{name}</title></rect>'
+def draw_background(state: JournalState, language: Language) -> Markup:
+    """Draw phases as coloured areas, and interventions as numbered lines that link to their details."""
+    phases = [
+        _PHASE.format(
+            left=(left := _x(begin, state.step)),
+            top=TOP,
+            width=max(0.0, _x(end, state.step) - left),
+            height=HEIGHT - TOP - BOTTOM,
+            colour=phase_colour(phase),
+            name=language.phases.get(phase, phase),
         )
-    return "".join(drawn)
-
-
-def phase_key(state: JournalState, words: Words) -> str:
-    """Which background is which phase."""
-    seen = dict.fromkeys(phase for _, phase in state.phases)
-    return "".join(
-        f'<span class="phase" style="background:{PHASE_COLOURS.get(phase, "#eeeeee")}">'
-        f"{escape(words.phases.get(phase, phase))}</span> "
-        for phase in seen
-    )
-
-
-def marks(state: JournalState, words: Words) -> str:
-    """Numbered lines at the interventions, each a link to its details."""
-    return "".join(
-        f'<a class="mark {entry.verdict or "open"}" href="#act-{entry.number}">'
-        f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>'
-        f'<circle cx="{x:.1f}" cy="{TOP}" r="12"/><text x="{x:.1f}" y="{TOP + 5}">{entry.number}</text>'
-        f"<title>{escape(judged(entry, words))}</title></a>"
+        for (begin, phase), end in zip(state.phases, phase_ends(state), strict=True)
+    ]
+    marks = [
+        _MARK.format(
+            kind=entry.verdict or "open",
+            number=entry.number,
+            x=_x(entry.step, state.step),
+            top=TOP,
+            bottom=HEIGHT - BOTTOM,
+            text_y=TOP + 5,
+            verdict=verdict_text(entry, language),
+        )
         for entry in state.interventions
-        for x in [_x(entry.step, state.step)]
-    )
+    ]
+    return _join([*phases, *marks])
 
 
-def _coloured(curves: Mapping[str, Points]) -> list[tuple[Points, str]]:
-    return [(points, COLOURS[i % len(COLOURS)]) for i, points in enumerate(curves.values())]
+def _join(parts: Iterable[Markup]) -> Markup:
+    return Markup("").join(parts)
+
+
+def _colour(i: int) -> str:
+    return COLOURS[i % len(COLOURS)]
 
 
 def _x(step: int, last_step: int) -> float:
     return LEFT + min(step, last_step) / max(1, last_step) * (WIDTH - LEFT - RIGHT)
 
 
-def _curve(points: Points, scale: Scale, last_step: int, colour: str) -> str:
+def _draw_curve(points: Points, scale: Scale, last_step: int, colour: str) -> Markup:
     places = [(_x(step, last_step), y) for step, value in points if (y := scale.y(value)) is not None]
-    if len(places) < 40:
-        dots = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>' for x, y in places)
-    else:
-        dots = ""
-    line = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
-    return f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="1.8"/>{dots}'
+    dots = [_DOT.format(x, y, colour) for x, y in places] if len(places) < MOST_DOTS else []
+    return _CURVE.format(" ".join(f"{x:.1f},{y:.1f}" for x, y in places), colour, _join(dots))
 
 
-def _axes(scale: Scale, last_step: int) -> str:
-    drawn = []
+def _draw_axes(scale: Scale, last_step: int) -> Markup:
+    parts = []
     for value, y in scale.ticks():
-        drawn.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        drawn.append(f'<text class="tick" x="{LEFT - 6}" y="{y + 5:.1f}" text-anchor="end">{_tick(value)}</text>')
+        parts.append(_GRID_LINE.format(LEFT, WIDTH - RIGHT, y, y))
+        parts.append(_TICK.format(x=LEFT - 6, y=y + 5, anchor="end", text=_tick_text(value)))
     for share, anchor in ((0.0, "start"), (0.5, "middle"), (1.0, "end")):
         step = round(share * last_step)
-        x, y = _x(step, last_step), HEIGHT - 6
-        drawn.append(f'<text class="tick" x="{x:.1f}" y="{y}" text-anchor="{anchor}">{step:,}</text>')
-    return "".join(drawn)
+        parts.append(_TICK.format(x=_x(step, last_step), y=HEIGHT - 6, anchor=anchor, text=f"{step:,}"))
+    return _join(parts)
 
 
-def _tick(value: float) -> str:
+def _tick_text(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.2g}"
 
 
-def _legend(title: str, curves: Mapping[str, Points]) -> str:
-    names = "".join(
-        f'<tspan fill="{COLOURS[i % len(COLOURS)]}">● {escape(name)} </tspan>' for i, name in enumerate(curves)
-    )
-    return f'<text class="title" x="2" y="15">{escape(title)}</text><text class="legend" x="2" y="35">{names}</text>'
+def _draw_legend(title: str, curves: Mapping[str, Points]) -> Markup:
+    return _LEGEND.format(title, _join(_LEGEND_NAME.format(_colour(i), name) for i, name in enumerate(curves)))

@@ -12,8 +12,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from monitoring.language.decisions_in_words import in_words
+from monitoring.language.english import ENGLISH
 from monitoring.measures.signals import Signals
+from monitoring.report.decision_text import decision_line
 from reports import StepReport
 
 WINDOW_STEPS = 50
@@ -56,7 +57,7 @@ class ProgressPanel:
     def on_decision(self, kind: str, step: int, fields: Mapping[str, Any]) -> None:
         self.set_phase(fields["phase"])
         if kind in ("intervention", "follow_up"):
-            self._last_intervention = f"step {step}: {in_words(kind, fields)}"
+            self._last_intervention = f"step {step}: {decision_line(kind, fields, ENGLISH)}"
 
     def set_phase(self, phase: str | None) -> None:
         self._phase = "" if phase is None else phase.replace("_", " ")

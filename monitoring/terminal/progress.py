@@ -9,8 +9,9 @@ from typing import Any
 from rich.console import Console
 from rich.live import Live
 
-from monitoring.language.decisions_in_words import in_words
+from monitoring.language.english import ENGLISH
 from monitoring.measures.signals import Signals
+from monitoring.report.decision_text import decision_line
 from monitoring.terminal.panel import ProgressPanel, format_number
 from reports import StepReport
 
@@ -79,7 +80,7 @@ class ProgressDisplay:
     def on_decision(self, kind: str, step: int, fields: Mapping[str, Any]) -> None:
         """Show a diagnosis, intervention or other decision of the supervisor."""
         self._panel.on_decision(kind, step, fields)
-        self._print(f"{kind.replace('_', ' ')} at step {step}: {in_words(kind, fields)}")
+        self._print(f"{kind.replace('_', ' ')} at step {step}: {decision_line(kind, fields, ENGLISH)}")
         if fields.get("action") == "restart" and "advice" not in fields:
             planned = step + self._plan_steps
             self._last_step = min(planned, self._max_steps or planned)

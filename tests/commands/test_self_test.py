@@ -13,7 +13,7 @@ from commands.options import TrainOptions
 from commands.self_test import CheckContext, CheckFailed, _check_mlflow, _check_telegram, _check_webhook
 from tests.commands.program import PROGRAM, Program
 from tests.monitoring.bot_api import CHAT, TOKEN, BotApi
-from tests.monitoring.messaging.test_webhook import Hook
+from tests.monitoring.messaging.test_webhook import WebhookServer
 
 
 def test_all_components_work(tmp_path: Path) -> None:
@@ -50,7 +50,7 @@ def test_a_test_message_is_sent_and_the_allowed_users_are_listed(api: BotApi, tm
     )
     settings = telegram(api, allowed_users="[7, 8]", language="ru")
     assert "the bot answers 7, 8" in result(_check_telegram, tmp_path, settings)
-    assert api.said() == ["Smart Tuner can reach you", "Smart Tuner может вам писать"]
+    assert api.sent_texts() == ["Smart Tuner can reach you", "Smart Tuner может вам писать"]
 
 
 @pytest.mark.parametrize(
@@ -77,12 +77,12 @@ def test_a_disabled_component_is_reported_as_off(tmp_path: Path) -> None:
 
 
 def test_a_message_is_sent_to_the_webhook(tmp_path: Path) -> None:
-    hook = Hook()
-    assert result(_check_webhook, tmp_path, f"webhook: {{url: '{hook.url}'}}") == "a message was accepted"
-    hook.codes.append(500)
+    server = WebhookServer()
+    assert result(_check_webhook, tmp_path, f"webhook: {{url: '{server.url}'}}") == "a message was accepted"
+    server.codes.append(500)
     with pytest.raises(CheckFailed, match="answers 500"):
-        result(_check_webhook, tmp_path, f"webhook: {{url: '{hook.url}'}}")
-    hook.close()
+        result(_check_webhook, tmp_path, f"webhook: {{url: '{server.url}'}}")
+    server.close()
 
 
 def test_an_unreachable_mlflow_server_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,8 +92,8 @@ def test_an_unreachable_mlflow_server_is_named(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_server_that_is_not_mlflow_is_named(tmp_path: Path) -> None:
-    hook = Hook()
-    hook.codes += [404] * 10
+    server = WebhookServer()
+    server.codes += [404] * 10
     with pytest.raises(ValueError, match=r"http://127.0.0.1:\d+/secret-path answers"):
-        result(_check_mlflow, tmp_path, "", mlflow_uri=hook.url)
-    hook.close()
+        result(_check_mlflow, tmp_path, "", mlflow_uri=server.url)
+    server.close()

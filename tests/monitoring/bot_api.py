@@ -23,7 +23,7 @@ CHAT, USER, STRANGER = 4242, 7, 666
 
 
 @dataclass(frozen=True)
-class Sent:
+class SentRequest:
     """A request that succeeded; `text` is its text or caption without markup, `at` is time.monotonic()."""
 
     method: str
@@ -38,22 +38,22 @@ class Sent:
 class BotApi:
     """The server and its state.
 
-    `moods`: faults of the next requests other than getUpdates, one each: an HTTP status, `429:<seconds>`,
+    `faults`: faults of the next requests other than getUpdates, one each: an HTTP status, `429:<seconds>`,
     `<status>:<description>`, `hang`, `reset`, or an empty string for no fault.
     """
 
-    sent: list[Sent] = field(default_factory=list)
-    moods: list[str] = field(default_factory=list)
+    sent: list[SentRequest] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
     requests: int = 0
     texts: dict[int, str] = field(default_factory=dict)
     updates: list[dict[str, Any]] = field(default_factory=list)
-    answered: list[dict[str, str]] = field(default_factory=list)
-    most_a_minute: int = 10_000
+    button_replies: list[dict[str, str]] = field(default_factory=list)
+    requests_per_minute: int = 10_000
     _ids: int = 0
-    _is_polling: bool = False
+    is_polling: bool = False
 
     def __post_init__(self) -> None:
-        self.news = threading.Condition()
+        self.changed = threading.Condition()
         api = self
 
         class Handler(_Handler):
@@ -71,8 +71,8 @@ class BotApi:
 
     def close(self) -> None:
         self.stopped.set()
-        with self.news:
-            self.news.notify_all()
+        with self.changed:
+            self.changed.notify_all()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(10)
@@ -96,14 +96,14 @@ class BotApi:
         self._add_update({"callback_query": query})
 
     def _add_update(self, update: dict[str, Any]) -> None:
-        with self.news:
+        with self.changed:
             self.updates.append({"update_id": 1000 + len(self.updates), **update})
-            self.news.notify_all()
+            self.changed.notify_all()
 
-    def all(self, method: str) -> list[Sent]:
+    def sent_by(self, method: str) -> list[SentRequest]:
         return [sent for sent in self.sent if sent.method == method]
 
-    def said(self) -> list[str]:
+    def sent_texts(self) -> list[str]:
         """All texts and captions in order."""
         return [sent.text for sent in self.sent if sent.text]
 
@@ -115,7 +115,7 @@ class BotApi:
         handlers = {
             "getMe": lambda: {"id": 1, "is_bot": True, "first_name": "Tuner", "username": "tuner_bot"},
             "getUpdates": lambda: self._get_updates(parameters),
-            "answerCallbackQuery": lambda: self.answered.append(parameters) or True,  # type: ignore[func-returns-value]
+            "answerCallbackQuery": lambda: self.button_replies.append(parameters) or True,  # type: ignore[func-returns-value]
             "editMessageText": lambda: self._edit(parameters),
             **{name: lambda: self._send(method, parameters, files) for name in SEND_METHODS},
         }
@@ -127,7 +127,7 @@ class BotApi:
         if parameters.get("chat_id") != str(CHAT):
             raise ApiError(400, "Bad Request: chat not found")
         recent = [sent for sent in self.sent if sent.at > time.monotonic() - 60]
-        if len(recent) >= self.most_a_minute:
+        if len(recent) >= self.requests_per_minute:
             raise ApiError(429, "Too Many Requests: retry after 5", retry_after=5)
         if method == "sendMediaGroup":
             return self._send_group(parameters, files)
@@ -154,7 +154,7 @@ class BotApi:
     def _record(self, method: str, text: str, parameters: dict[str, str], files: dict[str, bytes]) -> dict[str, Any]:
         message_id = self._next_id()
         self.texts[message_id] = text
-        self.sent.append(Sent(method, text, parameters, files, time.monotonic(), message_id))
+        self.sent.append(SentRequest(method, text, parameters, files, time.monotonic(), message_id))
         return {"message_id": message_id, "date": int(time.time()), "chat": _chat(CHAT), "text": text}
 
     def _edit(self, parameters: dict[str, str]) -> Any:
@@ -166,22 +166,22 @@ class BotApi:
         if text == self.texts[message_id]:
             raise ApiError(400, "Bad Request: message is not modified: specified new message content is the same")
         self.texts[message_id] = text
-        self.sent.append(Sent("editMessageText", text, parameters, {}, time.monotonic(), message_id))
+        self.sent.append(SentRequest("editMessageText", text, parameters, {}, time.monotonic(), message_id))
         return {"message_id": message_id, "date": 1, "chat": _chat(CHAT), "text": text}
 
     def _get_updates(self, parameters: dict[str, str]) -> list[dict[str, Any]]:
         offset, seconds = int(parameters.get("offset", 0)), float(parameters.get("timeout", 0))
-        if self._is_polling:
+        if self.is_polling:
             raise ApiError(409, "Conflict: terminated by other getUpdates request")
-        self._is_polling = True
+        self.is_polling = True
         try:
-            with self.news:
+            with self.changed:
                 if offset < 0:
                     return self.updates[offset:]
-                self.news.wait_for(lambda: self.stopped.is_set() or self._updates_from(offset), seconds)
+                self.changed.wait_for(lambda: self.stopped.is_set() or self._updates_from(offset), seconds)
                 return self._updates_from(offset)
         finally:
-            self._is_polling = False
+            self.is_polling = False
 
     def _updates_from(self, offset: int) -> list[dict[str, Any]]:
         return [update for update in self.updates if update["update_id"] >= offset]
@@ -202,32 +202,32 @@ class _Handler(BaseHTTPRequestHandler):
         path = re.fullmatch(r"/bot([^/]+)/(\w+)", self.path)
         token, method = path.groups() if path else ("", "")
         api = self.bot_api
-        mood = ""
+        fault = ""
         if method != "getUpdates":
             api.requests += 1
-            mood = api.moods.pop(0) if api.moods else ""
+            fault = api.faults.pop(0) if api.faults else ""
         try:
             if token != TOKEN:
                 raise ApiError(401, "Unauthorized")
-            if mood:
-                return self._fail(mood)
+            if fault:
+                return self._fail(fault)
             return self._respond(200, {"ok": True, "result": api.answer(method, parameters, files)})
         except ApiError as error:
             content = {"ok": False, "error_code": error.code, "description": error.description}
             return self._respond(error.code, content | ({"parameters": error.parameters} if error.parameters else {}))
 
-    def _fail(self, mood: str) -> None:
+    def _fail(self, fault: str) -> None:
         """Hang, reset the connection or raise an ApiError."""
-        if mood == "hang":
+        if fault == "hang":
             self.bot_api.stopped.wait(30)
             return
-        if mood == "reset":
+        if fault == "reset":
             linger = struct.pack("ii", 1, 0)  # with it, closing sends a reset
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
             self.connection.close()
             self.close_connection = True
             return
-        code, _, detail = mood.partition(":")
+        code, _, detail = fault.partition(":")
         descriptions = {
             401: "Unauthorized",
             403: "Forbidden: bot was blocked by the user",

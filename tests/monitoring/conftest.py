@@ -9,7 +9,7 @@ import pytest
 
 from commands.run.event_publisher import EventPublisher
 from tests.monitoring.bot_api import BotApi
-from tests.monitoring.messaging.telegram_line import Line
+from tests.monitoring.messaging.telegram_setup import TelegramSetup
 from tests.monitoring.recorders import open_recorder
 
 
@@ -21,14 +21,14 @@ def publisher(tmp_path: Path) -> Iterator[EventPublisher]:
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("monitoring.messaging.sender.FIRST_WAIT_SECONDS", 0.02)
     monkeypatch.setattr("monitoring.messaging.telegram.REQUEST_SECONDS", 1.0)
     monkeypatch.setattr("monitoring.messaging.telegram.LONGEST_CALL_SECONDS", 5.0)
 
 
 @pytest.fixture
-def line(api: BotApi, impatient: None, tmp_path: Path) -> Iterator[Line]:
-    line = Line(api, tmp_path)
-    yield line
-    line.close()
+def telegram(api: BotApi, short_timeouts: None, tmp_path: Path) -> Iterator[TelegramSetup]:
+    telegram = TelegramSetup(api, tmp_path)
+    yield telegram
+    telegram.close()

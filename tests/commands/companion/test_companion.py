@@ -56,7 +56,7 @@ def run_of(program: Program) -> Path:
 
 
 def sent(api: BotApi, text: str) -> list[str]:
-    return [message for message in api.said() if text in message]
+    return [message for message in api.sent_texts() if text in message]
 
 
 def pause(program: Program) -> None:
@@ -72,9 +72,9 @@ def test_telegram_shows_a_run_and_pages_are_written(program: Program, data: Path
     process = start_with_companion(program, data, config, **SHORT)
     out, err = process.communicate(timeout=180)
     assert (process.returncode, err) == (0, ""), out
-    assert sent(api, "Training has begun: run")
+    assert sent(api, "Training started: run")
     assert sent(api, "run: Finished")
-    assert api.all("sendVoice") and (api.all("sendMediaGroup") or api.all("sendPhoto"))
+    assert api.sent_by("sendVoice") and (api.sent_by("sendMediaGroup") or api.sent_by("sendPhoto"))
     run = run_of(program)
     assert (run / "report.html").is_file() and list((run / "tensorboard").glob("events*"))
     assert all((run / sample).is_file() for sample in summary(run)["samples"])
@@ -88,14 +88,14 @@ def test_the_bot_answers_commands(program: Program, data: Path, config: Path, ap
     process = start_with_companion(program, data, config, **ENDLESS)
     wait_for(lambda: (run_of(program) / "voice.safetensors").is_file(), process)
     pause(program)
-    wait_for(lambda: api._is_polling, process)
+    wait_for(lambda: api.is_polling, process)
     api.write("/status")
     wait_for(lambda: sent(api, "Phase: pre-alignment"), process)
-    n_voices = len(api.all("sendVoice"))
+    n_voices = len(api.sent_by("sendVoice"))
     api.write("/say good words")
-    wait_for(lambda: [message for message in api.all("sendVoice")[n_voices:] if message.text == "good words"], process)
+    wait_for(lambda: "good words" in [message.text for message in api.sent_by("sendVoice")[n_voices:]], process)
     api.write("/set learning_rate_multiplier 0.5")
-    wait_for(lambda: sent(api, "learning-rate multiplier 1 → 0.5 (by a person)"), process)
+    wait_for(lambda: sent(api, "learning rate multiplier 1 → 0.5 (by a person)"), process)
     api.write("/resume")
     wait_for(lambda: sent(api, "Done: resume"), process)
     api.write("/pause")
@@ -109,7 +109,7 @@ def test_the_bot_answers_commands(program: Program, data: Path, config: Path, ap
     assert process.returncode == 130
     assert journal(run_of(program), "intervention")[0]["by"] == "person"
     assert summary(run_of(program))["status"] == "interrupted"
-    assert sent(api, "Interrupted, saved")
+    assert sent(api, "Interrupted and saved")
 
 
 def test_a_killed_training_is_reported_and_restarted(program: Program, data: Path, config: Path, api: BotApi) -> None:
@@ -117,10 +117,11 @@ def test_a_killed_training_is_reported_and_restarted(program: Program, data: Pat
     run = run_of(program)
     wait_for(lambda: (run / "journal.jsonl").is_file() and len(journal(run, "checkpoint")) >= 2, process)
     pause(program)
-    wait_for(lambda: sent(api, "Training has begun"), process)
+    wait_for(lambda: sent(api, "Training started"), process)
     (training,) = children(process, "train_enhanced.py")
     training.kill()
-    wait_for(lambda: sent(api, "Trouble: the training process died") and sent(api, "Training goes on: run"), process)
+    wait_for(lambda: sent(api, "Problem: the training process ended unexpectedly"), process)
+    wait_for(lambda: sent(api, "Training resumed: run"), process)
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=120)
     assert process.returncode == 143
@@ -130,12 +131,12 @@ def test_the_companion_reports_a_lost_training(program: Program, data: Path, con
     process = start_with_companion(program, data, config, **ENDLESS)
     wait_for(lambda: (run_of(program) / "journal.jsonl").is_file() and journal(run_of(program), "steps"), process)
     pause(program)
-    wait_for(lambda: sent(api, "Training has begun"), process)
+    wait_for(lambda: sent(api, "Training started"), process)
     (companion,) = children(process, "commands.companion")
     process.kill()  # the training dies with its watchdog
     process.communicate()
     companion.wait(60)
-    assert sent(api, "The training is gone and has said nothing")
+    assert sent(api, "The training ended without a word")
 
 
 def test_unreachable_servers_do_not_delay_training_and_get_the_messages_later(

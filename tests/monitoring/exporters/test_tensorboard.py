@@ -117,10 +117,10 @@ def test_decisions_are_logged_as_text(tmp_path: Path) -> None:
     run.journal.write("intervention", 60, knob="guide_sigma", on_the_way_to=1.0, **{"from": 0.5, "to": 0.7})
     log(run)
     (intervention,) = texts(run, "supervisor/intervention")
-    assert intervention[0] == 40 and "lower\\_learning\\_rate for loss\\_spike" in intervention[1]
+    assert intervention[0] == 40 and intervention[1].startswith("lower the learning rate (loss spike).")
     ((step, follow_up),) = texts(run, "supervisor/follow_up")
     assert step == 60 and "helped" in follow_up
-    assert texts(run, "supervisor/phase") == [(20, "pre\\_alignment → alignment (free\\_diagonality 0.8)")]
+    assert texts(run, "supervisor/phase") == [(20, "pre-alignment → alignment (diagonality 0.8)")]
     assert texts(run, "supervisor/diagnosis")[-1][1].startswith("\\<b\\>\\_x\\_\\</b\\>")
 
 
@@ -222,4 +222,4 @@ def test_decisions_of_the_watchdog_are_logged(run: RunFolder) -> None:
     run.journal.write("intervention", 7, remedy="restart_process", from_checkpoint=5, by="watchdog")
     log(run)
     ((step, text),) = texts(run, "supervisor/diagnosis")
-    assert step == 7 and "process\\_died (critical): last\\_step 7" in text
+    assert step == 7 and "(critical): last step 7" in text

@@ -1,10 +1,12 @@
-"""Both languages have words for everything that a journal can name, with the same places for values."""
+"""Languages: both have a name for every identifier of the journal, and texts with the same placeholders."""
 
 from __future__ import annotations
 
 import ast
+import re
 from dataclasses import fields
 from string import Formatter
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -12,7 +14,10 @@ import pytest
 from files import REPOSITORY
 from hparams import HParams
 from models import ARCHITECTURES
-from monitoring.language.base import Words, number, words_of
+from monitoring.language import english, russian
+from monitoring.language.base import Language, format_number, language_of
+from monitoring.language.english import ENGLISH
+from monitoring.language.russian import RUSSIAN
 from monitoring.measures.evaluation import evaluation_signals
 from reports import Action
 from smart_tuner.phases import FIRST_PHASE
@@ -21,29 +26,31 @@ from smart_tuner.treatment.policy import REMEDIES_BY_AILMENT
 from tests.monitoring.measures.sample_reports import N_TOKENS, make_decode, make_evaluation
 from training.knobs import KNOB_NAMES
 
-ENGLISH, RUSSIAN = words_of("en"), words_of("ru")
-BOTH = pytest.mark.parametrize("words", [ENGLISH, RUSSIAN], ids=["en", "ru"])
-OF_THE_WATCHDOG = {"process_died", "no_progress"}
+BOTH = pytest.mark.parametrize("language", [ENGLISH, RUSSIAN], ids=["en", "ru"])
+WATCHDOG_AILMENTS, WATCHDOG_REMEDIES = {"process_died", "no_progress"}, {"restart_process"}
+
+
+def test_languages_are_found_by_their_codes() -> None:
+    assert (language_of("en"), language_of("ru")) == (ENGLISH, RUSSIAN)
 
 
 @BOTH
-def test_every_ailment_and_remedy_has_a_name(words: Words) -> None:
-    assert set(words.ailments) == set(REMEDIES_BY_AILMENT) | OF_THE_WATCHDOG
-    assert set(words.remedies) == {name for ladder in REMEDIES_BY_AILMENT.values() for name in ladder} | {
-        "restart_process"
-    }
+def test_every_ailment_and_remedy_has_a_name(language: Language) -> None:
+    remedies = {name for remedies in REMEDIES_BY_AILMENT.values() for name in remedies}
+    assert set(language.ailments) == set(REMEDIES_BY_AILMENT) | WATCHDOG_AILMENTS
+    assert set(language.remedies) == remedies | WATCHDOG_REMEDIES
 
 
 @BOTH
-def test_every_action_phase_and_knob_has_a_name(words: Words) -> None:
-    assert set(Action.__args__) - {"enter_phase"} == set(words.actions)  # type: ignore[attr-defined]
-    assert set(words.phases) == set(Phases.model_fields) and FIRST_PHASE in words.phases
-    assert set(KNOB_NAMES) <= set(words.knobs)
-    assert set(words.knobs) <= set(KNOB_NAMES) | set(HParams.model_fields)
+def test_every_action_phase_and_knob_has_a_name(language: Language) -> None:
+    assert set(Action.__args__) - {"enter_phase"} == set(language.actions)  # type: ignore[attr-defined]
+    assert set(language.phases) == set(Phases.model_fields) and FIRST_PHASE in language.phases
+    assert set(KNOB_NAMES) <= set(language.knobs)
+    assert set(language.knobs) <= set(KNOB_NAMES) | set(HParams.model_fields)
 
 
 def evidence_names() -> set[str]:
-    """The names in all dictionaries called evidence in the detectors."""
+    """Keys of all dictionaries called `evidence` in the detectors."""
     names = set()
     for path in (REPOSITORY / "smart_tuner" / "detectors").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -56,43 +63,56 @@ def evidence_names() -> set[str]:
 
 
 @BOTH
-def test_every_signal_and_piece_of_evidence_has_a_name(words: Words) -> None:
+def test_every_signal_and_piece_of_evidence_has_a_name(language: Language) -> None:
     parts = {part for model in ARCHITECTURES.values() for part in ("total_loss", *model.LOSS_PARTS)}
     measures = {name for model in ARCHITECTURES.values() for name in model.MEASURES}
     losses = {f"val_{part}": 1.0 for part in parts}
     without_gate = make_evaluation(decodes=[make_decode(forced_gate=None, durations=np.ones(N_TOKENS))], losses=losses)
-    signals = {
-        *parts,
-        *measures,
-        *evaluation_signals(make_evaluation(losses=losses)),
-        *evaluation_signals(without_gate),
-    }
+    evaluated = {*evaluation_signals(make_evaluation(losses=losses)), *evaluation_signals(without_gate)}
+    signals = {*parts, *measures, *evaluated}
     assert len(evidence_names()) > 20
-    assert (signals | evidence_names()) - set(words.signals) == set()
+    assert (signals | evidence_names()) - set(language.signals) == set()
 
 
-def places(text: str) -> set[str]:
+@pytest.mark.parametrize("package", [english, russian], ids=["en", "ru"])
+def test_no_group_of_texts_hides_another(package: ModuleType) -> None:
+    groups = [value for name, value in vars(package.texts).items() if name.isupper() and name != "STATUSES"]
+    language = language_of("en" if package is english else "ru")
+    assert len(language.texts) == sum(map(len, groups))
+    assert len(language.signals) == len(package.signals.SIGNALS) + len(package.signals.EVIDENCE)
+
+
+def placeholders(text: str) -> set[str]:
     return {name for _, name, _, _ in Formatter().parse(text) if name is not None}
 
 
-def test_both_languages_say_the_same_things() -> None:
-    for field in fields(Words):
-        english, russian = getattr(ENGLISH, field.name), getattr(RUSSIAN, field.name)
-        assert set(english) == set(russian), field.name
-        for name in english:
-            assert places(english[name]) == places(russian[name]), name
+def test_both_languages_have_the_same_texts_with_the_same_placeholders() -> None:
+    for field in fields(Language):
+        in_english, in_russian = getattr(ENGLISH, field.name), getattr(RUSSIAN, field.name)
+        assert set(in_english) == set(in_russian), field.name
+        for key in in_english:
+            assert placeholders(in_english[key]) == placeholders(in_russian[key]), key
 
 
 @BOTH
-def test_nothing_is_said_in_the_other_language(words: Words) -> None:
-    for field in fields(Words):
-        for name, text in getattr(words, field.name).items():
+def test_no_text_is_in_the_other_language(language: Language) -> None:
+    for field in fields(Language):
+        for key, text in getattr(language, field.name).items():
             is_russian = any("а" <= letter.lower() <= "я" for letter in text)
-            assert is_russian == (words is RUSSIAN) or text.startswith("{") or name == "adam_beta2", (name, text)
+            assert is_russian == (language is RUSSIAN) or text.startswith("{") or key == "adam_beta2", (key, text)
+
+
+def test_every_text_is_used() -> None:
+    sources = [path for folder in ("monitoring", "commands") for path in (REPOSITORY / folder).rglob("*.*")]
+    outside = [path for path in sources if path.suffix in (".py", ".html") and "language" not in path.parts]
+    quoted = set(re.findall(r"""["'](\w+)["']""", "\n".join(path.read_text(encoding="utf-8") for path in outside)))
+    built = {f"expected_{direction}" for direction in ("up", "down")} | {"request_done", "request_refused"}
+    units = {"seconds", "minutes", "hours"}  # used by the language itself
+    assert set(ENGLISH.texts) - quoted <= built | units
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("value", "text"),
     [
         (None, "–"),
         (3, "3"),
@@ -104,15 +124,15 @@ def test_nothing_is_said_in_the_other_language(words: Words) -> None:
         ("x", "x"),
     ],
 )
-def test_numbers_are_short(value: object, said: str) -> None:
-    assert number(value) == said
+def test_numbers_are_short(value: object, text: str) -> None:
+    assert format_number(value) == text
 
 
-@pytest.mark.parametrize(("seconds", "said"), [(12, "12 s"), (89, "89 s"), (600, "10 min"), (7260, "2 h 1 min")])
-def test_durations_are_short(seconds: float, said: str) -> None:
-    assert ENGLISH.duration(seconds) == said
+@pytest.mark.parametrize(("seconds", "text"), [(12, "12 s"), (89, "89 s"), (600, "10 min"), (7260, "2 h 1 min")])
+def test_durations_are_short(seconds: float, text: str) -> None:
+    assert ENGLISH.format_duration(seconds) == text
 
 
-def test_what_nobody_has_named_keeps_its_name() -> None:
+def test_an_unknown_identifier_keeps_its_name() -> None:
     assert ENGLISH.name("something_new") == "something new"
-    assert ENGLISH.values({"braces{x}": "{y}"}) == "braces{x} {y}"
+    assert ENGLISH.format_values({"braces{x}": "{y}"}) == "braces{x} {y}"

@@ -1,4 +1,4 @@
-"""The same messages as JSON to any URL."""
+"""Webhook: messages as JSON, and errors that do not show the URL."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from typing import Any
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from monitoring.language.base import words_of
-from monitoring.messaging.message import Importance, Message
+from monitoring.language.english import ENGLISH
+from monitoring.messaging.message import Message, Priority
 from monitoring.messaging.outbox import Outbox
-from monitoring.messaging.sender import Courier, Flooded, Pace, Undeliverable, Unreachable
+from monitoring.messaging.sender import MessageRejected, MessageSender, RateLimit, RateLimited, ServerUnreachable
 from monitoring.messaging.settings import WebhookSettings
-from monitoring.messaging.webhook import WebhookDoor
+from monitoring.messaging.webhook import WebhookClient
 
-ALARM = Message("alarm", Importance.CRITICAL, "Trouble: ё", ("<b>",), step=7)
+ALARM = Message("alarm", Priority.CRITICAL, "Problem: ё", ("<b>",), step=7)
 
 
-class Hook:
-    """A server that takes JSON, or answers with a code it was told to."""
+class WebhookServer:
+    """Local server that accepts JSON, or answers with the next of `codes`."""
 
     def __init__(self) -> None:
-        self.taken: list[dict[str, Any]] = []
+        self.received: list[dict[str, Any]] = []
         self.codes: list[int] = []
-        hook = self
+        server = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 content = self.rfile.read(int(self.headers["Content-Length"]))
-                code = hook.codes.pop(0) if hook.codes else 200
+                code = server.codes.pop(0) if server.codes else 200
                 if code == 200:
                     assert self.headers["Content-Type"] == "application/json"
-                    hook.taken.append(json.loads(content))
+                    server.received.append(json.loads(content))
                 self.send_response(code)
                 self.send_header("Retry-After", "3")
                 self.send_header("Location", "/elsewhere")
@@ -45,11 +45,11 @@ class Hook:
                 self.end_headers()
 
             def do_GET(self) -> None:
-                hook.taken.append({"asked with GET": self.path})
+                server.received.append({"requested by GET": self.path})
                 self.send_error(405)
 
             def log_message(self, *_: object) -> None:
-                """Silent."""
+                """Keep the test's output clean."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
@@ -63,24 +63,24 @@ class Hook:
 
 
 @pytest.fixture
-def hook() -> Iterator[Hook]:
-    hook = Hook()
-    yield hook
-    hook.close()
+def server() -> Iterator[WebhookServer]:
+    server = WebhookServer()
+    yield server
+    server.close()
 
 
-def send(hook: Hook) -> None:
-    door = WebhookDoor(hook.url, "run <1>")
-    for parcel in door.parcels(ALARM):
-        door.send(parcel)
+def send(server: WebhookServer) -> None:
+    client = WebhookClient(server.url, "run <1>")
+    for request in client.build_requests(ALARM):
+        client.send(request)
 
 
-def test_a_message_is_told_as_json(hook: Hook) -> None:
-    send(hook)
-    assert hook.taken == [
+def test_a_message_is_posted_as_json(server: WebhookServer) -> None:
+    send(server)
+    assert server.received == [
         {
             **{"run": "run <1>", "kind": "alarm", "importance": "critical", "step": 7, "times": 1},
-            **{"title": "Trouble: ё", "lines": ["<b>"]},
+            **{"title": "Problem: ё", "lines": ["<b>"]},
         }
     ]
 
@@ -88,32 +88,29 @@ def test_a_message_is_told_as_json(hook: Hook) -> None:
 @pytest.mark.parametrize(
     ("code", "expected"),
     [
-        *((429, Flooded), (500, Unreachable), (503, Unreachable), (400, Undeliverable), (413, Undeliverable)),
-        *(
-            (301, Unreachable),
-            (302, Unreachable),
-            (401, Unreachable),
-            (404, Unreachable),
-        ),  # the address is to be mended
+        (429, RateLimited),
+        *((code, ServerUnreachable) for code in (500, 503)),
+        *((code, MessageRejected) for code in (400, 413)),
+        *((code, ServerUnreachable) for code in (301, 302, 401, 404)),  # the address may be corrected
     ],
 )
-def test_its_answers_are_understood(hook: Hook, code: int, expected: type[Exception]) -> None:
-    hook.codes.append(code)
+def test_an_error_code_becomes_a_transport_error(server: WebhookServer, code: int, expected: type[Exception]) -> None:
+    server.codes.append(code)
     with pytest.raises(expected) as error:
-        send(hook)
+        send(server)
     assert "secret" not in str(error.value)
-    assert hook.taken == []
-    if isinstance(error.value, Flooded):
+    assert server.received == []
+    if isinstance(error.value, RateLimited):
         assert error.value.seconds == 3
 
 
-def test_nobody_there_is_told_without_the_address() -> None:
-    with pytest.raises(Unreachable) as error:
-        WebhookDoor("http://127.0.0.1:1/secret-path", "run").send(b"{}")
+def test_a_refused_connection_is_reported_without_the_address() -> None:
+    with pytest.raises(ServerUnreachable) as error:
+        WebhookClient("http://127.0.0.1:1/secret-path", "run").send(b"{}")
     assert "secret" not in str(error.value)
 
 
-def test_one_who_speaks_no_http_is_told_without_the_address() -> None:
+def test_a_server_without_http_is_reported_without_the_address() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def answer() -> None:
@@ -124,8 +121,8 @@ def test_one_who_speaks_no_http_is_told_without_the_address() -> None:
 
         thread = threading.Thread(target=answer)
         thread.start()
-        with pytest.raises(Unreachable) as error:
-            WebhookDoor(f"http://127.0.0.1:{server.getsockname()[1]}/secret-path", "run").send(b"{}")
+        with pytest.raises(ServerUnreachable) as error:
+            WebhookClient(f"http://127.0.0.1:{server.getsockname()[1]}/secret-path", "run").send(b"{}")
         thread.join(10)
     assert "secret" not in str(error.value)
 
@@ -133,18 +130,20 @@ def test_one_who_speaks_no_http_is_told_without_the_address() -> None:
 @pytest.mark.parametrize(
     "url", ["example.org/secret", "file:///secret", "ftp://x/secret", "https://", "http://a b/secret"]
 )
-def test_an_address_that_is_none_is_refused_and_not_repeated(url: str) -> None:
+def test_an_invalid_address_is_refused_and_not_repeated(url: str) -> None:
     with pytest.raises(ValidationError, match="http|label") as error:
         WebhookSettings(url=SecretStr(url))
     assert "secret" not in str(error.value)
 
 
-def test_it_goes_through_the_same_outbox(hook: Hook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_message_is_sent_again_after_server_errors(
+    server: WebhookServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("monitoring.messaging.sender.FIRST_WAIT_SECONDS", 0.01)
-    outbox = Outbox(tmp_path / "outbox.json", words_of("en"))
-    courier = Courier("webhook", outbox, WebhookDoor(hook.url, "run"), Pace(100), lambda _: None)
-    hook.codes += [503, 503]
+    outbox = Outbox(tmp_path / "outbox.json", ENGLISH)
+    sender = MessageSender("webhook", outbox, WebhookClient(server.url, "run"), RateLimit(100), lambda _: None)
+    server.codes += [503, 503]
     outbox.put(ALARM)
-    courier.start()
-    courier.finish(10)
-    assert [told["kind"] for told in hook.taken] == ["alarm"] and len(outbox) == 0
+    sender.start()
+    sender.finish(10)
+    assert [message["kind"] for message in server.received] == ["alarm"] and len(outbox) == 0

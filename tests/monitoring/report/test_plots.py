@@ -1,4 +1,4 @@
-"""Pictures show what was measured, whatever the text and however broken the voice."""
+"""Pictures of samples: readable for any text, and drawn however broken the voice is."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -41,7 +41,7 @@ def drawn(seconds_per_frame: float = SECONDS_PER_FRAME, **changes: Any) -> Figur
 
 
 def plots(figure: Figure) -> list[Axes]:
-    """The axes with a plot, without the colour bars."""
+    """Axes of the panels, without the colour bars."""
     return [axes for axes in figure.axes if axes.get_label() != "<colorbar>"]
 
 
@@ -49,20 +49,20 @@ def title(figure: Figure) -> str:
     return figure.get_suptitle()
 
 
-def test_an_evaluation_shows_the_alignment_and_both_mels() -> None:
-    alignment, spoken, recorded = plots(drawn())
-    assert alignment.get_xlabel() == "decoder step"
-    assert alignment.get_ylabel() == "token"
-    assert spoken.get_ylabel() == "spoken\nmel channel"
+def test_a_sample_shows_attention_and_both_mels() -> None:
+    attention, decoded, recorded = plots(drawn())
+    assert attention.get_xlabel() == "decoder step"
+    assert attention.get_ylabel() == "token"
+    assert decoded.get_ylabel() == "decoded\nmel channel"
     assert recorded.get_ylabel() == "recorded\nmel channel"
     assert recorded.get_xlabel() == "time (s)"
 
 
-def test_a_sentence_nobody_recorded_has_one_mel() -> None:
+def test_a_sentence_without_a_recording_has_one_mel() -> None:
     assert len(plots(drawn(recorded_mel=None))) == 2
 
 
-def test_the_attention_runs_from_the_lower_left() -> None:
+def test_attention_starts_at_the_lower_left() -> None:
     attention = np.zeros((6, 3))
     attention[4, 1] = 0.5
     (image,) = plots(drawn(free_attention=attention, symbols=()))[0].images
@@ -71,7 +71,7 @@ def test_the_attention_runs_from_the_lower_left() -> None:
     assert image.get_clim() == (0.0, 1.0)
 
 
-def test_tokens_are_labelled_by_their_symbols_while_few() -> None:
+def test_few_tokens_are_labelled_by_their_symbols() -> None:
     figure = drawn(free_attention=np.ones((5, 3)) / 3, symbols=("ɹ", " ", "$x^$"))
     assert pixels(figure).std() > 0
     axes = plots(figure)[0]
@@ -83,17 +83,17 @@ def test_tokens_are_labelled_by_their_symbols_while_few() -> None:
     assert "q" not in [label.get_text() for label in axes.get_yticklabels()]
 
 
-def test_symbols_of_another_text_are_refused() -> None:
+def test_symbols_of_another_length_are_refused() -> None:
     with pytest.raises(ValueError, match="each of 3 tokens, got 2"):
         drawn(free_attention=np.ones((5, 3)), symbols=("a", "b"))
 
 
-def test_mels_share_seconds_and_colours() -> None:
+def test_mels_share_the_scales_of_time_and_colour() -> None:
     mels = {"free_mel": np.full((80, 200), -2.0), "recorded_mel": np.full((80, 50), -9.0)}
-    _, spoken, recorded = plots(drawn(**mels, seconds_per_frame=0.01))
-    assert spoken.get_xlim() == recorded.get_xlim() == (0.0, 2.0)
+    _, decoded, recorded = plots(drawn(**mels, seconds_per_frame=0.01))
+    assert decoded.get_xlim() == recorded.get_xlim() == (0.0, 2.0)
     assert recorded.images[0].get_extent()[:2] == [0.0, 0.5]
-    assert spoken.images[0].get_clim() == recorded.images[0].get_clim() == (-9.0, -2.0)
+    assert decoded.images[0].get_clim() == recorded.images[0].get_clim() == (-9.0, -2.0)
 
 
 @pytest.mark.parametrize(
@@ -112,22 +112,22 @@ def test_characters_without_a_glyph_become_boxes() -> None:
     pixels(figure)
 
 
-def test_a_long_title_is_cut() -> None:
+def test_a_long_title_is_shortened() -> None:
     shown = title(drawn(sentence="x" * 500))
     assert len(shown) == LONGEST_TITLE
     assert shown.endswith("…")
     assert title(drawn(sentence="x" * LONGEST_TITLE)) == "x" * LONGEST_TITLE
 
 
-def test_a_silent_voice_is_said_to_be_one() -> None:
+def test_an_empty_decode_is_labelled() -> None:
     figure = drawn(free_mel=np.zeros((80, 0)), free_attention=np.zeros((0, 15)))
-    alignment, spoken, recorded = plots(figure)
-    assert [text.get_text() for axes in (alignment, spoken) for text in axes.texts] == ["nothing was spoken"] * 2
+    attention, decoded, recorded = plots(figure)
+    assert [text.get_text() for axes in (attention, decoded) for text in axes.texts] == ["empty"] * 2
     assert recorded.images
     pixels(figure)
 
 
-def test_nonfinite_values_are_drawn_as_gaps() -> None:
+def test_non_finite_values_are_drawn_as_gaps() -> None:
     figure = drawn(free_attention=np.full((40, 15), np.nan), free_mel=np.full((80, 9), np.inf), recorded_mel=None)
     assert pixels(figure).std() > 0
 
@@ -138,7 +138,7 @@ def test_pixels_are_rgb_bytes() -> None:
     assert picture.shape == (670, 900, 3)
 
 
-def test_png_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_a_png_is_written_completely_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     picture = pixels(drawn())
     save_png(picture, path)

@@ -1,18 +1,18 @@
-"""What is said of a run: one honest sentence, and advice that fits what was measured."""
+"""Summary of a run: one sentence about the voice, and recommendations that fit the measurements."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from monitoring.journal.run_state import JournalState
-from monitoring.language.base import words_of
-from monitoring.report.summary import act_story, act_title, interventions, judged, recommendations, verdict
-from tests.monitoring.journals import FOLLOW_UP, INTERVENTION, RunFolder
+from monitoring.language.base import language_of
+from monitoring.report.decision_text import verdict_text
+from monitoring.report.summary import intervention_counts, recommendations, summary_sentence
+from tests.monitoring.journals import INTERVENTION, RunFolder
 
-ENGLISH = words_of("en")
+ENGLISH = language_of("en")
 GOOD: dict[str, float | None] = {
     "composite_tts_score": 0.8,
     "free_diagonality": 0.9,
@@ -39,41 +39,45 @@ def evaluated(run: RunFolder, *changes: dict[str, float | None], status: str | N
 
 
 @pytest.mark.parametrize(
-    ("signals", "said"),
+    ("signals", "text"),
     [
-        ({}, "the voice speaks and ends its sentences (score"),
+        ({}, "the voice speaks and stops at the end of a sentence (score"),
         ({"free_diagonality": 0.69}, "does not speak yet"),
         ({"free_diagonality": None, "composite_tts_score": None}, "does not speak yet"),
-        ({"gate_accuracy": 0.79}, "does not end its sentences"),
-        ({"stop_rate": 0.5}, "does not end its sentences"),
-        ({"mel_distance": 0.95}, "still rough"),
+        ({"gate_accuracy": 0.79}, "does not stop at the end"),
+        ({"stop_rate": 0.5}, "does not stop at the end"),
+        ({"mel_distance": 0.95}, "still sounds rough"),
     ],
 )
-def test_the_verdict_says_how_good_the_voice_is(run: RunFolder, signals: dict[str, float | None], said: str) -> None:
-    assert said in verdict(evaluated(run, signals), ENGLISH)
+def test_the_sentence_describes_the_quality_of_the_voice(
+    run: RunFolder, signals: dict[str, float | None], text: str
+) -> None:
+    assert text in summary_sentence(evaluated(run, signals), ENGLISH)
 
 
 @pytest.mark.parametrize(
-    ("status", "said"),
+    ("status", "text"),
     [
         (None, "Still training:"),
         ("finished", "Finished:"),
         ("failed", "Failed:"),
-        ("interrupted", "Interrupted, saved:"),
+        ("interrupted", "Interrupted and saved:"),
         ("stopped", "Stopped, no remedy is left:"),
     ],
 )
-def test_the_verdict_says_how_it_ended(run: RunFolder, status: str | None, said: str) -> None:
-    assert verdict(evaluated(run, {}, status=status), ENGLISH).startswith(said)
+def test_the_sentence_starts_with_the_status(run: RunFolder, status: str | None, text: str) -> None:
+    assert summary_sentence(evaluated(run, {}, status=status), ENGLISH).startswith(text)
 
 
-def test_a_verdict_needs_no_evaluation(run: RunFolder) -> None:
-    assert "nothing has been evaluated yet; nothing had to be done." in verdict(JournalState.load(run.path), ENGLISH)
+def test_a_run_without_evaluations_has_a_sentence(run: RunFolder) -> None:
+    assert "nothing has been evaluated yet; no intervention was needed." in summary_sentence(
+        JournalState.load(run.path), ENGLISH
+    )
 
 
-def test_the_best_evaluation_counts_not_the_last(run: RunFolder) -> None:
+def test_the_quality_is_that_of_the_best_evaluation(run: RunFolder) -> None:
     state = evaluated(run, {"composite_tts_score": 0.9}, {"composite_tts_score": 0.1, "free_diagonality": 0.1})
-    assert "speaks and ends its sentences (score 0.9 at step 10)" in verdict(state, ENGLISH)
+    assert "speaks and stops at the end of a sentence (score 0.9 at step 10)" in summary_sentence(state, ENGLISH)
 
 
 def scores(*values: float) -> list[dict[str, float | None]]:
@@ -86,9 +90,9 @@ def scores(*values: float) -> list[dict[str, float | None]]:
         (scores(0.8), "finished", "advise_listen"),
         ([], "finished", "advise_longer"),
         ([{"free_diagonality": 0.2}], "finished", "advise_alignment"),
-        ([{"stop_rate": 0.2}], "finished", "advise_ends"),
+        ([{"stop_rate": 0.2}], "finished", "advise_stopping"),
         ([{"mel_distance": 1.2}], "finished", "advise_rough"),
-        (scores(0.5, 0.6, 0.7, 0.8), "finished", "advise_go_on"),
+        (scores(0.5, 0.6, 0.7, 0.8), "finished", "advise_continue"),
         (scores(0.8, 0.8, 0.8, 0.801), "finished", "advise_enough"),
         (scores(0.7, 0.8, 0.85, 0.849), "finished", "advise_listen"),
         (scores(0.7, 0.9, 0.6, 0.8), "finished", "advise_listen"),
@@ -103,14 +107,14 @@ def scores(*values: float) -> list[dict[str, float | None]]:
         (scores(0.8), "stopped", "advise_hopeless"),
     ],
 )
-def test_advice_fits_what_was_measured(
+def test_advice_fits_the_measurements(
     run: RunFolder, signals: list[dict[str, float | None]], status: str, key: str
 ) -> None:
     (advice,) = recommendations(evaluated(run, *signals, status=status), ENGLISH)
     assert advice.split("{")[0].startswith(ENGLISH.texts[key].split("{")[0])
 
 
-def test_while_all_goes_well_there_is_nothing_to_advise(run: RunFolder) -> None:
+def test_a_run_without_problems_gets_no_advice(run: RunFolder) -> None:
     assert recommendations(evaluated(run, *scores(0.5, 0.6, 0.7, 0.8), status=None), ENGLISH) == []
     assert recommendations(JournalState.load(run.path), ENGLISH) == []
 
@@ -121,73 +125,18 @@ def test_quarantined_recordings_are_named(run: RunFolder) -> None:
     assert "u0, u1, u2, u3, u4 and 2 more" in advice
 
 
-def told(run: RunFolder, follow_up: dict[str, Any] | None = None, **changes: Any) -> tuple[str, list[str]]:
-    run.journal.write("intervention", 40, **INTERVENTION | changes)
-    if follow_up:
-        run.journal.write("follow_up", 60, **FOLLOW_UP | follow_up)
-    (entry,) = JournalState.load(run.path).interventions
-    return act_title(entry, ENGLISH), act_story(entry, ENGLISH)
-
-
-def test_what_did_not_help_was_undone(run: RunFolder) -> None:
-    _, lines = told(run, {"verdict": "harmful", "reverted": True})
-    assert lines[-1] == "Came: it did harm: loss is 1.5, without it 2 was to be expected; undone"
-
-
-def test_what_was_only_advised_is_said_so(run: RunFolder) -> None:
-    assert "Would do: learning-rate multiplier 1 → 0.5" in told(run, advice=True)[1]
-
-
-def test_a_rollback_says_where_to_and_with_what(run: RunFolder) -> None:
-    run.journal.write(
-        "intervention",
-        40,
-        **{name: value for name, value in INTERVENTION.items() if name not in ("knob", "from", "to")},
-        action="roll_back",
-        to_step=20,
-        knobs={"learning_rate_multiplier": 0.5},
-    )
-    (entry,) = JournalState.load(run.path).interventions
-    assert "Done: back to a checkpoint, step 20, with learning-rate multiplier 0.5" in act_story(entry, ENGLISH)
-
-
-def test_a_race_is_told_before_its_verdict(run: RunFolder) -> None:
-    run.journal.write("intervention", 40, **INTERVENTION)
-    run.journal.write(
-        "follow_up", 50, ailment="loss_spike", remedy="lower_learning_rate", check="race", from_step=30, knob="x"
-    )
-    (entry,) = JournalState.load(run.path).interventions
-    assert entry.verdict is None
-    assert act_story(entry, ENGLISH)[-1] == "Too close to call: trained with and without it from step 30"
-
-
-def test_the_watchdog_tells_its_own(run: RunFolder) -> None:
-    run.journal.write("intervention", 40, remedy="restart_process", from_checkpoint=20, by="watchdog")
-    (entry,) = JournalState.load(run.path).interventions
-    assert act_title(entry, ENGLISH) == "step 40: start the process again"
-    assert act_story(entry, ENGLISH) == ["Done: start the process again"]
-
-
-def test_what_was_only_advised_is_not_called_done(run: RunFolder) -> None:
+def test_advice_is_not_counted_as_an_intervention(run: RunFolder) -> None:
     run.journal.write("intervention", 5, **INTERVENTION, advice=True)
-    state = evaluated(run, {})
-    assert "nothing had to be done, advice: 1." in verdict(state, ENGLISH)
-    assert judged(state.interventions[0], ENGLISH) == "advised only"
+    assert "no intervention was needed, advice only: 1." in summary_sentence(evaluated(run, {}), ENGLISH)
 
 
-def test_what_a_person_does_is_nobodys_to_judge(run: RunFolder) -> None:
+def test_changes_by_people_are_counted_apart_and_not_judged(run: RunFolder) -> None:
     run.journal.write("intervention", 5, by="person", knob="guide_sigma", **{"from": 0.4, "to": 0.3})
     run.journal.write("intervention", 6, **INTERVENTION)
     run.journal.write("intervention", 7, **INTERVENTION | {"remedy": "roll_back"})
-    superseded = {"ailment": "loss_spike", "remedy": "roll_back", "superseded_by": "person"}
-    run.journal.write("follow_up", 8, **superseded)
+    run.journal.write("follow_up", 8, ailment="loss_spike", remedy="roll_back", superseded_by="person")
     state = JournalState.load(run.path)
-    assert [judged(entry, ENGLISH) for entry in state.interventions] == ["not judged", "not judged yet", "not judged"]
-    assert interventions(state, ENGLISH) == "interventions: 2, of which helped: 0, did not: 0, changes by people: 1"
-
-
-def test_an_ailment_is_named_in_what_came_of_another(run: RunFolder) -> None:
-    run.journal.write("intervention", 5, **INTERVENTION)
-    run.journal.write("follow_up", 8, **FOLLOW_UP | {"verdict": "harmful", "evidence": {"then": "nonfinite_step"}})
-    (entry,) = JournalState.load(run.path).interventions
-    assert "(then a step was not finite)" in act_story(entry, ENGLISH)[-1]
+    verdicts = [verdict_text(entry, ENGLISH) for entry in state.interventions]
+    assert verdicts == ["not judged", "not judged yet", "not judged"]
+    counts = "interventions: 2 (helped: 0, did not help: 0), changes by people: 1"
+    assert intervention_counts(state, ENGLISH) == counts

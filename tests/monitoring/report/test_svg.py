@@ -1,4 +1,4 @@
-"""Losses are drawn by their logarithm, unless one of them goes below zero as a likelihood's does."""
+"""Scales of the curves: losses are drawn logarithmically unless one is negative, as a likelihood's may be."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from monitoring.journal.run_state import JournalState
-from monitoring.language.base import words_of
+from monitoring.language.english import ENGLISH
 from monitoring.report.curves import curves_picture
 from monitoring.report.svg import Scale
 from tests.monitoring.journals import RunFolder
@@ -22,8 +22,8 @@ def test_a_scale_shows_every_value(values: list[float], middle: float) -> None:
 
 
 @pytest.mark.parametrize(("loss", "scale"), [(0.5, "log"), (-0.5, "linear")])
-def test_so_do_the_curves_of_a_picture(tmp_path: Path, loss: float, scale: str) -> None:
+def test_the_picture_has_the_same_scale(tmp_path: Path, loss: float, scale: str) -> None:
     run = RunFolder(tmp_path / "run")
     run.start()
     run.evaluation(20, signals={"composite_tts_score": 0.5, "val_total_loss": loss})
-    assert curves_picture(JournalState.load(run.path), words_of("en")).axes[0].get_yscale() == scale
+    assert curves_picture(JournalState.load(run.path), ENGLISH).axes[0].get_yscale() == scale

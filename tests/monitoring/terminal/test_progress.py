@@ -63,7 +63,7 @@ def test_without_a_terminal_there_are_only_plain_lines(options: dict[str, Any]) 
     lines = text.splitlines()
     assert lines[0].startswith("step 1/100 · epoch") and lines[0].endswith(" left")
     assert lines[3].startswith("evaluation at step 3: free_diagonality 0.95")
-    assert lines[4].startswith("intervention at step 3: restart for loss_spike")
+    assert lines[4].startswith("intervention at step 3: restart with safer settings (loss spike)")
     assert lines[5] == "pause at step 3, asked for by user 7: refused ([bold]why)"
 
 
@@ -121,7 +121,7 @@ def test_the_last_intervention_stays_on_the_panel() -> None:
     panel = ProgressPanel("run")
     panel.on_decision("intervention", 30, RESTART)
     panel.on_decision("diagnosis", 31, {"phase": "quality"})
-    assert draw(panel)[2].startswith("step 30: restart for loss_spike")
+    assert draw(panel)[2].startswith("step 30: restart with safer settings (loss spike)")
 
 
 def test_a_pause_does_not_count_for_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,27 @@
+"""English names and texts."""
+
+from __future__ import annotations
+
+from monitoring.language.base import Language
+from monitoring.language.english import decisions, signals, texts
+
+ENGLISH = Language(
+    ailments=decisions.AILMENTS,
+    remedies=decisions.REMEDIES,
+    actions=decisions.ACTIONS,
+    phases=decisions.PHASES,
+    verdicts=decisions.VERDICTS,
+    severities=decisions.SEVERITIES,
+    statuses=texts.STATUSES,
+    signals={**signals.SIGNALS, **signals.EVIDENCE},
+    knobs=signals.KNOBS,
+    texts={
+        **texts.UNITS,
+        **texts.SUMMARY,
+        **texts.DECISIONS,
+        **texts.RECOMMENDATIONS,
+        **texts.MESSAGES,
+        **texts.BOT,
+        **texts.REPORT,
+    },
+)

@@ -1,0 +1,147 @@
+"""Russian texts of reports, messages and answers of the bot; values go into the {placeholders}."""
+
+from __future__ import annotations
+
+STATUSES = {
+    "running": "Обучение идёт",
+    "finished": "Закончено",
+    "interrupted": "Прервано, состояние сохранено",
+    "failed": "Сбой",
+    "stopped": "Остановлено: средств не осталось",
+}
+UNITS = {
+    "seconds": "{n} с",
+    "minutes": "{n} мин",
+    "hours": "{h} ч {m} мин",
+    "step": "шаг {step}",
+    "step_of": "шаг {step} из {planned}",
+}
+SUMMARY = {
+    "voice_not_evaluated": "проверок ещё не было",
+    "voice_not_speaking": "голос ещё не говорит",
+    "voice_not_stopping": "голос говорит, но не останавливается в конце фразы",
+    "voice_rough": "голос говорит и останавливается в конце фразы; звук пока грубый",
+    "voice_good": "голос говорит и останавливается в конце фразы",
+    "score_at": "оценка {score} на шаге {step}",
+    "no_intervention_needed": "вмешательств не понадобилось",
+    "intervention_counts": "вмешательств: {n} (помогло: {helped}, не помогло: {failed})",
+    "changes_by_people": "изменений, внесённых людьми: {n}",
+    "advice_count": "только советов: {n}",
+}
+DECISIONS = {
+    "found": "Обнаружено: {diagnosis}",
+    "since": "с шага {step}",
+    "utterances": "Записи: {names}",
+    "names_and_more": "{names} и ещё {n}",
+    "change": "{name} {before} → {after}",
+    "to_step": "{change} (шаг {step})",
+    "with_settings": "{change}, с настройками: {settings}",
+    "done": "Сделано: {change}",
+    "advised": "Совет: {change}",
+    "proposed": "Предложено: {change}",
+    "by_person": "изменил человек",
+    "on_the_way_to": "по пути к {value}",
+    "expected_up": "Ожидается рост к шагу {step}: {signal}",
+    "expected_down": "Ожидается снижение к шагу {step}: {signal}",
+    "follow_up": "Итог: {verdict}; {signal}: {value}",
+    "without_it": "без изменения ожидалось {value}",
+    "reverted": "изменение отменено",
+    "race": "Разница слишком мала: обучение повторено с шага {step} с изменением и без него",
+    "superseded": "Не оценено: тем временем человек изменил настройку",
+    "advice_only": "только совет",
+    "not_judged": "без оценки",
+    "waits_for_answer": "Ожидается /approve {number} или /reject {number}",
+}
+RECOMMENDATIONS = {
+    "advise_longer": "Обучайте дольше: голос ещё ни разу не проверялся.",
+    "advise_alignment": "Внимание не сформировалось: проверьте данные с помощью --mode check (совпадает ли текст с "
+    "тем, что сказано?), затем попробуйте --hparams text_frontend=phonemes или больше записей.",
+    "advise_stopping": "Голос не знает, когда остановиться: обрежьте тишину по краям записей или обучайте дольше.",
+    "advise_continue": "Оценка всё ещё росла (на {gain} с шага {step}): продолжите обучение с большим --epochs.",
+    "advise_enough": "Оценка почти не менялась с шага {step}: дополнительные шаги дадут мало; могут помочь другие "
+    "записи или пресет покрупнее.",
+    "advise_overfitting": "Потери на валидации были наименьшими на шаге {step} и с тех пор растут: больше "
+    "записей поможет сильнее, чем больше шагов.",
+    "advise_rough": "Голос звучит грубо (расстояние мел-спектров {distance}): обучайте дольше, возьмите более чистые "
+    "записи или пресет покрупнее.",
+    "advise_quarantined": "Прослушайте записи в карантине и исправьте или удалите их: {names}.",
+    "advise_failed": "Устраните причину ({reason}) и запустите ту же команду: она продолжит с последней контрольной "
+    "точки.",
+    "advise_hopeless": "Средств не осталось: проверьте данные с помощью --mode check и сравните настройки с пресетом.",
+    "advise_resume": "Запустите ту же команду, чтобы продолжить с шага {step}.",
+    "advise_listen": "Всё хорошо: послушайте примеры или озвучьте свой текст с помощью --mode synthesize.",
+}
+MESSAGES = {
+    "training_started": "Обучение началось: {name}",
+    "training_resumed": "Обучение возобновлено: {name}",
+    "model_and_language": "Модель: {model}, язык {language}",
+    "data_and_size": "Данные: {data}, фраз: {n}",
+    "time_and_steps": "Примерно {time}, шагов: {steps}",
+    "time_left": "осталось {time}",
+    "phase": "Фаза: {phase}",
+    "last_intervention": "Последнее вмешательство: #{number} {change}, {verdict}",
+    "alarm": "Проблема: {ailment}",
+    "proposal": "Разрешите? #{number} {remedy}",
+    "time_to_answer": "Ответьте, пожалуйста: время ожидания {time}",
+    "approve": "разрешить",
+    "reject": "отклонить",
+    "several_alarms": "Несколько тревог",
+    "digest": "Пока не было связи",
+    "training_vanished": "Обучение пропало без сообщения: возможно, машину или процесс принудительно остановили?",
+    "test_message": "Smart Tuner может вам писать",
+    "request_done": "Выполнено: {request}, шаг {step}",
+    "request_refused": "Отклонено: {request}, шаг {step}",
+}
+BOT = {
+    "received": "принято",
+    "help_title": "Команды",
+    "help": "/status — состояние обучения\n/plot — кривые и внимание\n/say ТЕКСТ — голос произнесёт текст\n"
+    "/journal — вмешательства\n/pause и /resume — пауза и продолжение\n/stop — сохранить и остановить\n"
+    "/set ПАРАМЕТР ЗНАЧЕНИЕ, например /set learning_rate_multiplier 0.5\n/approve N и /reject N — разрешить или "
+    "отклонить",
+    "text_length": "Нужен текст не длиннее {most} знаков: /say Доброе утро.",
+    "busy_speaking": "Голос ещё говорит; повторите чуть позже",
+    "training_over": "Обучение окончено",
+    "cannot_speak": "Голос не может это произнести",
+    "not_a_number": "{value} — не число",
+    "confirm_stop": "Точно остановить? Состояние сохранится, и та же команда потом продолжит.",
+    "confirm_yes": "да, остановить",
+    "confirm_no": "нет",
+    "stop_cancelled": "обучение продолжается",
+    "confirm_expired": "время вышло, отправьте команду снова",
+}
+REPORT = {
+    "report": "Отчёт",
+    "recommendations": "Что делать дальше",
+    "curves": "Кривые",
+    "curves_hint": "Цвет фона показывает фазы, пронумерованные метки — вмешательства: нажмите на метку.",
+    "chart_loss": "потери",
+    "chart_speech": "речь на валидации (1 — идеально)",
+    "chart_gradient": "норма градиента",
+    "chart_rate": "скорость обучения",
+    "interventions": "Вмешательства",
+    "no_interventions": "Вмешательств не понадобилось.",
+    "through_time": "Одни и те же фразы по ходу обучения",
+    "through_time_hint": "Внимание (время вправо, текст вверх) должно стать одной чёткой линией.",
+    "worst": "Худшие фразы",
+    "recorded": "запись",
+    "synthesized": "голос",
+    "stops_early": "останавливается слишком рано",
+    "stops_late": "останавливается слишком поздно",
+    "never_stops": "сам не останавливается",
+    "settings": "Настройки",
+    "facts": "Сведения",
+    "model": "модель",
+    "data": "данные",
+    "language": "язык",
+    "device": "устройство",
+    "duration": "время обучения",
+    "steps": "шагов",
+    "train_utterances": "фраз для обучения",
+    "held_out_utterances": "фраз для валидации",
+    "status": "состояние",
+    "run": "запуск",
+    "best_score": "лучшая оценка",
+    "compare": "Сравнение запусков",
+    "made_at": "создано {time}",
+}
