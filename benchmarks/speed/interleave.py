@@ -1,4 +1,4 @@
-"""Times of several works taken in turns, since an hour of a machine is not like another."""
+"""Interleaved timing of several functions, because the speed of a machine changes from hour to hour."""
 
 from __future__ import annotations
 
@@ -9,24 +9,26 @@ from collections.abc import Callable, Mapping
 import torch
 
 
-def in_turns(works: Mapping[str, Callable[[], object]], *, rounds: int, warm_up: int = 1) -> dict[str, list[float]]:
-    """Seconds that each took in each round."""
-    taken: dict[str, list[float]] = {name: [] for name in works}
+def time_interleaved(
+    functions: Mapping[str, Callable[[], object]], *, rounds: int, warm_up: int = 1
+) -> dict[str, list[float]]:
+    """Call each function once in every round; return the seconds of each, by name."""
+    seconds: dict[str, list[float]] = {name: [] for name in functions}
     for _ in range(warm_up + rounds):
-        for name, work in works.items():
-            taken[name].append(seconds(work))
-    return {name: each[warm_up:] for name, each in taken.items()}
+        for name, function in functions.items():
+            seconds[name].append(time_call(function))
+    return {name: values[warm_up:] for name, values in seconds.items()}
 
 
-def seconds(work: Callable[[], object]) -> float:
-    """Until it is done, on a GPU too."""
-    began = time.perf_counter()
-    work()
+def time_call(function: Callable[[], object]) -> float:
+    """Seconds until the function is done, on a GPU too."""
+    started = time.perf_counter()
+    function()
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-    return time.perf_counter() - began
+    return time.perf_counter() - started
 
 
-def times_as_fast(taken: Mapping[str, list[float]], name: str, than: str) -> float:
-    """The median over the rounds."""
-    return statistics.median(theirs / own for theirs, own in zip(taken[than], taken[name], strict=True))
+def median_speedup(seconds: Mapping[str, list[float]], name: str, reference: str) -> float:
+    """Median over the rounds of reference time / time."""
+    return statistics.median(other / own for other, own in zip(seconds[reference], seconds[name], strict=True))

@@ -1,7 +1,7 @@
-"""How much faster do several processes train than one, each with one thread?
+"""Training speed of several processes beside that of one, each with one thread.
 
-`python -m benchmarks scaling [N …]` (1 and 2, unless told otherwise) takes three minutes: torchrun trains the small
-preset on the demo corpus for some steps with each number of processes, in turns; all learn from the same batches.
+`python -m benchmarks scaling [N …]` (default: 1 and 2 processes) takes three minutes: torchrun trains the small preset
+on the demo corpus for some steps with each number of processes, in turns; all learn from the same batches.
 """
 
 from __future__ import annotations
@@ -11,42 +11,39 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
-from files import REPOSITORY
+from benchmarks.program import PROGRAM
+from benchmarks.reporting import Write
 from monitoring.journal.journal import read_journal
 
 STEPS, WARM_UP, ROUNDS = 16, 4, 2
-PROGRAM = REPOSITORY / "train_enhanced.py"
-
-Write = Callable[[str], object]
 
 
 def frames_per_second(n_processes: int, output: Path, name: str) -> float:
-    """The median over the steps, as the journal has it."""
+    """Train; return the median over the steps, from the journal."""
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={n_processes}"]
-    run = ["--output", str(output), "--run_name", name, "--preset", "small", "--max_steps", str(STEPS)]
-    run += ["--hparams", "precision=float32,iters_per_evaluation=100000", "--companion", "off", "--quiet"]
+    options = ["--output", str(output), "--run_name", name, "--preset", "small", "--max_steps", str(STEPS)]
+    options += ["--hparams", "precision=float32,iters_per_evaluation=100000", "--companion", "off", "--quiet"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    subprocess.run([*torchrun, str(PROGRAM), *run], env=environment, check=True, capture_output=True)
-    found: list[float] = []
+    subprocess.run([*torchrun, str(PROGRAM), *options], env=environment, check=True, capture_output=True)
+    speeds: list[float] = []
     for record in read_journal(output / name / "journal.jsonl"):
         if record["kind"] == "steps":
-            found += record["signals"]["frames_per_second"]
-    return statistics.median(found[WARM_UP:])
+            speeds += record["signals"]["frames_per_second"]
+    return statistics.median(speeds[WARM_UP:])
 
 
-def main(numbers: list[int], write: Write) -> int:
-    found: dict[int, list[float]] = {n: [] for n in numbers}
+def main(process_counts: list[int], write: Write) -> int:
+    speeds: dict[int, list[float]] = {n: [] for n in process_counts}
     with tempfile.TemporaryDirectory() as folder:
         for turn in range(ROUNDS):
-            for n in numbers:
-                found[n].append(frames_per_second(n, Path(folder), f"{n}-{turn}"))
-    first = statistics.mean(found[numbers[0]])
-    write("processes   frames/s   times as fast\n")
-    for n, each in found.items():
-        write(f"{n:>9}   {statistics.mean(each):8,.0f}   {statistics.mean(each) / first:.2f}\n")
+            for n in process_counts:
+                speeds[n].append(frames_per_second(n, Path(folder), f"{n}-{turn}"))
+    reference = statistics.mean(speeds[process_counts[0]])
+    write("processes   frames/s   speedup\n")
+    for n, values in speeds.items():
+        write(f"{n:>9}   {statistics.mean(values):8,.0f}   {statistics.mean(values) / reference:.2f}\n")
     return 0
 
 

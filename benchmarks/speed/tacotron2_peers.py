@@ -1,4 +1,4 @@
-"""What Tacotron 2 is measured against: torchaudio's with the same weights, and ours stepping through every frame."""
+"""Reference implementations of Tacotron 2: torchaudio's, and ours computed frame by frame, with the same weights."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from models.interface import AttentionOutput
 from models.tacotron2.decoder import Decoder
 from models.tacotron2.model import Tacotron2
 
-NEVER_STOPS = -1e4  # logit of a gate
+CLOSED_GATE_LOGIT = -1e4
 
 
-def torchaudios(model: Tacotron2, hparams: HParams) -> nn.Module:
-    """torchaudio's Tacotron 2 with the weights of ours; it holds copies."""
+def torchaudio_tacotron2(model: Tacotron2, hparams: HParams) -> nn.Module:
+    """torchaudio's Tacotron 2 with copies of our weights."""
     module = torchaudio_module()
-    found: nn.Module = module.models.Tacotron2(
+    peer: nn.Module = module.models.Tacotron2(
         mask_padding=False,
         n_mels=hparams.n_mel_channels,
         n_symbol=model.embedding.num_embeddings,
@@ -42,53 +42,59 @@ def torchaudios(model: Tacotron2, hparams: HParams) -> nn.Module:
         postnet_embedding_dim=hparams.postnet_embedding_dim,
         gate_threshold=hparams.gate_threshold,
     )
-    found.load_state_dict({torchaudios_name(name): value for name, value in model.state_dict().items()})
-    return found
+    peer.load_state_dict({torchaudio_name(name): value for name, value in model.state_dict().items()})
+    return peer
 
 
-def torchaudios_name(name: str) -> str:
+def torchaudio_name(name: str) -> str:
     return name.replace(".conv.", ".").replace(".linear_layer.", ".")
 
 
-def torchaudios_pass(peer: nn.Module, batch: Batch) -> AttentionOutput:
-    """As its own forward pass, but for any reduction factor, which its masking does not know."""
+def torchaudio_forward(peer: nn.Module, batch: Batch) -> AttentionOutput:
+    """torchaudio's forward pass for any reduction factor: without its masking, which supports only factor 1."""
     memory = peer.encoder(peer.embedding(batch.text).transpose(1, 2), batch.text_lengths)  # type: ignore[operator]
-    frames = batch.mels.transpose(1, 2).contiguous().transpose(1, 2)  # it takes several at once by a view
+    frames = batch.mels.transpose(1, 2).contiguous().transpose(1, 2)  # it groups frames by a view
     mels, gates, alignments = peer.decoder(memory, frames, memory_lengths=batch.text_lengths)  # type: ignore[operator]
     return AttentionOutput(mels, mels + peer.postnet(mels), gates, alignments)  # type: ignore[operator]
 
 
-def step_through_frames(decoder: Decoder, memory: Tensor, mask: Tensor, mels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Teacher forcing as the reference does it: every layer once a step, in autograd."""
+def decode_frame_by_frame(
+    decoder: Decoder, memory: Tensor, mask: Tensor, mels: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Teacher forcing as in the reference implementation: every layer once a decoder step, in autograd."""
     attention, width = decoder.attention_layer, decoder.n_mel * decoder.r
-    steps = mels.transpose(1, 2).reshape(mels.size(0), -1, width)
-    inputs = decoder.prenet(F.pad(steps[:, :-1], (0, 0, 1, 0)))
-    processed = attention.memory_layer(memory)
-    batch, n_tokens = mask.shape
-    hidden, cell = memory.new_zeros(2, batch, decoder.attention_rnn.hidden_size).unbind()
-    deep_hidden, deep_cell = memory.new_zeros(2, batch, decoder.decoder_rnn.hidden_size).unbind()
-    weights, summed = memory.new_zeros(2, batch, n_tokens).unbind()
-    context = memory.new_zeros(batch, memory.size(2))
-    found: list[tuple[Tensor, Tensor, Tensor]] = []
-    for t in range(steps.size(1)):
-        hidden, cell = decoder.attention_rnn(torch.cat([inputs[:, t], context], 1), (hidden, cell))
-        hidden = F.dropout(hidden, decoder.p_attention_dropout, decoder.training)
-        looked = attention.location_layer.location_conv.conv(torch.stack([weights, summed], 1)).transpose(1, 2)
-        features = attention.query_layer(hidden).unsqueeze(1) + attention.location_layer.location_dense(looked)
-        energies = attention.v(torch.tanh(features + processed)).squeeze(2)
+    targets = mels.transpose(1, 2).reshape(mels.size(0), -1, width)
+    inputs = decoder.prenet(F.pad(targets[:, :-1], (0, 0, 1, 0)))
+    processed_memory = attention.memory_layer(memory)
+    batch_size, n_tokens = mask.shape
+    attention_hidden, attention_cell = memory.new_zeros(2, batch_size, decoder.attention_rnn.hidden_size).unbind()
+    decoder_hidden, decoder_cell = memory.new_zeros(2, batch_size, decoder.decoder_rnn.hidden_size).unbind()
+    weights, summed_weights = memory.new_zeros(2, batch_size, n_tokens).unbind()
+    context = memory.new_zeros(batch_size, memory.size(2))
+    outputs: list[tuple[Tensor, Tensor, Tensor]] = []
+    for t in range(targets.size(1)):
+        attention_input = torch.cat([inputs[:, t], context], 1)
+        attention_hidden, attention_cell = decoder.attention_rnn(attention_input, (attention_hidden, attention_cell))
+        attention_hidden = F.dropout(attention_hidden, decoder.p_attention_dropout, decoder.training)
+        location = torch.stack([weights, summed_weights], 1)
+        location = attention.location_layer.location_conv.conv(location).transpose(1, 2)
+        query = attention.query_layer(attention_hidden).unsqueeze(1)
+        features = query + attention.location_layer.location_dense(location)
+        energies = attention.v(torch.tanh(features + processed_memory)).squeeze(2)
         weights = torch.softmax(energies.masked_fill(~mask, -torch.inf), 1)
-        summed = summed + weights
+        summed_weights = summed_weights + weights
         context = torch.bmm(weights.unsqueeze(1), memory).squeeze(1)
-        deep_hidden, deep_cell = decoder.decoder_rnn(torch.cat([hidden, context], 1), (deep_hidden, deep_cell))
-        deep_hidden = F.dropout(deep_hidden, decoder.p_decoder_dropout, decoder.training)
-        both = torch.cat([deep_hidden, context], 1)
-        found.append((decoder.linear_projection(both), decoder.gate_layer(both).squeeze(1), weights))
-    frames, gates, alignments = (torch.stack(each, 1) for each in zip(*found, strict=True))
-    return frames.reshape(batch, -1, decoder.n_mel).transpose(1, 2), gates, alignments
+        decoder_input = torch.cat([attention_hidden, context], 1)
+        decoder_hidden, decoder_cell = decoder.decoder_rnn(decoder_input, (decoder_hidden, decoder_cell))
+        decoder_hidden = F.dropout(decoder_hidden, decoder.p_decoder_dropout, decoder.training)
+        output_input = torch.cat([decoder_hidden, context], 1)
+        outputs.append((decoder.linear_projection(output_input), decoder.gate_layer(output_input).squeeze(1), weights))
+    frames, gates, alignments = (torch.stack(steps, 1) for steps in zip(*outputs, strict=True))
+    return frames.reshape(batch_size, -1, decoder.n_mel).transpose(1, 2), gates, alignments
 
 
-def never_stop(model: Tacotron2) -> None:
-    """Free running then goes on to its limit: all speak as long."""
+def disable_stopping(model: Tacotron2) -> None:
+    """Keep the gate closed: every free-running decode lasts until its limit."""
     bias = model.decoder.gate_layer.linear_layer.bias
     assert bias is not None
-    nn.init.constant_(bias, NEVER_STOPS)
+    nn.init.constant_(bias, CLOSED_GATE_LOGIT)

@@ -1,46 +1,45 @@
-"""Benchmarks of speed on a processor with bfloat16 and on one without: its rows are left out, which is said."""
+"""Speed benchmarks with bfloat16 instructions and without: then its rows are left out, with a message."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 
 import pytest
 
 from benchmarks.speed import flow_speed, speed
 from training.step.precision import NO_BFLOAT16
 
-SMALL = speed.Size("demo", 2, 8, 5)
+SMALL = speed.Workload("demo", 2, 8, 5)
 
 
 @pytest.fixture(params=[True, False])
-def can(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+def has_bfloat16(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     monkeypatch.setattr("training.step.precision.supports_bfloat16_matmul", lambda: request.param)
     return bool(request.param)
 
 
-def test_of_tacotron2(monkeypatch: pytest.MonkeyPatch, can: bool) -> None:
-    said: list[str] = []
+def test_rows_of_tacotron2(monkeypatch: pytest.MonkeyPatch, has_bfloat16: bool) -> None:
+    lines: list[str] = []
     for name in ("FULL", "DEMO"):
         monkeypatch.setattr(speed, name, SMALL)
     monkeypatch.setattr(speed, "ROUNDS", {"demo": 1})
-    monkeypatch.setattr(speed, "SPOKEN_STEPS", 4)
-    monkeypatch.setattr(speed, "memory_of", lambda *_: 1.0)
-    speed.main(argparse.Namespace(large=False, device="cpu"), said.append)
-    assert (f"{NO_BFLOAT16}: its rows are left out\n" in said) == (not can)
-    rows = [line for line in said if speed.HALF in line and NO_BFLOAT16 not in line]
-    assert len(rows) == (8 if can else 0), said
-    assert speed.OWN in said[-1]
+    monkeypatch.setattr(speed, "SPEECH_STEPS", 4)
+    monkeypatch.setattr(speed, "step_megabytes", lambda *_: 1.0)
+    speed.main(argparse.Namespace(large=False, device="cpu"), lines.append)
+    assert (f"{NO_BFLOAT16}: its rows are left out\n" in lines) == (not has_bfloat16)
+    rows = [line for line in lines if speed.OWN_BFLOAT16 in line and NO_BFLOAT16 not in line]
+    assert len(rows) == (8 if has_bfloat16 else 0), lines
+    assert speed.OWN in lines[-1]
 
 
-def test_of_glow_tts(monkeypatch: pytest.MonkeyPatch, can: bool) -> None:
-    said: list[str] = []
+def test_rows_of_glow_tts(monkeypatch: pytest.MonkeyPatch, has_bfloat16: bool) -> None:
+    lines: list[str] = []
 
-    def nothing(*_: object, **__: object) -> Callable[[], object]:
-        return lambda: None
+    def do_nothing() -> None:
+        pass
 
-    monkeypatch.setattr(flow_speed, "training", nothing)
-    monkeypatch.setattr(flow_speed, "speaking", lambda **_: (nothing(), 1.0))
-    flow_speed.main(said.append)
-    assert (f"{NO_BFLOAT16}: its row is left out\n" in said) == (not can)
-    assert any(line.startswith("a training step, bfloat16") for line in said) == can
+    monkeypatch.setattr(flow_speed, "training_step", lambda *_, **__: do_nothing)
+    monkeypatch.setattr(flow_speed, "synthesis", lambda **_: (do_nothing, 1.0))
+    flow_speed.main(lines.append)
+    assert (f"{NO_BFLOAT16}: its row is left out\n" in lines) == (not has_bfloat16)
+    assert any(line.startswith("a training step, bfloat16") for line in lines) == has_bfloat16
