@@ -1,4 +1,4 @@
-"""Journals of runs as trainings write them, short and made up."""
+"""Run folders with short made-up journals, in the format that a training writes."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ FOLLOW_UP: dict[str, Any] = {
 
 
 class RunFolder:
-    """A run that is written by hand; `path` is its folder."""
+    """Writer of a run folder, one journal record a call; `path` is the folder."""
 
     def __init__(self, path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
@@ -47,7 +47,7 @@ class RunFolder:
         self.journal = Journal(path / "journal.jsonl")
 
     def start(self, kind: str = "started", step: int = 0, **changes: Any) -> None:
-        told: dict[str, Any] = {
+        fields: dict[str, Any] = {
             "hparams": {"learning_rate": 1e-3, "text_frontend": "graphemes", "language": "en-us", "model": "tacotron2"},
             "choices": {"device": "cpu", "precision": "float32"},
             "data": "corpus",
@@ -60,7 +60,7 @@ class RunFolder:
             "corpus": "corpus",
             "weights": 1_500_000,
         }
-        self.journal.write(kind, step, **told | changes)
+        self.journal.write(kind, step, **fields | changes)
 
     def steps(self, first: int, last: int, **signals: float | None) -> None:
         steps = list(range(first, last + 1))
@@ -70,7 +70,7 @@ class RunFolder:
         self.journal.write("steps", last, steps=steps, signals=columns)
 
     def evaluation(self, step: int, score: float | None = 0.5, **changes: Any) -> None:
-        """Of one utterance, which is both a sample and the worst."""
+        """Write an evaluation of one utterance."""
         signals: dict[str, float | None] = {
             "composite_tts_score": score,
             "free_diagonality": 0.8,
@@ -81,22 +81,22 @@ class RunFolder:
         }
         utterance = {"id": "a", "text": "Hello.", "free_diagonality": 0.8, "mel_distance": 0.6, "length_ratio": 1.0}
         utterance |= {"gate": "gate_accuracy", "stopped": True, "score": score}
-        told: dict[str, Any] = {"signals": signals, "training_seconds": 1.0 * step, "utterances": [utterance]}
-        self.journal.write("evaluation", step, **told | changes)
+        fields: dict[str, Any] = {"signals": signals, "training_seconds": 1.0 * step, "utterances": [utterance]}
+        self.journal.write("evaluation", step, **fields | changes)
 
     def spoken(self, step: int, **changes: Any) -> Mapping[str, Any]:
-        """What an evaluation says of the two samples that it left: one of a held-out utterance, one among the worst."""
-        places = (f"samples/step-{step:08d}-a", "samples/worst/a")
-        write_decoded(self.path / f"samples/step-{step:08d}.npz", [spoken(file, **changes) for file in places])
-        told = [{"id": "a", "sentence": "Hello.", "file": file, "recorded": "samples/recorded/a"} for file in places]
-        return {"spoken": f"samples/step-{step:08d}.npz", "samples": told}
+        """Write the decoded arrays of a sample and a worst utterance; return the evaluation's fields about them."""
+        files = (f"samples/step-{step:08d}-a", "samples/worst/a")
+        write_decoded(self.path / f"samples/step-{step:08d}.npz", [make_sample(file, **changes) for file in files])
+        samples = [{"id": "a", "sentence": "Hello.", "file": file, "recorded": "samples/recorded/a"} for file in files]
+        return {"spoken": f"samples/step-{step:08d}.npz", "samples": samples}
 
     def checkpoint(self, step: int) -> None:
         path = f"checkpoints/step-{step:08d}.pt"
         self.journal.write("checkpoint", step, path=path, kept=[step], signals={"checkpoint_bytes": 7.0})
 
     def race(self, step: int, *, from_step: int, verdict: str = "helped") -> None:
-        """Of two steps: the treated arm has a loss of 2, the other of 3."""
+        """Write a race of two steps and its follow-up; the loss is 2 in the arm with the remedy, 3 in the other."""
         signals: dict[str, Any] = {"total_loss": [3.0, 3.0]}
         arm = {"knobs": {}, "steps": [from_step + 1, from_step + 2], "signals": signals}
         arms = [arm | {"evaluation": {"stop_rate": 0.5}}]
@@ -109,7 +109,7 @@ class RunFolder:
         self.journal.write("finished", step, status=status, reason=reason)
 
 
-def spoken(file: str, **changes: Any) -> DecodedSample:
+def make_sample(file: str, **changes: Any) -> DecodedSample:
     mel = np.random.default_rng(0).normal(-4, 2, (8, 30)).astype(np.float32)
     values: dict[str, Any] = {
         "id": "a",
@@ -125,7 +125,7 @@ def spoken(file: str, **changes: Any) -> DecodedSample:
 
 
 def sick_run(path: Path) -> RunFolder:
-    """Two evaluations, a spike, an intervention that helps, the end."""
+    """A finished run with two evaluations, a loss spike and an intervention that helped."""
     run = RunFolder(path)
     run.journal.phase = "pre_alignment"
     run.start()
