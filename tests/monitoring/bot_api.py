@@ -77,13 +77,13 @@ class BotApi:
         self._server.server_close()
         self._thread.join(10)
 
-    def write(self, text: str, *, chat: int = CHAT, user: int = USER, group: str = "") -> None:
+    def receive_message(self, text: str, *, chat: int = CHAT, user: int = USER, group: str = "") -> None:
         """Receive a message from a person, in a private chat or in the group of that name."""
         source = {"id": chat, "type": "supergroup", "title": group, "username": group} if group else _chat(chat)
         message = {"message_id": self._next_id(), "date": int(time.time()), "text": text, "chat": source}
         self._add_update({"message": message | {"from": _user(user)}})
 
-    def press(self, data: str, *, chat: int = CHAT, user: int = USER) -> None:
+    def receive_press(self, data: str, *, chat: int = CHAT, user: int = USER) -> None:
         """Receive the press of a button with this callback data."""
         message = {"message_id": 1, "date": int(time.time()), "text": "x", "chat": _chat(chat)}
         query = {

@@ -1,4 +1,4 @@
-"""A publisher with a recorder in an empty folder; a connection to a server that speaks the Bot API."""
+"""Event publisher with a recorder in an empty folder; Telegram client connected to the test server."""
 
 from __future__ import annotations
 

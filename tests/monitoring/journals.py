@@ -84,7 +84,7 @@ class RunFolder:
         fields: dict[str, Any] = {"signals": signals, "training_seconds": 1.0 * step, "utterances": [utterance]}
         self.journal.write("evaluation", step, **fields | changes)
 
-    def spoken(self, step: int, **changes: Any) -> Mapping[str, Any]:
+    def write_samples(self, step: int, **changes: Any) -> Mapping[str, Any]:
         """Write the decoded arrays of a sample and a worst utterance; return the evaluation's fields about them."""
         files = (f"samples/step-{step:08d}-a", "samples/worst/a")
         write_decoded(self.path / f"samples/step-{step:08d}.npz", [make_sample(file, **changes) for file in files])

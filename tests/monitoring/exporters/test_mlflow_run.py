@@ -52,7 +52,7 @@ def test_verdicts_of_interventions_are_tags(output: Path) -> None:
 
 
 def test_samples_are_artifacts_except_the_worst_utterances(run: RunFolder) -> None:
-    run.evaluation(10, **run.spoken(10))
+    run.evaluation(10, **run.write_samples(10))
     for name in ("step-00000010-a.png", "step-00000010-a.wav", "worst/a.wav"):
         (run.path / "samples" / name).parent.mkdir(exist_ok=True)
         (run.path / "samples" / name).write_bytes(b"x")

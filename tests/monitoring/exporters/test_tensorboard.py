@@ -82,7 +82,7 @@ def write_sample_files(run: RunFolder, file: str, samples: list[int]) -> np.ndar
 
 
 def test_samples_of_an_evaluation_are_images_and_audio(run: RunFolder) -> None:
-    fields = run.spoken(10)
+    fields = run.write_samples(10)
     picture = write_sample_files(run, "samples/step-00000010-a", [0, 16384, -32767, 32767])
     write_sample_files(run, "samples/worst/a", [0, 1])
     run.evaluation(10, **fields)
@@ -101,7 +101,7 @@ def test_samples_of_an_evaluation_are_images_and_audio(run: RunFolder) -> None:
 
 
 def test_a_sample_without_sound_has_only_an_image(run: RunFolder) -> None:
-    fields = run.spoken(1)
+    fields = run.write_samples(1)
     write_sample_files(run, "samples/step-00000001-a", [7])
     for suffix in (".wav", ".forced.wav"):
         (run.path / f"samples/step-00000001-a{suffix}").unlink()

@@ -84,7 +84,7 @@ def test_plot_sends_the_curves(finished: Chat) -> None:
 def test_plot_sends_the_latest_sample_too(tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
     run.start()
-    run.evaluation(10, **run.spoken(10))
+    run.evaluation(10, **run.write_samples(10))
     save_png(np.zeros((2, 2, 3), dtype=np.uint8), run.path / "samples/step-00000010-a.png")
     assert len(Chat(run).ask("plot").pictures) == 2
 

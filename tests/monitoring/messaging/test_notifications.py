@@ -49,7 +49,7 @@ def run(tmp_path: Path) -> RunFolder:
 
 def write_sample(run: RunFolder, step: int) -> dict[str, Any]:
     """Write sound and picture of a sample; return the fields of its evaluation."""
-    fields = run.spoken(step)
+    fields = run.write_samples(step)
     stem = run.path / f"samples/step-{step:08d}-a"
     write_pcm(stem.with_name(f"{stem.name}.wav"), [0, 1] * 100, rate=22_050)
     stem.with_name(f"{stem.name}.png").write_bytes(b"picture")

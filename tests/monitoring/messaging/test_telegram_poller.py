@@ -41,8 +41,8 @@ def recorder(telegram: TelegramSetup) -> Iterator[RecordingPoller]:
 
 def test_commands_of_an_allowed_user_are_handled(recorder: RecordingPoller, api: BotApi) -> None:
     recorder.start(api)
-    api.write("/status")
-    api.write("/set learning_rate_multiplier 0.5")
+    api.receive_message("/status")
+    api.receive_message("/set learning_rate_multiplier 0.5")
     wait_until(lambda: len(recorder.commands) == 2)
     assert recorder.commands == [("status", USER), ("set learning_rate_multiplier 0.5", USER)]
     assert recorder.pressed == [False, False]
@@ -51,7 +51,7 @@ def test_commands_of_an_allowed_user_are_handled(recorder: RecordingPoller, api:
 def test_in_a_group_only_the_bots_own_commands_are_handled(recorder: RecordingPoller, api: BotApi) -> None:
     recorder.start(api)
     for text in ("/pause@other_bot", "pause the music please", "/pause@Tuner_Bot", "/status"):
-        api.write(text, group="voices")
+        api.receive_message(text, group="voices")
     wait_until(lambda: len(recorder.commands) >= 2)
     assert recorder.commands == [("pause", USER), ("status", USER)]
 
@@ -59,7 +59,7 @@ def test_in_a_group_only_the_bots_own_commands_are_handled(recorder: RecordingPo
 @pytest.mark.parametrize("text", ["/say@tuner_bot\nhello there", "/say\nhello there", "/say  hello there"])
 def test_any_white_space_ends_a_command(recorder: RecordingPoller, api: BotApi, text: str) -> None:
     recorder.start(api)
-    api.write(text)
+    api.receive_message(text)
     wait_until(lambda: recorder.commands)
     assert recorder.commands == [("say hello there", USER)]
 
@@ -67,14 +67,14 @@ def test_any_white_space_ends_a_command(recorder: RecordingPoller, api: BotApi, 
 @pytest.mark.parametrize("text", ["/", "/ ", "/@tuner_bot"])
 def test_a_bare_slash_asks_for_help(recorder: RecordingPoller, api: BotApi, text: str) -> None:
     recorder.start(api)
-    api.write(text)
+    api.receive_message(text)
     wait_until(lambda: recorder.commands)
     assert recorder.commands[0][0] in ("", "help")
 
 
 def test_any_private_text_asks_for_help(recorder: RecordingPoller, api: BotApi) -> None:
     recorder.start(api)
-    api.write("pause the music please")
+    api.receive_message("pause the music please")
     wait_until(lambda: recorder.commands)
     assert recorder.commands == [("help", USER)]
 
@@ -83,8 +83,8 @@ def test_a_chat_may_be_given_by_its_name(api: BotApi, tmp_path: Path) -> None:
     telegram = TelegramSetup(api, tmp_path, chat_id="@voices")
     recorder = RecordingPoller(telegram)
     recorder.start(api)
-    api.write("/stop", group="noises")
-    api.write("/status", group="voices")
+    api.receive_message("/stop", group="noises")
+    api.receive_message("/status", group="voices")
     wait_until(lambda: recorder.commands)
     recorder.poller.stop()
     telegram.close()
@@ -94,15 +94,15 @@ def test_a_chat_may_be_given_by_its_name(api: BotApi, tmp_path: Path) -> None:
 def test_warnings_about_strangers_are_limited(recorder: RecordingPoller, api: BotApi) -> None:
     recorder.start(api)
     for stranger in range(1000, 1000 + 2 * MOST_WARNED):
-        api.write("/stop", user=stranger)
-    api.write("/status")
+        api.receive_message("/stop", user=stranger)
+    api.receive_message("/status")
     wait_until(lambda: recorder.commands)
     assert len(recorder.warnings) == MOST_WARNED
 
 
 def test_a_pressed_button_is_handled_and_answered(recorder: RecordingPoller, api: BotApi) -> None:
     recorder.start(api)
-    api.press("approve 3")
+    api.receive_press("approve 3")
     wait_until(lambda: api.button_replies)
     assert recorder.commands == [("approve 3", USER)] and recorder.pressed == [True]
     assert api.button_replies[0]["text"] == "received"
@@ -112,18 +112,18 @@ def test_a_pressed_button_is_handled_and_answered(recorder: RecordingPoller, api
 def test_strangers_are_ignored_with_one_warning(recorder: RecordingPoller, api: BotApi, chat: int, user: int) -> None:
     recorder.start(api)
     for _ in range(3):
-        api.write("/stop", chat=chat, user=user)
-        api.press("stop yes", chat=chat, user=user)
-    api.write("/status")
+        api.receive_message("/stop", chat=chat, user=user)
+        api.receive_press("stop yes", chat=chat, user=user)
+    api.receive_message("/status")
     wait_until(lambda: recorder.commands)
     assert recorder.commands == [("status", USER)] and api.button_replies == []
     assert len(recorder.warnings) == 1 and str(user) in recorder.warnings[0]
 
 
 def test_commands_sent_before_the_start_are_skipped(recorder: RecordingPoller, api: BotApi) -> None:
-    api.write("/stop")
+    api.receive_message("/stop")
     recorder.start(api)
-    api.write("/status")
+    api.receive_message("/status")
     wait_until(lambda: recorder.commands)
     time.sleep(0.1)
     assert recorder.commands == [("status", USER)]
@@ -133,7 +133,7 @@ def test_without_allowed_users_nothing_is_polled(api: BotApi, tmp_path: Path) ->
     telegram = TelegramSetup(api, tmp_path, allowed_users=())
     recorder = RecordingPoller(telegram)
     recorder.poller.start()
-    api.write("/stop")
+    api.receive_message("/stop")
     time.sleep(0.2)
     telegram.close()
     assert recorder.commands == []
@@ -150,7 +150,7 @@ def test_another_poller_is_reported_once_and_waited_for(
     assert len(recorder.warnings) == 1 and "another program polls" in recorder.warnings[0]
     api.is_polling = False
     wait_until(lambda: api.is_polling)
-    api.write("/status")
+    api.receive_message("/status")
     wait_until(lambda: recorder.commands)
 
 
@@ -167,9 +167,9 @@ def test_a_failing_command_is_reported_and_the_next_one_handled(
 
     recorder.poller = TelegramPoller(telegram.client, telegram.settings, fail_at_plot, recorder.warnings.append)
     recorder.start(api)
-    api.write("/plot")
+    api.receive_message("/plot")
     wait_until(lambda: recorder.warnings)
-    api.write("/status")
+    api.receive_message("/status")
     wait_until(lambda: len(recorder.commands) == 2)
     recorder.poller.stop()
     assert recorder.warnings == ["telegram: a command failed (ZeroDivisionError); companion/log.txt says more"]

@@ -44,7 +44,7 @@ def browser() -> Iterator[webdriver.Chrome]:
 def page(tmp_path: Path, browser: webdriver.Chrome) -> webdriver.Chrome:
     """Report of a run with samples and an intervention, in a window of a phone's size."""
     run = sick_run(tmp_path / "run")
-    fields = run.spoken(80)
+    fields = run.write_samples(80)
     for sample in fields["samples"]:
         for file in (sample["file"], sample["recorded"]):
             path = run.path / f"{file}.wav"

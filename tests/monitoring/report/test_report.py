@@ -56,7 +56,7 @@ def page_of(run: RunFolder, language: LanguageCode = "en") -> str:
 
 def evaluate_with_samples(run: RunFolder, step: int, score: float = 0.5, **changes: Any) -> None:
     """Write an evaluation and the sound and picture files of its samples."""
-    fields = run.spoken(step)
+    fields = run.write_samples(step)
     for sample in fields["samples"]:
         for file in (sample["file"], sample["recorded"]):
             stem = run.path / file

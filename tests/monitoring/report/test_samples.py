@@ -37,7 +37,7 @@ SUFFIXES = (".attention.png", ".forced.wav", ".png", ".wav")
 
 
 def test_an_evaluation_becomes_sound_and_picture_files(run: RunFolder) -> None:
-    run.evaluation(7, **run.spoken(7))
+    run.evaluation(7, **run.write_samples(7))
     names = [f"step-00000007-a{suffix}" for suffix in SUFFIXES] + [f"worst/a{suffix}" for suffix in WORST_SUFFIXES]
     assert write_files(run) == sorted([*names, "recorded/a.wav"])
     assert (run.path / "samples/step-00000007-a.png").read_bytes().startswith(b"\x89PNG")
@@ -45,28 +45,28 @@ def test_an_evaluation_becomes_sound_and_picture_files(run: RunFolder) -> None:
 
 
 def test_only_the_worst_samples_of_the_last_evaluation_are_kept(run: RunFolder) -> None:
-    run.evaluation(7, **run.spoken(7))
+    run.evaluation(7, **run.write_samples(7))
     write_files(run)
     (run.path / "samples/worst/other.wav").touch()
-    run.evaluation(9, **run.spoken(9))
+    run.evaluation(9, **run.write_samples(9))
     files = write_files(run)
     assert "worst/other.wav" not in files and "worst/a.wav" in files
     assert "step-00000007-a.wav" in files and "step-00000009-a.wav" in files
 
 
 def test_a_non_finite_mel_has_a_picture_and_no_sound(run: RunFolder) -> None:
-    run.evaluation(7, **run.spoken(7, forced_mel=np.full((8, 30), np.nan)))
+    run.evaluation(7, **run.write_samples(7, forced_mel=np.full((8, 30), np.nan)))
     assert "step-00000007-a.forced.wav" not in write_files(run)
     assert "step-00000007-a.wav" in write_files(run)
 
 
 def test_a_non_finite_sound_is_not_written(run: RunFolder) -> None:
-    run.evaluation(7, **run.spoken(7))
+    run.evaluation(7, **run.write_samples(7))
     assert all(path.endswith(".png") for path in write_files(run, lambda mel: np.full(10, np.inf)))
 
 
 def test_a_persons_own_sentence_has_neither_teacher_forcing_nor_recording(run: RunFolder) -> None:
-    run.evaluation(7, **run.spoken(7, forced_mel=None, recorded_mel=None, recorded=None))
+    run.evaluation(7, **run.write_samples(7, forced_mel=None, recorded_mel=None, recorded=None))
     assert write_files(run) == [
         *(f"step-00000007-a.{kind}" for kind in ("attention.png", "png", "wav")),
         *(f"worst/a{suffix}" for suffix in WORST_SUFFIXES),
