@@ -1,4 +1,4 @@
-"""Supervise a training loop of your own: here a small network learns a sine, with whatever zeal you give it."""
+"""Supervision of a training loop of your own: a small network that learns a sine, at any learning rate."""
 
 import torch
 
@@ -9,12 +9,12 @@ from smart_tuner.settings import Settings
 from smart_tuner.supervisor import Supervisor
 
 
-class Learner:
+class SineModel:
     actions = ("turn", "restart")
 
     def __init__(self, learning_rate: float) -> None:
-        self.model = torch.nn.Sequential(torch.nn.Linear(1, 64), torch.nn.Tanh(), torch.nn.Linear(64, 1))
-        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=learning_rate, momentum=0.9)
+        self.network = torch.nn.Sequential(torch.nn.Linear(1, 64), torch.nn.Tanh(), torch.nn.Linear(64, 1))
+        self.optimizer = torch.optim.SGD(self.network.parameters(), lr=learning_rate, momentum=0.9)
 
     def execute(self, order: TrainerOrder) -> None:
         if order.action == "restart":
@@ -23,17 +23,17 @@ class Learner:
         self.optimizer.param_groups[0]["lr"] = self.optimizer.defaults["lr"] * multiplier
 
 
-def train(learning_rate: float, steps: int, tell: DecisionSink) -> float:
-    learner = Learner(learning_rate)
+def train(learning_rate: float, steps: int, on_decision: DecisionSink) -> float:
+    model = SineModel(learning_rate)
     sizes = {"steps_per_evaluation": 50, "steps_per_epoch": 50, "planned_steps": steps}
     knobs = {"learning_rate_multiplier": KnobFacts(start=1.0, low=0.001, high=1.0)}
-    facts = RunFacts(**sizes, peak_learning_rate=learning_rate, knobs=knobs, actions=learner.actions)
-    supervision = SupervisorRuntime(Supervisor(facts, Settings()), learner, on_decision=tell)
+    facts = RunFacts(**sizes, peak_learning_rate=learning_rate, knobs=knobs, actions=model.actions)
+    supervision = SupervisorRuntime(Supervisor(facts, Settings()), model, on_decision=on_decision)
     for step in range(1, steps + 1):
-        loss = (learner.model(x := 6 * torch.rand(64, 1) - 3) - 3 * torch.sin(x)).square().mean()
-        learner.optimizer.zero_grad()
+        loss = (model.network(x := 6 * torch.rand(64, 1) - 3) - 3 * torch.sin(x)).square().mean()
+        model.optimizer.zero_grad()
         loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(learner.model.parameters(), torch.inf)
-        learner.optimizer.step()
+        norm = torch.nn.utils.clip_grad_norm_(model.network.parameters(), torch.inf)
+        model.optimizer.step()
         supervision.on_step(step, {"total_loss": loss.item(), "gradient_norm": norm.item()})
     return loss.item()

@@ -1,4 +1,4 @@
-"""The example of the README: another kind of model, a plain loop, gradients and losses only."""
+"""The guide's example of another training loop: a small network, with losses and gradient norms as its only signals."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from docs import any_training_loop
 STEPS = 1200
 
 
-def trained(learning_rate: float) -> tuple[float, list[tuple[str, Mapping[str, Any]]]]:
-    """The last loss, and what the supervisor said."""
+def train(learning_rate: float) -> tuple[float, list[tuple[str, Mapping[str, Any]]]]:
+    """The last loss, and the supervisor's decisions by kind."""
     torch.manual_seed(0)
-    said: list[tuple[str, Mapping[str, Any]]] = []
-    loss = any_training_loop.train(learning_rate, STEPS, lambda kind, step, fields: said.append((kind, fields)))
-    return loss, said
+    decisions: list[tuple[str, Mapping[str, Any]]] = []
+    loss = any_training_loop.train(learning_rate, STEPS, lambda kind, step, fields: decisions.append((kind, fields)))
+    return loss, decisions
 
 
 def test_it_is_short() -> None:
@@ -28,16 +28,16 @@ def test_it_is_short() -> None:
 
 
 def test_a_healthy_loop_is_left_alone() -> None:
-    loss, said = trained(0.03)
-    assert loss < 0.01 and said == []
+    loss, decisions = train(0.03)
+    assert loss < 0.01 and decisions == []
 
 
 @pytest.mark.parametrize("learning_rate", [0.1, 0.2])
-def test_a_loop_that_blows_up_is_saved(learning_rate: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    loss, said = trained(learning_rate)
+def test_a_diverging_loop_is_rescued(learning_rate: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    loss, decisions = train(learning_rate)
     assert loss < 0.01
-    assert {fields["ailment"] for kind, fields in said if kind == "diagnosis"} >= {"exploding_gradient"}
-    assert [fields["verdict"] for kind, fields in said if kind == "follow_up"][-1] == "helped"
-    monkeypatch.setattr(any_training_loop.Learner, "actions", ())
-    alone, _ = trained(learning_rate)
-    assert not alone < 1e6 or math.isnan(alone)
+    assert {fields["ailment"] for kind, fields in decisions if kind == "diagnosis"} >= {"exploding_gradient"}
+    assert [fields["verdict"] for kind, fields in decisions if kind == "follow_up"][-1] == "helped"
+    monkeypatch.setattr(any_training_loop.SineModel, "actions", ())
+    unsupervised_loss, _ = train(learning_rate)
+    assert not unsupervised_loss < 1e6 or math.isnan(unsupervised_loss)
