@@ -27,9 +27,10 @@ from commands.search.trial import delete_weights
 from commands.search.trial_artifacts import artifact_folder, show_elsewhere
 from commands.search.worker_pool import STORAGE_VARIABLE, WorkerPool
 from hparams import UserError
-from smart_tuner.search.storage import STORAGE_ERRORS, StudyStorage, explained, session_of, to_watch
+from smart_tuner.search.storage import StudyStorage
+from smart_tuner.search.storage_urls import STORAGE_ERRORS, dashboard_url, sqlite_lock, storage_errors_as_user_errors
 from smart_tuner.search.study import open_study
-from smart_tuner.search.trials import best, done, first_number, place_of
+from smart_tuner.search.trials import find_best_trial, finished_trials, first_attempt_number, folder_number
 
 POLL_SECONDS = 1.0
 OUTAGE_SECONDS = 60.0
@@ -43,9 +44,9 @@ def run(options: TrainOptions) -> int:
     options = replace(options, storage=options.storage or os.environ.get(STORAGE_VARIABLE))
     console, progress_console = open_console(), open_console(quiet=options.quiet)
     deadline = None if options.max_minutes is None else time.time() + 60 * options.max_minutes
-    with contextlib.nullcontext() if options.storage is None else explained(options.storage):
+    with contextlib.nullcontext() if options.storage is None else storage_errors_as_user_errors(options.storage):
         context = set_up_study(options, progress_console, deadline=deadline)
-        with session_of(options.storage):
+        with sqlite_lock(options.storage):
             return run_study(context, context.open_storage(), deadline, console, progress_console)
 
 
@@ -54,7 +55,7 @@ def run_study(
 ) -> int:
     """Run the workers until the study has enough trials, and write the results; return the exit code."""
     options, folder = context.options, context.folder
-    study = open_study(context.plan, storage, best_of_earlier_studies(context), is_new=options.resume == "none")
+    study = open_study(context.plan, storage, best_of_earlier_studies(context), must_be_new=options.resume == "none")
     copy_start(context)
     write_corpus_file(folder / CORPUS_FILE, context.corpus)
     announce(context, study, storage.url, progress_console.print)
@@ -69,9 +70,9 @@ def run_study(
     failed = {number: code for number, code in pool.exit_codes.items() if code != 0}
     for number, code in failed.items():
         console.print(f"a worker ended with {code}: {pool.last_log_line(number)}")
-    if not failed or len(done(study)) >= options.n_trials:
+    if not failed or len(finished_trials(study)) >= options.n_trials:
         return write_results(context, study, console)
-    if best(study) is None and EXIT_USER_ERROR in failed.values():
+    if find_best_trial(study) is None and EXIT_USER_ERROR in failed.values():
         reason = last_failure(study) or "its workers could not begin"
         raise UserError(f"{folder}: no trial came to its end ({reason}); logs are in {folder / 'workers'}")
     console.print(f"failed: finished trials are kept in {folder}, and the same command continues the study")
@@ -104,24 +105,24 @@ def without_storage(arguments: Sequence[str]) -> list[str]:
 def announce(context: StudyContext, study: Study, url: str, print_line: Print) -> None:
     """Print the extent of the study and how to watch it."""
     budget = context.plan.budget
-    n_done, n_trials = len(done(study)), context.options.n_trials
+    n_done, n_trials = len(finished_trials(study)), context.options.n_trials
     print_line(
         f"study   {context.folder}: {n_done} of {n_trials} trials are done, each of {budget.steps} steps "
-        f"(a whole training has {budget.course_steps})"
+        f"(a whole training has {budget.full_steps})"
     )
     print_line(f"space   {', '.join(f'{dimension.name} {dimension}' for dimension in context.plan.space)}")
-    watch = ["optuna-dashboard", to_watch(url), "--artifact-dir", str(artifact_folder(context.folder))]
+    watch = ["optuna-dashboard", dashboard_url(url), "--artifact-dir", str(artifact_folder(context.folder))]
     print_line(f"watch   {shlex.join(watch)}")
 
 
 def follow_trials(context: StudyContext, study: Study, pool: WorkerPool, print_line: Print) -> None:
     """Print each finished trial, show it and delete its weights, until all workers have ended."""
-    printed, shown = {trial.number for trial in done(study)}, set[int]()
+    printed, shown = {trial.number for trial in finished_trials(study)}, set[int]()
     is_running, last_contact, with_mlflow = True, time.monotonic(), True
     while is_running:
         time.sleep(POLL_SECONDS)
         try:
-            trials = done(study)
+            trials = finished_trials(study)
         except STORAGE_ERRORS:
             if time.monotonic() - last_contact > OUTAGE_SECONDS:
                 raise
@@ -140,9 +141,9 @@ def follow_trials(context: StudyContext, study: Study, pool: WorkerPool, print_l
 
 def show_and_clean_up(context: StudyContext, study: Study, trial: FrozenTrial, *, with_mlflow: bool) -> bool:
     """Delete the trial's weights unless it is the best, and show it; return whether everything could be shown."""
-    folder, best_trial = context.trial_folder(place_of(trial)), best(study)
+    folder, best_trial = context.trial_folder(folder_number(trial)), find_best_trial(study)
     delete_weights(folder, keep_voice=best_trial is not None and best_trial.number == trial.number)
-    if (abandoned := context.trial_folder(first_number(trial))) != folder and abandoned.exists():
+    if (abandoned := context.trial_folder(first_attempt_number(trial))) != folder and abandoned.exists():
         with contextlib.suppress(FolderInUse), lock_folder(abandoned):  # of a worker that was believed dead
             delete_weights(abandoned, keep_voice=False)
     return show_elsewhere(context, folder, mlflow_study(context, study), with_mlflow=with_mlflow)

@@ -16,7 +16,7 @@ import soundfile
 
 from files import REPOSITORY
 from smart_tuner.replay import first_difference, replay
-from smart_tuner.search.trials import best
+from smart_tuner.search.trials import find_best_trial
 from tests.commands.program import Program, journal, losses, tiny
 from tests.commands.search.studies import study_in
 
@@ -85,5 +85,5 @@ def test_a_journal_replays_to_the_recorded_decisions(output: Path, model: str) -
 
 def test_a_study_opens_and_knows_its_best_trial(output: Path) -> None:
     study = study_in(output)
-    winner = best(study)
+    winner = find_best_trial(study)
     assert len(study.trials) == 3 and winner is not None and winner.number == 0

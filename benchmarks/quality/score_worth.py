@@ -24,7 +24,7 @@ from benchmarks.quality.sentences import ORDINARY_SENTENCES
 from benchmarks.reporting import result_word
 from files import truncate_torn_line
 from monitoring.journal.journal import iter_records, read_journal
-from smart_tuner.search.importance import ranks_of
+from smart_tuner.search.importance import rank
 from training.checkpoints.checkpoint import SavedCheckpoint, list_checkpoints
 
 RECIPES = {  # the names are those in results of earlier sessions
@@ -97,7 +97,7 @@ def measure_all(output: Path, recogniser: Recogniser) -> list[Row]:
 def intelligibility_correlation(rows: Sequence[Row]) -> float:
     """Spearman's rank correlation of score and negative error rate."""
     scores, errors = ([row[name] for row in rows] for name in ("score", "misheard"))
-    return -float(np.corrcoef(ranks_of(np.array(scores)), ranks_of(np.array(errors)))[0, 1])
+    return -float(np.corrcoef(rank(np.array(scores)), rank(np.array(errors)))[0, 1])
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -31,7 +31,7 @@ from benchmarks import program
 from benchmarks.reporting import Write, conclude
 from monitoring.journal.journal import read_journal
 from smart_tuner.search.storage import JOURNAL
-from smart_tuner.search.trials import done, is_feasible
+from smart_tuner.search.trials import finished_trials, is_feasible
 
 MINUTES, CORES = 10, 2
 MAX_MINUTES, N_TRIALS = 30, 20
@@ -93,7 +93,7 @@ def run_study(output: Path, name: str, arguments: Sequence[str], search: dict[st
 
 def load_trials(study: Path) -> list[FrozenTrial]:
     storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(study / JOURNAL)))
-    return done(optuna.load_study(study_name=study.name, storage=storage))
+    return finished_trials(optuna.load_study(study_name=study.name, storage=storage))
 
 
 def study_curve(trials: Sequence[FrozenTrial]) -> StudyCurve:

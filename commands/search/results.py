@@ -23,10 +23,17 @@ from monitoring.report.study_plots import history_picture, importance_picture
 from monitoring.report.study_report import study_sentence, write_study_report
 from monitoring.report.study_summary import SettingImportance, StudySummary, TrialEnding, TrialSummary
 from recipes import RECIPES
-from smart_tuner.search.budget import whole_recipe
-from smart_tuner.search.importance import importances, in_words
-from smart_tuner.search.study import BORN
-from smart_tuner.search.trials import FAILED, best, done, first_number, is_feasible, place_of
+from smart_tuner.search.budget import full_recipe
+from smart_tuner.search.importance import describe_importances, measure_importances
+from smart_tuner.search.study import CREATED
+from smart_tuner.search.trials import (
+    FAILURE,
+    find_best_trial,
+    finished_trials,
+    first_attempt_number,
+    folder_number,
+    is_feasible,
+)
 from smart_tuner.settings import DEFAULT_CONFIG
 
 BEST_FILE, RESULT_FILE = "best_hparams.yaml", "study.json"
@@ -35,21 +42,21 @@ MAX_EARLIER_STUDIES = 3
 
 def trial_line(trial: FrozenTrial, study: Study) -> str:
     """Line for the terminal about a finished trial."""
-    name = f"trial {first_number(trial)}"
+    name = f"trial {first_attempt_number(trial)}"
     if trial.state is TrialState.COMPLETE:
-        best_trial = best(study)
+        best_trial = find_best_trial(study)
         note = " the best so far" if best_trial is not None and best_trial.number == trial.number else ""
         note = note if is_feasible(trial) else " beyond a limit, so no candidate"
         return f"{name}: {trial.value:.4f}{note}"
     if trial.state is TrialState.PRUNED:
         score = _last_score(trial)
         return f"{name}: ended early{'' if score is None else f' at {score:.4f}'}"
-    return f"{name}: failed ({trial.user_attrs.get(FAILED, 'its worker was killed each time')})"
+    return f"{name}: failed ({trial.user_attrs.get(FAILURE, 'its worker was killed each time')})"
 
 
 def write_results(context: StudyContext, study: Study, console: Console) -> int:
     """Write the best settings, pictures and the report, and print the result; return the exit code."""
-    best_trial = best(study)
+    best_trial = find_best_trial(study)
     if best_trial is None:
         raise UserError(no_candidate_message(context, study))
     write_best(context, best_trial)
@@ -72,14 +79,14 @@ def write_results(context: StudyContext, study: Study, console: Console) -> int:
 
 def study_result(context: StudyContext, study: Study, best_trial: FrozenTrial) -> StudySummary:
     plan = context.plan
-    trials = sorted((_trial_result(context, trial) for trial in done(study)), key=lambda trial: trial.number)
-    ranking = importances(study, plan.space, plan.budget.first_pruned)
+    trials = sorted((_trial_result(context, trial) for trial in finished_trials(study)), key=lambda trial: trial.number)
+    ranking = measure_importances(study, plan.space, plan.budget.first_pruned)
     return StudySummary(
         name=context.folder.name,
         trials=trials,
-        best=next(trial for trial in trials if trial.number == first_number(best_trial)),
-        importances=[SettingImportance(entry.name, entry.share, entry.is_sure) for entry in ranking],
-        conclusions=in_words(ranking, len(trials), len(plan.space)),
+        best=next(trial for trial in trials if trial.number == first_attempt_number(best_trial)),
+        importances=[SettingImportance(entry.name, entry.share, entry.is_significant) for entry in ranking],
+        conclusions=describe_importances(ranking, len(trials), len(plan.space)),
         train_command=train_command(context),
     )
 
@@ -93,8 +100,8 @@ def _trial_result(context: StudyContext, trial: FrozenTrial) -> TrialSummary:
     start, end = trial.datetime_start, trial.datetime_complete
     seconds = (end - start).total_seconds() if start is not None and end is not None else 0.0
     score = trial.value if trial.value is not None else _last_score(trial)
-    folder = context.trial_folder(place_of(trial))
-    return TrialSummary(first_number(trial), ending, score, trial.params, seconds, folder)
+    folder = context.trial_folder(folder_number(trial))
+    return TrialSummary(first_attempt_number(trial), ending, score, trial.params, seconds, folder)
 
 
 def _last_score(trial: FrozenTrial) -> float | None:
@@ -133,11 +140,11 @@ def record_in_mlflow(context: StudyContext, study: Study, best_trial: FrozenTria
 
 
 def mlflow_study(context: StudyContext, study: Study) -> MlflowStudy:
-    return MlflowStudy(context.folder, study.user_attrs[BORN])
+    return MlflowStudy(context.folder, study.user_attrs[CREATED])
 
 
 def no_candidate_message(context: StudyContext, study: Study) -> str:
-    trials = done(study)
+    trials = finished_trials(study)
     if not trials:
         return f"{context.folder}: no trial was completed in this time; the same command continues the study"
     states = [trial.state for trial in trials]
@@ -151,14 +158,14 @@ def no_candidate_message(context: StudyContext, study: Study) -> str:
 
 
 def last_failure(study: Study) -> str | None:
-    failures = [trial.user_attrs[FAILED] for trial in done(study) if FAILED in trial.user_attrs]
+    failures = [trial.user_attrs[FAILURE] for trial in finished_trials(study) if FAILURE in trial.user_attrs]
     return failures[-1] if failures else None
 
 
 def write_best(context: StudyContext, best_trial: FrozenTrial) -> None:
     """Write the best recipe as --hparams_file reads it (the preset and the differences), and study.json."""
     plan, preset = context.plan, preset_name(context.options)
-    recipe = whole_recipe(plan.recipe, best_trial.params)
+    recipe = full_recipe(plan.recipe, best_trial.params)
     preset_values = build_hparams(RECIPES[recipe.model].presets[preset]).model_dump(mode="json")
     if context.start_copy is not None:  # its epochs may be over
         recipe = build_hparams(recipe.model_dump(), {"epochs": 2 * recipe.epochs})
@@ -169,7 +176,7 @@ def write_best(context: StudyContext, best_trial: FrozenTrial) -> None:
         for name, value in recipe.model_dump(mode="json").items()
         if value != preset_values[name] or name in always_written
     }
-    number, n_settings = first_number(best_trial), len(best_trial.params)
+    number, n_settings = first_attempt_number(best_trial), len(best_trial.params)
     head = f"# The best of {n_settings} settings searched: trial {number}, {best_trial.value:.4f}.\n"
     with atomic_replacement(context.folder / BEST_FILE) as temporary:
         content = yaml.safe_dump({"preset": preset, **values}, sort_keys=False, allow_unicode=True)
@@ -200,8 +207,8 @@ def best_of_earlier_studies(context: StudyContext) -> Sequence[Mapping[str, Any]
     space = {dimension.name: dimension for dimension in plan.space}
     candidates: list[dict[str, Any]] = []
     for *_, params in sorted(results, key=lambda result: (-result[0], result[1])):
-        known = {name: value for name, value in params.items() if name in space and space[name].holds(value)}
-        if (candidate := plan.own_values | known) not in candidates:
+        known = {name: value for name, value in params.items() if name in space and space[name].contains(value)}
+        if (candidate := plan.recipe_values | known) not in candidates:
             candidates.append(candidate)
     return candidates[:MAX_EARLIER_STUDIES]
 

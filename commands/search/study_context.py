@@ -11,7 +11,7 @@ from commands.options import TrainOptions
 from commands.run.corpus import PreparedCorpus
 from smart_tuner.search.storage import StudyStorage, open_storage
 from smart_tuner.search.study import StudyPlan
-from smart_tuner.search.trials import put_back
+from smart_tuner.search.trials import requeue
 from smart_tuner.settings import Settings
 from training.run_state import RunLimits
 
@@ -38,5 +38,5 @@ class StudyContext:
             self.folder,
             workers=self.options.workers,
             heartbeat_seconds=self.settings.search.heartbeat_seconds,
-            on_stale=put_back,
+            on_stale=requeue,
         )

@@ -27,7 +27,7 @@ from commands.search.study_context import StudyContext
 from corpus.utterances import safe_name
 from hparams import HParams, UserError
 from smart_tuner.search.budget import plan_budget
-from smart_tuner.search.space import space_of
+from smart_tuner.search.space import build_space
 from smart_tuner.search.study import StudyPlan
 from smart_tuner.settings import load_settings
 from training.run_state import RunLimits
@@ -48,7 +48,7 @@ def set_up_study(
         options = with_data_of_start(options, start)
     hparams = build_recipe(options, settings) if start is None else recipe_of_start(start, options)
     preset_values(options, hparams.model)  # an unknown preset is refused now, not when the best settings are written
-    space = space_of(settings.search.space, hparams, mid_run=start is not None)
+    space = build_space(settings.search.space, hparams, mid_run=start is not None)
     device = set_up_torch(options, hparams)
     if corpus_file is None:
         corpus = _prepare_corpus(options, hparams, console)
@@ -57,8 +57,8 @@ def set_up_study(
     hparams, symbols = corpus.hparams, corpus.frontend.symbols
     folder = _study_folder(options, f"tune-{corpus.name}-{hparams.language}-{hparams.model}")
     progress = {} if start is None else progress_of_start(start, hparams, symbols)
-    course_steps = hparams.epochs * corpus.training_data(hparams, ()).train.n_batches(0)
-    budget = plan_budget(settings.search, hparams, course_steps=course_steps, from_step=progress.get("step"))
+    full_steps = hparams.epochs * corpus.training_data(hparams, ()).train.n_batches(0)
+    budget = plan_budget(settings.search, hparams, full_steps=full_steps, from_step=progress.get("step"))
     if options.warm_start is not None:
         require_warm_start(options.warm_start, hparams, len(symbols))
     weights = start or options.warm_start

@@ -24,8 +24,8 @@ from monitoring.journal.run_state import JournalState
 from monitoring.journal.summary import read_summary
 from smart_tuner.search.budget import trial_recipe
 from smart_tuner.search.settings import SearchLimits
-from smart_tuner.search.trials import CONTINUES, PLACE
-from smart_tuner.search.worker import Interrupted
+from smart_tuner.search.trials import FIRST_ATTEMPT, FOLDER_NUMBER
+from smart_tuner.search.worker import TrialInterrupted
 from training.checkpoints.run_files import apply_amendments
 from training.knobs import KNOB_NAMES, Knobs
 from training.step.precision import half_precision
@@ -51,7 +51,7 @@ class TrialOutcome:
 def run_trial(context: StudyContext, trial: Trial) -> tuple[TrialOutcome, Path]:
     """Train and return the outcome and the run's folder.
 
-    Raises Interrupted when a time limit, a signal or a full disk stopped it; a later trial then resumes it.
+    Raises TrialInterrupted when a time limit, a signal or a full disk stopped it; a later trial then resumes it.
     """
     plan = context.plan
     params = {dimension.name: dimension.suggest(trial) for dimension in plan.space}
@@ -67,9 +67,9 @@ def run_trial(context: StudyContext, trial: Trial) -> tuple[TrialOutcome, Path]:
             reporter.report_earlier_evaluations(folder)
         summary = read_summary(folder)
         if context.limits.stop is not None or summary["reason"] == OUT_OF_TIME:
-            raise Interrupted(summary["reason"])
+            raise TrialInterrupted(summary["reason"])
         if summary["status"] == "failed":  # the disk was full
-            raise Interrupted(f"{summary['reason']}; make room")
+            raise TrialInterrupted(f"{summary['reason']}; make room")
     limits, before = context.settings.search.limits, context.nonfinite_before
     return outcome_of(folder, limits, from_step=plan.budget.from_step, nonfinite_before=before), folder
 
@@ -77,13 +77,13 @@ def run_trial(context: StudyContext, trial: Trial) -> tuple[TrialOutcome, Path]:
 @contextlib.contextmanager
 def _locked_folder(context: StudyContext, trial: Trial) -> Iterator[Path]:
     """Folder of the trial that this one resumes; a new one if that trial's worker, believed dead, still has it."""
-    number = trial.user_attrs.get(PLACE, trial.user_attrs.get(CONTINUES, trial.number))
+    number = trial.user_attrs.get(FOLDER_NUMBER, trial.user_attrs.get(FIRST_ATTEMPT, trial.number))
     with contextlib.ExitStack() as lock:
         folder = context.trial_folder(int(number))
         try:
             lock.enter_context(lock_folder(folder))
         except FolderInUse:
-            trial.set_user_attr(PLACE, trial.number)
+            trial.set_user_attr(FOLDER_NUMBER, trial.number)
             folder = context.trial_folder(trial.number)
             lock.enter_context(lock_folder(folder))
         yield folder

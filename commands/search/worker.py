@@ -27,9 +27,9 @@ from commands.search.trial import run_trial, save_outcome, score_of
 from commands.search.trial_artifacts import show_in_dashboard
 from commands.search.worker_pool import STORAGE_VARIABLE
 from hparams import UserError
-from smart_tuner.search.storage import explained
+from smart_tuner.search.storage_urls import storage_errors_as_user_errors
 from smart_tuner.search.study import open_study
-from smart_tuner.search.worker import Interrupted, Worker
+from smart_tuner.search.worker import StudyWorker, TrialInterrupted
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str]) -> int:
     console = open_console(quiet=True)
     try:
         context = set_up_study(options, console, deadline=deadline, corpus_file=Path(corpus_file))
-        with contextlib.nullcontext() if options.storage is None else explained(options.storage):
+        with contextlib.nullcontext() if options.storage is None else storage_errors_as_user_errors(options.storage):
             return run_trials(context)
     except UserError as error:
         sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
@@ -66,10 +66,10 @@ def run_trials(context: StudyContext) -> int:
 
     with StopSignals(limits) as signals:
         signals.training_starts()
-        worker = Worker(study, context.plan, storage, context.folder, n_trials=options.n_trials)
+        worker = StudyWorker(study, context.plan, storage, context.folder, n_trials=options.n_trials)
         try:
-            worker.work(run, lambda: limits.interruption is not None)
-        except Interrupted as interruption:
+            worker.run(run, lambda: limits.interruption is not None)
+        except TrialInterrupted as interruption:
             if limits.interruption is None:
                 sys.stderr.write(f"error: {interruption}; then run the same command again\n")
                 return EXIT_FAILED

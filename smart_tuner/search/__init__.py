@@ -1,1 +1,1 @@
-"""Search: Optuna studies over the recipe, without starting over."""
+"""Hyperparameter search: Optuna studies of short trainings, run by several workers and resumed after interruptions."""

@@ -1,4 +1,4 @@
-"""Which settings mattered in a study and by how much, or that it is too small to tell."""
+"""Importance of the settings in a study, or the statement that it is too small to tell."""
 
 from __future__ import annotations
 
@@ -11,64 +11,65 @@ from optuna import Study
 from optuna.trial import FrozenTrial
 
 from smart_tuner.search.space import Dimension
-from smart_tuner.search.trials import done
+from smart_tuner.search.trials import finished_trials
 
-FEWEST_TRIALS = 10
-SHUFFLES, SURE = 400, 0.95
-"""A setting counts when it explains more than the best of all does in this share of shuffled studies."""
+LEAST_TRIALS = 10
+N_SHUFFLES, CONFIDENCE = 400, 0.95
+"""A setting is significant if it explains more than the best setting does in this share of shuffled studies."""
 
 
 @dataclass(frozen=True)
 class Importance:
-    """`share` of the differences in rank that a setting explains by itself; medians of scores where it lay."""
+    """Share of the differences in rank that a setting explains alone, and its best and worst values by median score."""
 
     name: str
     share: float
-    is_sure: bool
-    best_where: str = ""
+    is_significant: bool
+    best_values: str = ""
     best_median: float = 0.0
-    worst_where: str = ""
+    worst_values: str = ""
     worst_median: float = 0.0
 
 
-def importances(study: Study, space: Sequence[Dimension], evaluation: int) -> list[Importance]:
-    """The greatest first; by the scores at an evaluation that trials reach before they may be ended early."""
-    scored = [trial for trial in done(study) if evaluation in trial.intermediate_values]
-    scored = [trial for trial in scored if all(dimension.name in trial.params for dimension in space)]
-    scores = np.array([trial.intermediate_values[evaluation] for trial in scored])
-    if len(scored) < FEWEST_TRIALS or np.ptp(scores) == 0:
+def measure_importances(study: Study, space: Sequence[Dimension], evaluation: int) -> list[Importance]:
+    """Greatest first, by the scores at an evaluation that every trial reaches before it may be pruned."""
+    trials = [trial for trial in finished_trials(study) if evaluation in trial.intermediate_values]
+    trials = [trial for trial in trials if all(dimension.name in trial.params for dimension in space)]
+    scores = np.array([trial.intermediate_values[evaluation] for trial in trials])
+    if len(trials) < LEAST_TRIALS or np.ptp(scores) == 0:
         return []
-    bases = [_basis(dimension, scored) for dimension in space]
-    shares = _shares(bases, scores)
+    bases = [_basis(dimension, trials) for dimension in space]
+    shares = _explained_shares(bases, scores)
     random = np.random.default_rng(0)
-    shuffled = [_shares(bases, random.permutation(scores)).max() for _ in range(SHUFFLES)]
-    limit = float(np.quantile(shuffled, SURE))
-    found = [
-        Importance(d.name, float(share), bool(share > limit), *_contrast(d, scored, scores))
+    shuffled = [_explained_shares(bases, random.permutation(scores)).max() for _ in range(N_SHUFFLES)]
+    limit = float(np.quantile(shuffled, CONFIDENCE))
+    importances = [
+        Importance(d.name, float(share), bool(share > limit), *_best_and_worst(d, trials, scores))
         for d, share in zip(space, shares, strict=True)
     ]
-    return sorted(found, key=lambda importance: -importance.share)
+    return sorted(importances, key=lambda importance: -importance.share)
 
 
-def in_words(found: Sequence[Importance], n_trials: int, n_settings: int) -> list[str]:
-    sure = [importance for importance in found if importance.is_sure]
-    if not sure:
+def describe_importances(importances: Sequence[Importance], n_trials: int, n_settings: int) -> list[str]:
+    significant = [importance for importance in importances if importance.is_significant]
+    if not significant:
         return [
             f"Which settings matter cannot be told: {n_trials} trials are too few for {n_settings} settings "
             "(or none of them matters here). More trials (--n_trials) or fewer settings (search.space) may tell."
         ]
     lines = [
-        f"{i.name} mattered: alone it explains {i.share:.0%} of the differences. At {i.best_where} the median score "
-        f"was {i.best_median:.3f}, at {i.worst_where} {i.worst_median:.3f}."
-        for i in sure
+        f"{i.name} mattered: alone it explains {i.share:.0%} of the differences. At {i.best_values} the median score "
+        f"was {i.best_median:.3f}, at {i.worst_values} {i.worst_median:.3f}."
+        for i in significant
     ]
-    if len(sure) < n_settings:
-        lines.append(f"Of the other {n_settings - len(sure)} settings {n_trials} trials do not tell.")
+    if len(significant) < n_settings:
+        n_others = n_settings - len(significant)
+        lines.append(f"For the other {n_others} settings, {n_trials} trials do not show whether they matter.")
     return lines
 
 
 def _basis(dimension: Dimension, trials: Sequence[FrozenTrial]) -> np.ndarray:
-    """What a rank is explained by [trials, k]: a parabola, or a level for each choice."""
+    """Regressors of a trial's rank [trials, k]: a parabola, or an indicator of each choice."""
     values = [trial.params[dimension.name] for trial in trials]
     if dimension.kind == "choice":
         return np.array([[value == choice for choice in dimension.choices] for value in values], dtype=float)
@@ -76,26 +77,29 @@ def _basis(dimension: Dimension, trials: Sequence[FrozenTrial]) -> np.ndarray:
     return np.stack([np.ones_like(x), x - x.mean(), (x - x.mean()) ** 2], axis=1)
 
 
-def _shares(bases: Sequence[np.ndarray], scores: np.ndarray) -> np.ndarray:
-    ranks = ranks_of(scores)
+def _explained_shares(bases: Sequence[np.ndarray], scores: np.ndarray) -> np.ndarray:
+    """Share of the variance of ranks that each basis explains (R²)."""
+    ranks = rank(scores)
     ranks -= ranks.mean()
-    rests = [ranks - basis @ np.linalg.lstsq(basis, ranks, rcond=None)[0] for basis in bases]
-    return np.array([1.0 - float(rest @ rest) / float(ranks @ ranks) for rest in rests])
+    residuals = [ranks - basis @ np.linalg.lstsq(basis, ranks, rcond=None)[0] for basis in bases]
+    return np.array([1.0 - float(residual @ residual) / float(ranks @ ranks) for residual in residuals])
 
 
-def ranks_of(values: np.ndarray) -> np.ndarray:
-    """From 0 on; equal values share the mean of their ranks."""
+def rank(values: np.ndarray) -> np.ndarray:
+    """Ranks from 0; equal values share the mean of their ranks."""
     return np.array([(values < value).sum() + ((values == value).sum() - 1) / 2 for value in values])
 
 
-def _contrast(dimension: Dimension, trials: Sequence[FrozenTrial], scores: np.ndarray) -> tuple[str, float, str, float]:
-    """Where it was best and worst, and the median scores there: by choice, or by thirds of the values tried."""
+def _best_and_worst(
+    dimension: Dimension, trials: Sequence[FrozenTrial], scores: np.ndarray
+) -> tuple[str, float, str, float]:
+    """Values with the highest and the lowest median score, and these scores: by choice, or by thirds of the values."""
     values = np.array([trial.params[dimension.name] for trial in trials])
     if dimension.kind == "choice":
         groups = {str(choice): scores[values == choice] for choice in dimension.choices}
     else:
         parts = np.array_split(values.argsort(kind="stable"), 3)
         groups = {f"{values[part].min():.3g} to {values[part].max():.3g}": scores[part] for part in parts}
-    medians = {where: float(np.median(group)) for where, group in groups.items() if group.size}
+    medians = {name: float(np.median(group)) for name, group in groups.items() if group.size}
     best, worst = max(medians, key=medians.__getitem__), min(medians, key=medians.__getitem__)
     return best, medians[best], worst, medians[worst]

@@ -1,4 +1,4 @@
-"""Ends trials that lead nowhere: Hyperband, but not before attention could have formed."""
+"""Pruner that ends bad trials by Hyperband, but not before attention can have formed."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ from typing import TYPE_CHECKING
 
 from optuna.pruners import BasePruner, HyperbandPruner
 
-from smart_tuner.search.budget import Budget
-from smart_tuner.search.trials import first_number
+from smart_tuner.search.budget import TrialBudget
+from smart_tuner.search.trials import first_attempt_number
 
 if TYPE_CHECKING:
     from optuna.study import Study
     from optuna.trial import FrozenTrial
 
 
-class AfterAlignment(BasePruner):
-    """Until attention has to have formed a score says nothing; the recipe as it is always runs to its end.
+class AlignmentAwarePruner(BasePruner):
+    """Hyperband from the evaluation on at which attention must have formed; the recipe's own trial is never pruned.
 
-    Optuna's own PatientPruner waits for a trial that gets no better, which in training nearly all do.
+    Optuna's PatientPruner would wait as long as a trial improves, which nearly every training does.
     """
 
-    def __init__(self, budget: Budget) -> None:
+    def __init__(self, budget: TrialBudget) -> None:
         self._first, self._last = budget.first_pruned, budget.evaluations
         self._hyperband = HyperbandPruner(min_resource=self._first, max_resource=max(self._first, budget.evaluations))
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         if trial.last_step is None or not self._first <= trial.last_step < self._last:
             return False
-        leads_nowhere = self._hyperband.prune(study, trial)  # which takes its score down for the others, too
-        return leads_nowhere and first_number(trial) != 0
+        is_pruned = self._hyperband.prune(study, trial)  # also records the score that others are compared with
+        return is_pruned and first_attempt_number(trial) != 0

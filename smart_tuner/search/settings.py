@@ -1,4 +1,4 @@
-"""What a search may try, and how long; config.yaml shows the defaults."""
+"""Settings of a search: its trials and its search space; config.yaml lists the defaults."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ MID_RUN_FIELDS = (
     *("p_encoder_dropout", "p_prenet_dropout", "p_attention_dropout", "p_decoder_dropout", "p_postnet_dropout"),
     *("encoder_dropout_p", "dropout_p_dp", "dropout_p_dec"),
 )
-"""They may change while training runs."""
-SPEAKERS = ("num_speakers", "speakers")
-SEARCHABLE = (
+"""Settings that may change while training runs."""
+SPEAKER_FIELDS = ("num_speakers", "speakers")
+SEARCHABLE_FIELDS = (
     *MID_RUN_FIELDS,
     *("warmup_steps", "adam_beta2", "guide_anneal_start_step", "guide_anneal_steps"),
     *("batch_size", "max_frames_per_batch"),
-    *(name for recipe in RECIPES.values() for name in recipe.architecture_fields if name not in SPEAKERS),
+    *(name for recipe in RECIPES.values() for name in recipe.architecture_fields if name not in SPEAKER_FIELDS),
 )
-"""All else decides what is measured, not how well it is learnt."""
+"""Other settings change the measure of success or the data, not how well the model learns."""
 
 
 class SettingsSection(BaseModel):
-    """A part of the settings: unknown names are refused."""
+    """A section of the settings; unknown names are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class Range(SettingsSection):
-    """Where a setting may lie: between low and high, within factors of the recipe's own, or one of some choices."""
+class SearchRange(SettingsSection):
+    """Values of one setting: from low to high, within factors of the recipe's own value, or from a list of choices."""
 
     low: float | None = None
     high: float | None = None
@@ -53,12 +53,12 @@ class Range(SettingsSection):
     models: tuple[ModelName, ...] | None = None  # null: all
 
     @model_validator(mode="after")
-    def _is_one_kind(self) -> Range:
-        given = [self.low is not None or self.high is not None, self.times is not None, self.choices is not None]
-        if sum(given) != 1:
+    def _require_one_kind(self) -> SearchRange:
+        kinds = [self.low is not None or self.high is not None, self.times is not None, self.choices is not None]
+        if sum(kinds) != 1:
             raise ValueError("expected low and high, or times, or choices")
-        if given[0]:
-            self._check_bounds()
+        if kinds[0]:
+            self._require_valid_bounds()
         elif self.log or self.step is not None:
             raise ValueError("log and step go with low and high")
         if self.times is not None and not 0 < self.times[0] < self.times[1]:
@@ -68,10 +68,10 @@ class Range(SettingsSection):
         return self
 
     @model_serializer(mode="wrap")
-    def _only_what_is_given(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _without_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         return {name: value for name, value in dump(self).items() if value is not None and value is not False}
 
-    def _check_bounds(self) -> None:
+    def _require_valid_bounds(self) -> None:
         if self.low is None or self.high is None or not self.low < self.high:
             raise ValueError(f"expected low < high, got {self.low} and {self.high}")
         if self.log and not (self.low > 0 and self.step is None):
@@ -79,7 +79,7 @@ class Range(SettingsSection):
 
 
 class SearchLimits(SettingsSection):
-    """A trial beyond one of them is not a candidate, whatever its score."""
+    """Limits beyond which a trial is not a candidate, whatever its score."""
 
     gradient_norm: float = Field(1000.0, gt=0)
     nonfinite_share: float = Field(0.01, ge=0, le=1)
@@ -89,34 +89,34 @@ class SearchLimits(SettingsSection):
 TACOTRON2: tuple[ModelName, ...] = ("tacotron2",)
 GLOW_TTS: tuple[ModelName, ...] = ("glow_tts",)
 DEFAULT_SPACE = {
-    "learning_rate": Range(times=(0.25, 4)),
-    "warmup_steps": Range(times=(0.5, 8)),
-    "weight_decay": Range(low=1e-8, high=1e-3, log=True),
-    "grad_clip_thresh": Range(times=(0.2, 5)),
-    "batch_size": Range(times=(0.75, 2)),
-    "guide_loss_weight": Range(times=(0.2, 5), models=TACOTRON2),
-    "guide_sigma": Range(low=0.1, high=0.6, models=TACOTRON2),
-    "guide_anneal_start_step": Range(times=(0.5, 2), models=TACOTRON2),
-    "gate_loss_weight": Range(times=(0.3, 3), models=TACOTRON2),
-    "gate_positive_weight": Range(times=(0.25, 4), models=TACOTRON2),
-    "p_encoder_dropout": Range(low=0, high=0.5, models=TACOTRON2),
-    "p_prenet_dropout": Range(low=0.2, high=0.6, models=TACOTRON2),
-    "p_attention_dropout": Range(low=0, high=0.3, models=TACOTRON2),
-    "p_decoder_dropout": Range(low=0, high=0.3, models=TACOTRON2),
-    "p_postnet_dropout": Range(low=0, high=0.5, models=TACOTRON2),
-    "n_frames_per_step": Range(times=(0.6, 1.5), models=TACOTRON2),
-    "decoder_rnn_dim": Range(times=(0.5, 1.5), models=TACOTRON2),
-    "prenet_dim": Range(times=(0.5, 1.5), models=TACOTRON2),
-    "encoder_dropout_p": Range(low=0, high=0.3, models=GLOW_TTS),
-    "dropout_p_dp": Range(low=0, high=0.5, models=GLOW_TTS),
-    "dropout_p_dec": Range(low=0, high=0.2, models=GLOW_TTS),
-    "hidden_channels_dec": Range(times=(0.5, 1.5), models=GLOW_TTS),
-    "num_flow_blocks_dec": Range(times=(0.5, 1.5), models=GLOW_TTS),
+    "learning_rate": SearchRange(times=(0.25, 4)),
+    "warmup_steps": SearchRange(times=(0.5, 8)),
+    "weight_decay": SearchRange(low=1e-8, high=1e-3, log=True),
+    "grad_clip_thresh": SearchRange(times=(0.2, 5)),
+    "batch_size": SearchRange(times=(0.75, 2)),
+    "guide_loss_weight": SearchRange(times=(0.2, 5), models=TACOTRON2),
+    "guide_sigma": SearchRange(low=0.1, high=0.6, models=TACOTRON2),
+    "guide_anneal_start_step": SearchRange(times=(0.5, 2), models=TACOTRON2),
+    "gate_loss_weight": SearchRange(times=(0.3, 3), models=TACOTRON2),
+    "gate_positive_weight": SearchRange(times=(0.25, 4), models=TACOTRON2),
+    "p_encoder_dropout": SearchRange(low=0, high=0.5, models=TACOTRON2),
+    "p_prenet_dropout": SearchRange(low=0.2, high=0.6, models=TACOTRON2),
+    "p_attention_dropout": SearchRange(low=0, high=0.3, models=TACOTRON2),
+    "p_decoder_dropout": SearchRange(low=0, high=0.3, models=TACOTRON2),
+    "p_postnet_dropout": SearchRange(low=0, high=0.5, models=TACOTRON2),
+    "n_frames_per_step": SearchRange(times=(0.6, 1.5), models=TACOTRON2),
+    "decoder_rnn_dim": SearchRange(times=(0.5, 1.5), models=TACOTRON2),
+    "prenet_dim": SearchRange(times=(0.5, 1.5), models=TACOTRON2),
+    "encoder_dropout_p": SearchRange(low=0, high=0.3, models=GLOW_TTS),
+    "dropout_p_dp": SearchRange(low=0, high=0.5, models=GLOW_TTS),
+    "dropout_p_dec": SearchRange(low=0, high=0.2, models=GLOW_TTS),
+    "hidden_channels_dec": SearchRange(times=(0.5, 1.5), models=GLOW_TTS),
+    "num_flow_blocks_dec": SearchRange(times=(0.5, 1.5), models=GLOW_TTS),
 }
 
 
 class SearchSettings(SettingsSection):
-    """A search's trials and where they may look."""
+    """Length and number of evaluations of a trial, sampler, pruning, limits and search space."""
 
     trial_steps: int | None = Field(None, ge=1)
     fork_steps: int | None = Field(None, ge=1)
@@ -125,13 +125,13 @@ class SearchSettings(SettingsSection):
     prune: bool = True
     heartbeat_seconds: int = Field(30, ge=1)
     limits: SearchLimits = SearchLimits()
-    space: dict[str, Range] = DEFAULT_SPACE
+    space: dict[str, SearchRange] = DEFAULT_SPACE
 
     @field_validator("space")
     @classmethod
-    def _names_are_known(cls, space: dict[str, Range]) -> dict[str, Range]:
+    def _require_known_names(cls, space: dict[str, SearchRange]) -> dict[str, SearchRange]:
         for name in space:
-            if name not in SEARCHABLE:
-                near = difflib.get_close_matches(name, SEARCHABLE, n=1, cutoff=0.0)[0]
+            if name not in SEARCHABLE_FIELDS:
+                near = difflib.get_close_matches(name, SEARCHABLE_FIELDS, n=1, cutoff=0.0)[0]
                 raise ValueError(f"{name!r} cannot be searched; the nearest that can is {near!r}")
         return space

@@ -1,78 +1,87 @@
-"""What is asked of a study's trials, and what they are asked to do again."""
+"""Trials of a study: queries, and queueing interrupted ones again."""
 
 from __future__ import annotations
 
 from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
-CONTINUES, FOLLOWS, ATTEMPT, FAILED, WORKER = "continues", "follows", "attempt", "failed", "worker"
-"""User attributes: the trial that it goes on with, the one it takes the place of, which attempt it is, what went wrong,
-and who runs it."""
-PLACE = "place"
-"""The number in its folder's name, where that is not the number of the trial that it goes on with."""
+# Keys of user attributes of a trial, stored in the study.
+FIRST_ATTEMPT = "continues"  # number of the trial that was the first attempt
+REPLACES = "follows"  # number of the interrupted trial that this one replaces
+ATTEMPT = "attempt"
+FAILURE = "failed"  # the error that ended it
+WORKER = "worker"
+FOLDER_NUMBER = "place"  # the number in its folder's name, if that is not the first attempt's
+
 MOST_ATTEMPTS = 3
-FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+ENDED_STATES = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
-def first_number(trial: FrozenTrial) -> int:
-    """Of the trial that it goes on with."""
-    return int(trial.user_attrs.get(CONTINUES, trial.number))
+def first_attempt_number(trial: FrozenTrial) -> int:
+    """Number of the trial that was the first attempt at these parameters."""
+    return int(trial.user_attrs.get(FIRST_ATTEMPT, trial.number))
 
 
-def place_of(trial: FrozenTrial) -> int:
-    """The number of the folder it lies in."""
-    return int(trial.user_attrs.get(PLACE, first_number(trial)))
+def folder_number(trial: FrozenTrial) -> int:
+    return int(trial.user_attrs.get(FOLDER_NUMBER, first_attempt_number(trial)))
 
 
-def put_back(study: Study, trial: FrozenTrial, *, was_killed: bool = True) -> None:
-    """Have a trial that was cut short tried again, unless that is seen to or it has killed workers often enough."""
+def requeue(study: Study, trial: FrozenTrial, *, was_killed: bool = True) -> None:
+    """Queue an interrupted trial again, unless it is queued already or has killed its workers too often."""
     attempt = _attempt(trial) + was_killed
-    if attempt > MOST_ATTEMPTS or trial.number in _followed(study):
+    if attempt > MOST_ATTEMPTS or trial.number in _replaced_numbers(study):
         return
-    params = trial.system_attrs.get("fixed_params", {}) | trial.params  # of one that was killed before it could choose
-    told = {CONTINUES: first_number(trial), PLACE: place_of(trial), FOLLOWS: trial.number, ATTEMPT: attempt}
-    study.enqueue_trial(params, user_attrs=told)
+    params = trial.system_attrs.get("fixed_params", {}) | trial.params  # it may have been killed before it used them
+    attributes = {
+        FIRST_ATTEMPT: first_attempt_number(trial),
+        FOLDER_NUMBER: folder_number(trial),
+        REPLACES: trial.number,
+        ATTEMPT: attempt,
+    }
+    study.enqueue_trial(params, user_attrs=attributes)
 
 
-def lost(study: Study) -> list[FrozenTrial]:
-    """Trials that were cut short and that nobody has put back."""
-    followed = _followed(study)
-    return [t for t in study.get_trials(deepcopy=False, states=(TrialState.FAIL,)) if not _is_over(t, followed)]
+def lost_trials(study: Study) -> list[FrozenTrial]:
+    """Interrupted trials that are not queued again."""
+    replaced = _replaced_numbers(study)
+    failed = study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
+    return [trial for trial in failed if not _is_final(trial, replaced)]
 
 
-def done(study: Study) -> list[FrozenTrial]:
-    """Those that nobody will try again, one of those that took each other's place."""
-    followed = _followed(study)
+def finished_trials(study: Study) -> list[FrozenTrial]:
+    """Trials that will not be tried again; of several attempts only the last."""
+    replaced = _replaced_numbers(study)
     return [
         trial
         for trial in study.get_trials(deepcopy=False)
-        if trial.state in FINISHED
-        or (trial.state is TrialState.FAIL and trial.number not in followed and _is_over(trial, followed))
+        if trial.state in ENDED_STATES
+        or (trial.state is TrialState.FAIL and trial.number not in replaced and _is_final(trial, replaced))
     ]
 
 
-def _is_over(failed: FrozenTrial, followed: set[int]) -> bool:
-    return failed.number in followed or FAILED in failed.user_attrs or _attempt(failed) >= MOST_ATTEMPTS
+def _is_final(failed: FrozenTrial, replaced: set[int]) -> bool:
+    return failed.number in replaced or FAILURE in failed.user_attrs or _attempt(failed) >= MOST_ATTEMPTS
 
 
 def _attempt(trial: FrozenTrial) -> int:
     return int(trial.user_attrs.get(ATTEMPT, 1))
 
 
-def _followed(study: Study) -> set[int]:
-    return {t.user_attrs[FOLLOWS] for t in study.get_trials(deepcopy=False) if FOLLOWS in t.user_attrs}
+def _replaced_numbers(study: Study) -> set[int]:
+    return {t.user_attrs[REPLACES] for t in study.get_trials(deepcopy=False) if REPLACES in t.user_attrs}
 
 
-def running(study: Study) -> list[FrozenTrial]:
+def running_trials(study: Study) -> list[FrozenTrial]:
     return study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
 
 
 def is_feasible(trial: FrozenTrial) -> bool:
+    """Whether it is within all limits."""
     return all(value <= 0 for value in trial.constraints.values())
 
 
-def best(study: Study) -> FrozenTrial | None:
-    """Of those that ran to their end within the limits."""
+def find_best_trial(study: Study) -> FrozenTrial | None:
+    """The complete trial with the highest score within the limits."""
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     feasible = [trial for trial in complete if is_feasible(trial) and trial.value is not None]
     return max(feasible, key=lambda trial: (trial.value, -trial.number), default=None)

@@ -18,7 +18,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 from sqlalchemy.pool import NullPool
 
-from smart_tuner.search.trials import CONTINUES, FAILED, done, running
+from smart_tuner.search.trials import FAILURE, FIRST_ATTEMPT, finished_trials, running_trials
 from tests.commands.program import Program, contents, journal, newest, summary, tiny, wait_for
 from tests.commands.search.studies import NAME, SEARCH, kinds, settings, started, study_in, tune
 from tests.postgres_server import PostgresServer
@@ -148,7 +148,7 @@ def test_a_finished_study_continues_with_more_trials(finished: Path, data: Path,
     assert again.code == 0 and "trial 0: " not in again.out and "Of 3 trials" in again.out
     more = tune(program, data, n_trials=4)
     assert more.code == 0 and "trial 3: " in more.out
-    assert len(done(study_in(program.output))) == 4
+    assert len(finished_trials(study_in(program.output))) == 4
 
 
 def test_ctrl_c_keeps_finished_trials_for_the_same_command(data: Path, tmp_path: Path, launch: Launch) -> None:
@@ -161,12 +161,12 @@ def test_ctrl_c_keeps_finished_trials_for_the_same_command(data: Path, tmp_path:
     assert process.returncode == 130, (out, err)
     assert "the same command continues the study" in out and err == ""
     waiting = study_in(output).get_trials(states=(TrialState.WAITING,))
-    assert [trial.user_attrs[CONTINUES] for trial in waiting] == [0]
+    assert [trial.user_attrs[FIRST_ATTEMPT] for trial in waiting] == [0]
     process = launch(output, data, trial_steps=80, evaluations=4, n_trials=1)
     out, err = process.communicate(timeout=200)
     assert process.returncode == 0, (out, err)
     assert kinds(first).count("started") == 1 and kinds(first).count("resumed") == 1
-    assert len(done(study_in(output))) == 1
+    assert len(finished_trials(study_in(output))) == 1
 
 
 def children_of(process: WarmProcess) -> list[int]:
@@ -206,8 +206,8 @@ def test_workers_save_and_end_when_their_parent_is_killed(data: Path, tmp_path: 
             break
         time.sleep(0.01)
     study = study_in(output)
-    assert not running(study) and summary(first)["status"] == "interrupted"
-    assert study.get_trials(states=(TrialState.WAITING,))[0].user_attrs[CONTINUES] == 0
+    assert not running_trials(study) and summary(first)["status"] == "interrupted"
+    assert study.get_trials(states=(TrialState.WAITING,))[0].user_attrs[FIRST_ATTEMPT] == 0
 
 
 def test_a_study_can_continue_after_its_time_limit(data: Path, program: Program) -> None:
@@ -267,7 +267,7 @@ def test_the_trial_of_a_stopped_worker_is_taken_over_and_counts_once(
     storage = RDBStorage(url.replace("postgresql://", "postgresql+psycopg://"), {"poolclass": NullPool})
     study = optuna.load_study(study_name=NAME, storage=storage)
     assert [trial.state.name for trial in study.trials] == ["FAIL", "COMPLETE"]
-    assert FAILED not in study.trials[0].user_attrs and study.trials[1].user_attrs[CONTINUES] == 0
+    assert FAILURE not in study.trials[0].user_attrs and study.trials[1].user_attrs[FIRST_ATTEMPT] == 0
     assert summary(output / NAME / "trials" / "trial-00001")["status"] == "finished"
 
 

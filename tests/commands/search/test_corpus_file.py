@@ -16,7 +16,7 @@ from commands.run.corpus import PreparedCorpus, prepare_corpus
 from commands.search.corpus_file import read_corpus_file, write_corpus_file
 from commands.search.worker_pool import WorkerPool
 from hparams import HParams
-from smart_tuner.search.trials import done
+from smart_tuner.search.trials import finished_trials
 from tests.commands.program import Program
 from tests.commands.search.studies import study_in
 from tests.commands.search.studies import tune as run_study
@@ -72,4 +72,4 @@ def test_two_workers_train_without_reading_the_corpus(
     outcome = run_study(program, recordings, "--workers", 2, n_trials=2)
     assert outcome.code == 0, outcome.err
     assert reads == ["corpus"]
-    assert len(done(study_in(program.output))) == 2
+    assert len(finished_trials(study_in(program.output))) == 2

@@ -18,26 +18,26 @@ from commands.search.results import BEST_FILE, best_of_earlier_studies, no_candi
 from commands.search.study_context import StudyContext
 from hparams import HParams
 from recipes import RECIPES
-from smart_tuner.search.budget import Budget
+from smart_tuner.search.budget import TrialBudget
 from smart_tuner.search.space import Dimension
 from smart_tuner.search.trials import MOST_ATTEMPTS
 from smart_tuner.settings import Settings
-from tests.smart_tuner.search.some_study import BUDGET, plan
+from tests.smart_tuner.search.small_study import BUDGET, make_plan
 from training.run_state import RunLimits
 
 TINY = RECIPES["tacotron2"].presets["tiny"]
 R = Dimension("n_frames_per_step", "int", 1, 5)
-BUDGET_FROM_CHECKPOINT = Budget(steps=60, course_steps=120, evaluations=6, first_pruned=3, from_step=500)
+BUDGET_FROM_CHECKPOINT = TrialBudget(steps=60, full_steps=120, evaluations=6, first_pruned=3, from_step=500)
 
 
-def context_in(folder: Path, hparams: dict[str, Any], budget: Budget = BUDGET) -> StudyContext:
+def context_in(folder: Path, hparams: dict[str, Any], budget: TrialBudget = BUDGET) -> StudyContext:
     """Context of a study with preset tiny, with the fields that results use."""
     recipe = HParams(**{**TINY, **hparams})
     folder.mkdir(exist_ok=True)
     return StudyContext(
         options=TrainOptions(preset="tiny"),
         settings=Settings(hparams=hparams),
-        plan=plan(recipe=recipe, space=(R,), budget=budget),
+        plan=make_plan(recipe=recipe, space=(R,), budget=budget),
         corpus=cast(PreparedCorpus, None),
         folder=folder,
         device=torch.device("cpu"),

@@ -10,38 +10,39 @@ from sqlalchemy import create_engine, text
 
 from files import REPOSITORY
 from hparams import UserError
-from smart_tuner.search.storage import JOURNAL, JournalLock, session_of, to_watch, without_password
+from smart_tuner.search.storage import JOURNAL, JournalLock
+from smart_tuner.search.storage_urls import dashboard_url, redact_url, sqlite_lock
 from tests.postgres_server import PostgresServer
-from tests.smart_tuner.search.some_study import storage, study
+from tests.smart_tuner.search.small_study import make_storage, make_study
 
 ROOT = REPOSITORY
 
 
-def test_a_line_that_a_killed_worker_left_half_written_is_cut_off_when_the_study_is_opened(tmp_path: Path) -> None:
-    opened, _ = study(tmp_path)
-    opened.tell(opened.ask(), 0.5)
+def test_opening_a_study_removes_a_torn_line_of_a_killed_worker(tmp_path: Path) -> None:
+    study, _ = make_study(tmp_path)
+    study.tell(study.ask(), 0.5)
     whole = (tmp_path / JOURNAL).read_bytes()
     (tmp_path / JOURNAL).write_bytes(whole + b'{"op_code":5,"worker')
-    again, _ = study(tmp_path)
-    assert again.trials[0].value == 0.5
+    reopened, _ = make_study(tmp_path)
+    assert reopened.trials[0].value == 0.5
     content = (tmp_path / JOURNAL).read_bytes()
     assert content.startswith(whole) and all(json.loads(line) for line in content.splitlines())
 
 
-def test_it_is_cut_off_by_whoever_writes_next_too(tmp_path: Path) -> None:
-    opened, _ = study(tmp_path)
-    trial = opened.ask()
-    with (tmp_path / JOURNAL).open("ab") as file:  # another worker dies in mid-write while this one is at work
+def test_the_next_write_removes_a_torn_line_too(tmp_path: Path) -> None:
+    study, _ = make_study(tmp_path)
+    trial = study.ask()
+    with (tmp_path / JOURNAL).open("ab") as file:  # another worker dies while it writes
         file.write(b'{"op_code":5,"worker' * 500)
-    opened.tell(trial, 0.25)
+    study.tell(trial, 0.25)
     lines = (tmp_path / JOURNAL).read_bytes().split(b"\n")
     assert lines[-1] == b"" and all(json.loads(line) for line in lines[:-1])
-    again, _ = study(tmp_path)
-    assert again.trials[0].value == 0.25
+    reopened, _ = make_study(tmp_path)
+    assert reopened.trials[0].value == 0.25
 
 
 @pytest.mark.parametrize("content", [b"", b"half", b"whole\n", b"whole\nhalf", b"x" * 10_000, b"w\n" + b"h" * 9_000])
-def test_only_what_follows_the_last_newline_is_cut_off(tmp_path: Path, content: bytes) -> None:
+def test_only_bytes_after_the_last_newline_are_removed(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / JOURNAL
     path.write_bytes(content)
     lock = JournalLock(path)
@@ -63,11 +64,11 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
 
 
 def test_a_damaged_journal_is_refused(tmp_path: Path) -> None:
-    study(tmp_path)
+    make_study(tmp_path)
     whole = (tmp_path / JOURNAL).read_bytes()
     (tmp_path / JOURNAL).write_bytes(b"no json\n" + whole)
     with pytest.raises(UserError, match=r"study.journal: is damaged .*move it away"):
-        study(tmp_path)
+        make_study(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -81,62 +82,62 @@ def test_a_damaged_journal_is_refused(tmp_path: Path) -> None:
         ("postgresql://user:geheim{x}@127.0.0.1:1/db", r"cannot be"),
     ],
 )
-def test_a_storage_that_cannot_be_is_refused_in_one_line_without_the_password(
+def test_an_unusable_storage_is_refused_in_one_line_without_the_password(
     tmp_path: Path, url: str, message: str
 ) -> None:
     with pytest.raises(UserError, match=message) as caught:
-        storage(tmp_path, url)
+        make_storage(tmp_path, url)
     assert "geheim" not in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_sqlite_is_for_one_worker(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'study.db'}"
     with pytest.raises(UserError, match="with several workers SQLite loses races"):
-        storage(tmp_path, url, workers=2)
+        make_storage(tmp_path, url, workers=2)
     assert not (tmp_path / "study.db").exists()
-    opened, _ = study(tmp_path, url)
-    assert [trial.state.name for trial in opened.trials] == ["WAITING"]
+    study, _ = make_study(tmp_path, url)
+    assert [trial.state.name for trial in study.trials] == ["WAITING"]
 
 
 def test_two_commands_do_not_share_a_sqlite_file(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'study.db'}"
     refused = pytest.raises(UserError, match="with several workers SQLite loses races")
-    with session_of(url), refused, session_of(url):
+    with sqlite_lock(url), refused, sqlite_lock(url):
         pass
-    with session_of(url), session_of(None), session_of("postgresql://host/db"):
+    with sqlite_lock(url), sqlite_lock(None), sqlite_lock("postgresql://host/db"):
         pass
 
 
 @pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:"])
 def test_a_study_in_memory_is_refused(tmp_path: Path, url: str) -> None:
     with pytest.raises(UserError, match="expected sqlite:///FILE"):
-        storage(tmp_path, url)
+        make_storage(tmp_path, url)
 
 
-def test_a_database_of_another_optuna_is_refused(tmp_path: Path, postgres: PostgresServer) -> None:
+def test_a_database_of_another_optuna_version_is_refused(tmp_path: Path, postgres: PostgresServer) -> None:
     url = postgres.new_database()
-    study(tmp_path, url)
+    make_study(tmp_path, url)
     engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
     with engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = 'v9.9.9.a'"))
     engine.dispose()
     with pytest.raises(UserError, match="--storage .*(version|upgrade)") as caught:
-        storage(tmp_path, url)
+        make_storage(tmp_path, url)
     assert "\n" not in str(caught.value)
 
 
-def test_a_database_that_is_not_there_is_named(tmp_path: Path, postgres: PostgresServer) -> None:
+def test_a_missing_database_is_named(tmp_path: Path, postgres: PostgresServer) -> None:
     with pytest.raises(UserError, match='database "absent" does not exist'):
-        storage(tmp_path, postgres.url("absent"))
+        make_storage(tmp_path, postgres.url("absent"))
 
 
-def test_postgresql_knows_who_is_dead_by_heartbeats(tmp_path: Path, postgres: PostgresServer) -> None:
-    assert study(tmp_path, postgres.new_database())[1].knows_the_dead
-    assert not study(tmp_path / "other")[1].knows_the_dead
+def test_only_postgresql_has_heartbeats(tmp_path: Path, postgres: PostgresServer) -> None:
+    assert make_study(tmp_path, postgres.new_database())[1].has_heartbeats
+    assert not make_study(tmp_path / "other")[1].has_heartbeats
 
 
 @pytest.mark.parametrize(
-    ("url", "shown"),
+    ("url", "expected"),
     [
         ("postgresql://me:geheim@host:5432/db?password=geheim", "postgresql://host:5432/db"),
         ("postgresql://me:ge/heim@host/db", "postgresql://host/db"),
@@ -145,12 +146,12 @@ def test_postgresql_knows_who_is_dead_by_heartbeats(tmp_path: Path, postgres: Po
         ("logs/study/study.journal", "logs/study/study.journal"),
     ],
 )
-def test_a_password_is_not_shown(url: str, shown: str) -> None:
-    assert without_password(url) == shown
+def test_redacted_urls_contain_no_password(url: str, expected: str) -> None:
+    assert redact_url(url) == expected
 
 
 @pytest.mark.parametrize(
-    ("url", "shown"),
+    ("url", "expected"),
     [
         ("postgresql+psycopg://me:geheim@host:5432/db?sslpassword=geheim", "postgresql+psycopg://me@host:5432/db"),
         (
@@ -160,5 +161,5 @@ def test_a_password_is_not_shown(url: str, shown: str) -> None:
         ("logs/study/study.journal", "logs/study/study.journal"),
     ],
 )
-def test_the_dashboard_is_given_all_but_the_password(url: str, shown: str) -> None:
-    assert to_watch(url) == shown
+def test_dashboard_urls_contain_everything_but_the_password(url: str, expected: str) -> None:
+    assert dashboard_url(url) == expected

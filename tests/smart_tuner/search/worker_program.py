@@ -1,7 +1,4 @@
-"""A worker, in a process of its own, whose trials do nothing but take some time.
-
-What it began and ended it says in `ran.txt`, a line each, whatever the storage knows of it.
-"""
+"""A worker process whose trials only take time; it logs the start and end of each to `trials.txt`, one line each."""
 
 from __future__ import annotations
 
@@ -11,28 +8,30 @@ from pathlib import Path
 
 from optuna.trial import Trial
 
-from smart_tuner.search.trials import first_number
-from smart_tuner.search.worker import Worker
-from tests.smart_tuner.search.some_study import plan, study
+from smart_tuner.search.trials import first_attempt_number
+from smart_tuner.search.worker import StudyWorker
+from tests.smart_tuner.search.small_study import make_plan, make_study
+
+TRIAL_LOG = "trials.txt"
 
 
 def main(folder: Path, url: str | None, n_trials: int, seconds: float) -> None:
-    opened, kept = study(folder, url)
+    study, storage = make_study(folder, url)
 
-    def say(line: str) -> None:
-        file = os.open(folder / "ran.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    def log(line: str) -> None:
+        file = os.open(folder / TRIAL_LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.write(file, f"{line}\n".encode())
         os.close(file)
 
-    def run(trial: Trial) -> float:
-        params = {dimension.name: dimension.suggest(trial) for dimension in plan().space}
-        number = first_number(opened.get_trials(deepcopy=False)[trial.number])
-        say(f"begin {number}")
+    def run_trial(trial: Trial) -> float:
+        params = {dimension.name: dimension.suggest(trial) for dimension in make_plan().space}
+        number = first_attempt_number(study.get_trials(deepcopy=False)[trial.number])
+        log(f"start {number}")
         for evaluation in (1, 2, 3):
             time.sleep(seconds / 3)
             trial.report(evaluation * 0.1, evaluation)
-        say(f"end {number}")
+        log(f"end {number}")
         return float(params["batch_size"]) / 64
 
-    worker = Worker(opened, plan(), kept, folder, n_trials=n_trials)
-    worker.work(run, lambda: os.getppid() == 1)
+    worker = StudyWorker(study, make_plan(), storage, folder, n_trials=n_trials)
+    worker.run(run_trial, lambda: os.getppid() == 1)
