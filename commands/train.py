@@ -29,7 +29,7 @@ from commands.run.session import train
 from commands.run.speakers import require_examples_of_speakers
 from corpus.batches import BatchLoader
 from hparams import HParams, UserError
-from training.checkpoints.run_files import apply_amendments
+from training.checkpoints.json_files import apply_amendments
 from training.distributed.rank_group import RankFailure, RankGroup
 from training.distributed.worker import run_worker
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from models import release_gpu_memory
 from reports import QuarantineReport, TrainerOrder
-from training.checkpoints.run_files import add_to_quarantine
+from training.checkpoints.json_files import add_to_quarantine
 from training.rewind import Rewind
 from training.run_state import RunState
 from training.schedule import PhasePlan

@@ -13,7 +13,7 @@ from models.checkpoint_file import load_checkpoint
 from reports import ArmReport, RaceReport, RollbackReport, StepReport, TrainerOrder
 from training.checkpoints.checkpoint import list_checkpoints
 from training.checkpoints.initial_weights import load_initial_weights
-from training.checkpoints.run_files import add_amendments
+from training.checkpoints.json_files import add_amendments
 from training.run_state import RunState
 from training.schedule import ScheduleClock
 from training.step.learner import Learner

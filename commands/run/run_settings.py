@@ -11,7 +11,7 @@ from commands.run.corpus import PreparedCorpus
 from commands.run.job import TrainingJob
 from hparams import HParams, build_hparams
 from models import build_model
-from training.checkpoints.run_files import read_choices, write_choices
+from training.checkpoints.json_files import read_choices, write_choices
 from training.step.autotune import choose_frame_budget, choose_precision
 from training.step.precision import NO_BFLOAT16, half_precision, require_precision
 

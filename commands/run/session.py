@@ -34,7 +34,7 @@ from monitoring.journal.summary import read_summary
 from monitoring.terminal.progress import ProgressDisplay
 from training.checkpoints.checkpoint import DiskFull
 from training.checkpoints.initial_weights import delete_initial_weights, save_initial_weights
-from training.checkpoints.run_files import QUARANTINE_FILE, read_quarantine
+from training.checkpoints.json_files import QUARANTINE_FILE, read_quarantine
 from training.trainer import EnhancedTrainer
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)

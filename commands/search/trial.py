@@ -26,7 +26,7 @@ from smart_tuner.search.budget import trial_recipe
 from smart_tuner.search.settings import SearchLimits
 from smart_tuner.search.trials import FIRST_ATTEMPT, FOLDER_NUMBER
 from smart_tuner.search.worker import TrialInterrupted
-from training.checkpoints.run_files import apply_amendments
+from training.checkpoints.json_files import apply_amendments
 from training.knobs import KNOB_NAMES, Knobs
 from training.step.precision import half_precision
 from training.trainer import EnhancedTrainer

@@ -21,7 +21,7 @@ from tests.training.orders import (
     saved_steps,
     trainer_with_orders,
 )
-from training.checkpoints.run_files import apply_amendments
+from training.checkpoints.json_files import apply_amendments
 from training.run_state import RunLimits
 from training.schedule import ScheduleClock
 

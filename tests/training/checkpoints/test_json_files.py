@@ -10,7 +10,7 @@ import pytest
 
 from hparams import UserError
 from tests.tiny import tiny_hparams
-from training.checkpoints.run_files import (
+from training.checkpoints.json_files import (
     AMENDMENTS_FILE,
     CHOICES_FILE,
     QUARANTINE_FILE,
