@@ -61,7 +61,7 @@ def require_own_format(path: Path, state: dict[str, Any], entries: Mapping[str, 
     missing = [name for name, kind in entries.items() if not isinstance(state.get(name), kind)]
     if missing:
         raise UserError(
-            f"checkpoint {path}: not a whole one of this program, it holds no {', '.join(missing)}; use another one"
+            f"checkpoint {path}: incomplete or not from this program, it holds no {', '.join(missing)}; use another one"
         )
     if state.get("schema_version") != SCHEMA_VERSION:
         raise UserError(

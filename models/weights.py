@@ -31,7 +31,7 @@ def require_compatible(saved: SavedSettings, hparams: HParams, symbols: tuple[st
     fields = ("model", *RECIPES[hparams.model].architecture_fields, *AUDIO_FIELDS)
     differing = [name for name in fields if before[name] != now[name]]
     if differing:
-        listed = ", ".join(f"{name} is {before[name]!r} there, {now[name]!r} here" for name in differing)
+        listed = ", ".join(f"{name} is {before[name]!r} in the checkpoint, {now[name]!r} here" for name in differing)
         raise UserError(
             f"checkpoint {saved.path} does not fit: {listed}; use its settings, --warm_start or --resume none"
         )
@@ -68,16 +68,16 @@ def require_finite_weights(path: Path, state: dict[str, Any]) -> None:
     if broken:
         n_more = len(broken) - NAMED_PROBLEMS
         named = ", ".join(broken[:NAMED_PROBLEMS]) + (f" and {n_more} more" if n_more > 0 else "")
-        raise UserError(f"checkpoint {path}: not all weights are numbers ({named}); use one from before that")
+        raise UserError(f"checkpoint {path}: weights with NaN or infinity ({named}); use an earlier checkpoint")
 
 
 def load_all_weights(model: nn.Module, path: Path, state: dict[str, Any]) -> None:
     """Load every weight; if any name or shape differs, load nothing and name the first differences."""
     weights, own = extract_weights(path, state), model.state_dict()
-    problems = [f"{name} is missing there" for name in own if name not in weights]
-    problems += [f"{name} is not known here" for name in weights if name not in own]
+    problems = [f"{name} is missing in the checkpoint" for name in own if name not in weights]
+    problems += [f"{name} does not exist in this model" for name in weights if name not in own]
     problems += [
-        f"{name} is {list(weights[name].shape)} there, {list(value.shape)} here"
+        f"{name} is {list(weights[name].shape)} in the checkpoint, {list(value.shape)} here"
         for name, value in own.items()
         if name in weights and weights[name].shape != value.shape
     ]

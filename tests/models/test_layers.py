@@ -106,8 +106,8 @@ def test_a_bidirectional_lstm_equals_that_of_a_packed_sequence(x: Tensor) -> Non
     torch.testing.assert_close(states, expected)
     weights, factors = list(lstm.parameters()), torch.randn_like(states)
     gradients = (torch.autograd.grad((y * factors).sum(), weights) for y in (states, expected))
-    for gradient, wanted in zip(*gradients, strict=True):
-        torch.testing.assert_close(gradient, wanted)
+    for gradient, expected_value in zip(*gradients, strict=True):
+        torch.testing.assert_close(gradient, expected_value)
 
 
 @pytest.mark.parametrize("p", [0.05, 0.5, 0.9])

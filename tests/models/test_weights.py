@@ -17,7 +17,9 @@ HPARAMS = tiny_hparams()
 def test_weights_of_another_shape_are_refused_by_name_and_none_is_loaded() -> None:
     model, other = tiny_model(HPARAMS), tiny_model(tiny_hparams(prenet_dim=10), seed=1)
     before = {name: t.clone() for name, t in model.state_dict().items()}
-    with pytest.raises(UserError, match=r"old.pt is of another model: .*prenet.*\[10, 12\] there, \[8, 12\] here"):
+    with pytest.raises(
+        UserError, match=r"old.pt is of another model: .*prenet.*\[10, 12\] in the checkpoint, \[8, 12\] here"
+    ):
         load_all_weights(model, PATH, {"model": other.state_dict()})
     torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)
 
@@ -25,7 +27,9 @@ def test_weights_of_another_shape_are_refused_by_name_and_none_is_loaded() -> No
 def test_missing_and_unknown_weights_are_named_up_to_three_and_counted() -> None:
     weights = dict(tiny_model(HPARAMS).state_dict())
     weights["vocoder.weight"] = weights.pop("embedding.weight")
-    with pytest.raises(UserError, match="embedding.weight is missing there; vocoder.weight is not known here$"):
+    with pytest.raises(
+        UserError, match="embedding.weight is missing in the checkpoint; vocoder.weight does not exist in this model$"
+    ):
         load_all_weights(tiny_model(HPARAMS), PATH, {"model": weights})
     with pytest.raises(UserError, match=r"… \d\d differences in all$"):
         load_all_weights(tiny_model(HPARAMS), PATH, {"model": {"x": torch.ones(1)}})
@@ -48,9 +52,12 @@ def test_other_settings_than_architecture_and_audio_may_differ() -> None:
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"prenet_dim": 16}, "prenet_dim is 16 there, 8 here"),
-        ({"sampling_rate": 16000}, "sampling_rate is 16000 there, 22050 here"),
-        ({"n_frames_per_step": 5, "hop_length": 200}, "n_frames_per_step is 5 there, 2 here, hop_length is 200"),
+        ({"prenet_dim": 16}, "prenet_dim is 16 in the checkpoint, 8 here"),
+        ({"sampling_rate": 16000}, "sampling_rate is 16000 in the checkpoint, 22050 here"),
+        (
+            {"n_frames_per_step": 5, "hop_length": 200},
+            "n_frames_per_step is 5 in the checkpoint, 2 here, hop_length is 200",
+        ),
     ],
 )
 def test_another_architecture_or_audio_is_refused_by_name(changes: dict[str, Any], named: str) -> None:
@@ -74,7 +81,7 @@ def test_settings_missing_in_an_old_checkpoint_count_as_defaults() -> None:
     del saved["speakers"], saved["alignment_prior"]
     require_compatible(SavedSettings(PATH, saved, SYMBOLS), hparams, SYMBOLS)
     assert changed_settings({"hparams": saved}, hparams) == {}
-    with pytest.raises(UserError, match=r"speakers is \[\] there, \['anna'\] here"):
+    with pytest.raises(UserError, match=r"speakers is \[\] in the checkpoint, \['anna'\] here"):
         several = HParams(model="glow_tts", num_speakers=1, speakers=("anna",))
         require_compatible(SavedSettings(PATH, saved | {"num_speakers": 1}, SYMBOLS), several, SYMBOLS)
 

@@ -73,7 +73,7 @@ def test_weights_that_are_not_finite_are_refused(saved: Path) -> None:
     name = next(iter(weights))
     weights[name].view(-1)[0] = float("nan")
     save_voice(saved, weights, HPARAMS, symbols=SYMBOLS, step=1)
-    with pytest.raises(UserError, match=f"not all weights are numbers \\({name}\\)"):
+    with pytest.raises(UserError, match=f"weights with NaN or infinity \\({name}\\)"):
         load_voice(saved)
 
 

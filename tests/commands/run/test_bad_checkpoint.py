@@ -59,8 +59,8 @@ BAD_CHECKPOINTS = {
     "other_dictionary": "holds no",
     "list": "expected a dictionary",
     "foreign_of_another_model": "another model",
-    "not_a_number": r"not all weights are numbers \(embedding.weight\)",
-    "own_not_a_number": r"not all weights are numbers \(embedding.weight\)",
+    "not_a_number": r"weights with NaN or infinity \(embedding.weight\)",
+    "own_not_a_number": r"weights with NaN or infinity \(embedding.weight\)",
     "lost_weight": "another model",
 }
 

@@ -94,7 +94,7 @@ def test_a_changed_setting_is_recorded_and_used(program: Program, data: Path, ru
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"decoder_rnn_dim": 24}, "decoder_rnn_dim is 16 there, 24 here"),
+        ({"decoder_rnn_dim": 24}, "decoder_rnn_dim is 16 in the checkpoint, 24 here"),
         ({"n_mel_channels": 40}, "n_mel_channels"),
         ({"hop_length": 200}, "hop_length"),
         ({"text_frontend": "phonemes"}, "symbols"),

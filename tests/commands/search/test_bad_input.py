@@ -146,4 +146,6 @@ def test_resume_none_refuses_a_study_that_the_database_has(
 
 def test_a_recipe_that_does_not_fit_the_start_checkpoint_is_refused(run: Path, data: Path, program: Program) -> None:
     options = ["--mode", "tune", "--data", str(data), "--resume", str(run), *settings(program.output)]
-    program(*options, "--hparams", "attention_dim=16").refused("does not fit: attention_dim is 8 there, 16 here")
+    program(*options, "--hparams", "attention_dim=16").refused(
+        "does not fit: attention_dim is 8 in the checkpoint, 16 here"
+    )

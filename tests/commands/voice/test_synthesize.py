@@ -76,7 +76,9 @@ def test_settings_but_those_of_audio_and_symbols_can_be_overridden(program: Prog
     never = "gate_threshold=1.0"
     assert frames("--hparams", f"{never},max_decoder_steps=3") < frames("--hparams", f"{never},max_decoder_steps=9")
     refuse = ("--mode", "synthesize", "--run", run, "--text", "Words.", "--out", tmp_path / "y.wav")
-    program(*refuse, "--hparams", "hop_length=200").refused("does not fit: hop_length is 256 there, 200 here")
+    program(*refuse, "--hparams", "hop_length=200").refused(
+        "does not fit: hop_length is 256 in the checkpoint, 200 here"
+    )
     program(*refuse, "--language", "ru").refused("symbols")
 
 

@@ -37,8 +37,8 @@ def test_it_equals_torchs_convolution(n_taps: int, dilation: int, bias: bool) ->
         torch.autograd.grad(function(x, layer).square().sum(), [x, layer.weight])
         for function in (convolve, torch_convolution)
     )
-    for gradient, wanted in zip(gradients, expected, strict=True):
-        torch.testing.assert_close(gradient, wanted, rtol=1e-3, atol=1e-3)
+    for gradient, expected_value in zip(gradients, expected, strict=True):
+        torch.testing.assert_close(gradient, expected_value, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("n_taps", [3, 4, 5])
@@ -55,12 +55,12 @@ def test_a_large_bfloat16_convolution_has_the_gradient_of_torchs(
     expected = layer(padded).transpose(1, 2)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         result = convolve(x, layer)
-    for value, wanted in zip(
+    for value, expected_value in zip(
         (result, *torch.autograd.grad((result * weight).sum(), parts)),
         (expected, *torch.autograd.grad((expected * weight).sum(), parts)),
         strict=True,
     ):
-        assert float(((value - wanted).norm() / wanted.norm()).detach()) < 0.01
+        assert float(((value - expected_value).norm() / expected_value.norm()).detach()) < 0.01
 
 
 def test_an_even_kernel_reaches_one_frame_further_ahead_than_back() -> None:

@@ -45,5 +45,5 @@ def test_states_and_gradients_equal_torchs_own(dtype: torch.dtype) -> None:
     torch.testing.assert_close(states, expected)
     factors = torch.randn_like(expected)
     gradients = (torch.autograd.grad((y * factors).sum(), [inputs, weight]) for y in (states, expected))
-    for gradient, wanted in zip(*gradients, strict=True):
-        torch.testing.assert_close(gradient, wanted)
+    for gradient, expected_value in zip(*gradients, strict=True):
+        torch.testing.assert_close(gradient, expected_value)

@@ -98,8 +98,8 @@ def test_bfloat16_outputs_and_gradients_are_close_to_float32(version: ModuleType
         outputs, expected = AttentionScan.apply(*arguments(half)), AttentionScan.apply(*arguments(full[:3]))
         assert [x.dtype for x in outputs] == [torch.bfloat16, torch.bfloat16, torch.float32]
         slopes = zip(*(gradients(AttentionScan.apply, arguments(inputs)) for inputs in (half, full[:3])), strict=True)
-        for value, wanted in (*zip(outputs, expected, strict=True), *slopes):
-            assert float(((value - wanted).norm() / wanted.norm()).detach()) < 0.02
+        for value, expected_value in (*zip(outputs, expected, strict=True), *slopes):
+            assert float(((value - expected_value).norm() / expected_value.norm()).detach()) < 0.02
 
 
 def test_values_of_an_earlier_batch_in_the_buffers_of_a_chunk_have_no_effect() -> None:
