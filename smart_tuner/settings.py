@@ -12,7 +12,8 @@ from hparams import UserError
 from monitoring.exporters.mlflow_settings import MlflowSettings
 from monitoring.language.base import LanguageCode
 from monitoring.messaging.settings import TelegramSettings, WebhookSettings
-from smart_tuner.search.settings import SearchSettings, SettingsSection
+from smart_tuner.search.settings import SearchSettings
+from smart_tuner.settings_section import SettingsSection
 
 DEFAULT_CONFIG = Path(__file__).with_name("config.yaml")
 

@@ -22,8 +22,8 @@ from hparams import ModelName
 from reports import StepReport
 from smart_tuner.settings import load_settings
 from smart_tuner.treatment import selection
-from smart_tuner.treatment.policy import REMEDIES_BY_AILMENT
 from smart_tuner.treatment.remedies import Remedy
+from smart_tuner.treatment.remedy_order import REMEDIES_BY_AILMENT
 from training.trainer import EnhancedTrainer
 
 POLICIES: dict[str, tuple[str, ...]] = {

@@ -27,7 +27,7 @@ from commands.search.study_context import StudyContext
 from corpus.utterances import safe_name
 from hparams import HParams, UserError
 from smart_tuner.search.budget import plan_budget
-from smart_tuner.search.space import build_space
+from smart_tuner.search.dimensions import build_space
 from smart_tuner.search.study import StudyPlan
 from smart_tuner.settings import load_settings
 from training.run_state import RunLimits

@@ -10,7 +10,7 @@ import numpy as np
 from optuna import Study
 from optuna.trial import FrozenTrial
 
-from smart_tuner.search.space import Dimension
+from smart_tuner.search.dimensions import Dimension
 from smart_tuner.search.trials import finished_trials
 
 LEAST_TRIALS = 10

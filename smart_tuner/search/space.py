@@ -1,111 +1,93 @@
-"""Search space of a recipe: ranges from the settings, typed like the recipe's fields, with its own values inside."""
+"""Search space: which settings may be searched, and their default ranges."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import Annotated, Any
 
-from hparams import HParams, UserError, build_hparams
-from smart_tuner.search.settings import MID_RUN_FIELDS, SearchRange
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-if TYPE_CHECKING:
-    from optuna.trial import BaseTrial
+from hparams import ModelName
+from recipes import RECIPES
+from smart_tuner.settings_section import SettingsSection
 
-Value = float | int | str | bool
-MOST_CHECKED_VALUES = 1000  # of a range of whole numbers
+MID_RUN_FIELDS = (
+    *("learning_rate", "weight_decay", "grad_clip_thresh", "guide_loss_weight", "guide_sigma"),
+    *("gate_loss_weight", "gate_positive_weight", "gate_threshold", "duration_loss_weight"),
+    *("p_encoder_dropout", "p_prenet_dropout", "p_attention_dropout", "p_decoder_dropout", "p_postnet_dropout"),
+    *("encoder_dropout_p", "dropout_p_dp", "dropout_p_dec"),
+)
+"""Settings that may change while training runs."""
+SPEAKER_FIELDS = ("num_speakers", "speakers")
+SEARCHABLE_FIELDS = (
+    *MID_RUN_FIELDS,
+    *("warmup_steps", "adam_beta2", "guide_anneal_start_step", "guide_anneal_steps"),
+    *("batch_size", "max_frames_per_batch"),
+    *(name for recipe in RECIPES.values() for name in recipe.architecture_fields if name not in SPEAKER_FIELDS),
+)
+"""Other settings change the measure of success or the data, not how well the model learns."""
 
 
-@dataclass(frozen=True)
-class Dimension:
-    """One setting with its bounds or, then with bounds of 0, its choices."""
+class SearchRange(SettingsSection):
+    """Values of one setting: from low to high, within factors of the recipe's own value, or from a list of choices."""
 
-    name: str
-    kind: str  # float, int or choice
-    low: float = 0
-    high: float = 0
+    low: float | None = None
+    high: float | None = None
     log: bool = False
-    step: float | None = None
-    choices: tuple[Value, ...] = ()
+    step: Annotated[float, Field(gt=0)] | None = None
+    times: tuple[float, float] | None = None
+    choices: tuple[Any, ...] | None = None
+    models: tuple[ModelName, ...] | None = None  # null: all
 
-    def suggest(self, trial: BaseTrial) -> Value:
-        if self.kind == "choice":
-            return cast(Value, trial.suggest_categorical(self.name, self.choices))
-        if self.kind == "int":
-            step = 1 if self.step is None else int(self.step)
-            return trial.suggest_int(self.name, int(self.low), int(self.high), step=step, log=self.log)
-        return trial.suggest_float(self.name, self.low, self.high, step=self.step, log=self.log)
+    @model_validator(mode="after")
+    def _require_one_kind(self) -> SearchRange:
+        kinds = [self.low is not None or self.high is not None, self.times is not None, self.choices is not None]
+        if sum(kinds) != 1:
+            raise ValueError("expected low and high, or times, or choices")
+        if kinds[0]:
+            self._require_valid_bounds()
+        elif self.log or self.step is not None:
+            raise ValueError("log and step go with low and high")
+        if self.times is not None and not 0 < self.times[0] < self.times[1]:
+            raise ValueError(f"times: expected two factors above 0, the smaller first, got {list(self.times)}")
+        if self.choices is not None and len(set(map(repr, self.choices))) < max(1, len(self.choices)):
+            raise ValueError(f"choices: expected different values, got {list(self.choices)}")
+        return self
 
-    def contains(self, value: Value) -> bool:
-        if self.kind == "choice":
-            return value in self.choices
-        if not isinstance(value, int | float):
-            return False
-        is_on_grid = self.step is None or abs((value - self.low) / self.step % 1 - 0.5) > 0.5 - 1e-9
-        return self.low <= value <= self.high and is_on_grid
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in dump(self).items() if value is not None and value is not False}
 
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self) | {"choices": list(self.choices)}
-
-    def __str__(self) -> str:
-        if self.kind == "choice":
-            return f"one of {', '.join(map(str, self.choices))}"
-        return f"{self.low:g} to {self.high:g}{' (log)' if self.log else ''}"
-
-
-def build_space(ranges: Mapping[str, SearchRange], recipe: HParams, *, mid_run: bool) -> tuple[Dimension, ...]:
-    """Dimensions of the recipe's model; in mid-run only of settings that a trained model does not depend on."""
-    applicable = {
-        name: search_range
-        for name, search_range in ranges.items()
-        if (search_range.models is None or recipe.model in search_range.models)
-        and not (mid_run and name not in MID_RUN_FIELDS)
-        and not (search_range.times is not None and getattr(recipe, name) == 0)  # switched off, and stays so
-    }
-    if not applicable:
-        condition = "that may change in mid-run " if mid_run else ""
-        raise UserError(
-            f"search.space: names no setting {condition}of {recipe.model}; config.yaml shows which there are"
-        )
-    space = tuple(_build_dimension(name, r, getattr(recipe, name)) for name, r in applicable.items())
-    for dimension in space:
-        _require_valid(dimension, recipe)
-    return space
+    def _require_valid_bounds(self) -> None:
+        if self.low is None or self.high is None or not self.low < self.high:
+            raise ValueError(f"expected low < high, got {self.low} and {self.high}")
+        if self.log and not (self.low > 0 and self.step is None):
+            raise ValueError("log: expected low > 0, and no step")
 
 
-def _build_dimension(name: str, search_range: SearchRange, own: Value) -> Dimension:
-    """The range, widened to the recipe's own value, which is tried first."""
-    step = search_range.step
-    if search_range.choices is not None:
-        choices = search_range.choices if own in search_range.choices else (*search_range.choices, own)
-        return Dimension(name, "choice", choices=tuple(choices))
-    if isinstance(own, bool | str):
-        raise UserError(f"search.space.{name}: is not a number; give its choices")
-    if search_range.times is not None:
-        least, most = search_range.times
-        low, high, log = own * min(1.0, least), own * max(1.0, most), True
-    else:
-        assert search_range.low is not None and search_range.high is not None
-        low, high = min(search_range.low, own), max(search_range.high, own)
-        log = search_range.log and low > 0
-    if step is not None and isinstance(own, int) and step % 1:
-        raise UserError(f"search.space.{name}: step: expected a whole number, got {step:g}")
-    if isinstance(own, int):
-        low, high = max(1, round(low)) if log else round(low), round(high)
-    dimension = Dimension(name, "int" if isinstance(own, int) else "float", low, high, log, step)
-    if not dimension.contains(own):
-        raise UserError(f"search.space.{name}: the recipe's {own} is not among {low:g}, {low + (step or 0):g}, …")
-    return dimension
-
-
-def _require_valid(dimension: Dimension, recipe: HParams) -> None:
-    """Refuse a dimension with values that the recipe may not have."""
-    values: Sequence[Value] = dimension.choices or (dimension.low, dimension.high)
-    if dimension.kind == "int":
-        step = 1 if dimension.step is None else int(dimension.step)
-        values = range(int(dimension.low), int(dimension.high) + 1, step)[:MOST_CHECKED_VALUES]
-    for value in values:
-        try:
-            build_hparams(recipe.model_dump(), {dimension.name: value})
-        except UserError as error:
-            raise UserError(f"search.space.{dimension.name}: {error}") from error
+TACOTRON2: tuple[ModelName, ...] = ("tacotron2",)
+GLOW_TTS: tuple[ModelName, ...] = ("glow_tts",)
+DEFAULT_SPACE = {
+    "learning_rate": SearchRange(times=(0.25, 4)),
+    "warmup_steps": SearchRange(times=(0.5, 8)),
+    "weight_decay": SearchRange(low=1e-8, high=1e-3, log=True),
+    "grad_clip_thresh": SearchRange(times=(0.2, 5)),
+    "batch_size": SearchRange(times=(0.75, 2)),
+    "guide_loss_weight": SearchRange(times=(0.2, 5), models=TACOTRON2),
+    "guide_sigma": SearchRange(low=0.1, high=0.6, models=TACOTRON2),
+    "guide_anneal_start_step": SearchRange(times=(0.5, 2), models=TACOTRON2),
+    "gate_loss_weight": SearchRange(times=(0.3, 3), models=TACOTRON2),
+    "gate_positive_weight": SearchRange(times=(0.25, 4), models=TACOTRON2),
+    "p_encoder_dropout": SearchRange(low=0, high=0.5, models=TACOTRON2),
+    "p_prenet_dropout": SearchRange(low=0.2, high=0.6, models=TACOTRON2),
+    "p_attention_dropout": SearchRange(low=0, high=0.3, models=TACOTRON2),
+    "p_decoder_dropout": SearchRange(low=0, high=0.3, models=TACOTRON2),
+    "p_postnet_dropout": SearchRange(low=0, high=0.5, models=TACOTRON2),
+    "n_frames_per_step": SearchRange(times=(0.6, 1.5), models=TACOTRON2),
+    "decoder_rnn_dim": SearchRange(times=(0.5, 1.5), models=TACOTRON2),
+    "prenet_dim": SearchRange(times=(0.5, 1.5), models=TACOTRON2),
+    "encoder_dropout_p": SearchRange(low=0, high=0.3, models=GLOW_TTS),
+    "dropout_p_dp": SearchRange(low=0, high=0.5, models=GLOW_TTS),
+    "dropout_p_dec": SearchRange(low=0, high=0.2, models=GLOW_TTS),
+    "hidden_channels_dec": SearchRange(times=(0.5, 1.5), models=GLOW_TTS),
+    "num_flow_blocks_dec": SearchRange(times=(0.5, 1.5), models=GLOW_TTS),
+}

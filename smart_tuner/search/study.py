@@ -13,8 +13,8 @@ from optuna import Study
 
 from hparams import HParams, UserError, build_hparams
 from smart_tuner.search.budget import TrialBudget
+from smart_tuner.search.dimensions import Dimension
 from smart_tuner.search.pruner import AlignmentAwarePruner
-from smart_tuner.search.space import Dimension
 from smart_tuner.search.storage import StudyStorage
 
 # Keys of user attributes of a study, stored in it.

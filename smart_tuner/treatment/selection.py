@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from smart_tuner.treatment.interventions import InterventionPlan
-from smart_tuner.treatment.policy import REMEDIES_BY_AILMENT
 from smart_tuner.treatment.remedies import RemedyContext
+from smart_tuner.treatment.remedy_order import REMEDIES_BY_AILMENT
 
 FREE_REMEDIES = (
     *("rerun_step", "quarantine", "split_batches", "keep_fewer_checkpoints", "fetch_faster"),

@@ -20,7 +20,7 @@ from benchmarks.robustness.faulty_run import child_command, faulty_trainer, trai
 from commands.run import session
 from hparams import ModelName
 from smart_tuner.treatment import selection
-from smart_tuner.treatment.policy import REMEDIES_BY_AILMENT
+from smart_tuner.treatment.remedy_order import REMEDIES_BY_AILMENT
 from tests.tiny import GLOW, RecordingObserver, tiny_data, tiny_hparams, tiny_model
 from training.checkpoints.checkpoint import DiskFull
 from training.trainer import EnhancedTrainer

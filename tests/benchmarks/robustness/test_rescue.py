@@ -15,7 +15,7 @@ from benchmarks.robustness.scorecard import POLICIES, clean_run, is_rescued, pri
 from files import REPOSITORY
 from hparams import ModelName, build_hparams
 from recipes import RECIPES
-from smart_tuner.treatment.policy import REMEDIES_BY_AILMENT
+from smart_tuner.treatment.remedy_order import REMEDIES_BY_AILMENT
 
 
 def result(fault: str = "weights_perturbed", policy: str = "supervised", **changes: Any) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from commands.search.study_context import StudyContext
 from hparams import HParams
 from recipes import RECIPES
 from smart_tuner.search.budget import TrialBudget
-from smart_tuner.search.space import Dimension
+from smart_tuner.search.dimensions import Dimension
 from smart_tuner.search.trials import MOST_ATTEMPTS
 from smart_tuner.settings import Settings
 from tests.smart_tuner.search.small_study import BUDGET, make_plan

@@ -22,7 +22,7 @@ from monitoring.measures.evaluation import evaluation_signals
 from reports import Action
 from smart_tuner.phases import FIRST_PHASE
 from smart_tuner.settings import Phases
-from smart_tuner.treatment.policy import REMEDIES_BY_AILMENT
+from smart_tuner.treatment.remedy_order import REMEDIES_BY_AILMENT
 from tests.monitoring.measures.sample_reports import N_TOKENS, make_decode, make_evaluation
 from training.knobs import KNOB_NAMES
 

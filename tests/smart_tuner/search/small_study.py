@@ -9,7 +9,7 @@ from optuna import Study
 
 from hparams import HParams
 from smart_tuner.search.budget import TrialBudget
-from smart_tuner.search.space import Dimension
+from smart_tuner.search.dimensions import Dimension
 from smart_tuner.search.storage import StudyStorage, open_storage
 from smart_tuner.search.study import StudyPlan, open_study
 from smart_tuner.search.trials import requeue

@@ -10,8 +10,8 @@ import optuna
 import pytest
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
+from smart_tuner.search.dimensions import Dimension
 from smart_tuner.search.importance import Importance, describe_importances, measure_importances, rank
-from smart_tuner.search.space import Dimension
 from tests.smart_tuner.search.small_study import make_study
 
 SPACE = (

@@ -13,8 +13,8 @@ from smart_tuner.inputs.run_facts import KnobFacts
 from smart_tuner.settings import SupervisionSettings
 from smart_tuner.state import SupervisorState
 from smart_tuner.treatment.knob_remedies import HEALTHY_FIRST_RATIO, HEALTHY_UPDATE_RATIO
-from smart_tuner.treatment.policy import REMEDIES_BY_AILMENT
 from smart_tuner.treatment.remedies import RemedyContext
+from smart_tuner.treatment.remedy_order import REMEDIES_BY_AILMENT
 from smart_tuner.treatment.restarts import restart, restart_with_preset
 from tests.smart_tuner.histories import every, make_facts, make_view
 

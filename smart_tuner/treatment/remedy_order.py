@@ -1,4 +1,4 @@
-"""Policy: the remedies for each ailment, mildest first."""
+"""Order of remedies: which are tried for each ailment, mildest first."""
 
 from __future__ import annotations
 

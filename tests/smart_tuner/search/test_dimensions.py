@@ -8,8 +8,9 @@ from pydantic import ValidationError
 
 from hparams import HParams, UserError, build_hparams
 from recipes import RECIPES
-from smart_tuner.search.settings import MID_RUN_FIELDS, SEARCHABLE_FIELDS, SearchRange, SearchSettings
-from smart_tuner.search.space import Dimension, build_space
+from smart_tuner.search.dimensions import Dimension, build_space
+from smart_tuner.search.settings import SearchSettings
+from smart_tuner.search.space import MID_RUN_FIELDS, SEARCHABLE_FIELDS, SearchRange
 
 RECIPE = HParams()
 
