@@ -46,19 +46,24 @@ def run(options: TrainOptions) -> int:
 def _run_leader(options: TrainOptions, rank_group: RankGroup) -> int:
     with open_heartbeat() if rank_group.size == 1 else RankHeartbeat(rank_group) as heartbeat:
         job = replace(run_on_all_ranks(rank_group, lambda: plan_job(options)), rank_group=rank_group)
-        with StopSignals(job.limits) as signals, _ended_workers(rank_group):
+        with StopSignals(job.limits) as signals:
             corpus = _prepare_corpus(options, job, rank_group)
-            folder = choose_run_folder(options, corpus.hparams, corpus.name)
-            with lock_folder(folder):
-                heartbeat.report_folder(folder)
-                job = replace(job, hparams=apply_amendments(folder, corpus.hparams))
-                during_training = functools.partial(running_companion, options, folder, heartbeat, signals)
-                code = train(job, corpus, folder=folder, heartbeat=heartbeat, during_training=during_training)
-                if code is None:
-                    code = _finished_before(job, folder, heartbeat, signals)
-                if code != EXIT_FAILED:  # after a full disk a restart may find room
-                    heartbeat.end()
-                return code
+            with _ended_workers(rank_group):
+                return _train_run(job, corpus, heartbeat, signals)
+
+
+def _train_run(job: TrainingJob, corpus: PreparedCorpus, heartbeat: Heartbeat, signals: StopSignals) -> int:
+    folder = choose_run_folder(job.options, corpus.hparams, corpus.name)
+    with lock_folder(folder):
+        heartbeat.report_folder(folder)
+        job = replace(job, hparams=apply_amendments(folder, corpus.hparams))
+        during_training = functools.partial(running_companion, job.options, folder, heartbeat, signals)
+        code = train(job, corpus, folder=folder, heartbeat=heartbeat, during_training=during_training)
+        if code is None:
+            code = _finished_before(job, folder, heartbeat, signals)
+        if code != EXIT_FAILED:  # after a full disk a restart may find room
+            heartbeat.end()
+        return code
 
 
 def _run_worker(options: TrainOptions, rank_group: RankGroup) -> int:
