@@ -112,8 +112,8 @@ def _edit_distance(source: str, target: str) -> int:
     row = list(range(len(target) + 1))
     for n_deleted, letter in enumerate(source, start=1):
         previous, row = row, [n_deleted]
-        for i, wanted in enumerate(target):
-            row.append(min(previous[i] + (letter != wanted), previous[i + 1] + 1, row[i] + 1))
+        for i, target_letter in enumerate(target):
+            row.append(min(previous[i] + (letter != target_letter), previous[i + 1] + 1, row[i] + 1))
     return row[-1]
 
 

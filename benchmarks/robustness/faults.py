@@ -33,7 +33,7 @@ Rows = list[tuple[Path, str]]
 
 @dataclass(frozen=True)
 class Fault:
-    """One kind of trouble, and the way it gets into a training."""
+    """Cause of trouble in a training: settings, damaged recordings, or functions that run inside it."""
 
     hparams: Mapping[str, Any] = field(default_factory=dict)
     damage: Callable[[Rows, np.random.Generator], Rows] | None = None  # a copy of the recordings
@@ -283,11 +283,11 @@ GLOW_TTS_FAULTS: dict[str, Fault] = {
     "process_killed": Fault(inject=kill_process, from_step=EVENT_STEP),
 }
 
-GROUPS: dict[ModelName, tuple[dict[str, Fault], ...]] = {
+FAULT_GROUPS: dict[ModelName, tuple[dict[str, Fault], ...]] = {
     "tacotron2": (MAIN_FAULTS, DEVELOPMENT_FAULTS, UNSEEN_FAULTS),
     "glow_tts": (GLOW_TTS_FAULTS,),
 }
 
 
 def faults_of(model: ModelName) -> dict[str, Fault]:
-    return {name: fault for group in GROUPS[model] for name, fault in group.items()}
+    return {name: fault for group in FAULT_GROUPS[model] for name, fault in group.items()}

@@ -1,7 +1,7 @@
 """Cost of all monitoring to a training, and steps lost when monitoring services do not answer.
 
-`python -m benchmarks monitoring_cost` trains the demo once with Telegram, webhook, MLflow, TensorBoard and the report
-enabled, all on this machine. Within that training the companion process is stopped (SIGSTOP) and continued in turns of
+`python -m benchmarks monitoring_cost` trains the demo once with Telegram, MLflow, TensorBoard and the report all
+enabled, on this machine. Within that training the companion process is stopped (SIGSTOP) and continued in turns of
 some steps: the difference is the cost of its work to the steps beside it. The work of the training process itself (the
 journal, the samples, the display, reading requests) is timed directly. Then follow four short trainings: undisturbed,
 with an unreachable Telegram, with an unreachable MLflow server, and with both. Exits 1 when a requirement is missed.

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from benchmarks.robustness.faults import GROUPS, Fault, faults_of
+from benchmarks.robustness.faults import FAULT_GROUPS, Fault, faults_of
 from benchmarks.robustness.scorecard import POLICIES, Record, print_scorecard
 from corpus.demo.demo_corpus import make_demo_corpus
 from corpus.utterances import read_corpus
@@ -216,7 +216,7 @@ def _seconds_between(before: Record, after: Record) -> float:
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks rescue", description=__doc__)
-    parser.add_argument("--model", default="tacotron2", choices=GROUPS)
+    parser.add_argument("--model", default="tacotron2", choices=FAULT_GROUPS)
     parser.add_argument("--output", type=Path, help="default: logs/rescue/<model>; results already there are kept")
     parser.add_argument("--faults", nargs="*", help='names of faults, or "healthy"; default: all')
     parser.add_argument("--seeds", nargs="*", type=int, default=[10, 11, 12])

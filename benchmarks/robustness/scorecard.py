@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from benchmarks.reporting import Write
-from benchmarks.robustness.faults import GROUPS, faults_of
+from benchmarks.robustness.faults import FAULT_GROUPS, faults_of
 
 POLICIES = ("nothing", "random", "supervised")
 MIN_SCORE_SHARE, MAX_WORK = 0.9, 2.0  # relative to clean runs
@@ -35,7 +35,7 @@ def clean_run(results: Sequence[Record]) -> Record:
 def print_scorecard(results: Sequence[Record], write: Write) -> None:
     clean = clean_run(results)
     write(f"\nclean: score {clean['score']:.3f} in {clean['work']:.0f} steps (median)\n\n")
-    for faults in GROUPS[results[0]["model"]]:
+    for faults in FAULT_GROUPS[results[0]["model"]]:
         if faulty := [r for r in results if r["fault"] in faults]:
             _print_table(faulty, clean, write)
     _print_healthy(results, write)

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import train_enhanced
-from benchmarks.robustness.faults import EVENT_STEP, GROUPS, Fault, faults_of
+from benchmarks.robustness.faults import EVENT_STEP, FAULT_GROUPS, Fault, faults_of
 from benchmarks.robustness.faulty_run import child_command, faulty_trainer, train
 from commands.run import session
 from hparams import ModelName
@@ -28,7 +28,7 @@ from training.trainer import EnhancedTrainer
 PROCESS_FAULTS = ("process_killed", "loader_stalled", "disk_full")
 INJECTED = [
     (model, name)
-    for model in GROUPS
+    for model in FAULT_GROUPS
     for name, fault in faults_of(model).items()
     if fault.inject is not None and name not in PROCESS_FAULTS
 ]

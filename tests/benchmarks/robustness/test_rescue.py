@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.robustness.faults import GROUPS, faults_of, few_utterances, wrong_transcripts
+from benchmarks.robustness.faults import FAULT_GROUPS, faults_of, few_utterances, wrong_transcripts
 from benchmarks.robustness.faulty_run import random_remedies
 from benchmarks.robustness.rescue import load_results, plan_jobs, settings_of
 from benchmarks.robustness.scorecard import POLICIES, clean_run, is_rescued, print_scorecard
@@ -84,7 +84,7 @@ def test_the_scorecard_counts_rescues_and_false_interventions() -> None:
     assert "the same in 1 of 1 supervised runs" in table
 
 
-@pytest.mark.parametrize("model", GROUPS)
+@pytest.mark.parametrize("model", FAULT_GROUPS)
 def test_every_fault_is_planned_with_every_policy_and_clean_runs_come_first(model: ModelName) -> None:
     faults = faults_of(model)
     planned = list(plan_jobs(model, [*faults, "healthy"], [1, 2], POLICIES))
