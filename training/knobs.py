@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from hparams import HParams
 from models import ARCHITECTURES
@@ -76,6 +76,12 @@ KNOB_BOUNDS = {
     "micro_batches": Bounds(1, 64),
     "batches_per_update": Bounds(1, 16),
 }
+
+
+def bounds_of(name: str, hparams: HParams) -> Bounds:
+    """Bounds of a knob in one training: widened to its start position, which the recipe may set outside of them."""
+    bounds, start = KNOB_BOUNDS[name], vars(Knobs.from_hparams(hparams))[name]
+    return replace(bounds, low=min(bounds.low, start), high=max(bounds.high, start))
 
 
 def knobs_with_effect(model: AcousticModel) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from reports import CheckpointReport, TrainerOrder, TrainingObserver
 from speech.decoding import Sentence
 from training.checkpoints.checkpoint import list_checkpoints, save_checkpoint
 from training.distributed.rank_group import RankGroup
-from training.knobs import KNOB_BOUNDS, RECIPE_FIELDS, Knobs
+from training.knobs import RECIPE_FIELDS, Knobs, bounds_of
 from training.schedule import PhasePlan, ScheduleClock
 from training.step.learner import Learner
 
@@ -110,11 +110,10 @@ class RunState:
         self.places += [(self.progress.step, self.progress.epoch, batch.number) for batch in batches]
 
     def turn_knobs(self, positions: Mapping[str, float]) -> None:
-        """Set knobs; a position outside the bounds is an error unless the knob started there."""
-        starts = vars(Knobs.from_hparams(self.hparams))
+        """Set knobs; a position outside the bounds is an error."""
         for name, value in positions.items():
-            bounds = KNOB_BOUNDS[name]
-            if not min(bounds.low, starts[name]) <= value <= max(bounds.high, starts[name]):
+            bounds = bounds_of(name, self.hparams)
+            if not bounds.low <= value <= bounds.high:
                 raise ValueError(f"{name}: expected {bounds.low:g} to {bounds.high:g}, got {value:g}")
         for name, value in positions.items():
             setattr(self.knobs, name, float(value))

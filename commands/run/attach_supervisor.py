@@ -11,7 +11,7 @@ from recipes import RECIPES
 from smart_tuner.inputs.run_facts import KnobFacts, RunFacts
 from smart_tuner.runtime import SupervisorRuntime
 from smart_tuner.supervisor import Supervisor
-from training.knobs import KNOB_BOUNDS, Knobs, knobs_with_effect
+from training.knobs import Knobs, bounds_of, knobs_with_effect
 from training.run_state import TrainingData
 from training.schedule import base_guide_weight
 from training.trainer import EnhancedTrainer
@@ -28,7 +28,7 @@ SETTINGS_WITHOUT_KNOB = (
 def run_facts(trainer: EnhancedTrainer, preset: HParams, *, pinned: tuple[str, ...], planned_steps: int) -> RunFacts:
     """Collect what a supervisor must know of this training and of the preset its settings were made from."""
     hparams, model, data = trainer.state.hparams, trainer.state.model, trainer.state.data
-    starts, presets = vars(Knobs.from_hparams(hparams)), preset_knobs(hparams, preset)
+    presets = preset_knobs(hparams, preset)
     return RunFacts(
         steps_per_evaluation=hparams.iters_per_evaluation,
         steps_per_epoch=data.train.n_batches(0),
@@ -43,7 +43,7 @@ def run_facts(trainer: EnhancedTrainer, preset: HParams, *, pinned: tuple[str, .
         utterances=len(data.train.examples),
         evaluated_utterances=len(data.held_out.examples),
         effective_batch_size=hparams.batch_size,
-        knobs={name: _knob_facts(name, starts[name], presets[name]) for name in knobs_with_effect(model)},
+        knobs={name: _knob_facts(name, hparams, presets[name]) for name in knobs_with_effect(model)},
         preset_settings={
             name: getattr(preset, name)
             for name in SETTINGS_WITHOUT_KNOB
@@ -54,12 +54,12 @@ def run_facts(trainer: EnhancedTrainer, preset: HParams, *, pinned: tuple[str, .
     )
 
 
-def _knob_facts(name: str, start: float, preset: float) -> KnobFacts:
-    bounds = KNOB_BOUNDS[name]
+def _knob_facts(name: str, hparams: HParams, preset: float) -> KnobFacts:
+    start, bounds = vars(Knobs.from_hparams(hparams))[name], bounds_of(name, hparams)
     return KnobFacts(
         start=start,
-        low=min(bounds.low, start),
-        high=max(bounds.high, start),
+        low=bounds.low,
+        high=bounds.high,
         first=bounds.first,
         preset=preset if are_far(name, preset, start) else None,
     )

@@ -18,7 +18,7 @@ from monitoring.journal.recorder import RunRecorder
 from monitoring.journal.summary import read_summary
 from smart_tuner.runtime import SupervisorRuntime
 from smart_tuner.settings import SupervisionSettings
-from training.knobs import KNOB_BOUNDS, Knobs
+from training.knobs import KNOB_BOUNDS, bounds_of
 from training.trainer import EnhancedTrainer
 
 PAUSE_POLL_SECONDS = 0.2
@@ -155,10 +155,9 @@ class RequestHandler:
         if knob not in KNOB_BOUNDS:
             raise UserError(f"there is no knob {knob!r}; the knobs are {', '.join(KNOB_BOUNDS)}")
         state = self._trainer.state
-        bounds, start = KNOB_BOUNDS[knob], vars(Knobs.from_hparams(state.hparams))[knob]
-        low, high = min(bounds.low, start), max(bounds.high, start)
-        if not low <= value <= high:
-            raise UserError(f"{knob}: expected {low:g} to {high:g}, got {value:g}")
+        bounds = bounds_of(knob, state.hparams)
+        if not bounds.low <= value <= bounds.high:
+            raise UserError(f"{knob}: expected {bounds.low:g} to {bounds.high:g}, got {value:g}")
         before = vars(state.knobs)[knob]
         state.turn_knobs({knob: value})
         self._recorder.on_turn(state.progress.step, knob, before, value)
