@@ -21,10 +21,10 @@ from monitoring.report.plots import pixels, save_png
 from monitoring.report.summary import summary_sentence
 
 CONFIRM_SECONDS = 120.0
-LONGEST_SPEECH = 500  # characters
-MOST_SPEECHES = 10  # sound files; the oldest, which was sent long ago, is overwritten
-JOURNAL_ENTRIES = 10
-LONGEST_NUMBER, LONGEST_SHOWN = 9, 100  # characters
+MAX_TEXT_LENGTH = 500  # characters
+MAX_SOUND_FILES = 10  # the oldest, which was sent long ago, is overwritten
+MAX_JOURNAL_ENTRIES = 10
+MAX_NUMBER_LENGTH, MAX_ECHO_LENGTH = 9, 100  # characters
 
 Synthesize = Callable[[str, Path], None]
 """Function that writes a text, spoken by the run's voice, to a WAV file; it raises ValueError if it cannot."""
@@ -72,10 +72,10 @@ class BotCommands:
             self._requests.append(order, f"user {user}", **fields)
 
     def _answer_proposal(self, answer: str, number: str, user: int) -> None:
-        if number.isdecimal() and len(number) <= LONGEST_NUMBER:
+        if number.isdecimal() and len(number) <= MAX_NUMBER_LENGTH:
             self._request(answer, user, number=int(number))
         else:
-            self._send(self._language.text("not_a_number", value=number[:LONGEST_SHOWN]))
+            self._send(self._language.text("not_a_number", value=number[:MAX_ECHO_LENGTH]))
 
     def _set_knob(self, knob: str, value: str, *, user: int) -> None:
         try:
@@ -83,9 +83,9 @@ class BotCommands:
         except ValueError:
             number = math.nan
         if math.isfinite(number):
-            self._request("set", user, knob=knob[:LONGEST_SHOWN], value=number)
+            self._request("set", user, knob=knob[:MAX_ECHO_LENGTH], value=number)
         else:
-            self._send(self._language.text("not_a_number", value=value[:LONGEST_SHOWN]))
+            self._send(self._language.text("not_a_number", value=value[:MAX_ECHO_LENGTH]))
 
     def _send_status(self) -> None:
         state = JournalState.load(self._run)
@@ -101,7 +101,7 @@ class BotCommands:
         self._send(progress_title(state, self._language), pictures=(str(curves), *newest))
 
     def _send_journal(self) -> None:
-        entries = JournalState.load(self._run).interventions[-JOURNAL_ENTRIES:]
+        entries = JournalState.load(self._run).interventions[-MAX_JOURNAL_ENTRIES:]
         lines = []
         for entry in entries:
             title, verdict = intervention_title(entry, self._language), verdict_text(entry, self._language)
@@ -110,13 +110,13 @@ class BotCommands:
 
     def _speak(self, text: str) -> None:
         """Speak one text at a time, since synthesis takes a whole core."""
-        if not text or len(text) > LONGEST_SPEECH:
-            return self._send(self._language.text("text_length", most=LONGEST_SPEECH))
+        if not text or len(text) > MAX_TEXT_LENGTH:
+            return self._send(self._language.text("text_length", max=MAX_TEXT_LENGTH))
         if not self._speech_lock.acquire(blocking=False):
             return self._send(self._language.text("busy_speaking"))
         try:
             self._n_speeches += 1
-            path = self._run / "companion" / f"said-{self._n_speeches % MOST_SPEECHES}.wav"
+            path = self._run / "companion" / f"said-{self._n_speeches % MAX_SOUND_FILES}.wav"
             self._synthesize(text, path)
         except ValueError as error:
             return self._send(self._language.text("cannot_speak"), str(error))

@@ -26,7 +26,7 @@ from monitoring.report.decision_text import (
 from monitoring.report.plots import pixels, save_png
 from monitoring.report.summary import recommendations, summary_sentence
 
-HISTORY_SECONDS = 300.0  # older records are no news to somebody who gets messages of this run for the first time
+MAX_AGE_SECONDS = 300.0  # older records are no news to somebody who gets messages of this run for the first time
 
 MessageBuilder = Callable[[], Message]
 
@@ -43,7 +43,7 @@ class Notifications:
         self._pending: list[MessageBuilder] = []
         # Messages with samples wait until their sound files are made, which removes the file of decoded arrays.
         self._awaiting_samples: list[tuple[Path, MessageBuilder]] = []
-        self._not_before = time.time() - HISTORY_SECONDS
+        self._not_before = time.time() - MAX_AGE_SECONDS
 
     def on_record(self, record: Record, state: JournalState) -> None:
         if _timestamp(record) < self._not_before:

@@ -13,9 +13,9 @@ from monitoring.language.base import Language
 from monitoring.messaging.message import Message, Priority
 
 CAPACITY = 100
-MOST_LINES = 500  # of a merged message; its count stays right beyond them
+MAX_LINES = 500  # of a merged message; its count stays right beyond them
 MERGED_ALARMS, DIGEST = "alerts", "digest"  # kinds of merged messages
-FEW = 5  # messages that are sent one by one even after an outage
+MAX_SINGLE_MESSAGES = 5  # messages that are sent one by one even after an outage
 
 
 class Outbox:
@@ -69,7 +69,7 @@ class Outbox:
             messages = [message for message in self._waiting if message.priority is not Priority.ANSWER]
             questions = [message for message in messages if message.buttons]
             messages = [message for message in messages if not message.buttons]
-            if len(messages) > FEW:
+            if len(messages) > MAX_SINGLE_MESSAGES:
                 messages = [self._digest(messages)]
                 self._n_dropped = 0
             self._waiting = questions + messages
@@ -112,7 +112,7 @@ class Outbox:
             MERGED_ALARMS,
             Priority.CRITICAL,
             self._language.text("several_alarms"),
-            tuple(lines)[:MOST_LINES],
+            tuple(lines)[:MAX_LINES],
             step=second.step,
             times=first.times + second.times,
         )
@@ -124,7 +124,7 @@ class Outbox:
             DIGEST,
             max(message.priority for message in messages),
             self._language.text("digest"),
-            tuple(lines)[:MOST_LINES],
+            tuple(lines)[:MAX_LINES],
             step=messages[-1].step,
             pictures=next((message.pictures for message in reversed(messages) if message.pictures), ()),
             voice=next((message.voice for message in reversed(messages) if message.voice), None),

@@ -11,9 +11,9 @@ from typing import Any, Protocol
 from monitoring.messaging.message import Message
 from monitoring.messaging.outbox import Outbox
 
-FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 1.0, 300.0  # between attempts; each wait is twice the one before
+FIRST_WAIT_SECONDS, MAX_WAIT_SECONDS = 1.0, 300.0  # between attempts; each wait is twice the one before
 # Upper limits of the pause that a server may ask for:
-LONGEST_HOLD_SECONDS, LONGEST_CRITICAL_HOLD_SECONDS = 3600.0, 300.0
+MAX_HOLD_SECONDS, MAX_CRITICAL_HOLD_SECONDS = 3600.0, 300.0
 MINUTE_SECONDS = 60.0
 OUTAGE_SECONDS = 60.0  # a longer failure is an outage: waiting messages are condensed into one
 
@@ -159,14 +159,14 @@ class MessageSender(threading.Thread):
 
     def _hold(self, seconds: float) -> None:
         now = time.monotonic()
-        self._hold_until = now + min(seconds, LONGEST_HOLD_SECONDS)
-        self._critical_hold_until = now + min(seconds, LONGEST_CRITICAL_HOLD_SECONDS)
+        self._hold_until = now + min(seconds, MAX_HOLD_SECONDS)
+        self._critical_hold_until = now + min(seconds, MAX_CRITICAL_HOLD_SECONDS)
 
     def _wait_to_retry(self, error: ServerUnreachable) -> None:
         if not self._retry_seconds:
             self._failing_since = time.monotonic()
             self._warn(f"{self.name}: {error}; messages are kept and sent later")
-        self._retry_seconds = min(LONGEST_WAIT_SECONDS, 2 * self._retry_seconds or FIRST_WAIT_SECONDS)
+        self._retry_seconds = min(MAX_WAIT_SECONDS, 2 * self._retry_seconds or FIRST_WAIT_SECONDS)
         self._stop_requested.wait(self._retry_seconds)
         if time.monotonic() - self._failing_since > OUTAGE_SECONDS:
             self._outbox.condense()

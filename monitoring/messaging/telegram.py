@@ -21,9 +21,9 @@ from monitoring.messaging.message import Button, Message, Priority
 from monitoring.messaging.sender import MessageRejected, RateLimited, ServerUnreachable
 from monitoring.messaging.settings import TelegramSettings
 from monitoring.messaging.telegram_format import (
-    MOST_FILE_BYTES,
-    MOST_PHOTO_BYTES,
-    MOST_PICTURES,
+    MAX_FILE_BYTES,
+    MAX_PHOTO_BYTES,
+    MAX_PICTURES,
     split_caption,
     split_text,
     to_html,
@@ -32,7 +32,7 @@ from monitoring.messaging.telegram_format import (
 os.environ.setdefault("PTB_TIMEDELTA", "true")  # the library's future default: durations as timedelta
 
 REQUEST_SECONDS, UPLOAD_SECONDS = 20.0, 60.0
-LONGEST_CALL_SECONDS = 120.0  # of one request with all its retries and uploads, should the server hang
+MAX_CALL_SECONDS = 120.0  # of one request with all its retries and uploads, should the server hang
 EDITED_KINDS = ("progress",)  # the chat has one message of these kinds, which is edited
 
 
@@ -90,8 +90,8 @@ class TelegramClient:
         return self._bot
 
     def build_requests(self, message: Message) -> Sequence[TelegramRequest]:
-        pictures = _existing(message.pictures, MOST_PHOTO_BYTES)[:MOST_PICTURES]
-        voice = _existing((message.voice,) if message.voice else (), MOST_FILE_BYTES)
+        pictures = _existing(message.pictures, MAX_PHOTO_BYTES)[:MAX_PICTURES]
+        voice = _existing((message.voice,) if message.voice else (), MAX_FILE_BYTES)
         if message.kind in EDITED_KINDS and not pictures and not voice:
             return [TelegramRequest("edit", split_text(message.headline, message.lines)[0], has_title=True)]
         is_silent = message.priority < Priority.ANSWER
@@ -128,7 +128,7 @@ class TelegramClient:
         """Run a coroutine in the client's loop; raise its errors as a transport does, without the token."""
         future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
         try:
-            return future.result(LONGEST_CALL_SECONDS)
+            return future.result(MAX_CALL_SECONDS)
         except telegram_error.RetryAfter as error:
             raise RateLimited(pause_seconds(error)) from None
         except telegram_error.ChatMigrated as error:
@@ -212,6 +212,6 @@ def _existing(files: Sequence[str], most_bytes: int) -> tuple[Path, ...]:
 
 def _too_large_files(message: Message) -> list[str]:
     """Files that Telegram does not accept; the message names them instead."""
-    limits = {file: MOST_PHOTO_BYTES for file in message.pictures}
-    limits |= {message.voice: MOST_FILE_BYTES} if message.voice else {}
+    limits = {file: MAX_PHOTO_BYTES for file in message.pictures}
+    limits |= {message.voice: MAX_FILE_BYTES} if message.voice else {}
     return [file for file, most in limits.items() if Path(file).is_file() and Path(file).stat().st_size > most]

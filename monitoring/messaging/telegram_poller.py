@@ -14,9 +14,9 @@ from monitoring.messaging.settings import TelegramSettings
 from monitoring.messaging.telegram import TelegramClient, pause_seconds
 
 POLL_SECONDS = 25
-FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 1.0, 60.0
+FIRST_WAIT_SECONDS, MAX_WAIT_SECONDS = 1.0, 60.0
 CONFLICT_WAIT_SECONDS = 60.0
-MOST_WARNED = 20  # strangers
+MAX_STRANGER_WARNINGS = 20
 HELP = "help"
 
 
@@ -63,11 +63,11 @@ class TelegramPoller:
                 reason, seconds = "", pause_seconds(error)
             except TelegramError as error:
                 reason, seconds = f"commands cannot be received ({type(error).__name__})", wait
-                wait = min(2 * wait, LONGEST_WAIT_SECONDS)
+                wait = min(2 * wait, MAX_WAIT_SECONDS)
             if reason and not has_warned:
                 self._warn(f"telegram: {reason}")
                 has_warned = True
-            await asyncio.sleep(min(seconds, LONGEST_WAIT_SECONDS))
+            await asyncio.sleep(min(seconds, MAX_WAIT_SECONDS))
 
     async def _poll(self, offset: int | None) -> int:
         """Receive updates from `offset` on and return the next offset; without an offset, only skip old updates."""
@@ -120,7 +120,7 @@ class TelegramPoller:
         chat_names = () if chat is None else (str(chat.id), f"@{chat.username}")
         if str(self._client.chat_id) in chat_names and user_id in self._settings.allowed_users:
             return True
-        if (chat_id, user_id) not in self._ignored and len(self._ignored) < MOST_WARNED:
+        if (chat_id, user_id) not in self._ignored and len(self._ignored) < MAX_STRANGER_WARNINGS:
             self._ignored.add((chat_id, user_id))
             self._warn(f"telegram: ignored user {user_id} in chat {chat_id}: not in allowed_users, or another chat")
         return False

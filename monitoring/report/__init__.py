@@ -1,1 +1,1 @@
-"""The HTML report of a run or a study, its pictures and sound."""
+"""HTML reports of runs and studies, with their pictures and sound."""

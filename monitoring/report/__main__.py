@@ -1,4 +1,4 @@
-"""`python -m monitoring.report logs/<run>` writes report.html; `--compare` puts runs side by side."""
+"""Command line: `python -m monitoring.report logs/<run>` writes report.html, `--compare` a comparison of runs."""
 
 from __future__ import annotations
 

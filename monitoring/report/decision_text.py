@@ -8,7 +8,7 @@ from monitoring.journal.interventions import InterventionEntry
 from monitoring.journal.journal import Record
 from monitoring.language.base import Language, format_number
 
-MOST_NAMES = 5  # utterances named in one line
+MAX_NAMES = 5  # utterances named in one line
 
 
 def intervention_title(entry: InterventionEntry, language: Language) -> str:
@@ -96,7 +96,7 @@ def decision_line(kind: str, record: Record, language: Language) -> str:
 
 
 def name_list(names: Sequence[str], language: Language) -> str:
-    first, n_more = ", ".join(names[:MOST_NAMES]), len(names) - MOST_NAMES
+    first, n_more = ", ".join(names[:MAX_NAMES]), len(names) - MAX_NAMES
     return language.text("names_and_more", names=first, n=n_more) if n_more > 0 else first
 
 

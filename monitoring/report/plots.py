@@ -21,8 +21,8 @@ WIDTH_INCHES = 9.0
 ATTENTION_INCHES = 4.2
 MEL_INCHES = 2.0
 TITLE_INCHES = 0.5
-LONGEST_TITLE = 90
-MOST_TOKEN_LABELS = 60
+MAX_TITLE_LENGTH = 90
+MAX_TOKEN_LABELS = 60
 TOKEN_LABEL_INCHES = 0.14
 FONT = "DejaVu Sans"
 """Comes with matplotlib; has Latin, Cyrillic, Greek and IPA."""
@@ -99,7 +99,7 @@ def _attention_inches(symbols: Sequence[str]) -> float:
 
 
 def _has_labels(symbols: Sequence[str]) -> bool:
-    return 0 < len(symbols) <= MOST_TOKEN_LABELS
+    return 0 < len(symbols) <= MAX_TOKEN_LABELS
 
 
 def _named_mels(free_mel: np.ndarray, recorded_mel: np.ndarray | None) -> list[tuple[str, np.ndarray]]:
@@ -128,9 +128,9 @@ def _draw_empty(axes: Axes) -> None:
 
 
 def _shorten(title: str) -> str:
-    """Put the title on one line of at most LONGEST_TITLE characters."""
+    """Put the title on one line of at most MAX_TITLE_LENGTH characters."""
     line = " ".join(title.split())
-    return line if len(line) <= LONGEST_TITLE else line[: LONGEST_TITLE - 1] + "…"
+    return line if len(line) <= MAX_TITLE_LENGTH else line[: MAX_TITLE_LENGTH - 1] + "…"
 
 
 def _drawable(text: str) -> str:

@@ -29,8 +29,8 @@ from monitoring.report.summary import recommendations, run_facts, status_text, s
 from monitoring.report.svg import draw_background, draw_chart
 
 SHOWN_KINDS = (*SESSION_STARTS, "evaluation", "intervention", "follow_up", "rolled_back", "finished")
-MOST_EVALUATIONS = 8  # samples of one sentence
-MOST_WORST = 5
+MAX_EVALUATIONS = 8  # samples of one sentence
+MAX_WORST_UTTERANCES = 5
 COMPARED = ("composite_tts_score", "free_diagonality", "mel_distance", "val_mel_loss", "val_nll_loss")
 
 
@@ -199,9 +199,9 @@ def _regular_samples(evaluation: Record) -> list[Record]:
 
 def _spread(evaluations: Sequence[Record]) -> list[Record]:
     """Select the first, the last and evenly spaced evaluations between them."""
-    if len(evaluations) <= MOST_EVALUATIONS:
+    if len(evaluations) <= MAX_EVALUATIONS:
         return list(evaluations)
-    places = {round(i * (len(evaluations) - 1) / (MOST_EVALUATIONS - 1)) for i in range(MOST_EVALUATIONS)}
+    places = {round(i * (len(evaluations) - 1) / (MAX_EVALUATIONS - 1)) for i in range(MAX_EVALUATIONS)}
     return [evaluations[i] for i in sorted(places)]
 
 
@@ -213,7 +213,7 @@ def _worst_utterances(run: Path, state: JournalState, language: Language) -> lis
     samples = {sample["id"]: sample for sample in latest.get("samples", ()) if sample["file"].startswith(WORST)}
     scored = [utterance for utterance in latest.get("utterances", ()) if utterance["score"] is not None]
     worst = []
-    for utterance in sorted(scored, key=lambda utterance: float(utterance["score"]))[:MOST_WORST]:
+    for utterance in sorted(scored, key=lambda utterance: float(utterance["score"]))[:MAX_WORST_UTTERANCES]:
         media = []
         if (sample := samples.get(utterance["id"])) is not None:
             media.append(load_sample(run / sample["file"], language.text("synthesized")))

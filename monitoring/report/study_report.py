@@ -10,7 +10,7 @@ from monitoring.language.base import format_number, language_of
 from monitoring.report.html import SampleMedia, load_sample, png_uri, render_page
 from monitoring.report.study_summary import StudySummary, TrialSummary
 
-MOST_SAMPLES = 4  # of the best trials
+MAX_SAMPLES = 4  # of the best trials
 
 
 def write_study_report(folder: Path, study: StudySummary) -> Path:
@@ -52,7 +52,7 @@ def study_sentence(study: StudySummary) -> str:
 def _samples(study: StudySummary) -> list[SampleMedia]:
     """One sentence, spoken by the best trials and by the unchanged recipe."""
     complete = [trial for trial in study.trials if trial.ending == "complete" and trial.score is not None]
-    chosen = sorted(complete, key=lambda trial: -(trial.score or 0.0))[:MOST_SAMPLES]
+    chosen = sorted(complete, key=lambda trial: -(trial.score or 0.0))[:MAX_SAMPLES]
     if (unchanged := study.unchanged_recipe) is not None and unchanged not in chosen:
         chosen.append(unchanged)
     return [sample for trial in chosen if (sample := _trial_sample(trial)) is not None]

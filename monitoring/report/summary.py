@@ -11,10 +11,10 @@ from monitoring.journal.run_state import JournalState
 from monitoring.language.base import Language, format_number
 from monitoring.report.decision_text import name_list
 
-ALIGNED = 0.7  # least free_diagonality of a voice that speaks
-STOPPING = 0.8  # least stop_rate, and least accuracy of gate or length, of a voice that stops
-ROUGH = 0.9  # mel_distance above which a voice sounds rough
-LEAST_GAIN = 0.01  # difference of scores worth mentioning
+MIN_DIAGONALITY = 0.7  # free-running, of a voice that speaks
+MIN_STOP_ACCURACY = 0.8  # stop_rate, and accuracy of gate or length, of a voice that stops
+MAX_MEL_DISTANCE = 0.9  # above it a voice sounds rough
+MIN_GAIN = 0.01  # difference of scores that is worth mentioning
 OVERFITTING_FACTOR = 1.05  # held-out loss, relative to its lowest
 EVALUATIONS_TO_JUDGE = 3
 
@@ -59,17 +59,17 @@ def intervention_counts(state: JournalState, language: Language) -> str:
 
 
 def is_aligned(evaluation: Record) -> bool:
-    return (evaluation["signals"].get("free_diagonality") or 0.0) >= ALIGNED
+    return (evaluation["signals"].get("free_diagonality") or 0.0) >= MIN_DIAGONALITY
 
 
 def is_stopping(evaluation: Record) -> bool:
     signals = evaluation["signals"]
     accuracy = signals.get("gate_accuracy", signals.get("length_accuracy"))
-    return min(accuracy or 0.0, signals.get("stop_rate") or 0.0) >= STOPPING
+    return min(accuracy or 0.0, signals.get("stop_rate") or 0.0) >= MIN_STOP_ACCURACY
 
 
 def is_rough(evaluation: Record) -> bool:
-    return (evaluation["signals"].get("mel_distance") or 0.0) > ROUGH
+    return (evaluation["signals"].get("mel_distance") or 0.0) > MAX_MEL_DISTANCE
 
 
 def recommendations(state: JournalState, language: Language) -> list[str]:
@@ -118,11 +118,11 @@ def _advice_on_trend(state: JournalState, language: Language) -> list[str]:
     if len(scores) <= EVALUATIONS_TO_JUDGE:
         return []
     (step, before), (_, last) = scores[-2:]
-    if last - before >= LEAST_GAIN and last == max(score for _, score in scores):
+    if last - before >= MIN_GAIN and last == max(score for _, score in scores):
         return [language.text("advise_continue", gain=format_number(last - before), step=step)]
     recent = scores[-EVALUATIONS_TO_JUDGE:]
     spread = max(score for _, score in recent) - min(score for _, score in recent)
-    return [language.text("advise_enough", step=recent[0][0])] if spread < LEAST_GAIN else []
+    return [language.text("advise_enough", step=recent[0][0])] if spread < MIN_GAIN else []
 
 
 def _log_losses(state: JournalState) -> list[tuple[int, float]]:

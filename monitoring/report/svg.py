@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from markupsafe import Markup
 
+from monitoring.journal.interventions import InterventionEntry
 from monitoring.journal.run_state import JournalState
 from monitoring.language.base import Language
 from monitoring.report.curves import Points, has_log_scale, phase_colour, phase_ends
@@ -17,7 +18,7 @@ LEFT, RIGHT, TOP, BOTTOM = 66, 14, 52, 28
 COLOURS = ("#1565c0", "#e65100", "#2e7d32", "#6a1b9a", "#00838f", "#ad1457", "#5d4037", "#455a64")
 TICKS = 4
 NO_SVG = Markup()
-MOST_DOTS = 40  # curves of fewer points show each point
+MAX_DOTS = 40  # curves of fewer points show each point
 
 # Markup.format escapes every value that is put in.
 _CHART = Markup('<svg viewBox="0 0 {width} {height}" role="img" aria-label="{title}">{content}</svg>')
@@ -78,29 +79,34 @@ def draw_chart(
 def draw_background(state: JournalState, language: Language) -> Markup:
     """Draw phases as coloured areas, and interventions as numbered lines that link to their details."""
     phases = [
-        _PHASE.format(
-            left=(left := _x(begin, state.step)),
-            top=TOP,
-            width=max(0.0, _x(end, state.step) - left),
-            height=HEIGHT - TOP - BOTTOM,
-            colour=phase_colour(phase),
-            name=language.phases.get(phase, phase),
-        )
+        _draw_phase(phase, _x(begin, state.step), _x(end, state.step), language)
         for (begin, phase), end in zip(state.phases, phase_ends(state), strict=True)
     ]
-    marks = [
-        _MARK.format(
-            kind=entry.verdict or "open",
-            number=entry.number,
-            x=_x(entry.step, state.step),
-            top=TOP,
-            bottom=HEIGHT - BOTTOM,
-            text_y=TOP + 5,
-            verdict=verdict_text(entry, language),
-        )
-        for entry in state.interventions
-    ]
+    marks = [_draw_mark(entry, _x(entry.step, state.step), language) for entry in state.interventions]
     return _join([*phases, *marks])
+
+
+def _draw_phase(phase: str, left: float, right: float, language: Language) -> Markup:
+    return _PHASE.format(
+        left=left,
+        top=TOP,
+        width=max(0.0, right - left),
+        height=HEIGHT - TOP - BOTTOM,
+        colour=phase_colour(phase),
+        name=language.phases.get(phase, phase),
+    )
+
+
+def _draw_mark(entry: InterventionEntry, x: float, language: Language) -> Markup:
+    return _MARK.format(
+        kind=entry.verdict or "open",
+        number=entry.number,
+        x=x,
+        top=TOP,
+        bottom=HEIGHT - BOTTOM,
+        text_y=TOP + 5,
+        verdict=verdict_text(entry, language),
+    )
 
 
 def _join(parts: Iterable[Markup]) -> Markup:
@@ -117,7 +123,7 @@ def _x(step: int, last_step: int) -> float:
 
 def _draw_curve(points: Points, scale: Scale, last_step: int, colour: str) -> Markup:
     places = [(_x(step, last_step), y) for step, value in points if (y := scale.y(value)) is not None]
-    dots = [_DOT.format(x, y, colour) for x, y in places] if len(places) < MOST_DOTS else []
+    dots = [_DOT.format(x, y, colour) for x, y in places] if len(places) < MAX_DOTS else []
     return _CURVE.format(" ".join(f"{x:.1f},{y:.1f}" for x, y in places), colour, _join(dots))
 
 

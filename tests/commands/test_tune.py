@@ -145,7 +145,7 @@ def test_only_the_best_trial_keeps_its_voice(finished: Path) -> None:
 def test_a_finished_study_continues_with_more_trials(finished: Path, data: Path, program: Program) -> None:
     shutil.copytree(finished, program.output)
     again = tune(program, data)
-    assert again.code == 0 and "trial 0: " not in again.out and "Of 3 trials" in again.out
+    assert again.code == 0 and "trial 0: " not in again.out and "Best of 3 trials" in again.out
     more = tune(program, data, n_trials=4)
     assert more.code == 0 and "trial 3: " in more.out
     assert len(finished_trials(study_in(program.output))) == 4
@@ -241,7 +241,7 @@ def test_several_machines_share_a_study_in_postgresql(
     assert [machine.returncode for machine in machines] == [0, 0], outputs
     runs = [path.name for name in ("a", "b") for path in (tmp_path / name / NAME / "trials").iterdir()]
     assert sorted(runs) == [f"trial-{number:05d}" for number in range(3)]
-    assert all("Of 3 trials" in out for out, _ in outputs)
+    assert all("Best of 3 trials" in out for out, _ in outputs)
     assert (tmp_path / "a" / NAME / "best_hparams.yaml").read_text() == (
         tmp_path / "b" / NAME / "best_hparams.yaml"
     ).read_text()

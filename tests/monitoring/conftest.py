@@ -24,7 +24,7 @@ def publisher(tmp_path: Path) -> Iterator[EventPublisher]:
 def short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("monitoring.messaging.sender.FIRST_WAIT_SECONDS", 0.02)
     monkeypatch.setattr("monitoring.messaging.telegram.REQUEST_SECONDS", 1.0)
-    monkeypatch.setattr("monitoring.messaging.telegram.LONGEST_CALL_SECONDS", 5.0)
+    monkeypatch.setattr("monitoring.messaging.telegram.MAX_CALL_SECONDS", 5.0)
 
 
 @pytest.fixture

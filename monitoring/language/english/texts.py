@@ -87,7 +87,7 @@ MESSAGES = {
     "reject": "reject",
     "several_alarms": "Several alarms",
     "digest": "While the connection was down",
-    "training_vanished": "The training ended without a word: was the machine or the process killed?",
+    "training_vanished": "The training ended without a report: was the machine or the process killed?",
     "test_message": "Smart Tuner can reach you",
     "request_done": "Done: {request}, step {step}",
     "request_refused": "Refused: {request}, step {step}",
@@ -98,7 +98,7 @@ BOT = {
     "help": "/status — state of the training\n/plot — curves and attention\n/say TEXT — the voice speaks the text\n"
     "/journal — interventions so far\n/pause and /resume\n/stop — save and stop\n"
     "/set KNOB VALUE, for example /set learning_rate_multiplier 0.5\n/approve N and /reject N",
-    "text_length": "Give a text of at most {most} characters: /say Good morning.",
+    "text_length": "Give a text of at most {max} characters: /say Good morning.",
     "busy_speaking": "Still speaking; please ask again in a moment",
     "training_over": "The training is over",
     "cannot_speak": "The voice cannot speak this",

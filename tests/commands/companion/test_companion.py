@@ -136,7 +136,7 @@ def test_the_companion_reports_a_lost_training(program: Program, data: Path, con
     process.kill()  # the training dies with its watchdog
     process.communicate()
     companion.wait(60)
-    assert sent(api, "The training ended without a word")
+    assert sent(api, "The training ended without a report")
 
 
 def test_unreachable_servers_do_not_delay_training_and_get_the_messages_later(

@@ -37,7 +37,7 @@ def test_quiet_prints_only_the_result(data: Path, program: Program) -> None:
     outcome = tune(program, data, "--quiet", n_trials=1)
     assert outcome.code == 0
     assert "watch" not in outcome.out and "trial 0: " not in outcome.out
-    assert "Of 1 trials" in outcome.out and "--mode train" in outcome.out
+    assert "Best of 1 trials" in outcome.out and "--mode train" in outcome.out
 
 
 @pytest.mark.parametrize(

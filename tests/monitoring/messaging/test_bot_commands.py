@@ -11,7 +11,7 @@ import pytest
 
 from monitoring.journal.control_file import RequestReader
 from monitoring.language.english import ENGLISH
-from monitoring.messaging.bot_commands import LONGEST_SPEECH, MOST_SPEECHES, BotCommands
+from monitoring.messaging.bot_commands import MAX_SOUND_FILES, MAX_TEXT_LENGTH, BotCommands
 from monitoring.messaging.message import Message, Priority
 from monitoring.messaging.outbox import Outbox
 from monitoring.report.plots import save_png
@@ -95,7 +95,7 @@ def test_say_sends_the_spoken_text(finished: Chat) -> None:
     assert answer.voice is not None and Path(answer.voice).is_file()
 
 
-@pytest.mark.parametrize("text", ["say", "say   ", "say " + "x" * (LONGEST_SPEECH + 1)])
+@pytest.mark.parametrize("text", ["say", "say   ", "say " + "x" * (MAX_TEXT_LENGTH + 1)])
 def test_empty_and_long_texts_are_not_spoken(finished: Chat, text: str) -> None:
     assert "at most 500 characters" in finished.ask(text).title and finished.spoken_texts == []
 
@@ -121,8 +121,8 @@ def test_one_text_is_spoken_at_a_time(tmp_path: Path) -> None:
 
 
 def test_the_number_of_sound_files_is_limited(finished: Chat) -> None:
-    voices = [finished.ask(f"say {i}").voice for i in range(3 * MOST_SPEECHES)]
-    assert len(set(voices)) == len(list((finished.run / "companion").glob("*.wav"))) == MOST_SPEECHES
+    voices = [finished.ask(f"say {i}").voice for i in range(3 * MAX_SOUND_FILES)]
+    assert len(set(voices)) == len(list((finished.run / "companion").glob("*.wav"))) == MAX_SOUND_FILES
 
 
 def test_a_failed_synthesis_is_reported(finished: Chat) -> None:

@@ -99,7 +99,7 @@ def test_nothing_is_sent_twice(run: RunFolder) -> None:
 def test_a_new_recipient_gets_no_old_news(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     run.start()
     run.finish(0)
-    monkeypatch.setattr("monitoring.messaging.notifications.HISTORY_SECONDS", -1000.0)
+    monkeypatch.setattr("monitoring.messaging.notifications.MAX_AGE_SECONDS", -1000.0)
     assert Recipient(run).receive() == []
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from monitoring.language.english import ENGLISH
 from monitoring.messaging.message import Button, Message, Priority
-from monitoring.messaging.outbox import CAPACITY, FEW, Outbox
+from monitoring.messaging.outbox import CAPACITY, MAX_SINGLE_MESSAGES, Outbox
 
 
 @pytest.fixture
@@ -153,19 +153,19 @@ def test_a_digest_names_all_messages_and_counts_dropped_ones(outbox: Outbox) -> 
 
 def test_a_digest_includes_earlier_digests(outbox: Outbox) -> None:
     for outage in range(3):
-        for i in range(FEW + 1):
+        for i in range(MAX_SINGLE_MESSAGES + 1):
             outbox.put(message(f"note {outage} {i}"))
         outbox.condense()
     (digest,) = drain(outbox)
-    assert digest.times == 3 * (FEW + 1) and len(digest.lines) == 3 * (FEW + 1)
+    assert digest.times == 3 * (MAX_SINGLE_MESSAGES + 1) and len(digest.lines) == 3 * (MAX_SINGLE_MESSAGES + 1)
 
 
 def test_few_messages_stay_single_and_late_answers_are_dropped(outbox: Outbox) -> None:
-    for i in range(FEW):
+    for i in range(MAX_SINGLE_MESSAGES):
         outbox.put(message(f"note {i}"))
     outbox.put(message("an answer", Priority.ANSWER))
     outbox.condense()
-    assert headlines(outbox) == [f"note {i}" for i in range(FEW)]
+    assert headlines(outbox) == [f"note {i}" for i in range(MAX_SINGLE_MESSAGES)]
 
 
 def test_a_question_keeps_its_buttons_through_an_outage(outbox: Outbox) -> None:

@@ -88,7 +88,7 @@ def test_an_album_holds_ten_pictures(telegram: TelegramSetup, api: BotApi, tmp_p
 def test_missing_files_are_left_out_and_too_large_ones_named(
     telegram: TelegramSetup, api: BotApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("monitoring.messaging.telegram.MOST_PHOTO_BYTES", 100)
+    monkeypatch.setattr("monitoring.messaging.telegram.MAX_PHOTO_BYTES", 100)
     large = tmp_path / "large.png"
     large.write_bytes(b"\x89PNG" + bytes(200))
     telegram.send(note("large", pictures=(str(large), str(tmp_path / "gone.png"))))
@@ -140,7 +140,7 @@ def test_a_requested_pause_is_kept(telegram: TelegramSetup, api: BotApi) -> None
 def test_critical_messages_are_sent_even_during_a_long_pause(
     telegram: TelegramSetup, api: BotApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("monitoring.messaging.sender.LONGEST_CRITICAL_HOLD_SECONDS", 0.3)
+    monkeypatch.setattr("monitoring.messaging.sender.MAX_CRITICAL_HOLD_SECONDS", 0.3)
     api.faults.append("429:86400")
     telegram.outbox.put(note("can wait"))
     telegram.sender.start()

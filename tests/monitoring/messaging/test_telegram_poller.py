@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from monitoring.messaging.telegram_poller import MOST_WARNED, TelegramPoller
+from monitoring.messaging.telegram_poller import MAX_STRANGER_WARNINGS, TelegramPoller
 from tests.monitoring.bot_api import CHAT, STRANGER, USER, BotApi
 from tests.monitoring.messaging.telegram_setup import TelegramSetup, wait_until
 
@@ -93,11 +93,11 @@ def test_a_chat_may_be_given_by_its_name(api: BotApi, tmp_path: Path) -> None:
 
 def test_warnings_about_strangers_are_limited(recorder: RecordingPoller, api: BotApi) -> None:
     recorder.start(api)
-    for stranger in range(1000, 1000 + 2 * MOST_WARNED):
+    for stranger in range(1000, 1000 + 2 * MAX_STRANGER_WARNINGS):
         api.receive_message("/stop", user=stranger)
     api.receive_message("/status")
     wait_until(lambda: recorder.commands)
-    assert len(recorder.warnings) == MOST_WARNED
+    assert len(recorder.warnings) == MAX_STRANGER_WARNINGS
 
 
 def test_a_pressed_button_is_handled_and_answered(recorder: RecordingPoller, api: BotApi) -> None:
@@ -142,7 +142,7 @@ def test_without_allowed_users_nothing_is_polled(api: BotApi, tmp_path: Path) ->
 def test_another_poller_is_reported_once_and_waited_for(
     recorder: RecordingPoller, api: BotApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("monitoring.messaging.telegram_poller.LONGEST_WAIT_SECONDS", 0.05)
+    monkeypatch.setattr("monitoring.messaging.telegram_poller.MAX_WAIT_SECONDS", 0.05)
     api.is_polling = True
     recorder.poller.start()
     wait_until(lambda: recorder.warnings)

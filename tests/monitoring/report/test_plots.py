@@ -12,8 +12,8 @@ from matplotlib.image import imread
 
 from monitoring.journal.decoded_arrays import DecodedSample
 from monitoring.report.plots import (
-    LONGEST_TITLE,
-    MOST_TOKEN_LABELS,
+    MAX_TITLE_LENGTH,
+    MAX_TOKEN_LABELS,
     evaluation_picture,
     pixels,
     save_png,
@@ -76,7 +76,7 @@ def test_few_tokens_are_labelled_by_their_symbols() -> None:
     assert pixels(figure).std() > 0
     axes = plots(figure)[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["ɹ", "␣", "$x^$"]
-    few, many = MOST_TOKEN_LABELS, MOST_TOKEN_LABELS + 1
+    few, many = MAX_TOKEN_LABELS, MAX_TOKEN_LABELS + 1
     axes = plots(drawn(free_attention=np.ones((5, few)), symbols=("q",) * few))[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["q"] * few
     axes = plots(drawn(free_attention=np.ones((5, many)), symbols=("q",) * many))[0]
@@ -114,9 +114,9 @@ def test_characters_without_a_glyph_become_boxes() -> None:
 
 def test_a_long_title_is_shortened() -> None:
     shown = title(drawn(sentence="x" * 500))
-    assert len(shown) == LONGEST_TITLE
+    assert len(shown) == MAX_TITLE_LENGTH
     assert shown.endswith("…")
-    assert title(drawn(sentence="x" * LONGEST_TITLE)) == "x" * LONGEST_TITLE
+    assert title(drawn(sentence="x" * MAX_TITLE_LENGTH)) == "x" * MAX_TITLE_LENGTH
 
 
 def test_an_empty_decode_is_labelled() -> None:

@@ -17,7 +17,7 @@ from monitoring.journal.tail import JournalTail
 from monitoring.language.base import LanguageCode, language_of
 from monitoring.language.english import ENGLISH
 from monitoring.report.plots import attention_thumbnail, save_png
-from monitoring.report.report import MOST_EVALUATIONS, RunReport, comparison_page, main, report_page
+from monitoring.report.report import MAX_EVALUATIONS, RunReport, comparison_page, main, report_page
 from tests.monitoring.journals import FOLLOW_UP, INTERVENTION, RunFolder, sick_run
 from tests.monitoring.wave_file import write_pcm
 
@@ -103,9 +103,9 @@ def test_a_sentence_can_be_heard_through_training(tmp_path: Path) -> None:
         evaluate_with_samples(run, step)
     page = ParsedPage(page_of(run))
     captions = re.findall(r"<figcaption>(step \d+)</figcaption>", page_of(run))
-    assert len(captions) == MOST_EVALUATIONS and {"step 10", "step 190"} <= set(captions)
+    assert len(captions) == MAX_EVALUATIONS and {"step 10", "step 190"} <= set(captions)
     sounds = [attributes["src"] or "" for attributes in page.all("audio")]
-    assert len(sounds) == MOST_EVALUATIONS + 1 + 2  # the recording; the worst utterance, decoded and recorded
+    assert len(sounds) == MAX_EVALUATIONS + 1 + 2  # the recording; the worst utterance, decoded and recorded
     assert all(sound.startswith("data:audio/mpeg;base64,") for sound in sounds)
     assert all((attributes["src"] or "").startswith("data:image/png") for attributes in page.all("img"))
 
