@@ -18,7 +18,7 @@ from corpus.demo import demo_corpus as demo
 from corpus.text import espeak
 from files import REPOSITORY
 from hparams import UserError
-from monitoring.language.base import language_of
+from monitoring.language import LANGUAGES
 from monitoring.messaging.message import Message, Priority
 from monitoring.messaging.sender import MessageRejected, MessageTransport, RateLimited, ServerUnreachable
 from monitoring.messaging.webhook import WebhookClient
@@ -160,7 +160,7 @@ def _check_telegram(context: CheckContext) -> str:
 
     client = TelegramClient(settings)
     try:
-        _send_test_message(client, language_of(settings.language).text("test_message"))
+        _send_test_message(client, LANGUAGES[settings.language].text("test_message"))
     finally:
         client.close()
     users = ", ".join(map(str, settings.allowed_users)) or "nobody"
@@ -172,7 +172,7 @@ def _check_webhook(context: CheckContext) -> str:
     if settings.webhook.url is None:
         return "off (webhook.url in the settings)"
     client = WebhookClient(settings.webhook.url.get_secret_value(), "test")
-    _send_test_message(client, language_of(settings.telegram.language).text("test_message"))
+    _send_test_message(client, LANGUAGES[settings.telegram.language].text("test_message"))
     return "a message was accepted"
 
 

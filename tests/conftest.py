@@ -13,7 +13,7 @@ import torch
 from hypothesis.configuration import set_hypothesis_home_dir
 
 from tests.monitoring.bot_api import BotApi
-from tests.postgres_server import PROGRAM_FOLDERS, PostgresServer
+from tests.support.postgres_server import PROGRAM_FOLDERS, PostgresServer
 
 torch.set_num_threads(1)
 

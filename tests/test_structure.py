@@ -1,26 +1,27 @@
-"""The rules of the repository that a program can check."""
+"""Rules of the repository that a program can check: imports, docstrings, names, sizes, settings, requirements."""
 
 from __future__ import annotations
 
 import ast
 import re
 import subprocess
+from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from pydantic import BaseModel
 
+from files import REPOSITORY
 from hparams import HParams
 from smart_tuner.settings import PhaseTargets, QualityControl, Settings, SupervisionSettings, WatchdogSettings
 
-ROOT = Path(__file__).parents[1]
-# What each package may import of the others; commands/, benchmarks/ and tests/ may import everything.
-LEAVES = {"hparams", "files", "recipes", "reports"}
-ALLOWED: dict[str, set[str]] = {
-    "hparams": {"recipes"},
-    "files": set(),
+LEAVES = {"hparams", "recipes", "files", "reports"}
+ALLOWED_IMPORTS: dict[str, set[str]] = {
     "recipes": set(),
+    "files": set(),
     "reports": set(),
+    "hparams": {"recipes"},
     "corpus": LEAVES,
     "models": {*LEAVES, "corpus"},
     "speech": {*LEAVES, "corpus", "models"},
@@ -28,73 +29,137 @@ ALLOWED: dict[str, set[str]] = {
     "monitoring": LEAVES,
     "smart_tuner": {*LEAVES, "monitoring"},
 }
-EVERYTHING = ("commands", "benchmarks", "docs", "tests", "train_enhanced")
-OWN = {*ALLOWED, *EVERYTHING}
-MAX_FILE_LINES, MAX_FUNCTION_LINES = 400, 50
+"""Packages that each package may import; those that are not listed here may import everything."""
+UNRESTRICTED = {"commands", "benchmarks", "docs", "tests", "train_enhanced"}
+PACKAGES = {*ALLOWED_IMPORTS, *UNRESTRICTED}
+MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_FOLDER_ENTRIES = 400, 50, 14
+RIDDLE = re.compile(r"(What|How|Where|Who|When|Those|Way|Ways|Whatever)\b")
+
+
+def tracked_files() -> list[Path]:
+    """Files that git tracks or would track, as paths from the root."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    if listed.returncode != 0:
+        pytest.skip("not a git checkout")
+    return [path for path in map(Path, listed.stdout.splitlines()) if (REPOSITORY / path).exists()]
 
 
 def source_files() -> list[Path]:
-    """Every Python file of the packages, as paths from the root."""
-    return sorted(
-        path.relative_to(ROOT) for name in OWN for path in (*ROOT.glob(f"{name}.py"), *(ROOT / name).rglob("*.py"))
-    )
+    """Python files of all packages, as paths from the root."""
+    found = [p for name in PACKAGES for p in (*REPOSITORY.glob(f"{name}.py"), *(REPOSITORY / name).rglob("*.py"))]
+    return sorted(path.relative_to(REPOSITORY) for path in found)
 
 
-def part_of(path: Path) -> str:
+def package_of(path: Path) -> str:
     return path.with_suffix("").parts[0]
 
 
-TREES = {path: ast.parse((ROOT / path).read_text(encoding="utf-8")) for path in source_files()}
-PROGRAM = {path: tree for path, tree in TREES.items() if part_of(path) != "tests"}
+def module_of(path: Path) -> str:
+    return ".".join(path.with_suffix("").parts).removesuffix(".__init__")
 
 
-def imported_parts(tree: ast.AST) -> set[str]:
-    """The first names of all modules that are imported, wherever in the file."""
-    names = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
-    names += [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
-    return {name.split(".")[0] for name in names}
+TREES = {path: ast.parse((REPOSITORY / path).read_text(encoding="utf-8")) for path in source_files()}
+PROGRAM = {path: tree for path, tree in TREES.items() if package_of(path) != "tests"}
 
 
-def is_blind(handler: ast.ExceptHandler) -> bool:
-    """Whether it catches everything and lets none of it go on."""
-    if any(isinstance(node, ast.Raise) and node.exc is None for node in ast.walk(handler)):
-        return False
-    caught = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
-    return any(kind is None or ast.unparse(kind) in ("Exception", "BaseException") for kind in caught)
+def imported_modules(tree: ast.AST) -> Iterator[str]:
+    """Yield all imported modules and names, wherever in the file, also under TYPE_CHECKING."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0 and node.module is not None, "imports name their module in full"
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def test_there_are_files_to_check() -> None:
-    assert {part_of(path) for path in TREES} == OWN
+def test_every_python_file_belongs_to_a_known_package() -> None:
+    assert {package_of(path) for path in TREES} == PACKAGES
+    assert {package_of(path) for path in tracked_files() if path.suffix == ".py"} <= PACKAGES
 
 
-def test_every_python_file_belongs_to_a_known_part() -> None:
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.py"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    if listed.returncode != 0:
-        pytest.skip("not a git checkout")
-    assert {part_of(Path(line)) for line in listed.stdout.splitlines()} <= OWN
+def test_packages_import_only_what_they_may() -> None:
+    wrong = []
+    for path, tree in PROGRAM.items():
+        package = package_of(path)
+        forbidden = PACKAGES - ALLOWED_IMPORTS.get(package, PACKAGES - {"tests"}) - {package}
+        imported = {module.split(".")[0] for module in imported_modules(tree)}
+        wrong += [f"{path} imports {name}" for name in sorted(imported & forbidden)]
+    assert wrong == []
 
 
-@pytest.mark.parametrize("path", PROGRAM, ids=str)
-def test_the_two_columns_do_not_import_each_other(path: Path) -> None:
-    part = part_of(path)
-    forbidden = OWN - ALLOWED.get(part, OWN - {"tests"}) - {part}
-    assert imported_parts(PROGRAM[path]) & forbidden == set()
-    relative = [n for n in ast.walk(PROGRAM[path]) if isinstance(n, ast.ImportFrom) and n.level]
-    assert relative == [], "imports name their module in full"
+def test_modules_do_not_import_each_other_in_circles() -> None:
+    modules = {module_of(path): tree for path, tree in PROGRAM.items()}
+    graph: dict[str, set[str]] = {}
+    for module, tree in modules.items():
+        imported = set(imported_modules(tree)) & modules.keys() - {module}
+        # `from a import b` of a module b needs the package a only as a folder
+        packages = {name for name in imported if any(other.startswith(f"{name}.") for other in imported)}
+        graph[module] = imported - packages
+    while outside := [m for m, needs in graph.items() if not needs & graph.keys() or not is_needed(m, graph)]:
+        for module in outside:
+            del graph[module]
+    assert graph == {}, "only modules within circles are left"
+
+
+def is_needed(module: str, graph: dict[str, set[str]]) -> bool:
+    return any(module in needs for needs in graph.values())
+
+
+def docstrings(tree: ast.Module) -> Iterator[str]:
+    """Yield the docstrings of a module and of its classes."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef):
+            yield ast.get_docstring(node) or ""
+
+
+def test_docstrings_say_what_a_thing_is() -> None:
+    texts = [(path, text) for path, tree in TREES.items() for text in docstrings(tree)]
+    assert [f"{path}: {text.splitlines()[0]}" for path, text in texts if RIDDLE.match(text)] == []
+
+
+def test_a_public_class_name_has_one_meaning() -> None:
+    places = defaultdict(list)
+    for path, tree in PROGRAM.items():
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_") and package_of(path) != "models":
+                places[node.name].append(str(path))
+    assert {name: where for name, where in places.items() if len(where) > 1} == {}
+
+
+def test_folders_stay_small_and_packages_say_what_belongs_there() -> None:
+    entries = defaultdict(set)
+    for path in tracked_files():
+        for folder in path.parents[:-1]:
+            entries[folder].add(path.relative_to(folder).parts[0])
+    del entries[Path("tests")]  # mirrors the top level, which is given
+    assert {str(folder): len(names) for folder, names in entries.items() if len(names) > MAX_FOLDER_ENTRIES} == {}
+    modules = {path.parent for path in PROGRAM if path.parent != Path() and package_of(path) != "docs"}
+    explained = {
+        path.parent for path, tree in PROGRAM.items() if path.name == "__init__.py" and ast.get_docstring(tree)
+    }
+    assert modules - explained == set()
+
+
+def test_files_and_functions_stay_small() -> None:
+    long = [str(path) for path in TREES if len((REPOSITORY / path).read_text().splitlines()) > MAX_FILE_LINES]
+    for path, tree in TREES.items():
+        functions = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
+        lengths = {f"{path}: {f.name}": (f.end_lineno or 0) - f.lineno + 1 for f in functions}
+        long += [name for name, length in lengths.items() if length > MAX_FUNCTION_LINES]
+    assert long == []
 
 
 def attributes_read() -> set[str]:
-    """Names read as attributes anywhere in the program, and in the lists of names that hparams.py keeps."""
+    """Names read as attributes anywhere in the program outside the definitions of the settings."""
     return {
         node.attr
         for path, tree in PROGRAM.items()
         for node in ast.walk(tree)
-        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load) and part_of(path) != "hparams"
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.ctx, ast.Load)
+        and package_of(path) not in ("hparams", "recipes")
     }
 
 
@@ -105,27 +170,17 @@ def test_every_setting_is_read_somewhere(settings: type[BaseModel]) -> None:
     assert set(settings.model_fields) - attributes_read() == set()
 
 
-@pytest.mark.parametrize("path", PROGRAM, ids=str)
-def test_nothing_catches_everything(path: Path) -> None:
-    handlers = [node for node in ast.walk(PROGRAM[path]) if isinstance(node, ast.ExceptHandler)]
-    assert [f"{path}:{handler.lineno}" for handler in handlers if is_blind(handler)] == []
+def is_blind(handler: ast.ExceptHandler) -> bool:
+    """Tell whether a handler catches everything and lets none of it through."""
+    if any(isinstance(node, ast.Raise) and node.exc is None for node in ast.walk(handler)):
+        return False
+    caught = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
+    return any(kind is None or ast.unparse(kind) in ("Exception", "BaseException") for kind in caught)
 
 
-@pytest.mark.parametrize("path", TREES, ids=str)
-def test_files_and_functions_stay_small(path: Path) -> None:
-    assert len((ROOT / path).read_text(encoding="utf-8").splitlines()) <= MAX_FILE_LINES
-    functions = [n for n in ast.walk(TREES[path]) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
-    long = [f.name for f in functions if (f.end_lineno or 0) - f.lineno + 1 > MAX_FUNCTION_LINES]
-    assert long == []
-
-
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
-def test_requirements_are_pinned(name: str) -> None:
-    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
-    wanted = [line.split("#")[0].strip() for line in lines if line.split("#")[0].strip()]
-    assert wanted
-    loose = [line for line in wanted if not re.fullmatch(r"[\w.\[\]-]+==[\w.]+(; .*)?|-r requirements\.txt", line)]
-    assert loose == []
+def test_nothing_catches_everything() -> None:
+    handlers = [(path, n) for path, tree in PROGRAM.items() for n in ast.walk(tree) if isinstance(n, ast.ExceptHandler)]
+    assert [f"{path}:{handler.lineno}" for path, handler in handlers if is_blind(handler)] == []
 
 
 @pytest.mark.parametrize(
@@ -140,3 +195,12 @@ def test_requirements_are_pinned(name: str) -> None:
 def test_a_blind_except_is_recognised(code: str, blind: bool) -> None:
     tree = ast.parse(f"try:\n  pass\n{code}\n  pass")
     assert [is_blind(n) for n in ast.walk(tree) if isinstance(n, ast.ExceptHandler)] == [blind]
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+def test_requirements_are_pinned(name: str) -> None:
+    lines = (REPOSITORY / name).read_text(encoding="utf-8").splitlines()
+    required = [line.split("#")[0].strip() for line in lines if line.split("#")[0].strip()]
+    assert required
+    loose = [line for line in required if not re.fullmatch(r"[\w.\[\]-]+==[\w.]+(; .*)?|-r requirements\.txt", line)]
+    assert loose == []

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.robustness.fake_bot_api import TOKEN, FakeBotApi
-from monitoring.language.base import language_of
+from monitoring.language import LANGUAGES
 from monitoring.messaging.message import Message, Priority
 from monitoring.messaging.outbox import Outbox
 from monitoring.messaging.sender import MessageSender, RateLimit
@@ -64,7 +64,7 @@ def main() -> int:
     api = FakeBotApi()
     client = CountingClient(TelegramSettings(enabled=True, chat_id=1, base_url=api.base_url))
     with tempfile.TemporaryDirectory() as folder:
-        outbox = Outbox(Path(folder) / "outbox.json", language_of("en"))
+        outbox = Outbox(Path(folder) / "outbox.json", LANGUAGES["en"])
         sender = MessageSender("telegram", outbox, client, RateLimit(MAX_PER_MINUTE), print_problem)
         sender.start()
         tracemalloc.start()

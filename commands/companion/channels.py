@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Protocol
 
 from monitoring.journal.tail import JournalTail
-from monitoring.language.base import Language, language_of
+from monitoring.language import LANGUAGES
+from monitoring.language.base import Language
 from monitoring.messaging.message import Message, Priority
 from monitoring.messaging.notifications import Notifications
 from monitoring.messaging.outbox import Outbox
@@ -66,7 +67,7 @@ def open_channel(
     warn: Warn,
 ) -> MessageChannel:
     """Channel with its outbox and threads, not started yet. It ends after `samples`, whose files it sends."""
-    language, intervals = language_of(settings.telegram.language), settings.telegram
+    language, intervals = LANGUAGES[settings.telegram.language], settings.telegram
     outbox = Outbox(run / "companion" / f"{name}-outbox.json", language)
 
     def notifications() -> Notifications:

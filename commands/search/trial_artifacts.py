@@ -14,7 +14,7 @@ from commands.search.study_context import StudyContext
 from commands.search.trial import TrialOutcome
 from monitoring.exporters.mlflow_study import MlflowStudy
 from monitoring.journal.run_state import JournalState
-from monitoring.language.base import language_of
+from monitoring.language import LANGUAGES
 from monitoring.messaging.settings import TelegramSettings, WebhookSettings
 from monitoring.report.decision_text import intervention_title, verdict_text
 from monitoring.report.samples import SampleFiles
@@ -54,7 +54,7 @@ def artifact_folder(study: Path) -> Path:
 
 def dashboard_note(state: JournalState, outcome: TrialOutcome, folder: Path) -> str:
     """Markdown with the reason of the end, the supervisor's interventions, and the signals of the best evaluation."""
-    words = language_of("en")
+    words = LANGUAGES["en"]
     rows = [f"| {name} | {value:.4g} |" for name, value in sorted(outcome.signals.items()) if value is not None]
     interventions = [
         f"- {intervention_title(entry, words)} ({verdict_text(entry, words)})" for entry in state.interventions

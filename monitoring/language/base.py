@@ -55,10 +55,3 @@ def format_number(value: Any) -> str:
     if value and (abs(value) >= 1e5 or abs(value) < 1e-3):
         return f"{value:.2e}"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
-
-
-def language_of(code: LanguageCode) -> Language:
-    from monitoring.language.english import ENGLISH
-    from monitoring.language.russian import RUSSIAN
-
-    return {"en": ENGLISH, "ru": RUSSIAN}[code]

@@ -21,7 +21,8 @@ from monitoring.journal.interventions import InterventionEntry
 from monitoring.journal.journal import Record
 from monitoring.journal.run_state import SESSION_STARTS, JournalState
 from monitoring.journal.sample_writer import WORST
-from monitoring.language.base import Language, LanguageCode, format_number, language_of
+from monitoring.language import LANGUAGES
+from monitoring.language.base import Language, LanguageCode, format_number
 from monitoring.report.curves import CHARTS, phase_colour
 from monitoring.report.decision_text import intervention_lines, intervention_title, verdict_text
 from monitoring.report.html import SampleMedia, load_sample, render_page
@@ -38,7 +39,7 @@ class RunReport:
     """Journal subscriber that keeps report.html up to date."""
 
     def __init__(self, run: Path, language: LanguageCode) -> None:
-        self._run, self._language = run, language_of(language)
+        self._run, self._language = run, LANGUAGES[language]
         self._state: JournalState | None = None
 
     def on_record(self, record: Record, state: JournalState) -> None:
@@ -136,7 +137,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--out", type=Path, default=Path("comparison.html"), help="file that --compare writes")
     parser.add_argument("--language", choices=("en", "ru"), default="en")
     options = parser.parse_args(arguments)
-    language = language_of(options.language)
+    language = LANGUAGES[options.language]
     try:
         states = {run: load_state(run) for run in options.runs}
     except UserError as error:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from files import write_atomically
 from monitoring.journal.run_state import JournalState
-from monitoring.language.base import format_number, language_of
+from monitoring.language import LANGUAGES
+from monitoring.language.base import format_number
 from monitoring.report.html import SampleMedia, load_sample, png_uri, render_page
 from monitoring.report.study_summary import StudySummary, TrialSummary
 
@@ -23,7 +24,7 @@ def study_page(folder: Path, study: StudySummary) -> str:
     pictures = {name: folder / f"{name}.png" for name in ("importance", "history")}
     return render_page(
         "study.html",
-        language_of("en"),
+        LANGUAGES["en"],
         title=f"Search: {study.name}",
         study=study,
         summary=study_sentence(study),

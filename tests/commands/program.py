@@ -19,7 +19,7 @@ import soundfile
 import train_enhanced
 from commands.companion.__main__ import main as companion_main
 from monitoring.journal.journal import read_journal
-from tests.warm_start import WarmProcess, warm_program
+from tests.support.warm_start import WarmProcess, warm_program
 from training.checkpoints.checkpoint import list_checkpoints
 
 Process = WarmProcess | subprocess.Popen[str]

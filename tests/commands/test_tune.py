@@ -21,8 +21,8 @@ from sqlalchemy.pool import NullPool
 from smart_tuner.search.trials import FAILURE, FIRST_ATTEMPT, finished_trials, running_trials
 from tests.commands.program import Program, contents, journal, newest, summary, tiny, wait_for
 from tests.commands.search.studies import NAME, SEARCH, kinds, settings, started, study_in, tune
-from tests.postgres_server import PostgresServer
-from tests.warm_start import WarmProcess
+from tests.support.postgres_server import PostgresServer
+from tests.support.warm_start import WarmProcess
 
 of_the_finished_study = pytest.mark.xdist_group("the finished study")
 

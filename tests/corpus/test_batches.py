@@ -13,7 +13,7 @@ import torch
 
 from corpus.batches import Axis, Batch, BatchLoader, Example, collate, epoch_order, prefetch
 from corpus.utterances import Utterance
-from tests.tiny import tiny_examples, tiny_hparams, tiny_mel
+from tests.support.tiny import tiny_examples, tiny_hparams, tiny_mel
 
 LENGTHS = [int(n) for n in np.random.default_rng(5).integers(20, 400, 100)]
 EXAMPLES = tiny_examples(LENGTHS)

@@ -19,7 +19,7 @@ from corpus.mel_cache import MelCache
 from corpus.utterances import SkippedEntry, Utterance
 from files import ChecksummedIndex
 from hparams import HParams, UserError
-from tests.threads import computing_threads
+from tests.support.threads import computing_threads
 
 RATE = 22050
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from models.checkpoint_file import is_foreign, load_checkpoint
 from models.weights import load_all_weights
-from tests.tiny import GLOW, tiny_hparams, tiny_model, tiny_trainer
+from tests.support.tiny import GLOW, tiny_hparams, tiny_model, tiny_trainer
 
 PATH = Path("old.pt")
 HPARAMS = tiny_hparams()

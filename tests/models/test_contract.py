@@ -16,7 +16,7 @@ from models import ARCHITECTURES, contract
 from models.contract import CHECKS
 from models.contract_case import ContractCase
 from recipes import RECIPES
-from tests.tiny import N_MEL, SYMBOLS, tiny_examples, tiny_mel
+from tests.support.tiny import N_MEL, SYMBOLS, tiny_examples, tiny_mel
 
 TINY = {"n_mel_channels": N_MEL, "max_decoder_steps": 24}
 SPEAKERS = ("anna", "ben", "cleo")

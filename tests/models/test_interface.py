@@ -4,7 +4,7 @@ from models import ARCHITECTURES
 from models.glow_tts.model import GlowTTS
 from models.interface import AcousticModel
 from models.tacotron2.model import Tacotron2
-from tests.tiny import GLOW, tiny_hparams
+from tests.support.tiny import GLOW, tiny_hparams
 
 MODELS: list[AcousticModel] = [Tacotron2(tiny_hparams(), 12), GlowTTS(tiny_hparams(**GLOW), 12)]
 """Typed as the protocol, so that mypy checks that the classes satisfy it."""

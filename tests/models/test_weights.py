@@ -8,7 +8,7 @@ import torch
 
 from hparams import HParams, UserError
 from models.weights import SavedSettings, changed_settings, load_all_weights, require_compatible, warm_start
-from tests.tiny import SYMBOLS, tiny_hparams, tiny_model
+from tests.support.tiny import SYMBOLS, tiny_hparams, tiny_model
 
 PATH = Path("old.pt")
 HPARAMS = tiny_hparams()

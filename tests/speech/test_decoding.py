@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from speech.decoding import Sentence, decode_sentences, evaluation_mode
-from tests.tiny import GLOW, NO_DROPOUT, tiny_hparams, tiny_model
+from tests.support.tiny import GLOW, NO_DROPOUT, tiny_hparams, tiny_model
 
 
 def test_mode_and_random_state_are_restored_after_an_error() -> None:

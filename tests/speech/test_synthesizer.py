@@ -13,7 +13,7 @@ from models import build_model
 from models.weights import SavedSettings
 from speech.synthesizer import PAUSE_SECONDS, Synthesizer
 from speech.voice import Voice
-from tests.tiny import NO_DROPOUT, tiny_hparams
+from tests.support.tiny import NO_DROPOUT, tiny_hparams
 
 CPU = torch.device("cpu")
 

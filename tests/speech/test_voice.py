@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 
 from hparams import UserError
 from speech.voice import load_voice, save_voice
-from tests.tiny import NO_DROPOUT, SYMBOLS, tiny_hparams, tiny_model, tiny_trainer
+from tests.support.tiny import NO_DROPOUT, SYMBOLS, tiny_hparams, tiny_model, tiny_trainer
 
 HPARAMS = tiny_hparams(**NO_DROPOUT, language="ru", gate_threshold=0.6)
 

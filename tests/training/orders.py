@@ -13,7 +13,7 @@ from torch import Tensor
 from hparams import HParams
 from models.checkpoint_file import load_checkpoint
 from reports import EvaluationReport, StepReport, TrainerOrder
-from tests.tiny import RecordingObserver, tiny_hparams, tiny_trainer
+from tests.support.tiny import RecordingObserver, tiny_hparams, tiny_trainer
 from training.checkpoints.checkpoint import list_checkpoints
 from training.run_state import TrainingData
 from training.trainer import EnhancedTrainer

@@ -8,7 +8,7 @@ import torch
 
 from corpus.batches import BatchLoader
 from speech.decoding import evaluation_mode
-from tests.tiny import NO_DROPOUT, tiny_examples, tiny_hparams, tiny_mel, tiny_model, tiny_trainer
+from tests.support.tiny import NO_DROPOUT, tiny_examples, tiny_hparams, tiny_mel, tiny_model, tiny_trainer
 from training.evaluation import evaluate_utterances
 
 KNOBS = {"guide_weight": 1.0, "guide_sigma": 0.4, "gate_positive_weight": 8.0}

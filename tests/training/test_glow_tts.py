@@ -13,7 +13,7 @@ from models.checkpoint_file import load_checkpoint
 from monitoring.measures.evaluation import evaluation_signals
 from monitoring.measures.signals import step_signals
 from speech.voice import load_voice
-from tests.tiny import GLOW, tiny_hparams, tiny_trainer
+from tests.support.tiny import GLOW, tiny_hparams, tiny_trainer
 from training.checkpoints.checkpoint import list_checkpoints
 from training.run_state import RunLimits
 from training.step.optimizers import Adam, RectifiedAdam, build_optimizer

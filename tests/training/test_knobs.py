@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 from hparams import HParams
 from models import ARCHITECTURES
-from tests.tiny import GLOW, tiny_hparams, tiny_model
+from tests.support.tiny import GLOW, tiny_hparams, tiny_model
 from training.knobs import KNOB_BOUNDS, KNOB_NAMES, RECIPE_FIELDS, Knobs, knobs_with_effect
 from training.schedule import FALLBACK_GUIDE_WEIGHT, PhasePlan
 

@@ -9,7 +9,7 @@ import torch
 
 from models.checkpoint_file import load_checkpoint
 from speech.voice import load_voice
-from tests.tiny import RecordingObserver, tiny_data, tiny_hparams, tiny_trainer
+from tests.support.tiny import RecordingObserver, tiny_data, tiny_hparams, tiny_trainer
 from tests.training.test_step_runner import assert_same, first_batch, learned_state
 from training.checkpoints.checkpoint import list_checkpoints
 from training.run_state import RunLimits

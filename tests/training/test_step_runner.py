@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from corpus.batches import Batch
-from tests.tiny import NO_DROPOUT, tacotron, tiny_data, tiny_hparams, tiny_mel, tiny_trainer
+from tests.support.tiny import NO_DROPOUT, tacotron, tiny_data, tiny_hparams, tiny_mel, tiny_trainer
 from training.run_state import RunLimits
 from training.trainer import EnhancedTrainer
 

@@ -21,7 +21,7 @@ from commands.run import session
 from hparams import ModelName
 from smart_tuner.treatment import selection
 from smart_tuner.treatment.remedy_order import REMEDIES_BY_AILMENT
-from tests.tiny import GLOW, RecordingObserver, tiny_data, tiny_hparams, tiny_model
+from tests.support.tiny import GLOW, RecordingObserver, tiny_data, tiny_hparams, tiny_model
 from training.checkpoints.checkpoint import DiskFull
 from training.trainer import EnhancedTrainer
 

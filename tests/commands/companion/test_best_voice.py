@@ -11,7 +11,7 @@ from commands.companion.best_voice import BestVoice
 from corpus.text.frontend import text_frontend
 from models import build_model
 from speech.voice import Voice, load_voice, save_voice
-from tests.tiny import tiny_hparams
+from tests.support.tiny import tiny_hparams
 
 HPARAMS = tiny_hparams(griffin_lim_iterations=2)
 

@@ -24,7 +24,7 @@ from smart_tuner.settings import Settings
 from tests.commands.program import Program, journal, losses, start, summary, tiny, wait_for
 from tests.monitoring.bot_api import CHAT, TOKEN, USER, BotApi
 from tests.monitoring.journals import sick_run
-from tests.warm_start import WarmProcess
+from tests.support.warm_start import WarmProcess
 
 SHORT: dict[str, Any] = {"epochs": 3, "iters_per_evaluation": 4, "iters_per_checkpoint": 2}
 ENDLESS: dict[str, Any] = {"epochs": 100_000, "iters_per_evaluation": 500, "iters_per_checkpoint": 10}

@@ -15,7 +15,7 @@ from commands.run.event_publisher import EventPublisher, report_progress
 from tests.commands.process.pipe import Pipe
 from tests.commands.program import PROGRAM, Program
 from tests.monitoring.recorders import open_recorder
-from tests.tiny import tiny_hparams, tiny_trainer
+from tests.support.tiny import tiny_hparams, tiny_trainer
 from training.run_state import RunLimits
 
 ONE_STEP = "from commands.process.heartbeat import open_heartbeat\nopen_heartbeat().report_step(1)\nprint('alive')\n"

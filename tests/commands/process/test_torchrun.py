@@ -17,7 +17,7 @@ import psutil
 from models.checkpoint_file import load_checkpoint
 from monitoring.journal.control_file import RequestFile
 from tests.commands.program import PROGRAM, UNWATCHED, Program, journal, newest, summary, tiny, wait_for
-from tests.warm_start import warm_program
+from tests.support.warm_start import warm_program
 from training.checkpoints.checkpoint import list_checkpoints
 
 EPOCH_STEPS = 2  # seven utterances in batches of four

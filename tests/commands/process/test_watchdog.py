@@ -20,7 +20,7 @@ from models.checkpoint_file import load_checkpoint
 from smart_tuner.settings import WatchdogSettings
 from tests.commands.process.watched import child_of, is_alive, options, stand_in
 from tests.commands.program import UNWATCHED, Program, journal, losses, start, summary, tiny, wait_for
-from tests.warm_start import WarmProcess
+from tests.support.warm_start import WarmProcess
 
 SETTINGS = WatchdogSettings(least_patience_seconds=0.3, start_patience_seconds=60.0)
 FREQUENT: dict[str, Any] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from commands.run.attach_supervisor import run_facts
-from tests.tiny import GLOW, tiny_hparams, tiny_trainer
+from tests.support.tiny import GLOW, tiny_hparams, tiny_trainer
 from training.knobs import KNOB_BOUNDS
 from training.schedule import FALLBACK_GUIDE_WEIGHT
 

@@ -18,7 +18,7 @@ from models.checkpoint_file import load_checkpoint
 from monitoring.journal.control_file import MAX_LINE_LENGTH, RequestFile, RequestReader
 from smart_tuner.settings import SupervisionSettings
 from tests.commands.program import Program, journal, losses, newest, summary, wait_for
-from tests.warm_start import WarmProcess
+from tests.support.warm_start import WarmProcess
 from training.knobs import Knobs
 from training.run_state import RunLimits
 

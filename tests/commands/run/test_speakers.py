@@ -19,7 +19,7 @@ from models.checkpoint_file import load_checkpoint
 from speech.decoding import Sentence, decode_sentences, evaluation_mode
 from tests.commands.program import RATE, Program, journal, newest, tiny, tone
 from tests.commands.search.studies import settings
-from tests.tiny import GLOW, tiny_examples, tiny_hparams, tiny_mel, tiny_model
+from tests.support.tiny import GLOW, tiny_examples, tiny_hparams, tiny_mel, tiny_model
 from training.evaluation import evaluate_utterances
 from training.knobs import Knobs
 

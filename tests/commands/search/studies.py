@@ -11,7 +11,7 @@ import yaml
 
 from smart_tuner.search.storage import JOURNAL
 from tests.commands.program import Outcome, Program, start, tiny
-from tests.warm_start import WarmProcess
+from tests.support.warm_start import WarmProcess
 
 SPACE = {"learning_rate": {"times": [0.5, 2]}, "decoder_rnn_dim": {"low": 8, "high": 24}}
 SEARCH: dict[str, Any] = {"trial_steps": 6, "evaluations": 3, "space": SPACE}

@@ -10,7 +10,7 @@ import pytest
 
 from tests.commands.program import Program, contents, newest, tiny
 from tests.commands.search.studies import NAME, SPACE, settings, study_in, tune
-from tests.postgres_server import PostgresServer
+from tests.support.postgres_server import PostgresServer
 
 
 @pytest.mark.parametrize(

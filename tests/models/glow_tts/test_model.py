@@ -9,7 +9,7 @@ import torch
 
 from corpus.batches import Batch, alignment_problem, collate
 from models.glow_tts.model import GlowTTS
-from tests.tiny import GLOW, SYMBOLS, tiny_examples, tiny_hparams, tiny_mel
+from tests.support.tiny import GLOW, SYMBOLS, tiny_examples, tiny_hparams, tiny_mel
 
 KNOBS = {"duration_loss_weight": 1.0}
 

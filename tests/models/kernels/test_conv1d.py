@@ -13,7 +13,7 @@ from files import REPOSITORY
 from models.kernels import conv1d
 from models.kernels.conv1d import WinogradConvolution, convolve
 from models.kernels.winograd_tiles import from_tiles, to_tiles
-from tests.threads import computing_threads
+from tests.support.threads import computing_threads
 
 
 def random_layer(n_in: int, n_out: int, n_taps: int, *, dilation: int = 1, bias: bool = True) -> nn.Conv1d:

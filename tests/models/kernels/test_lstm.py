@@ -6,7 +6,7 @@ from torch import Tensor
 
 from models.kernels.lstm import LstmScan
 from models.layers import run_lstm
-from tests.threads import computing_threads
+from tests.support.threads import computing_threads
 
 
 def output_and_gradients(n_hidden: int, *, half: bool) -> list[Tensor]:

@@ -15,7 +15,7 @@ from models.layers import length_mask
 from models.tacotron2 import attention, attention_cpu, attention_gpu
 from models.tacotron2.attention import AttentionScan
 from models.tacotron2.attention_buffers import ScanWeights
-from tests.threads import computing_threads
+from tests.support.threads import computing_threads
 
 BATCH, TOKENS, HIDDEN, WIDTH, DIM, KERNEL = 3, 6, 4, 3, 2, 5
 both_versions = pytest.mark.parametrize("version", [attention_cpu, attention_gpu], ids=["numba", "torch"])

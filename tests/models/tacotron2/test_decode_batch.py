@@ -13,7 +13,7 @@ from models.tacotron2 import decode_batch
 from models.tacotron2.decode_state import DecodeOptions, NumbaSteps, TorchSteps
 from models.tacotron2.model import Tacotron2
 from tests.models.tacotron2.test_model import batch_of, model_with_large_weights
-from tests.threads import computing_threads
+from tests.support.threads import computing_threads
 
 both_versions = pytest.mark.parametrize("version", [NumbaSteps, TorchSteps], ids=["numba", "torch"])
 

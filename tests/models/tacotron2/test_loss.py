@@ -10,7 +10,7 @@ from corpus.batches import Batch
 from models.interface import AttentionOutput
 from models.layers import length_mask
 from models.tacotron2.loss import gate_loss, guide_loss, mel_loss, mel_loss_by_utterance, tacotron2_losses
-from tests.tiny import tiny_data, tiny_hparams, tiny_model
+from tests.support.tiny import tiny_data, tiny_hparams, tiny_model
 
 
 def path(n_steps: int, tokens: list[int], size: int) -> Tensor:

@@ -11,7 +11,7 @@ from corpus.batches import Batch, collate
 from models.interface import AttentionOutput
 from models.layers import length_mask
 from models.tacotron2.model import CLOSED_GATE_LOGIT, Tacotron2, TacotronFreeRunningOutput
-from tests.tiny import NO_DROPOUT, SYMBOLS, tiny_examples, tiny_hparams, tiny_mel, tiny_model
+from tests.support.tiny import NO_DROPOUT, SYMBOLS, tiny_examples, tiny_hparams, tiny_mel, tiny_model
 
 KNOBS = {"guide_weight": 2.0, "guide_sigma": 0.3, "gate_positive_weight": 4.0}
 FRAMES = [7, 4, 11]  # only the 4 is a multiple of a reduction factor (2)

@@ -14,8 +14,8 @@ import pytest
 from files import REPOSITORY
 from hparams import HParams
 from models import ARCHITECTURES
-from monitoring.language import english, russian
-from monitoring.language.base import Language, format_number, language_of
+from monitoring.language import LANGUAGES, english, russian
+from monitoring.language.base import Language, format_number
 from monitoring.language.english import ENGLISH
 from monitoring.language.russian import RUSSIAN
 from monitoring.measures.evaluation import evaluation_signals
@@ -31,7 +31,7 @@ WATCHDOG_AILMENTS, WATCHDOG_REMEDIES = {"process_died", "no_progress"}, {"restar
 
 
 def test_languages_are_found_by_their_codes() -> None:
-    assert (language_of("en"), language_of("ru")) == (ENGLISH, RUSSIAN)
+    assert (LANGUAGES["en"], LANGUAGES["ru"]) == (ENGLISH, RUSSIAN)
 
 
 @BOTH
@@ -77,7 +77,7 @@ def test_every_signal_and_piece_of_evidence_has_a_name(language: Language) -> No
 @pytest.mark.parametrize("package", [english, russian], ids=["en", "ru"])
 def test_no_group_of_texts_hides_another(package: ModuleType) -> None:
     groups = [value for name, value in vars(package.texts).items() if name.isupper() and name != "STATUSES"]
-    language = language_of("en" if package is english else "ru")
+    language = LANGUAGES["en" if package is english else "ru"]
     assert len(language.texts) == sum(map(len, groups))
     assert len(language.signals) == len(package.signals.SIGNALS) + len(package.signals.EVIDENCE)
 

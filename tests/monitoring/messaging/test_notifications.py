@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from monitoring.journal.tail import JournalTail
-from monitoring.language.base import LanguageCode, language_of
+from monitoring.language import LANGUAGES
+from monitoring.language.base import LanguageCode
 from monitoring.messaging.message import Message, Priority
 from monitoring.messaging.notifications import Notifications
 from monitoring.messaging.outbox import Outbox
@@ -22,7 +23,7 @@ class Recipient:
     def __init__(self, run: RunFolder, language: LanguageCode = "en", **seconds: float) -> None:
         self.run, self._seconds = run, {"progress_seconds": 600.0, "sample_seconds": 600.0} | seconds
         (run.path / "companion").mkdir(exist_ok=True)
-        self._language = language_of(language)
+        self._language = LANGUAGES[language]
 
     def receive(self) -> list[Message]:
         """Follow the journal to its end and return the new messages."""

@@ -16,7 +16,7 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.wait import WebDriverWait
 
 from monitoring.journal.run_state import JournalState
-from monitoring.language.base import language_of
+from monitoring.language import LANGUAGES
 from monitoring.report.plots import attention_thumbnail, save_png
 from monitoring.report.report import comparison_page, write_report
 from tests.monitoring.journals import RunFolder, sick_run
@@ -53,7 +53,7 @@ def page(tmp_path: Path, browser: webdriver.Chrome) -> webdriver.Chrome:
             write_pcm(path, list(tone.astype(int)), rate=22_050)
         save_png(attention_thumbnail(np.eye(9)), run.path / f"{sample['file']}.attention.png")
     run.evaluation(80, 0.8, **fields)
-    browser.get(write_report(run.path, JournalState.load(run.path), language_of("en")).as_uri())
+    browser.get(write_report(run.path, JournalState.load(run.path), LANGUAGES["en"]).as_uri())
     return browser
 
 
@@ -107,7 +107,7 @@ def test_a_link_to_an_intervention_opens_it(page: webdriver.Chrome) -> None:
 def test_a_comparison_renders(tmp_path: Path, browser: webdriver.Chrome) -> None:
     runs = [sick_run(tmp_path / name).path for name in ("one", "two")]
     path = tmp_path / "both.html"
-    path.write_text(comparison_page([JournalState.load(run) for run in runs], language_of("ru")), encoding="utf-8")
+    path.write_text(comparison_page([JournalState.load(run) for run in runs], LANGUAGES["ru"]), encoding="utf-8")
     browser.get(path.as_uri())
     assert console_errors(browser) == []
     assert len(browser.find_elements(By.TAG_NAME, "polyline")) == 6
@@ -120,7 +120,7 @@ def test_hostile_data_is_not_executed(tmp_path: Path, browser: webdriver.Chrome)
     run = RunFolder(tmp_path / "run")
     run.start(data=hostile)
     run.finish(0, "failed", hostile)
-    browser.get(write_report(run.path, JournalState.load(run.path), language_of("en")).as_uri())
+    browser.get(write_report(run.path, JournalState.load(run.path), LANGUAGES["en"]).as_uri())
     assert browser.title == "Report: run"
     assert hostile in browser.find_element(By.TAG_NAME, "body").text
     assert console_errors(browser) == []

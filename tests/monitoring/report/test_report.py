@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from monitoring.journal.run_state import JournalState
 from monitoring.journal.tail import JournalTail
-from monitoring.language.base import LanguageCode, language_of
+from monitoring.language import LANGUAGES
+from monitoring.language.base import LanguageCode
 from monitoring.language.english import ENGLISH
 from monitoring.report.plots import attention_thumbnail, save_png
 from monitoring.report.report import MAX_EVALUATIONS, RunReport, comparison_page, main, report_page
@@ -51,7 +52,7 @@ def run(tmp_path: Path) -> RunFolder:
 
 
 def page_of(run: RunFolder, language: LanguageCode = "en") -> str:
-    return report_page(run.path, JournalState.load(run.path), language_of(language))
+    return report_page(run.path, JournalState.load(run.path), LANGUAGES[language])
 
 
 def evaluate_with_samples(run: RunFolder, step: int, score: float = 0.5, **changes: Any) -> None:

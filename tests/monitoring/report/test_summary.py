@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from monitoring.journal.run_state import JournalState
-from monitoring.language.base import language_of
+from monitoring.language import LANGUAGES
 from monitoring.report.decision_text import verdict_text
 from monitoring.report.summary import intervention_counts, recommendations, summary_sentence
 from tests.monitoring.journals import INTERVENTION, RunFolder
 
-ENGLISH = language_of("en")
+ENGLISH = LANGUAGES["en"]
 GOOD: dict[str, float | None] = {
     "composite_tts_score": 0.8,
     "free_diagonality": 0.9,

@@ -12,8 +12,8 @@ from files import REPOSITORY
 from hparams import UserError
 from smart_tuner.search.storage import JOURNAL, JournalLock
 from smart_tuner.search.storage_urls import dashboard_url, redact_url, sqlite_lock
-from tests.postgres_server import PostgresServer
 from tests.smart_tuner.search.small_study import make_storage, make_study
+from tests.support.postgres_server import PostgresServer
 
 ROOT = REPOSITORY
 

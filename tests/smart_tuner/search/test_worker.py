@@ -30,10 +30,10 @@ from smart_tuner.search.trials import (
     running_trials,
 )
 from smart_tuner.search.worker import MOST_FAILURES, StudyWorker, TrialInterrupted
-from tests.postgres_server import PostgresServer
 from tests.smart_tuner.search.small_study import make_plan, make_storage, make_study
 from tests.smart_tuner.search.worker_program import TRIAL_LOG, main
-from tests.warm_start import WarmProcess
+from tests.support.postgres_server import PostgresServer
+from tests.support.warm_start import WarmProcess
 
 N_TRIALS, SECONDS = 16, 0.3
 

@@ -8,7 +8,7 @@ import torch
 from hparams import UserError
 from models.tacotron2.model import Tacotron2
 from reports import TrainerOrder
-from tests.tiny import tacotron, tiny_hparams
+from tests.support.tiny import tacotron, tiny_hparams
 from tests.training.orders import ALL_SAVED, OrderingObserver, trainer_with_orders
 from training.checkpoints.initial_weights import FILE_NAME, load_initial_weights, save_initial_weights
 from training.run_state import RunLimits

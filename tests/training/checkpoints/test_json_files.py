@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hparams import UserError
-from tests.tiny import tiny_hparams
+from tests.support.tiny import tiny_hparams
 from training.checkpoints.json_files import (
     AMENDMENTS_FILE,
     CHOICES_FILE,

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from reports import Action, TrainerOrder
-from tests.tiny import tacotron, tiny_hparams
+from tests.support.tiny import tacotron, tiny_hparams
 from tests.training.orders import OrderingObserver, saved_steps, trainer_with_orders
 from training.run_state import RunLimits
 

@@ -13,7 +13,7 @@ import torch
 from corpus.batches import Batch
 from models.interface import AttentionOutput
 from reports import TrainerOrder
-from tests.tiny import tacotron, tiny_hparams
+from tests.support.tiny import tacotron, tiny_hparams
 from tests.training.orders import (
     ALL_SAVED,
     OrderingObserver,

@@ -8,7 +8,7 @@ import numpy as np
 
 from corpus.utterances import Utterance
 from reports import TrainerOrder
-from tests.tiny import tiny_data, tiny_hparams, tiny_mel
+from tests.support.tiny import tiny_data, tiny_hparams, tiny_mel
 from tests.training.orders import ALL_SAVED, OrderingObserver, trainer_with_orders
 from training.checkpoints.json_files import read_quarantine
 from training.run_state import RunLimits

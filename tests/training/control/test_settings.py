@@ -10,7 +10,7 @@ import pytest
 
 from reports import TrainerOrder
 from speech.voice import load_voice
-from tests.tiny import tacotron, tiny_hparams
+from tests.support.tiny import tacotron, tiny_hparams
 from tests.training.orders import (
     OrderingObserver,
     comparable_state,

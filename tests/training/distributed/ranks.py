@@ -14,7 +14,7 @@ import torch.distributed as dist
 
 from corpus.batches import Batch
 from reports import TrainerOrder
-from tests.tiny import GLOW, NO_DROPOUT, SYMBOLS, tiny_data, tiny_hparams, tiny_model, tiny_trainer
+from tests.support.tiny import GLOW, NO_DROPOUT, SYMBOLS, tiny_data, tiny_hparams, tiny_model, tiny_trainer
 from tests.training.orders import OrderingObserver
 from tests.training.step.test_learner import KNOBS, gradient, without_norms
 from training.distributed.rank_group import RankFailure, RankGroup, StepTask

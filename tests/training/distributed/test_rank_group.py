@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from tests.tiny import tiny_data, tiny_hparams, tiny_model
+from tests.support.tiny import tiny_data, tiny_hparams, tiny_model
+from tests.support.warm_start import WarmProcess
 from tests.training.distributed.ranks import PLAIN, build_learner, main
 from tests.training.step.test_learner import KNOBS, gradient
-from tests.warm_start import WarmProcess
 from training.distributed.rank_group import RankGroup
 from training.step.learner import Learner
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.tiny import tiny_data, tiny_hparams
+from tests.support.tiny import tiny_data, tiny_hparams
 from tests.training.step.test_learner import KNOBS
 from training.distributed.rank_group import RankGroup, StepTask
 from training.distributed.worker import BatchPrefetcher

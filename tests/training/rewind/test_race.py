@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from reports import RaceReport, TrainerOrder
-from tests.tiny import tiny_hparams
+from tests.support.tiny import tiny_hparams
 from tests.training.control.test_out_of_memory import limit_memory
 from tests.training.orders import (
     ALL_SAVED,

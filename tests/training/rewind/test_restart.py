@@ -10,7 +10,7 @@ import torch
 from models.checkpoint_file import load_checkpoint
 from reports import TrainerOrder
 from speech.voice import load_voice
-from tests.tiny import tacotron, tiny_hparams
+from tests.support.tiny import tacotron, tiny_hparams
 from tests.training.orders import (
     ALL_SAVED,
     OrderingObserver,

@@ -9,7 +9,7 @@ import pytest
 from models.checkpoint_file import load_checkpoint
 from reports import CheckpointReport, RollbackReport, TrainerOrder
 from speech.voice import load_voice
-from tests.tiny import tiny_data, tiny_hparams
+from tests.support.tiny import tiny_data, tiny_hparams
 from tests.training.orders import (
     ALL_SAVED,
     OrderingObserver,

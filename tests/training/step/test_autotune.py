@@ -10,7 +10,7 @@ import torch
 from corpus.batches import Batch
 from hparams import HParams, UserError
 from models import TrainableModel
-from tests.tiny import tiny_data, tiny_hparams, tiny_model
+from tests.support.tiny import tiny_data, tiny_hparams, tiny_model
 from training.step import autotune
 from training.step.autotune import (
     choose_frame_budget,

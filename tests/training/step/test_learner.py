@@ -17,7 +17,7 @@ from hparams import HParams
 from models.glow_tts.model import GlowTTS
 from models.layers import ConvNorm, MaskedBatchNorm
 from tests.models.glow_tts.test_model import batch_of
-from tests.tiny import GLOW, NO_DROPOUT, SYMBOLS, tacotron, tiny_data, tiny_hparams, tiny_model, tiny_trainer
+from tests.support.tiny import GLOW, NO_DROPOUT, SYMBOLS, tacotron, tiny_data, tiny_hparams, tiny_model, tiny_trainer
 from training.step.learner import Learner, UpdateResult
 from training.step.micro_batches import split_batch
 

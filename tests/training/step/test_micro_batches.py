@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.tiny import tiny_data, tiny_hparams
+from tests.support.tiny import tiny_data, tiny_hparams
 from training.step.micro_batches import is_out_of_memory, split_batch
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hparams import UserError
-from tests.tiny import tacotron, tiny_hparams, tiny_trainer
+from tests.support.tiny import tacotron, tiny_hparams, tiny_trainer
 from training.step.precision import Precision, half_precision
 
 CPU = torch.device("cpu")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from tests.tiny import NO_DROPOUT, tiny_data, tiny_hparams, tiny_model
+from tests.support.tiny import NO_DROPOUT, tiny_data, tiny_hparams, tiny_model
 from training.step.probe import run_probe
 
 

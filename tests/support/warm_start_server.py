@@ -7,8 +7,8 @@ import torch
 import commands.process.watchdog
 import commands.train
 import commands.tune
-import tests.warm_start
-from tests.tiny import tiny_data, tiny_hparams, tiny_model
+import tests.support.warm_start
+from tests.support.tiny import tiny_data, tiny_hparams, tiny_model
 
 __all__ = ["commands", "tests"]
 

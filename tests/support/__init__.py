@@ -1,0 +1,1 @@
+"""Shared parts of tests: tiny models and corpora, warm processes, a PostgreSQL server."""
