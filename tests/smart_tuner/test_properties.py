@@ -1,4 +1,4 @@
-"""What holds for a supervisor whatever the signals."""
+"""Properties of a supervisor that hold for any signals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the supervisor does about a flow's own ailments, in a training loop that only plays them."""
+"""Treatment of a flow's own ailments in a simulated training loop."""
 
 from __future__ import annotations
 

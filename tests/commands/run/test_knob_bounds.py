@@ -15,7 +15,7 @@ from commands.run.person_requests import RequestHandler
 from monitoring.journal.control_file import RequestFile
 from reports import TrainerOrder
 from smart_tuner.settings import SupervisionSettings
-from tests.tiny import tiny_hparams, tiny_trainer
+from tests.support.tiny import tiny_hparams, tiny_trainer
 
 START_OUTSIDE_BOUNDS = {"gate_threshold": 0.99, "guide_sigma": 0.01, "grad_clip_thresh": 5000.0}
 

@@ -1,4 +1,4 @@
-"""Whatever the signals are: no detector fails, and what it says is a finite number that was there."""
+"""Every detector on arbitrary histories: none fails, and its evidence is a finite number from the history."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a person wants to be asked, nothing that steers is done without a yes; and a person's own turn counts."""
+"""Approval by a person: no steering intervention without a yes, and a person's own turn of a knob counts."""
 
 from __future__ import annotations
 

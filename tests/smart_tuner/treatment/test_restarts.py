@@ -1,4 +1,4 @@
-"""What a new start begins with: the preset's settings where the run had others, healthy updates where it had not."""
+"""Knobs of a restart: the preset's settings where the run's were far from them, else a healthy update ratio."""
 
 from __future__ import annotations
 
