@@ -15,7 +15,7 @@ from monitoring.journal.journal import Record
 from monitoring.journal.run_state import SESSION_STARTS, JournalState
 from monitoring.journal.sample_writer import WORST
 from monitoring.language.english import ENGLISH
-from monitoring.report.curves import curves_picture
+from monitoring.report.curves_picture import curves_picture
 from monitoring.report.decision_text import decision_line
 from monitoring.report.plots import pixels
 

@@ -15,7 +15,7 @@ from monitoring.language.base import Language
 from monitoring.messaging.message import Button, Message, Priority
 from monitoring.messaging.outbox import Outbox
 from monitoring.messaging.progress_message import progress_lines, progress_title, sample_file
-from monitoring.report.curves import curves_picture
+from monitoring.report.curves_picture import curves_picture
 from monitoring.report.decision_text import intervention_lines, intervention_title, verdict_text
 from monitoring.report.plots import pixels, save_png
 from monitoring.report.summary import summary_sentence

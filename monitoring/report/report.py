@@ -23,11 +23,11 @@ from monitoring.journal.run_state import SESSION_STARTS, JournalState
 from monitoring.journal.sample_writer import WORST
 from monitoring.language import LANGUAGES
 from monitoring.language.base import Language, LanguageCode, format_number
-from monitoring.report.curves import CHARTS, phase_colour
+from monitoring.report.curves_picture import CHARTS, phase_colour
 from monitoring.report.decision_text import intervention_lines, intervention_title, verdict_text
 from monitoring.report.html import SampleMedia, load_sample, render_page
 from monitoring.report.summary import recommendations, run_facts, status_text, summary_sentence
-from monitoring.report.svg import draw_background, draw_chart
+from monitoring.report.svg_curves import draw_background, draw_chart
 
 SHOWN_KINDS = (*SESSION_STARTS, "evaluation", "intervention", "follow_up", "rolled_back", "finished")
 MAX_EVALUATIONS = 8  # samples of one sentence

@@ -8,8 +8,8 @@ import pytest
 
 from monitoring.journal.run_state import JournalState
 from monitoring.language.english import ENGLISH
-from monitoring.report.curves import curves_picture
-from monitoring.report.svg import Scale
+from monitoring.report.curves_picture import curves_picture
+from monitoring.report.svg_curves import Scale
 from tests.monitoring.journals import RunFolder
 
 

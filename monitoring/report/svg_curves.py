@@ -10,7 +10,7 @@ from markupsafe import Markup
 from monitoring.journal.interventions import InterventionEntry
 from monitoring.journal.run_state import JournalState
 from monitoring.language.base import Language
-from monitoring.report.curves import Points, has_log_scale, phase_colour, phase_ends
+from monitoring.report.curves_picture import Points, has_log_scale, phase_colour, phase_ends
 from monitoring.report.decision_text import verdict_text
 
 WIDTH, HEIGHT = 640, 290
