@@ -130,7 +130,7 @@ def test_the_best_settings_train_a_voice(finished: Path, data: Path, program: Pr
 @of_the_finished_study
 def test_report_and_pictures_are_written(finished: Path) -> None:
     page = (finished / NAME / "report.html").read_text()
-    assert "trial 0: " in page and "as it was" in page and "data:audio/mpeg" in page
+    assert "trial 0: " in page and "unchanged recipe" in page and "data:audio/mpeg" in page
     assert (finished / NAME / "history.png").read_bytes().startswith(b"\x89PNG")
 
 
