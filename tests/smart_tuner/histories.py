@@ -1,4 +1,4 @@
-"""Made-up runs: a view from a few series, and whole healthy trainings of several kinds."""
+"""Synthetic histories: views from a few series, and whole healthy trainings of several kinds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from smart_tuner.phases import FIRST_PHASE, next_phase
 from smart_tuner.settings import Phases, QualityControl
 
 Values = Sequence[float | None] | Mapping[int, float | None]
-"""One value a step from step 1 on, or values by step."""
+"""One value per step from step 1, or values by step."""
 
 SEEDS = range(2)
 
@@ -35,7 +35,7 @@ FLOW: dict[str, Any] = {
     "spectrum_loss": "nll_loss",
     "log_losses": ("nll_loss", "total_loss"),
 }
-"""What is known of a model whose loss is the logarithm of a likelihood."""
+"""Facts of a model whose loss is the logarithm of a likelihood."""
 PARTS = ("encoder", "durations", "flow_1", "flow_2")
 FLOW_DURATIONS = {
     "zero_duration_share": (0.05, 0.4),
@@ -63,7 +63,7 @@ def by_step(values: Values) -> dict[int, float | None]:
 
 
 def every(n_steps: int, values: Sequence[float | None]) -> dict[int, float | None]:
-    """Values of a signal that is measured every so many steps."""
+    """Values of a signal that is measured every `n_steps` steps."""
     return {n_steps * number: value for number, value in enumerate(values, start=1)}
 
 
@@ -76,7 +76,7 @@ def make_history(series: Mapping[str, Values]) -> SignalHistory:
 
 
 def make_view(series: Mapping[str, Values], facts: RunFacts | None = None, **changes: Any) -> RunView:
-    """At the last step for which there is a value, unless another is given."""
+    """A view at the last step with a value; `changes` replace its fields."""
     last = max((step for values in series.values() for step in by_step(values)), default=1)
     fields: dict[str, Any] = {
         "step": last,
@@ -96,12 +96,12 @@ def on_series(detect: Detector) -> Callable[..., Diagnosis | None]:
 
 
 def noisy(level: float, n: int, spread: float = 0.15, seed: int = 0) -> list[float]:
-    """Around a level, with normal noise in the logarithm."""
+    """Values around a level, with normal noise in the logarithm."""
     return [float(value) for value in level * np.exp(np.random.default_rng(seed).normal(0, spread, n))]
 
 
 def falling(first: float, last: float, n: int, spread: float = 0.15, seed: int = 0) -> list[float]:
-    """Exponentially towards the last value, a tenth of the way above it left in the end."""
+    """Values that fall exponentially, by nine tenths of the way, with normal noise in the logarithm."""
     rest = np.exp(-np.arange(n) / (n / 2.3))
     noise = np.exp(np.random.default_rng(seed).normal(0, spread, n))
     return [float(value) for value in (last + (first - last) * rest) * noise]
@@ -109,27 +109,27 @@ def falling(first: float, last: float, n: int, spread: float = 0.15, seed: int =
 
 @dataclass(frozen=True)
 class Healthy:
-    """A kind of training with which nothing is wrong."""
+    """A kind of training without any ailment."""
 
     steps: int = 800
     steps_per_evaluation: int = 50
     steps_per_epoch: int = 90
-    losses: tuple[float, float] = (5.0, 0.7)  # at first and in the end
+    losses: tuple[float, float] = (5.0, 0.7)  # first and last
     noise: float = 0.15
     peak: float = 1e-3
     update_ratio: float = 5e-3
     warmup_steps: int = 20
     decay_start_step: int = 500
     decay_half_life_steps: int = 150
-    forms_at_step: int = 150  # there attention is half of a diagonal
+    forms_at_step: int = 150  # the step at which attention is half formed
     diagonality_at_first: float = 0.05
     is_float16: bool = False
     is_flow: bool = False
-    examine_every: int = 1  # of the steps, for a quick test
+    examine_every: int = 1  # steps between examinations; more make tests faster
 
     @property
     def facts(self) -> RunFacts:
-        told: dict[str, Any] = {
+        facts: dict[str, Any] = {
             "steps_per_evaluation": self.steps_per_evaluation,
             "steps_per_epoch": self.steps_per_epoch,
             "planned_steps": self.steps,
@@ -137,15 +137,15 @@ class Healthy:
             "alignment_patience_steps": 3 * self.forms_at_step,
             "peak_learning_rate": self.peak,
         }
-        return make_facts(**told | (FLOW if self.is_flow else {}))
+        return make_facts(**facts | (FLOW if self.is_flow else {}))
 
     def level(self, step: float) -> float:
-        """Of the training loss: falling to the end, ever more slowly."""
+        """The training loss without noise; it falls ever more slowly."""
         first, last = self.losses
         return float(last + (first - last) * np.exp(-5 * step / self.steps))
 
     def formed(self, step: int) -> float:
-        """How much of a diagonal attention is."""
+        """Diagonality of attention without noise."""
         sigmoid = 1 / (1 + np.exp(-6 * (step / self.forms_at_step - 1)))
         return float(self.diagonality_at_first + (0.95 - self.diagonality_at_first) * sigmoid)
 
@@ -222,8 +222,8 @@ def _evaluation_signals(run: Healthy, step: int, rng: np.random.Generator) -> Si
     }
 
 
-def watch(run: Healthy, seed: int) -> Iterator[tuple[str, RunView]]:
-    """The moments at which a supervisor looks, and what it sees: after a step, an evaluation, a checkpoint."""
+def simulate(run: Healthy, seed: int) -> Iterator[tuple[str, RunView]]:
+    """Views after steps, and after evaluations with their checkpoint."""
     rng, history, phase, overflows = np.random.default_rng(seed), SignalHistory(), FIRST_PHASE, 0
     facts, quality = run.facts, QualityControl()
     for step in range(1, run.steps + 1):
@@ -244,7 +244,7 @@ def watch(run: Healthy, seed: int) -> Iterator[tuple[str, RunView]]:
             yield "evaluation", RunView(step, 0, history, OutlierHistory(), facts, quality, phase)
 
 
-def _due(moment: str, step: int) -> Mapping[str, Detector]:
+def _detectors_at(moment: str, step: int) -> Mapping[str, Detector]:
     if moment == "evaluation":
         return EVERY_EVALUATION | EVERY_CHECKPOINT
     return EVERY_STEP if step % 10 else EVERY_STEP | EVERY_TENTH_STEP
@@ -252,13 +252,17 @@ def _due(moment: str, step: int) -> Mapping[str, Detector]:
 
 @cache
 def _diagnoses(kind: str, seed: int) -> Sequence[Diagnosis]:
-    """What all detectors say during a healthy run; a notice is no alarm."""
-    found = (detect(view) for moment, view in watch(HEALTHY[kind], seed) for detect in _due(moment, view.step).values())
+    """All diagnoses in a healthy run that are more than notices."""
+    found = (
+        detect(view)
+        for moment, view in simulate(HEALTHY[kind], seed)
+        for detect in _detectors_at(moment, view.step).values()
+    )
     return [diagnosis for diagnosis in found if diagnosis is not None and diagnosis.severity != "notice"]
 
 
 def false_alarms(ailment: str) -> list[tuple[str, int, Diagnosis]]:
-    """Everything one detector says during the healthy runs of all kinds, several of each."""
+    """Diagnoses of an ailment in several healthy runs of each kind, with kind and seed."""
     return [
         (kind, seed, diagnosis)
         for kind in HEALTHY

@@ -1,4 +1,4 @@
-"""A training loop without a model: its signals come from a function, its journal stays in memory."""
+"""A training loop without a model: a function makes its signals, and its journal stays in memory."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from monitoring.events import ArmSignals
 from monitoring.measures.signals import Signals
 from reports import TrainerOrder
 from smart_tuner.inputs.run_facts import RunFacts
+from smart_tuner.replay import Replay
 from smart_tuner.runtime import SupervisorRuntime
 from smart_tuner.settings import Settings
 from smart_tuner.supervisor import Supervisor
@@ -22,12 +23,12 @@ ACTIONS = (
 SIZES: Signals = {"disk_free_bytes": 1e12, "checkpoint_bytes": 1e8}
 
 Trace = Callable[[int, int], tuple[Signals, Signals, Mapping[str, float | None]]]
-"""(step, how many steps were done before it) → signals of the step, of an evaluation there, outliers."""
+"""(step, number of steps done before it) → signals of the step, signals of an evaluation at it, outliers."""
 
 
 @dataclass
 class SimulatedLoop:
-    """Carries out orders as a real loop does, and writes down what a run's journal would hold."""
+    """Executes orders like a trainer, and records what a run's journal would contain."""
 
     facts: RunFacts
     trace: Trace
@@ -39,20 +40,20 @@ class SimulatedLoop:
 
     def __post_init__(self) -> None:
         self.step, self.work, self.ended = 0, 0, False
-        self.kept: list[int] = []
+        self.checkpoints: list[int] = []
         self.knobs = {name: knob.start for name, knob in self.facts.knobs.items()}
         self.saved_knobs: dict[int, dict[str, float]] = {}
         self.turns: list[tuple[str, float, float]] = []  # knob, from, to
-        self.moves: list[TrainerOrder] = []
+        self.pending_moves: list[TrainerOrder] = []
         self.supervisor = Supervisor(self.facts, self.settings, advise=self.advise)
-        self.supervision = SupervisorRuntime(self.supervisor, self, on_decision=self.tell)
-        given = {"facts": self.facts.model_dump(mode="json"), "settings": self.settings.model_dump(mode="json")}
-        self.record("started", supervision={**given, "mode": "advise" if self.advise else "on", "knobs": {}})
+        self.runtime = SupervisorRuntime(self.supervisor, self, on_decision=self._on_decision)
+        inputs = {"facts": self.facts.model_dump(mode="json"), "settings": self.settings.model_dump(mode="json")}
+        self.record("started", supervision={**inputs, "mode": "advise" if self.advise else "on", "knobs": {}})
 
     def record(self, kind: str, **fields: Any) -> None:
         self.records.append(json.loads(json.dumps({"kind": kind, "step": self.step, **fields})))
 
-    def tell(self, kind: str, step: int, fields: Mapping[str, Any]) -> None:
+    def _on_decision(self, kind: str, step: int, fields: Mapping[str, Any]) -> None:
         self.records.append(json.loads(json.dumps({"kind": kind, "step": step, **fields})))
 
     def decisions(self, *kinds: str) -> list[dict[str, Any]]:
@@ -66,15 +67,15 @@ class SimulatedLoop:
         if order.action in ("turn", "restart"):
             self.knobs |= order.knobs
         if order.action in ("roll_back", "race"):
-            self.moves.append(order)
+            self.pending_moves.append(order)
         self.ended = self.ended or order.action in ("finish", "stop")
 
     def run(self, n_steps: int) -> None:
-        """At most so many steps in all, those done again included."""
+        """Train until so many steps were done in all, repeated ones included."""
         while self.work < n_steps and not self.ended:
             self._do_step()
-            while self.moves:
-                self._move(self.moves.pop(0))
+            while self.pending_moves:
+                self._move(self.pending_moves.pop(0))
 
     def _do_step(self) -> None:
         self.step += 1
@@ -82,29 +83,29 @@ class SimulatedLoop:
         self.work += 1
         columns = {name: [value] for name, value in signals.items()}
         self.record("steps", steps=[self.step], signals=columns, outliers={str(self.step): dict(outliers)})
-        self.supervision.on_step(self.step, signals, outliers)
-        if self.step % self.facts.steps_per_evaluation == 0 and not self.moves:
+        self.runtime.on_step(self.step, signals, outliers)
+        if self.step % self.facts.steps_per_evaluation == 0 and not self.pending_moves:
             self.record("evaluation", signals=evaluation)
-            self.supervision.on_evaluation(self.step, evaluation)
-        if self.step % self.facts.steps_per_evaluation == 0 and not self.moves:
+            self.runtime.on_evaluation(self.step, evaluation)
+        if self.step % self.facts.steps_per_evaluation == 0 and not self.pending_moves:
             self._save()
 
     def _save(self) -> None:
-        self.kept = [*[step for step in self.kept if step < self.step][-3:], self.step]
+        self.checkpoints = [*[step for step in self.checkpoints if step < self.step][-3:], self.step]
         self.saved_knobs[self.step] = dict(self.knobs)
-        self.record("checkpoint", kept=self.kept, signals=SIZES)
-        self.supervision.on_checkpoint(self.step, self.kept, SIZES)
+        self.record("checkpoint", kept=self.checkpoints, signals=SIZES)
+        self.runtime.on_checkpoint(self.step, self.checkpoints, SIZES)
 
     def _move(self, order: TrainerOrder) -> None:
         if order.action == "roll_back":
             self.step = order.step
-            self.kept = [step for step in self.kept if step <= order.step]
+            self.checkpoints = [step for step in self.checkpoints if step <= order.step]
             self.knobs = self.saved_knobs[order.step] | dict(order.knobs)
             self.record("rolled_back", to=order.step)
-            self.supervision.on_rollback(order.step)
+            self.runtime.on_rollback(order.step)
         else:
             arms = [self._arm(order, knobs) for knobs in order.arms]
-            told = [
+            recorded = [
                 {
                     "knobs": dict(arm.knobs),
                     "steps": [step for step, _ in arm.steps],
@@ -113,17 +114,17 @@ class SimulatedLoop:
                 }
                 for arm in arms
             ]
-            self.record("race", from_step=order.step, arms=told)
-            winner = self.supervision.on_race(order.step, arms)
+            self.record("race", from_step=order.step, arms=recorded)
+            winner = self.runtime.on_race(order.step, arms)
             self.knobs = self.saved_knobs[order.step] | dict(arms[winner].knobs) | self._turned_since(order)
             self.step = order.step + order.n_steps
-            self.kept = [step for step in self.kept if step <= order.step]
+            self.checkpoints = [step for step in self.checkpoints if step <= order.step]
         self._save()
 
     def _turned_since(self, race: TrainerOrder) -> dict[str, float]:
-        """What was turned when the verdict on the race was known."""
-        last = [order for _, order in self.orders]
-        later = last[last.index(race) + 1 :]
+        """Knob positions ordered after the race, together with its verdict."""
+        orders = [order for _, order in self.orders]
+        later = orders[orders.index(race) + 1 :]
         return {name: value for order in later if order.action == "turn" for name, value in order.knobs.items()}
 
     def _arm(self, order: TrainerOrder, knobs: Mapping[str, float]) -> ArmSignals:
@@ -132,3 +133,10 @@ class SimulatedLoop:
             steps.append((step, self.trace(step, self.work)[0]))
             self.work += 1
         return ArmSignals(knobs, tuple(steps), self.trace(order.step + order.n_steps, self.work)[1])
+
+
+def replay_records(records: Sequence[Mapping[str, Any]], settings: Settings | None = None) -> Replay:
+    replayed = Replay(settings)
+    for record in records:
+        replayed.on_record(record)
+    return replayed

@@ -8,51 +8,51 @@ import pytest
 from smart_tuner.inputs.run_view import RunView
 from smart_tuner.phases import PhaseChange, next_phase
 from smart_tuner.settings import Phases, PhaseTargets
-from tests.smart_tuner.histories import FLOW, HEALTHY, Values, every, make_facts, make_view, watch
+from tests.smart_tuner.histories import FLOW, HEALTHY, Values, every, make_facts, make_view, simulate
 
 PHASES = Phases()
 
 
-def evaluated(phase: str, diagonality: Sequence[float | None], **changes: Any) -> RunView:
+def view_with(phase: str, diagonality: Sequence[float | None], **changes: Any) -> RunView:
     return make_view({"free_diagonality": every(100, diagonality)}, phase=phase, **changes)
 
 
-def changed_to(view: RunView, phases: Phases = PHASES) -> str | None:
+def phase_after(view: RunView, phases: Phases = PHASES) -> str | None:
     change = next_phase(view, phases)
     return None if change is None else change.phase
 
 
 @pytest.mark.parametrize(("diagonality", "phase"), [(0.29, None), (0.3, "alignment")])
 def test_alignment_begins_at_the_threshold(diagonality: float, phase: str | None) -> None:
-    assert changed_to(evaluated("pre_alignment", [0.9, diagonality])) == phase
+    assert phase_after(view_with("pre_alignment", [0.9, diagonality])) == phase
 
 
-def test_the_values_say_why() -> None:
-    change = next_phase(evaluated("pre_alignment", [0.1, 0.4]), PHASES)
+def test_the_evidence_contains_the_values() -> None:
+    change = next_phase(view_with("pre_alignment", [0.1, 0.4]), PHASES)
     assert change == PhaseChange("alignment", {"free_diagonality": 0.4})
-    change = next_phase(evaluated("alignment", [0.75, 0.8]), PHASES)
+    change = next_phase(view_with("alignment", [0.75, 0.8]), PHASES)
     assert change == PhaseChange("quality", {"free_diagonality": 0.8, "before": 0.75})
 
 
-def test_alignment_is_stable_at_two_evaluations_in_a_row() -> None:
-    assert changed_to(evaluated("alignment", [0.9])) is None
-    assert changed_to(evaluated("alignment", [0.69, 0.9])) is None
-    assert changed_to(evaluated("alignment", [0.9, 0.69])) is None
-    assert changed_to(evaluated("alignment", [0.7, 0.7])) == "quality"
+def test_alignment_is_stable_after_two_evaluations_in_a_row() -> None:
+    assert phase_after(view_with("alignment", [0.9])) is None
+    assert phase_after(view_with("alignment", [0.69, 0.9])) is None
+    assert phase_after(view_with("alignment", [0.9, 0.69])) is None
+    assert phase_after(view_with("alignment", [0.7, 0.7])) == "quality"
 
 
 @pytest.mark.parametrize("phase", ["alignment", "quality", "fine_tuning"])
-def test_whoever_loses_alignment_begins_again(phase: str) -> None:
-    change = next_phase(evaluated(phase, [0.9, 0.9, 0.2]), PHASES)
+def test_lost_alignment_leads_back_to_the_first_phase(phase: str) -> None:
+    change = next_phase(view_with(phase, [0.9, 0.9, 0.2]), PHASES)
     assert change == PhaseChange("pre_alignment", {"free_diagonality": 0.2})
-    assert changed_to(evaluated(phase, [0.9, 0.2, 0.3])) is None
+    assert phase_after(view_with(phase, [0.9, 0.2, 0.3])) is None
 
 
-def test_one_step_at_a_time() -> None:
-    assert changed_to(evaluated("pre_alignment", [0.9, 0.9, 0.9])) == "alignment"
+def test_phases_advance_one_at_a_time() -> None:
+    assert phase_after(view_with("pre_alignment", [0.9, 0.9, 0.9])) == "alignment"
 
 
-REFINED: dict[str, Values] = {
+TARGETS_REACHED: dict[str, Values] = {
     "free_diagonality": every(100, [0.9] * 6),
     "gate_accuracy": every(100, [0.8] * 6),
     "gradient_norm": [10.0] * 600,
@@ -60,8 +60,8 @@ REFINED: dict[str, Values] = {
 }
 
 
-def test_quality_ends_when_all_targets_are_reached_and_the_loss_falls_no_more() -> None:
-    change = next_phase(make_view(REFINED, phase="quality"), PHASES)
+def test_quality_ends_when_all_targets_are_reached_and_the_loss_no_longer_falls() -> None:
+    change = next_phase(make_view(TARGETS_REACHED, phase="quality"), PHASES)
     assert change is not None and change.phase == "fine_tuning"
     expected = {
         "gate_accuracy": 0.8,
@@ -72,16 +72,16 @@ def test_quality_ends_when_all_targets_are_reached_and_the_loss_falls_no_more() 
     assert change.evidence == expected
 
 
-def test_a_model_without_a_gate_is_judged_by_the_length_of_what_it_speaks() -> None:
-    own = {name: values for name, values in REFINED.items() if name != "gate_accuracy"}
+def test_a_model_without_a_gate_is_judged_by_its_length_accuracy() -> None:
+    own = {name: values for name, values in TARGETS_REACHED.items() if name != "gate_accuracy"}
     change = next_phase(make_view(own | {"length_accuracy": every(100, [0.8] * 6)}, phase="quality"), PHASES)
     assert change is not None and change.evidence["length_accuracy"] == 0.8
     short = own | {"length_accuracy": every(100, [0.8] * 5 + [0.79])}
-    assert changed_to(make_view(short, phase="quality")) is None
+    assert phase_after(make_view(short, phase="quality")) is None
 
 
 @pytest.mark.parametrize(
-    "worse",
+    "changes",
     [
         {"gate_accuracy": every(100, [0.9] * 5 + [0.79])},
         {"gradient_norm": [10.1] * 600},
@@ -92,18 +92,23 @@ def test_a_model_without_a_gate_is_judged_by_the_length_of_what_it_speaks() -> N
         {"gradient_norm": [None] * 600},
     ],
 )
-def test_quality_goes_on_until_then(worse: dict[str, Any]) -> None:
-    assert changed_to(make_view(REFINED | worse, phase="quality", step=600)) is None
+def test_quality_goes_on_while_a_target_is_missed(changes: dict[str, Any]) -> None:
+    assert phase_after(make_view(TARGETS_REACHED | changes, phase="quality", step=600)) is None
 
 
-def test_a_log_likelihood_that_still_grows_is_refined_further() -> None:
+def test_quality_goes_on_while_a_log_likelihood_grows() -> None:
     growing, still = every(100, [0.0, -1.0, -1.2, -1.3, -1.4, -1.5]), every(100, [0.0, -1.0, -1.5, -1.5, -1.5, -1.5])
     zeros, flow = every(100, [0.0] * 6), make_facts(**FLOW)
-    assert changed_to(make_view(REFINED | {"val_total_loss": growing}, flow, phase="quality")) is None
-    assert changed_to(make_view(REFINED | {"val_total_loss": still}, flow, phase="quality")) == "fine_tuning"
-    assert changed_to(make_view(REFINED | {"val_total_loss": zeros}, flow, phase="quality")) == "fine_tuning"
-    untold = make_view(REFINED | {"val_total_loss": still}, phase="quality")
-    assert changed_to(untold) is None
+    assert phase_after(make_view(TARGETS_REACHED | {"val_total_loss": growing}, flow, phase="quality")) is None
+    assert phase_after(make_view(TARGETS_REACHED | {"val_total_loss": still}, flow, phase="quality")) == "fine_tuning"
+    assert phase_after(make_view(TARGETS_REACHED | {"val_total_loss": zeros}, flow, phase="quality")) == "fine_tuning"
+    not_declared = make_view(TARGETS_REACHED | {"val_total_loss": still}, phase="quality")
+    assert phase_after(not_declared) is None
+
+
+def test_a_validation_loss_that_exploded_is_no_progress() -> None:
+    exploded = TARGETS_REACHED | {"val_total_loss": every(100, [0.0, 0.0, 0.0, 1e6, 1e6, 1e6])}
+    assert phase_after(make_view(exploded, make_facts(**FLOW), phase="quality")) is None
 
 
 @pytest.mark.parametrize(
@@ -112,34 +117,34 @@ def test_a_log_likelihood_that_still_grows_is_refined_further() -> None:
 )
 def test_a_phase_ends_at_its_latest_epoch(phase: str, epochs: int, following: str) -> None:
     short = make_view({}, phase=phase, step=50 * epochs - 1)
-    assert changed_to(short) is None
+    assert phase_after(short) is None
     change = next_phase(make_view({}, phase=phase, step=50 * epochs), PHASES)
     assert change == PhaseChange(following, {"epoch": float(epochs), "latest_epoch": float(epochs)})
-    assert changed_to(make_view({}, phase=phase, step=50 * epochs, attempt_start=50)) is None
+    assert phase_after(make_view({}, phase=phase, step=50 * epochs, attempt_start=50)) is None
 
 
-def test_a_phase_without_a_latest_epoch_waits() -> None:
-    patient = Phases(pre_alignment=PhaseTargets())
-    assert changed_to(evaluated("pre_alignment", [0.1], step=10**6), patient) is None
-    assert changed_to(evaluated("quality", [0.1], step=10**6), patient) == "pre_alignment"
+def test_a_phase_without_a_latest_epoch_has_no_end() -> None:
+    endless = Phases(pre_alignment=PhaseTargets())
+    assert phase_after(view_with("pre_alignment", [0.1], step=10**6), endless) is None
+    assert phase_after(view_with("quality", [0.1], step=10**6), endless) == "pre_alignment"
 
 
-def test_past_its_latest_epoch_nobody_returns_to_a_phase_only_to_leave_it_again() -> None:
-    assert changed_to(evaluated("alignment", [0.1] * 3, step=50 * 500)) is None
-    assert changed_to(evaluated("alignment", [0.1] * 3, step=50 * 500 - 1)) == "pre_alignment"
+def test_no_phase_is_entered_again_after_its_latest_epoch() -> None:
+    assert phase_after(view_with("alignment", [0.1] * 3, step=50 * 500)) is None
+    assert phase_after(view_with("alignment", [0.1] * 3, step=50 * 500 - 1)) == "pre_alignment"
 
 
-def test_the_last_phase_lasts() -> None:
-    assert changed_to(make_view(REFINED, phase="fine_tuning", step=10**6)) is None
+def test_the_last_phase_has_no_end() -> None:
+    assert phase_after(make_view(TARGETS_REACHED, phase="fine_tuning", step=10**6)) is None
 
 
-def test_without_measurements_a_phase_goes_on() -> None:
+def test_a_phase_goes_on_without_measurements() -> None:
     for phase in ("pre_alignment", "alignment", "quality", "fine_tuning"):
-        assert changed_to(evaluated(phase, [None, None])) is None
+        assert phase_after(view_with(phase, [None, None])) is None
 
 
 @pytest.mark.parametrize("kind", ["demo", "float16"])
-def test_a_healthy_run_goes_through_its_phases_in_order(kind: str) -> None:
-    phases = [view.phase for _, view in watch(HEALTHY[kind], seed=5)]
+def test_a_healthy_run_passes_its_phases_in_order(kind: str) -> None:
+    phases = [view.phase for _, view in simulate(HEALTHY[kind], seed=5)]
     assert list(dict.fromkeys(phases)) == ["pre_alignment", "alignment", "quality", "fine_tuning"]
     assert phases == sorted(phases, key=list(Phases.model_fields).index)

@@ -10,13 +10,13 @@ from hparams import UserError
 from smart_tuner.settings import DEFAULT_CONFIG, Settings, load_settings
 
 
-def test_the_default_file_shows_every_setting_with_its_default() -> None:
-    shown = yaml.safe_load(DEFAULT_CONFIG.read_text(encoding="utf-8"))
-    assert shown == Settings().model_dump(mode="json")
+def test_the_default_file_contains_every_setting_with_its_default() -> None:
+    text = yaml.safe_load(DEFAULT_CONFIG.read_text(encoding="utf-8"))
+    assert text == Settings().model_dump(mode="json")
     assert load_settings(DEFAULT_CONFIG) == Settings()
 
 
-def test_a_file_may_hold_just_what_differs(tmp_path: Path) -> None:
+def test_a_file_may_contain_only_what_differs(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text("hparams: {batch_size: 4}\n", encoding="utf-8")
     assert load_settings(path) == Settings(hparams={"batch_size": 4})
@@ -66,7 +66,7 @@ def test_all_errors_are_named_at_once(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_an_absent_file_or_a_folder_is_refused(tmp_path: Path) -> None:
+def test_a_missing_file_or_a_folder_is_refused(tmp_path: Path) -> None:
     for path in (tmp_path / "absent.yaml", tmp_path):
         with pytest.raises(UserError, match="cannot be read"):
             load_settings(path)
@@ -86,16 +86,16 @@ TOKEN = "123456:AAE-secret"
         f"webhook: {{url: 'http://x/{TOKEN}', x: 1}}",
     ],
 )
-def test_no_mistake_around_a_token_shows_it(tmp_path: Path, content: str) -> None:
+def test_errors_near_a_token_do_not_contain_it(tmp_path: Path, content: str) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(content, encoding="utf-8")
     with pytest.raises(UserError) as caught:
         load_settings(path)
-    shown = "".join(traceback.format_exception(caught.value))
-    assert "AAE-secret" not in shown and "config.yaml" in shown
+    text = "".join(traceback.format_exception(caught.value))
+    assert "AAE-secret" not in text and "config.yaml" in text
 
 
-def test_a_token_shows_nowhere_in_the_settings(tmp_path: Path) -> None:
+def test_settings_do_not_contain_a_token_as_text(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(f"telegram: {{enabled: true, chat_id: 5, bot_token: '{TOKEN}'}}", encoding="utf-8")
     settings = load_settings(path)

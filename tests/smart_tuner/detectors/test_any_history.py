@@ -1,4 +1,4 @@
-"""Every detector on arbitrary histories: none fails, and its evidence is a finite number from the history."""
+"""Random signals: no detector fails, and every diagnosis contains finite numbers."""
 
 from __future__ import annotations
 
@@ -22,32 +22,32 @@ SHARES = ("free_diagonality", "diagonality", "gate_accuracy", "gate_overrun", "g
 COUNTS = ("nonfinite_steps", "out_of_memory_steps", "outlier_utterances")
 LOSSES = ("total_loss", "mel_loss", "val_mel_loss", "val_total_loss")
 OTHERS = ("gradient_norm", "update_ratio", "learning_rate", "data_wait_share", "disk_free_bytes", "checkpoint_bytes")
-EVERY_TWENTIETH = (*SHARES, "val_mel_loss", "val_total_loss", "disk_free_bytes", "checkpoint_bytes")
-USUAL = {"total_loss": 2.0, "mel_loss": 1.5, "val_mel_loss": 1.5, "val_total_loss": 2.0, "learning_rate": 1e-3}
-USUAL_FACTORS, EXTREME_FACTORS = (1.0, 0.5, 1.3, 2.0, 4.0), (0.0, -1.0, 1e-300, 1e-30, 1e-5, 30.0, 1e5, 1e30, 1e300)
+MEASURED_EVERY_20_STEPS = (*SHARES, "val_mel_loss", "val_total_loss", "disk_free_bytes", "checkpoint_bytes")
+TYPICAL_VALUES = {"total_loss": 2.0, "mel_loss": 1.5, "val_mel_loss": 1.5, "val_total_loss": 2.0, "learning_rate": 1e-3}
+TYPICAL_FACTORS, EXTREME_FACTORS = (1.0, 0.5, 1.3, 2.0, 4.0), (0.0, -1.0, 1e-300, 1e-30, 1e-5, 30.0, 1e5, 1e30, 1e300)
 
 
-def any_value(name: str, rng: Random) -> float:
+def random_value(name: str, rng: Random) -> float:
     if name in SHARES:
         return rng.choice([0.0, 0.1, 0.4, 0.6, 0.9, 1.0])
     if name in COUNTS:
         return rng.choice([0.0, 0.0, 1.0])
-    factors = USUAL_FACTORS if rng.random() < 0.6 else EXTREME_FACTORS
-    return USUAL.get(name, 1.0) * rng.choice(factors) * rng.choice([1.0, rng.uniform(0.8, 1.2)])
+    factors = TYPICAL_FACTORS if rng.random() < 0.6 else EXTREME_FACTORS
+    return TYPICAL_VALUES.get(name, 1.0) * rng.choice(factors) * rng.choice([1.0, rng.uniform(0.8, 1.2)])
 
 
-def any_series(name: str, n_steps: int, rng: Random) -> Values:
-    """A few stretches of a few values each that come again and again; so that thresholds of all kinds are passed."""
-    interval = 20 if name in EVERY_TWENTIETH else 10 if name == "update_ratio" else 1
+def random_series(name: str, n_steps: int, rng: Random) -> Values:
+    """A few stretches of one to three values that repeat, so that thresholds of all kinds are crossed."""
+    interval = 20 if name in MEASURED_EVERY_20_STEPS else 10 if name == "update_ratio" else 1
     n_stretches, n_points = rng.randint(0, 3), n_steps // interval
     values: list[float | None] = []
     for number in range(1, n_stretches + 1):
-        pattern = [any_value(name, rng) if rng.random() < 0.8 else None for _ in range(rng.randint(1, 3))]
+        pattern = [random_value(name, rng) if rng.random() < 0.8 else None for _ in range(rng.randint(1, 3))]
         repeated = pattern * rng.choice([1, 3, n_points])
         values += repeated[: n_points * number // n_stretches - len(values)]
     if name in COUNTS:
         values = list(accumulate(value or 0.0 for value in values))
-    first = n_steps - interval * (len(values) - 1)  # all end at the last step
+    first = n_steps - interval * (len(values) - 1)  # all series end at the last step
     return {first + interval * i: value for i, value in enumerate(values)}
 
 
@@ -66,7 +66,7 @@ def views(draw: st.DrawFn) -> RunView:
         alignment_patience_steps=draw(st.sampled_from([0, 40])),
     )
     return make_view(
-        {name: any_series(name, n_steps, rng) for name in names},
+        {name: random_series(name, n_steps, rng) for name in names},
         facts,
         step=n_steps,
         attempt_start=draw(st.sampled_from([0, 0, 0, n_steps // 2, n_steps])),
@@ -78,20 +78,20 @@ def views(draw: st.DrawFn) -> RunView:
 
 
 @given(views())
-def test_every_diagnosis_is_sound(view: RunView) -> None:
+def test_every_diagnosis_is_valid(view: RunView) -> None:
     for ailment, detect in DETECTORS.items():
-        found = detect(view)
-        if found is None:
+        diagnosis = detect(view)
+        if diagnosis is None:
             continue
-        assert found.ailment == ailment
-        assert found.severity in SEVERITIES
-        assert found.step == view.step
-        assert 0 <= found.since <= view.step
-        assert all(math.isfinite(value) for value in found.evidence.values()), found
+        assert diagnosis.ailment == ailment
+        assert diagnosis.severity in SEVERITIES
+        assert diagnosis.step == view.step
+        assert 0 <= diagnosis.since <= view.step
+        assert all(math.isfinite(value) for value in diagnosis.evidence.values()), diagnosis
 
 
 @given(views())
-def test_phases_and_forecasts_are_sound(view: RunView) -> None:
+def test_phase_changes_and_forecasts_are_finite(view: RunView) -> None:
     change = next_phase(view, Phases())
     if change is not None:
         assert change.phase != view.phase

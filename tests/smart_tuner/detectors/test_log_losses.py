@@ -1,4 +1,4 @@
-"""A flow's loss is a logarithm and goes below zero: what is a factor to other losses is a difference to it."""
+"""Flow losses are logarithms and may be negative: a factor of other losses is a difference of them."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from smart_tuner.diagnosis import Diagnosis
 from tests.smart_tuner.histories import FLOW, Values, by_step, every, falling, make_facts, make_view, noisy
 
 FALLING = falling(5.0, 1.5, 120, 0.1)
-SAW = [level * factor for level in (2.0, 4.0) * 7 for factor in noisy(1.0, 16, 0.05)][:200]
+OSCILLATING = [level * factor for level in (2.0, 4.0) * 7 for factor in noisy(1.0, 16, 0.05)][:200]
 RATIO = {"update_ratio": every(10, [0.03] * 20)}
 OVERFITTING: dict[str, Values] = {
     "val_mel_loss": every(100, [1.0, 0.8, 0.7, 0.7, 0.7, 0.9, 0.95, 1.0]),
     "mel_loss": falling(1, 0.3, 800),
 }
 
-SICK: dict[str, dict[str, Values]] = {
+SIGNALS_BY_AILMENT: dict[str, dict[str, Values]] = {
     "loss_spike": {"total_loss": [*FALLING, *noisy(6.0, 6, 0.1)]},
-    "oscillating_loss": {"total_loss": SAW},
+    "oscillating_loss": {"total_loss": OSCILLATING},
     "plateau": {"val_total_loss": every(100, [3.0, 2.0, *[1.9] * 7]), "learning_rate": [1e-3] * 900},
     "overfitting": OVERFITTING,
     "vanishing_gradient": {"total_loss": [3.0] * 200, "gradient_norm": [1e-7] * 200},
@@ -30,22 +30,25 @@ SICK: dict[str, dict[str, Values]] = {
 }
 
 
-def in_logarithms(series: dict[str, Values]) -> dict[str, Values]:
-    """The same run as a flow would tell it."""
-    told: dict[str, Values] = {}
+def as_flow(series: dict[str, Values]) -> dict[str, Values]:
+    """The signals of the same run, if the model were a flow."""
+    converted: dict[str, Values] = {}
     for name, values in series.items():
         logs = {s: None if v is None else math.log(v) for s, v in by_step(values).items()}
-        told[name.replace("mel_loss", "nll_loss")] = logs if "loss" in name else values
-    return told
+        converted[name.replace("mel_loss", "nll_loss")] = logs if "loss" in name else values
+    return converted
 
 
-def diagnosed(ailment: str, series: dict[str, Values], **facts: Any) -> Diagnosis | None:
+def diagnose(ailment: str, series: dict[str, Values], **facts: Any) -> Diagnosis | None:
     return DETECTORS[ailment](make_view(series, make_facts(**facts), phase="quality"))
 
 
-@pytest.mark.parametrize("ailment", SICK)
-def test_it_has_the_same_ailments_and_tells_its_own_values(ailment: str) -> None:
-    usual, flow = diagnosed(ailment, SICK[ailment]), diagnosed(ailment, in_logarithms(SICK[ailment]), **FLOW)
+@pytest.mark.parametrize("ailment", SIGNALS_BY_AILMENT)
+def test_a_flow_has_the_same_ailments_with_values_on_its_own_scale(ailment: str) -> None:
+    usual, flow = (
+        diagnose(ailment, SIGNALS_BY_AILMENT[ailment]),
+        diagnose(ailment, as_flow(SIGNALS_BY_AILMENT[ailment]), **FLOW),
+    )
     assert usual is not None and flow is not None
     assert (flow.severity, flow.step, flow.since) == (usual.severity, usual.step, usual.since)
     for name in ("total_loss", "val_total_loss", "before", "best"):
@@ -53,16 +56,16 @@ def test_it_has_the_same_ailments_and_tells_its_own_values(ailment: str) -> None
             assert flow.evidence[name] == pytest.approx(math.log(usual.evidence[name]))
 
 
-@pytest.mark.parametrize("ailment", SICK)
-def test_a_healthy_flow_goes_below_zero_without_one(ailment: str) -> None:
-    course = [1.5 - 2.5 * (1 - math.exp(-step / 300)) for step in range(1000)]
-    losses: Sequence[float] = [loss + math.log(noise) for loss, noise in zip(course, noisy(1, 1000, 0.05), strict=True)]
+@pytest.mark.parametrize("ailment", SIGNALS_BY_AILMENT)
+def test_a_healthy_flow_with_negative_losses_has_no_ailment(ailment: str) -> None:
+    levels = [1.5 - 2.5 * (1 - math.exp(-step / 300)) for step in range(1000)]
+    losses: Sequence[float] = [loss + math.log(noise) for loss, noise in zip(levels, noisy(1, 1000, 0.05), strict=True)]
     series: dict[str, Values] = {
         "total_loss": losses,
         "nll_loss": losses,
         "gradient_norm": noisy(1.0, 1000, 0.3),
         "learning_rate": [1e-3] * 1000,
-        "val_total_loss": every(100, course[99::100]),
-        "val_nll_loss": every(100, course[99::100]),
+        "val_total_loss": every(100, levels[99::100]),
+        "val_nll_loss": every(100, levels[99::100]),
     }
-    assert diagnosed(ailment, series, **FLOW) is None
+    assert diagnose(ailment, series, **FLOW) is None

@@ -1,4 +1,4 @@
-"""On a plateau several ways on are tried; one is taken when it beats two untouched runs by more than they differ."""
+"""Forks at a plateau: one is kept if it beats two control runs by more than they differ."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from monitoring.measures.signals import Signals
 from reports import TrainerOrder
 from smart_tuner.diagnosis import Diagnosis
 from smart_tuner.inputs.run_facts import KnobFacts
-from smart_tuner.replay import Replay, first_difference
+from smart_tuner.replay import first_difference
 from smart_tuner.settings import Settings, SupervisionSettings
 from smart_tuner.state import PendingFollowUp, SupervisorState
 from smart_tuner.supervisor import Supervisor
@@ -21,40 +21,39 @@ from smart_tuner.treatment.forks import LEAST_NOISE, fork_and_race, judge_forks
 from smart_tuner.treatment.interventions import Expectation
 from smart_tuner.treatment.remedies import RemedyContext
 from tests.smart_tuner.histories import every, make_facts, make_view
-from tests.smart_tuner.simulated_loop import ACTIONS, SimulatedLoop
+from tests.smart_tuner.simulated_loop import ACTIONS, SimulatedLoop, replay_records
 
 KNOBS = {
     "learning_rate_multiplier": KnobFacts(start=1.0, low=1 / 256, high=256.0),
     "guide_weight_multiplier": KnobFacts(start=1.0, low=0.0, high=8.0),
     "grad_clip_thresh": KnobFacts(start=4.0, low=0.01, high=1000.0),
 }
-DOWN = Expectation("val_mel_loss", "down", 900, 2.0, 0.05)
+LOWER_LOSS = Expectation("val_mel_loss", "down", 900, 2.0, 0.05)
 
 
-def order_of(
+def plan_forks(
     checkpoints: Sequence[int] = (500, 600), *, step: int = 640, work: int = 640, **facts: Any
 ) -> TrainerOrder | None:
-    given: dict[str, Any] = {"knobs": KNOBS, "forks": True, "planned_steps": 3000, "actions": ("turn", "race")}
+    defaults: dict[str, Any] = {"knobs": KNOBS, "forks": True, "planned_steps": 3000, "actions": ("turn", "race")}
     series = {"val_mel_loss": every(100, [2.0] * 6), "val_total_loss": every(100, [3.0] * 6)}
-    view = make_view(series, make_facts(**given | facts), step=step)
+    view = make_view(series, make_facts(**defaults | facts), step=step)
     knobs = {name: knob.start for name, knob in view.facts.knobs.items()}
-    memory = SupervisorState(knobs=knobs, step=step, work_steps=work, checkpoints=list(checkpoints))
-    plan = fork_and_race(
-        RemedyContext(Diagnosis("plateau", "warning", step, 300, {}), view, memory, SupervisionSettings(), True)
-    )
+    state = SupervisorState(knobs=knobs, step=step, work_steps=work, checkpoints=list(checkpoints))
+    diagnosis = Diagnosis("plateau", "warning", step, 300, {})
+    plan = fork_and_race(RemedyContext(diagnosis, view, state, SupervisionSettings(), may_roll_back=True))
     if plan is None:
         return None
     assert (plan.expected.signal, plan.expected.direction) == ("val_mel_loss", "down")
     return plan.orders[0]
 
 
-def test_each_fork_turns_one_knob_and_two_arms_turn_none() -> None:
-    order = order_of()
+def test_each_fork_turns_one_knob_and_two_controls_turn_none() -> None:
+    order = plan_forks()
     assert order is not None and (order.action, order.step, order.n_steps) == ("race", 600, 100)
-    control, same, *forks = order.arms
-    assert control == same == {"learning_rate_multiplier": 1.0, "guide_weight_multiplier": 1.0, "grad_clip_thresh": 4.0}
+    first, second, *forks = order.arms
+    assert first == second == {"learning_rate_multiplier": 1.0, "guide_weight_multiplier": 1.0, "grad_clip_thresh": 4.0}
     assert order.reseeded_arm == 1
-    turned = [{name: value for name, value in fork.items() if value != control[name]} for fork in forks]
+    turned = [{name: value for name, value in fork.items() if value != first[name]} for fork in forks]
     assert turned == [
         {"learning_rate_multiplier": 0.5},
         {"learning_rate_multiplier": 2.0},
@@ -63,19 +62,19 @@ def test_each_fork_turns_one_knob_and_two_arms_turn_none() -> None:
     ]
 
 
-def test_a_pinned_knob_and_one_that_is_off_or_at_its_bound_stay() -> None:
+def test_pinned_knobs_and_those_switched_off_or_at_a_bound_are_not_forked() -> None:
     knobs = KNOBS | {
         "guide_weight_multiplier": KnobFacts(start=0.0, low=0.0, high=8.0, first=0.25),
         "learning_rate_multiplier": KnobFacts(start=1.0, low=0.8, high=4.0),
     }
-    order = order_of(knobs=knobs, pinned=("grad_clip_thresh",))
+    order = plan_forks(knobs=knobs, pinned=("grad_clip_thresh",))
     assert order is not None
     assert [arm["learning_rate_multiplier"] for arm in order.arms] == [1.0, 1.0, 2.0]
     assert {arm["grad_clip_thresh"] for arm in order.arms} == {4.0}
 
 
-def test_a_stretch_is_some_hundred_steps_at_most() -> None:
-    order = order_of(steps_per_evaluation=2000, planned_steps=100_000)
+def test_a_fork_lasts_500_steps_at_most() -> None:
+    order = plan_forks(steps_per_evaluation=2000, planned_steps=100_000)
     assert order is not None and order.n_steps == 500
 
 
@@ -84,17 +83,17 @@ def test_a_stretch_is_some_hundred_steps_at_most() -> None:
     [
         {"forks": False},
         {"checkpoints": ()},
-        {"planned_steps": 600, "work": 601},  # six arms of 100 steps, and 40 steps done again
+        {"planned_steps": 600, "work": 601},  # six arms of 100 steps, and 40 repeated steps
         {"pinned": tuple(KNOBS)},
     ],
 )
-def test_where_it_cannot_or_may_not_be_done_it_is_not(changes: dict[str, Any]) -> None:
-    assert order_of(**changes) is None
+def test_no_forks_if_disabled_impossible_or_too_expensive(changes: dict[str, Any]) -> None:
+    assert plan_forks(**changes) is None
 
 
-def test_it_may_cost_just_what_is_left() -> None:
-    assert order_of(planned_steps=640, work=640) is not None
-    assert order_of(planned_steps=640, work=641) is None
+def test_forks_may_use_all_remaining_work() -> None:
+    assert plan_forks(planned_steps=640, work=640) is not None
+    assert plan_forks(planned_steps=640, work=641) is None
 
 
 @pytest.mark.parametrize(
@@ -102,9 +101,9 @@ def test_it_may_cost_just_what_is_left() -> None:
     [
         ((2.0, 2.02, 1.9, 1.8), 3, "helped"),
         ((2.02, 2.0, 1.97, 2.5), 2, "helped"),
-        ((2.0, 2.1, 1.96), 0, "no_effect"),  # the controls differ more than that
+        ((2.0, 2.1, 1.96), 0, "no_effect"),  # the controls differ by more
         ((2.1, 2.0, 1.96), 0, "no_effect"),
-        ((2.0, 2.0, 1.99), 0, "no_effect"),  # of two controls alike it is not to be believed that chance does nothing
+        ((2.0, 2.0, 1.99), 0, "no_effect"),  # equal controls do not mean that there is no noise
         ((2.0, 2.0, 2.5, 2.4), 0, "no_effect"),
         ((2.0, 2.0, None, 1.9), 3, "helped"),
         ((2.0, None, 1.0), 0, "no_effect"),
@@ -112,19 +111,19 @@ def test_it_may_cost_just_what_is_left() -> None:
         ((2.0, 2.0, None), 0, "no_effect"),
     ],
 )
-def test_the_best_fork_has_to_beat_both_controls_by_more_than_they_differ(
+def test_the_best_fork_must_beat_both_controls_by_more_than_they_differ(
     values: tuple[float | None, ...], winner: int, verdict: Verdict
 ) -> None:
-    judged = judge_forks(DOWN, values, make_facts())
-    assert (judged.winner, judged.result.verdict) == (winner, verdict)
-    assert judged.noise >= LEAST_NOISE or None in values[:2]
+    forks = judge_forks(LOWER_LOSS, values, make_facts())
+    assert (forks.winner, forks.result.verdict) == (winner, verdict)
+    assert forks.noise >= LEAST_NOISE or None in values[:2]
 
 
-def raced(values: Sequence[float]) -> tuple[Supervisor, dict[str, Any], int]:
+def run_race(values: Sequence[float]) -> tuple[Supervisor, dict[str, Any], int]:
     supervisor = Supervisor(make_facts(knobs=KNOBS, forks=True, actions=("turn", "race")), Settings())
     supervisor.state.step = 640
     supervisor.state.pending = PendingFollowUp(
-        ailment="plateau", remedy="fork_and_race", step=640, expected=DOWN, racing=True
+        ailment="plateau", remedy="fork_and_race", step=640, expected=LOWER_LOSS, racing=True
     )
     arms = [
         ArmSignals(
@@ -138,23 +137,23 @@ def raced(values: Sequence[float]) -> tuple[Supervisor, dict[str, Any], int]:
     return supervisor, dict(decision.fields), winner
 
 
-def test_training_goes_on_with_the_winner_and_the_journal_says_which() -> None:
-    supervisor, told, winner = raced([2.0, 2.01, 1.8, 1.95])
-    assert winner == 2 and told["verdict"] == "helped"
-    assert told["evidence"] == {"control": 2.0, "noise": pytest.approx(0.01), "winner": 2, "from_step": 600}
+def test_training_continues_with_the_winner_which_is_recorded() -> None:
+    supervisor, record, winner = run_race([2.0, 2.01, 1.8, 1.95])
+    assert winner == 2 and record["verdict"] == "helped"
+    assert record["evidence"] == {"control": 2.0, "noise": pytest.approx(0.01), "winner": 2, "from_step": 600}
     assert supervisor.state.knobs["learning_rate_multiplier"] == 0.5
     assert supervisor.history.latest()["val_mel_loss"] == 1.8 and supervisor.state.step == 603
 
 
-def test_without_a_winner_the_untouched_run_goes_on_and_it_is_not_tried_again() -> None:
-    supervisor, told, winner = raced([2.0, 2.1, 1.97, 1.99])
-    assert winner == 0 and told["verdict"] == "no_effect" and not told["reverted"]
+def test_without_a_winner_the_first_control_continues_and_forks_are_not_repeated() -> None:
+    supervisor, record, winner = run_race([2.0, 2.1, 1.97, 1.99])
+    assert winner == 0 and record["verdict"] == "no_effect" and not record["reverted"]
     assert supervisor.state.knobs["learning_rate_multiplier"] == 1.0
     assert supervisor.state.failed["plateau"] == ["fork_and_race"]
 
 
-def test_a_flat_run_is_forked_once_and_replay_decides_the_same() -> None:
-    def flat(step: int, work: int) -> tuple[Signals, Signals, dict[str, float | None]]:
+def test_a_plateau_is_forked_once_and_replay_decides_the_same() -> None:
+    def plateau(step: int, work: int) -> tuple[Signals, Signals, dict[str, float | None]]:
         loss = 2.0 if step > 100 else 4.0 - step / 50
         rate = {"learning_rate": 1e-3, "gradient_norm": 1.0, "update_ratio": 1e-3}
         healthy = {"diagonality": 0.9, "free_diagonality": 0.9, "gate_accuracy": 0.9, "stop_rate": 1.0}
@@ -163,13 +162,11 @@ def test_a_flat_run_is_forked_once_and_replay_decides_the_same() -> None:
     facts = make_facts(
         knobs=KNOBS, forks=True, actions=ACTIONS, steps_per_evaluation=20, planned_steps=800, alignment_patience_steps=0
     )
-    loop = SimulatedLoop(facts, flat)
+    loop = SimulatedLoop(facts, plateau)
     loop.run(700)
-    forked = [told for told in loop.decisions("intervention") if told.get("remedy") == "fork_and_race"]
+    forked = [record for record in loop.decisions("intervention") if record.get("remedy") == "fork_and_race"]
     assert len(forked) == 1 and len(forked[0]["arms"]) == 6
-    verdicts = [told for told in loop.decisions("follow_up") if told["remedy"] == "fork_and_race"]
-    assert [told["verdict"] for told in verdicts] == ["no_effect"]
-    told = Replay()
-    for record in loop.records:
-        told.on_record(record)
-    assert first_difference(told) is None and len(told.recomputed) == len(loop.decisions())
+    verdicts = [record for record in loop.decisions("follow_up") if record["remedy"] == "fork_and_race"]
+    assert [record["verdict"] for record in verdicts] == ["no_effect"]
+    replayed = replay_records(loop.records)
+    assert first_difference(replayed) is None and len(replayed.recomputed) == len(loop.decisions())
