@@ -45,10 +45,8 @@ def diagnose(ailment: str, series: dict[str, Values], **facts: Any) -> Diagnosis
 
 @pytest.mark.parametrize("ailment", SIGNALS_BY_AILMENT)
 def test_a_flow_has_the_same_ailments_with_values_on_its_own_scale(ailment: str) -> None:
-    usual, flow = (
-        diagnose(ailment, SIGNALS_BY_AILMENT[ailment]),
-        diagnose(ailment, as_flow(SIGNALS_BY_AILMENT[ailment]), **FLOW),
-    )
+    signals = SIGNALS_BY_AILMENT[ailment]
+    usual, flow = diagnose(ailment, signals), diagnose(ailment, as_flow(signals), **FLOW)
     assert usual is not None and flow is not None
     assert (flow.severity, flow.step, flow.since) == (usual.severity, usual.step, usual.since)
     for name in ("total_loss", "val_total_loss", "before", "best"):
