@@ -38,7 +38,7 @@ def cooldown_steps(view: RunView, limits: SupervisionSettings) -> int:
 
 
 class InterventionLifecycle:
-    """Decides on interventions; everything it remembers is in the state it is given."""
+    """Decides on interventions; it has no state of its own, but changes the supervisor's."""
 
     def __init__(self, settings: Settings, *, advise: bool) -> None:
         self.limits, self.phases, self.advise = settings.supervision, settings.phases, advise

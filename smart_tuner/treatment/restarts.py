@@ -57,7 +57,7 @@ def restart_with_larger_steps(context: RemedyContext) -> InterventionPlan | None
 
 
 def restart_with_balanced_gate(context: RemedyContext) -> InterventionPlan | None:
-    """Restart with a balanced gate weight: a gate with too much weight kept the rest from being learnt."""
+    """Restart with a balanced gate weight: too much weight of the gate prevented learning of the rest."""
     weight = balanced_gate_weight("down")(context)
     plan = restart("gate_premature", "down", until_share=HALF_WAY, learning_rate_factor=1.0)(context)
     if plan is None or weight is None or "gate_positive_weight" in context.facts.pinned:

@@ -253,12 +253,12 @@ def _detectors_at(moment: str, step: int) -> Mapping[str, Detector]:
 @cache
 def _diagnoses(kind: str, seed: int) -> Sequence[Diagnosis]:
     """All diagnoses in a healthy run that are more than notices."""
-    found = (
+    diagnoses = (
         detect(view)
         for moment, view in simulate(HEALTHY[kind], seed)
         for detect in _detectors_at(moment, view.step).values()
     )
-    return [diagnosis for diagnosis in found if diagnosis is not None and diagnosis.severity != "notice"]
+    return [diagnosis for diagnosis in diagnoses if diagnosis is not None and diagnosis.severity != "notice"]
 
 
 def false_alarms(ailment: str) -> list[tuple[str, int, Diagnosis]]:

@@ -25,7 +25,7 @@ def detect_attention_not_forming(view: RunView) -> Diagnosis | None:
     expected = latest + trend * patience / 2
     if max(best, latest) >= enough or expected >= target:
         return None
-    is_critical = latest < threshold and view.attempt_steps >= 3 * patience  # half-formed attention speaks
+    is_critical = latest < threshold and view.attempt_steps >= 3 * patience  # half-formed attention is usable
     severity: Severity = "critical" if is_critical else "warning"
     evidence = {"diagonality": forced[-1][1], "free_diagonality": free[-1][1], "best": best, "expected": expected}
     return Diagnosis("attention_not_forming", severity, view.step, free[0][0], evidence)
