@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 import secrets
 import threading
 import zlib
@@ -14,6 +16,14 @@ from typing import Any
 
 REPOSITORY = Path(__file__).parent
 READ_BLOCK_BYTES = 4096
+
+
+def safe_name(id_: str) -> str:
+    """Return a file name for an id: the id itself if it is safe; different ids have different names."""
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,79}", id_) and not id_.endswith("."):
+        return id_
+    readable = re.sub(r"[^A-Za-z0-9_-]+", "_", id_)[:60].strip("_-")
+    return f"{readable}~{hashlib.blake2b(id_.encode(), digest_size=8).hexdigest()}"
 
 
 @contextmanager

@@ -154,18 +154,18 @@ class TrainingObserver(Protocol):
 
 Action = Literal[
     "turn",
-    "rerun_step",
+    "rerun_step",  # train on the data of the last step again
     "quarantine",
-    "screen",
+    "screen",  # quarantine all utterances whose mels hold NaN or infinity
     "reset_moments",
     "roll_back",
     "restart",
     "race",
     "keep_fewer_checkpoints",
-    "fetch_faster",
+    "fetch_faster",  # double the loader's threads
     "enter_phase",
-    "finish",
-    "stop",
+    "finish",  # end successfully with the best checkpoint
+    "stop",  # end as hopeless, exit code 3
 ]
 
 
@@ -182,6 +182,5 @@ class TrainerOrder:
     reseeded_arm: int | None = None  # race: the arm with another random seed, which shows the noise between runs
     hparams: Mapping[str, float] = field(default_factory=dict)  # restart: changes of the recipe itself
     utterances: tuple[str, ...] = ()  # quarantine
-    phase: str = ""  # enter_phase
     targets: Mapping[str, float] = field(default_factory=dict)  # enter_phase: shares that multiply the schedules
     reason: str = ""  # quarantine, finish, stop

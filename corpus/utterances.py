@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,14 +90,6 @@ def is_held_out(utterance: Utterance, percent: float) -> bool:
         return utterance.split == "validation"
     digest = hashlib.blake2b(utterance.id.encode(), digest_size=8).digest()
     return int.from_bytes(digest) < percent / 100 * 2**64
-
-
-def safe_name(id_: str) -> str:
-    """Return a file name for an id: the id itself if it is safe; different ids have different names."""
-    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,79}", id_) and not id_.endswith("."):
-        return id_
-    readable = re.sub(r"[^A-Za-z0-9_-]+", "_", id_)[:60].strip("_-")
-    return f"{readable}~{hashlib.blake2b(id_.encode(), digest_size=8).hexdigest()}"
 
 
 def _read_two_lists(data: str, data_format: str) -> Corpus:

@@ -1,4 +1,4 @@
-"""Events of a run with their signals, to which recorder, supervisor and heartbeat subscribe independently."""
+"""Events of a run with their signals, published to recorder, supervisor and heartbeat."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class SaveStarted:
 
 @dataclass(frozen=True)
 class CheckpointEvent:
-    """A checkpoint was written; the signals are its size and the free space on the disk."""
+    """A checkpoint was written, or found at the start of a session; its size and the free disk space."""
 
     report: CheckpointReport
     signals: Signals

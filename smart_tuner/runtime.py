@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from monitoring.events import ArmSignals, CheckpointEvent, EvaluationEvent, Event, RaceEvent, StepEvent
+from monitoring.events import ArmSignals, CheckpointEvent, EvaluationEvent, Event, StepEvent
 from monitoring.measures.signals import Signals
 from reports import RollbackReport, TrainerOrder
 from smart_tuner.supervisor import Supervisor
@@ -28,7 +28,6 @@ class SupervisorRuntime:
 
     def __init__(self, supervisor: Supervisor, controls: RunControls, *, on_decision: DecisionSink) -> None:
         self.supervisor, self._controls, self._on_decision = supervisor, controls, on_decision
-        self.winning_arm: int | None = None  # of the latest race
         self._enter_phase()
 
     def on_event(self, event: Event) -> None:
@@ -41,8 +40,6 @@ class SupervisorRuntime:
                 self.on_checkpoint(event.report.step, event.report.kept, event.signals)
             case RollbackReport():
                 self.on_rollback(event.step)
-            case RaceEvent():
-                self.winning_arm = self.on_race(event.start_step, event.arms)
 
     def on_step(self, step: int, signals: Signals, outliers: Mapping[str, float | None] | None = None) -> None:
         self._act(self.supervisor.observe_step(step, signals, outliers))

@@ -134,7 +134,7 @@ class Supervisor:
     def phase_order(self) -> TrainerOrder:
         """Order to apply the present phase's targets, also after a resume."""
         targets = self.settings.phases.of(self.state.phase).model_dump(exclude={"latest_epoch", "rollbacks"})
-        return TrainerOrder("enter_phase", phase=self.state.phase, targets={k: float(v) for k, v in targets.items()})
+        return TrainerOrder("enter_phase", targets={k: float(v) for k, v in targets.items()})
 
     def _record_step(self, step: int, signals: Signals, outliers: Outliers) -> None:
         state = self.state

@@ -13,7 +13,7 @@ from training.schedule import PhasePlan
 
 NOTHING_LEFT = "every utterance to train on is quarantined"
 MOVES = ("roll_back", "restart", "race")
-"""Actions that change where training is; they wait for the end of the step."""
+"""Actions that change the step and weights training continues from; they wait for the end of the step."""
 
 
 class RunControl:
@@ -21,7 +21,7 @@ class RunControl:
 
     def __init__(self, state: RunState) -> None:
         self._state = state
-        self._must_reload = False  # the batches that were loaded ahead are not those to come
+        self._must_reload = False  # prefetched batches are stale
         self.end: str | None = None  # the reason to end training
         self.is_hopeless = False
         self.returns_to_best = False
@@ -47,13 +47,13 @@ class RunControl:
         self._executors[order.action](order)
 
     @property
-    def interrupts_epoch(self) -> bool:
-        """Whether training may not simply go on with the next batch."""
-        return self._must_reload or self.leaves_position
+    def needs_new_batches(self) -> bool:
+        """Whether the batches that are being read no longer follow."""
+        return self._must_reload or self.ends_or_moves
 
     @property
-    def leaves_position(self) -> bool:
-        """Whether training ends or moves elsewhere after this step."""
+    def ends_or_moves(self) -> bool:
+        """Whether training ends, or continues from another state, after this step."""
         return bool(self._state.pending_orders) or self.end is not None
 
     def execute_pending(self, rewind: Rewind) -> None:
@@ -69,8 +69,8 @@ class RunControl:
         """Drop pending orders: no supervisor is attached that would judge their result."""
         self._state.pending_orders.clear()
 
-    def require_answer_to_out_of_memory(self) -> None:
-        """Raise the memory error of the last step unless an order has made the parts of a batch smaller since."""
+    def rerun_after_out_of_memory(self) -> None:
+        """After a step without memory: rerun its data if an order has made the micro-batches smaller, else raise."""
         error, self._state.memory_error = self._state.memory_error, None
         if error is None:
             return
@@ -81,7 +81,7 @@ class RunControl:
         self._rerun_step()
 
     def _rerun_step(self) -> None:
-        """Have the data go on from where that of the last step began."""
+        """Read the batches of the last step again."""
         progress = self._state.progress
         if places := [batch for step, _, batch in self._state.places if step == progress.step]:
             progress.batch, self._must_reload = min(places), True

@@ -1,4 +1,4 @@
-"""Moves of a training to another place: rollback, restart and race from a checkpoint."""
+"""Rollback, restart and race: orders that change the step and weights training continues from."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from training.step_runner import StepRunner
 
 
 class Rewind:
-    """Executor of the orders that change where training is."""
+    """Executor of rollbacks, restarts and races."""
 
     def __init__(self, state: RunState, steps: StepRunner) -> None:
         self._state, self._steps = state, steps
@@ -64,7 +64,9 @@ class Rewind:
     def _load_at_or_before(self, step: int) -> tuple[int | None, tuple[str, ...]]:
         """Load the newest usable checkpoint at or before a step; return its step and the problems of newer ones."""
         problems = []
-        saved = [found for found in list_checkpoints(self._state.folder / "checkpoints") if found.step <= step]
+        origin = self._state.clock.origin_step  # older checkpoints are of the attempt before a restart
+        found = list_checkpoints(self._state.folder / "checkpoints")
+        saved = [checkpoint for checkpoint in found if origin <= checkpoint.step <= step]
         for checkpoint in reversed(saved):
             try:
                 loaded = load_checkpoint(checkpoint.path)

@@ -23,7 +23,7 @@ from training.knobs import RECIPE_FIELDS, Knobs, bounds_of
 from training.schedule import PhasePlan, ScheduleClock
 from training.step.learner import Learner
 
-MAX_PLACES = 2_000  # batches whose place in the data is remembered
+MAX_PLACES = 2_000  # batches
 ORDER_FIELDS = ("action", "knobs", "step", "skip_since", "n_steps", "arms", "hparams", "reseeded_arm")
 """Fields of an order that a checkpoint keeps until the order is executed."""
 
@@ -92,7 +92,7 @@ class RunState:
         self.clock, self.phase_plan = ScheduleClock(), PhasePlan()
         self.keep_checkpoints = hparams.keep_checkpoints
         self.pending_orders: list[TrainerOrder] = []  # those that move training, until they are executed
-        self.places: deque[tuple[int, int, int]] = deque(maxlen=MAX_PLACES)  # step, epoch, batch within the epoch
+        self.places: deque[tuple[int, int, int]] = deque(maxlen=MAX_PLACES)  # recent (step, epoch, batch in the epoch)
         self.memory_error: RuntimeError | None = None  # of the last step, until it is answered
         self.failed_micro_batches = 1.0  # at the time of that error
         self.is_unsaved = True  # whether there is something that no checkpoint holds
@@ -136,7 +136,7 @@ class RunState:
         return path
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything an exact resume needs, as tensors and plain values."""
+        """Return all that an exact resume needs, as tensors and plain values, under the keys of earlier checkpoints."""
         cuda = torch.cuda.get_rng_state_all() if self.device.type == "cuda" else []
         orders = [_plain_order(order) for order in self.pending_orders]
         return {

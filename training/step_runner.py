@@ -24,7 +24,7 @@ UPDATE_RATIO_EVERY = 10  # steps; measuring it needs a copy of all weights
 
 
 class StepRunner:
-    """Trains on given batches and evaluates; reports what happened and judges nothing."""
+    """Runner of training steps and evaluations; reports what happened and judges nothing."""
 
     def __init__(self, state: RunState) -> None:
         self._state = state

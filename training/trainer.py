@@ -23,7 +23,7 @@ from training.step_runner import StepRunner
 
 
 class EnhancedTrainer:
-    """Trains one model on one corpus; reports to its observer and judges nothing."""
+    """Trainer of one model on one corpus; reports to its observer and judges nothing."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class EnhancedTrainer:
                 batches.close()
             if reason is not None:
                 return reason
-            if control.interrupts_epoch:
+            if control.needs_new_batches:
                 control.execute_pending(self._rewind)
             else:
                 state.progress.epoch, state.progress.batch = state.progress.epoch + 1, 0
@@ -79,7 +79,7 @@ class EnhancedTrainer:
     def _run_epoch(self, batches: Iterator[Batch]) -> str | None:
         """Train until the epoch ends, a limit is reached, or an order changes where the data goes on."""
         state, control = self.state, self.control
-        while not control.interrupts_epoch:
+        while not control.needs_new_batches:
             self.before_step()
             if reason := self._limit_reached():
                 return reason
@@ -88,15 +88,15 @@ class EnhancedTrainer:
             if not chosen:
                 return None
             state.observer.on_step(self.train_step(*chosen, started=started))
-            control.require_answer_to_out_of_memory()
+            control.rerun_after_out_of_memory()
             self._evaluate_and_save_when_due()
         return state.limits.interruption if control.end is None else control.end
 
     def _evaluate_and_save_when_due(self) -> None:
         state, step = self.state, self.state.progress.step
-        if step % state.hparams.iters_per_evaluation == 0 and not self.control.leaves_position:
+        if step % state.hparams.iters_per_evaluation == 0 and not self.control.ends_or_moves:
             self.evaluate()
-        if step % state.hparams.iters_per_checkpoint == 0 and state.is_unsaved and not self.control.leaves_position:
+        if step % state.hparams.iters_per_checkpoint == 0 and state.is_unsaved and not self.control.ends_or_moves:
             state.save()
 
     def _limit_reached(self) -> str | None:

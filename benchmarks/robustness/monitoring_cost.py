@@ -33,11 +33,11 @@ from commands.run.event_publisher import EventPublisher, report_progress
 from commands.run.job import TrainingJob, plan_job
 from commands.run.person_requests import RequestHandler
 from commands.run.session import write_hparams
-from corpus.utterances import safe_name
+from files import safe_name
 from models import build_model
 from monitoring.journal.journal import read_journal
 from monitoring.journal.recorder import RunRecorder
-from monitoring.journal.sample_writer import SampleNaming, SampleWriter
+from monitoring.journal.sample_writer import SampleWriter
 from monitoring.terminal.progress import ProgressDisplay
 from smart_tuner.settings import load_settings
 from training.run_state import RunLimits
@@ -161,8 +161,7 @@ def train_monitored(folder: Path, api: FakeBotApi, max_steps: int) -> tuple[Time
 
 def _open_recorder(job: TrainingJob, corpus: PreparedCorpus, run: Path, max_steps: int) -> RunRecorder:
     display = ProgressDisplay(open_console(), name=run.name, last_step=max_steps, plan_steps=max_steps, line_seconds=10)
-    naming = SampleNaming(corpus.frontend.symbols, safe_name)
-    samples = SampleWriter(run, naming, n_samples=job.hparams.evaluation_samples)
+    samples = SampleWriter(run, corpus.frontend.symbols, n_samples=job.hparams.evaluation_samples)
     return RunRecorder(run, samples, model=job.hparams.model, display=display)
 
 

@@ -16,13 +16,13 @@ from training.run_state import TrainingData
 from training.schedule import base_guide_weight
 from training.trainer import EnhancedTrainer
 
-FAR_FACTOR = 3.0  # a setting this many times the preset's is another one
-FAR_DROPOUT = 0.25
+FAR_FACTOR, FAR_DROPOUT = 3.0, 0.25
+"""From this ratio (of a dropout: difference) on, a value is a choice of its own, not an adaptation to the corpus."""
 SETTINGS_WITHOUT_KNOB = (
     *("warmup_steps", "adam_beta2", "weight_decay", "gate_loss_weight"),
     *(name for name in HParams.model_fields if "dropout" in name),
 )
-"""Settings that change how well a model learns but not what: a restart may take the preset's values."""
+"""Training settings without a knob, which a restart may reset to the preset's values."""
 
 
 def run_facts(trainer: EnhancedTrainer, preset: HParams, *, pinned: tuple[str, ...], planned_steps: int) -> RunFacts:
@@ -47,7 +47,7 @@ def run_facts(trainer: EnhancedTrainer, preset: HParams, *, pinned: tuple[str, .
         preset_settings={
             name: getattr(preset, name)
             for name in SETTINGS_WITHOUT_KNOB
-            if are_far(name, getattr(preset, name), getattr(hparams, name))
+            if is_far_from_preset(name, getattr(preset, name), getattr(hparams, name))
         },
         pinned=pinned,
         actions=trainer.control.actions,
@@ -61,7 +61,7 @@ def _knob_facts(name: str, hparams: HParams, preset: float) -> KnobFacts:
         low=bounds.low,
         high=bounds.high,
         first=bounds.first,
-        preset=preset if are_far(name, preset, start) else None,
+        preset=preset if is_far_from_preset(name, preset, start) else None,
     )
 
 
@@ -69,7 +69,7 @@ def _has_reduction_factor(hparams: HParams) -> bool:
     return "n_frames_per_step" in RECIPES[hparams.model].architecture_fields
 
 
-def are_far(name: str, preset: float, value: float) -> bool:
+def is_far_from_preset(name: str, preset: float, value: float) -> bool:
     """Tell whether a value is too far from the preset's to be an adaptation to the corpus."""
     if name == "weight_decay" and value < preset:
         return False  # less weight decay never keeps a model from learning
@@ -87,7 +87,7 @@ def preset_knobs(hparams: HParams, preset: HParams) -> dict[str, float]:
 
 
 def _balanced_gate_weight(data: TrainingData, frames_per_step: int) -> float:
-    """Half the decoder steps of a mean utterance, of which one is its end; more would end speech too early."""
+    """Half the mean number of decoder steps: with the full number against one end step, speech ends too early."""
     frames = [example.n_frames for example in data.train.examples]
     return max(1.0, sum(frames) / len(frames) / frames_per_step / 2)
 

@@ -36,7 +36,7 @@ from smart_tuner.runtime import SupervisorRuntime
 
 
 class EventPublisher:
-    """The trainer's observer. Subscribers hear each event in order: recorder, supervisor, then the others."""
+    """The trainer's observer. Subscribers receive each event in this order: recorder, supervisor, the others."""
 
     def __init__(self, recorder: RunRecorder, others: Sequence[Subscriber] = ()) -> None:
         self.recorder, self._others = recorder, tuple(others)
@@ -44,7 +44,10 @@ class EventPublisher:
 
     def publish(self, event: Event) -> None:
         supervisor = () if self.supervisor is None else (self.supervisor.on_event,)
-        for receive in (self.recorder.on_event, *supervisor, *self._others):
+        receivers = (self.recorder.on_event, *supervisor, *self._others)
+        if isinstance(event, EvaluationStarted | SaveStarted):  # a watchdog must know it before the recorder writes
+            receivers = (*self._others, self.recorder.on_event, *supervisor)
+        for receive in receivers:
             receive(event)
 
     def on_step(self, report: StepReport) -> None:
@@ -84,12 +87,13 @@ class EventPublisher:
     def on_race(self, report: RaceReport) -> int:
         arms = tuple(_arm_signals(arm) for arm in report.arms)
         self.publish(RaceEvent(report.start_step, arms))
-        assert self.supervisor is not None and self.supervisor.winning_arm is not None, "only a supervisor orders races"
-        winner = self.supervisor.winning_arm
+        assert self.supervisor is not None, "only a supervisor orders races"
+        winner = self.supervisor.on_race(report.start_step, arms)
         self.publish(RaceDecided(report.start_step, arms[winner], report.arms[winner]))
         return winner
 
     def state_dict(self) -> dict[str, Any]:
+        """Return the state of recorder and supervisor; the key "listener" is that of earlier checkpoints."""
         supervisor = {} if self.supervisor is None else {"listener": self.supervisor.state_dict()}
         return self.recorder.state_dict() | supervisor
 

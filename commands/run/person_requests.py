@@ -18,7 +18,7 @@ from monitoring.journal.recorder import RunRecorder
 from monitoring.journal.summary import read_summary
 from smart_tuner.runtime import SupervisorRuntime
 from smart_tuner.settings import SupervisionSettings
-from training.knobs import KNOB_BOUNDS, bounds_of
+from training.knobs import bounds_of, knobs_with_effect
 from training.trainer import EnhancedTrainer
 
 PAUSE_POLL_SECONDS = 0.2
@@ -45,7 +45,7 @@ class RequestPosition(BaseModel):
             write_atomically(path, self.model_dump_json().encode())
 
     def requests_to_repeat(self) -> list[PersonRequest]:
-        """Return what no checkpoint holds, and the pause that was on, as requests of now."""
+        """Return the requests that no checkpoint contains, then the active pause, with the present time."""
         now = time.time()
         repeated = [request.model_copy(update={"at": now}) for request in self.unsaved]
         return (
@@ -65,7 +65,7 @@ def _position_path(run: Path) -> Path:
 
 
 class RequestHandler:
-    """Reads the request file before every step and executes what is new."""
+    """Reader of the request file before every step; executes what is new."""
 
     def __init__(
         self,
@@ -127,7 +127,7 @@ class RequestHandler:
         executors |= dict.fromkeys(("approve", "reject"), self._answer)
         try:
             if request.at < self._oldest:
-                raise UserError("it came too late: no training was running for a long time")
+                raise UserError("it was made more than ten minutes before training started")
             remark = executors[request.order](request)
         except UserError as refusal:
             return self._journal(request, result="refused", reason=str(refusal))
@@ -152,9 +152,9 @@ class RequestHandler:
     def _set(self, request: PersonRequest) -> None:
         assert request.knob is not None and request.value is not None, "validated for this kind of request"
         knob, value = request.knob, request.value
-        if knob not in KNOB_BOUNDS:
-            raise UserError(f"there is no knob {knob!r}; the knobs are {', '.join(KNOB_BOUNDS)}")
         state = self._trainer.state
+        if knob not in (known := knobs_with_effect(state.model)):
+            raise UserError(f"{state.hparams.model} has no knob {knob!r}; its knobs are {', '.join(known)}")
         bounds = bounds_of(knob, state.hparams)
         if not bounds.low <= value <= bounds.high:
             raise UserError(f"{knob}: expected {bounds.low:g} to {bounds.high:g}, got {value:g}")
@@ -173,10 +173,10 @@ class RequestHandler:
         return None if is_needed else "the problem it was proposed for is gone"
 
     def _answer_overdue_proposals(self) -> None:
-        """Answer as the settings say when nobody has answered in time."""
+        """Answer as the settings say when the time for an answer is over."""
         proposals = () if self._supervisor is None else self._supervisor.open_proposals
         now, max_wait_seconds = time.monotonic(), 60 * self._settings.approval_minutes
         self._proposed_at = {number: self._proposed_at.get(number, now) for number in proposals}
         for number in [number for number, since in self._proposed_at.items() if now - since > max_wait_seconds]:
-            answer, by = self._settings.approval_default, "nobody in time"
+            answer, by = self._settings.approval_default, "timeout"
             self._execute(PersonRequest(order=answer, number=number, by=by, at=time.time()))

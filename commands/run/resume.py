@@ -74,7 +74,7 @@ class StartPoint:
         return self.path is not None and self.path.parent.resolve() != (run / "checkpoints").resolve()
 
     def load_weights(self, model: TrainableModel) -> list[str]:
-        """Load them, or raise before anything is written; return the names that a warm start leaves at random."""
+        """Load the weights, or raise before anything is written; return the names that stay at random values."""
         if self.path is None:
             return []
         if self.kind == "warm_started":
@@ -83,13 +83,13 @@ class StartPoint:
         return []
 
     def apply(self, trainer: EnhancedTrainer) -> None:
-        """Load all but the weights into a trainer of the model that has them."""
+        """Load the checkpoint's training state into a trainer whose model already has its weights."""
         if self.kind != "resumed":
             return
         if is_foreign(self.state):
             trainer.state.load_foreign(self.state)
         else:
-            trainer.load_state_dict(self.state)
+            trainer.state.load_state_dict(self.state)
 
 
 @dataclass(frozen=True)
@@ -110,10 +110,10 @@ def plan_steps(start: StartPoint, hparams: HParams, limits: RunLimits, *, n_batc
 
 def find_start(options: TrainOptions, hparams: HParams, folder: Path, *, symbols: tuple[str, ...]) -> StartPoint:
     if options.resume == "none":
-        return _without_checkpoint(options, hparams)
+        return _new_or_warm_start(options, hparams)
     if options.resume == "auto":
         path = newest_usable(folder)
-        return _without_checkpoint(options, hparams) if path is None else _from_checkpoint(path, hparams, symbols)
+        return _new_or_warm_start(options, hparams) if path is None else _from_checkpoint(path, hparams, symbols)
     given = Path(options.resume)
     path = newest_usable(given) if given.is_dir() else given
     if path is None:
@@ -135,7 +135,7 @@ def _require_newest(folder: Path, start: StartPoint) -> None:
         )
 
 
-def _without_checkpoint(options: TrainOptions, hparams: HParams) -> StartPoint:
+def _new_or_warm_start(options: TrainOptions, hparams: HParams) -> StartPoint:
     if options.warm_start is None:
         return StartPoint("started")
     state = load_checkpoint(options.warm_start)

@@ -12,7 +12,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from commands.options import TrainOptions
-from corpus.utterances import safe_name
+from files import safe_name
 from hparams import HParams, UserError
 from training.checkpoints.checkpoint import list_checkpoints
 

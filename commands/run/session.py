@@ -24,12 +24,11 @@ from commands.run.resume import StartPoint, StepPlan, find_start, plan_steps
 from commands.run.run_settings import resolve_auto_settings
 from commands.run.start_record import journal_start
 from corpus.batches import BatchLoader
-from corpus.utterances import safe_name
 from files import atomic_replacement
 from hparams import HParams, UserError
 from models import TrainableModel, build_model, count_parameters
 from monitoring.journal.recorder import RunRecorder
-from monitoring.journal.sample_writer import SampleNaming, SampleWriter
+from monitoring.journal.sample_writer import SampleWriter
 from monitoring.journal.summary import read_summary
 from monitoring.terminal.progress import ProgressDisplay
 from training.checkpoints.checkpoint import DiskFull
@@ -66,7 +65,7 @@ def train(
     if start.has_reached(job.limits, data.train, hparams) and read_summary(folder).get("status") == "finished":
         return None
     n_steps = max(0, plan.last_step - start.step)
-    estimate = _announce(job, corpus, model, fresh=fresh, n_steps=n_steps) if job.is_estimated else None
+    estimate = _print_estimate(job, corpus, model, fresh=fresh, n_steps=n_steps) if job.is_estimated else None
     if start.is_outside(folder):
         save_initial_weights(folder, model, fresh=fresh)
     elif start.kind == "started":
@@ -90,10 +89,10 @@ def train(
             return _fit(job, trainer, recorder)
 
 
-def _announce(
+def _print_estimate(
     job: TrainingJob, corpus: PreparedCorpus, model: TrainableModel, *, fresh: Sequence[str], n_steps: int
 ) -> Estimate:
-    """Print what the training will take."""
+    """Measure a step, and print what the training will take."""
     estimate = estimate_run(corpus, model, job.hparams, n_steps=n_steps, limits=job.limits, device=job.device)
     job.progress_console.print(estimate.text)
     if fresh:
@@ -106,9 +105,10 @@ def _load_start(
     job: TrainingJob, trainer: EnhancedTrainer, publisher: EventPublisher, start: StartPoint, *, planned_steps: int
 ) -> None:
     """Attach the supervisor and load the state to start from into trainer, recorder and supervisor."""
-    attach_supervisor(job, trainer, publisher, planned_steps=planned_steps)
-    start.apply(trainer)
     branches_off = start.is_outside(trainer.state.folder)
+    if not branches_off:
+        attach_supervisor(job, trainer, publisher, planned_steps=planned_steps)
+    start.apply(trainer)
     if branches_off:  # its supervisor must know only what this run's own journal says
         attach_supervisor(job, trainer, publisher, planned_steps=planned_steps)
     if branches_off or job.options.supervise != "on":
@@ -145,8 +145,7 @@ def _open_recorder(job: TrainingJob, corpus: PreparedCorpus, *, folder: Path, pl
         max_steps=job.limits.max_steps,
     )
     try:
-        naming = SampleNaming(corpus.frontend.symbols, safe_name)
-        samples = SampleWriter(folder, naming, n_samples=job.hparams.evaluation_samples)
+        samples = SampleWriter(folder, corpus.frontend.symbols, n_samples=job.hparams.evaluation_samples)
         return RunRecorder(folder, samples, model=job.hparams.model, display=display)
     except OSError as error:
         if _is_disk_full(error):
@@ -176,7 +175,7 @@ def _fit(job: TrainingJob, trainer: EnhancedTrainer, recorder: RunRecorder) -> i
             recorder.finish(status=status, reason=repr(sys.exception()))
     step = trainer.state.progress.step
     if stop is not None:
-        job.console.print(f"{stop}: saved at step {step}; the same command goes on from here")
+        job.console.print(f"stopped by {stop} and saved at step {step}; the same command continues from here")
         return exit_code_of(stop)
     if is_hopeless:
         job.console.print(f"stopped at step {step}: {reason}")

@@ -13,8 +13,7 @@ from commands.run.job import option_values
 from commands.run.resume import newest_usable
 from commands.search.study_context import StudyContext
 from commands.voice.validate import with_training_data
-from corpus.utterances import safe_name
-from files import atomic_replacement, write_atomically
+from files import atomic_replacement, safe_name, write_atomically
 from hparams import HParams, UserError, build_hparams, parse_overrides
 from models.checkpoint_file import RUN_ENTRIES, is_foreign, load_checkpoint, require_own_format
 from models.weights import SavedSettings, require_compatible

@@ -24,7 +24,7 @@ from commands.search.start import (
     with_default_run_name,
 )
 from commands.search.study_context import StudyContext
-from corpus.utterances import safe_name
+from files import safe_name
 from hparams import HParams, UserError
 from smart_tuner.search.budget import plan_budget
 from smart_tuner.search.dimensions import build_space

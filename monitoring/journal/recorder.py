@@ -31,7 +31,7 @@ STEPS_PER_RECORD = 20  # step signals are journalled in blocks: a block is one w
 
 
 class RunRecorder:
-    """Subscriber that writes everything down; it decides nothing."""
+    """Subscriber that writes journal, samples and summary.json; it decides nothing."""
 
     def __init__(self, folder: Path, samples: SampleWriter, *, model: str, display: ProgressDisplay) -> None:
         self.folder, self._samples, self._display = folder, samples, display

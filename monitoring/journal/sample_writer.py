@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from files import safe_name
 from monitoring.events import EvaluationEvent
 from monitoring.journal.decoded_arrays import DecodedSample, write_decoded
 from reports import DecodeReport, SentenceReport
 
 SAMPLES, WORST, RECORDED = "samples", "samples/worst", "samples/recorded"
 MAX_WORST = 3  # utterances of an evaluation, enough to see what they have in common
-
-
-@dataclass(frozen=True)
-class SampleNaming:
-    """Symbols by id, and the function that makes file names from utterance ids."""
-
-    symbols: Sequence[str]
-    safe_name: Callable[[str], str]
 
 
 @dataclass(frozen=True)
@@ -33,13 +26,13 @@ class WrittenSamples:
 
 
 class SampleWriter:
-    """Writes mels and attentions of each evaluation to one file; others draw and voice it later."""
+    """Writer of one .npz file an evaluation; the companion draws and vocodes it."""
 
-    def __init__(self, folder: Path, naming: SampleNaming, *, n_samples: int) -> None:
-        self._folder, self._naming, self._n_samples = folder, naming, n_samples
+    def __init__(self, folder: Path, symbols: Sequence[str], *, n_samples: int) -> None:
+        self._folder, self._symbols, self._n_samples = folder, symbols, n_samples
 
     def write(self, event: EvaluationEvent) -> WrittenSamples:
-        """Skip samples whose mel is not finite."""
+        """Write an evaluation's samples; skip those with a non-finite mel."""
         step = event.report.step
         samples = self._regular(event) + self._worst(event)
         skipped = [sample.id for sample in samples if not sample.is_finite]
@@ -74,7 +67,7 @@ class SampleWriter:
     def _of_decode(self, decode: DecodeReport, prefix: str) -> DecodedSample:
         return replace(
             self._of_sentence(decode, prefix),
-            recorded=f"{RECORDED}/{self._naming.safe_name(decode.id)}",
+            recorded=f"{RECORDED}/{safe_name(decode.id)}",
             forced_mel=decode.forced_mel,
             recorded_mel=decode.recorded_mel,
         )
@@ -83,8 +76,8 @@ class SampleWriter:
         return DecodedSample(
             id=sentence.id,
             sentence=sentence.text,
-            symbols=tuple(self._naming.symbols[i] for i in sentence.symbol_ids),
-            file=prefix + self._naming.safe_name(sentence.id),
+            symbols=tuple(self._symbols[i] for i in sentence.symbol_ids),
+            file=prefix + safe_name(sentence.id),
             recorded=None,
             free_attention=sentence.free_attention,
             free_mel=sentence.free_mel,

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from corpus.utterances import Corpus, SkippedEntry, Utterance, is_held_out, read_corpus, require_usable, safe_name
+from corpus.utterances import Corpus, SkippedEntry, Utterance, is_held_out, read_corpus, require_usable
+from files import safe_name
 from hparams import UserError
 
 

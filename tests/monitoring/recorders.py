@@ -8,11 +8,11 @@ from pathlib import Path
 from rich.console import Console
 
 from monitoring.journal.recorder import RunRecorder
-from monitoring.journal.sample_writer import SampleNaming, SampleWriter
+from monitoring.journal.sample_writer import SampleWriter
 from monitoring.terminal.progress import ProgressDisplay
 
 
 def open_recorder(folder: Path, *, n_samples: int = 2) -> RunRecorder:
     display = ProgressDisplay(Console(file=io.StringIO()), name="run", last_step=10, plan_steps=10, line_seconds=1000)
-    samples = SampleWriter(folder, SampleNaming(symbols="_abcdefghijk", safe_name=lambda id_: id_), n_samples=n_samples)
+    samples = SampleWriter(folder, "_abcdefghijk", n_samples=n_samples)
     return RunRecorder(folder, samples, model="tacotron2", display=display)

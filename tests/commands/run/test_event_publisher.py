@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,6 +11,7 @@ import pytest
 
 from commands.run.event_publisher import EventPublisher
 from monitoring.events import (
+    ArmSignals,
     CheckpointEvent,
     EvaluationEvent,
     EvaluationStarted,
@@ -47,7 +48,7 @@ class FakeSupervisor:
 
     def __init__(self, recorder: RunRecorder) -> None:
         self.recorder = recorder
-        self.winning_arm: int | None = None
+        self.winning_arm = 0
         self.events: list[Event] = []
         self.recorded: list[Signals] = []
         self.journal: list[list[str]] = []
@@ -61,6 +62,10 @@ class FakeSupervisor:
         if self.decision is not None:
             kind, step = self.decision
             self.recorder.on_decision(kind, step, {"phase": "alignment", **PLATEAU})
+
+    def on_race(self, start_step: int, arms: Sequence[ArmSignals]) -> int:
+        self.events.append(RaceEvent(start_step, tuple(arms)))
+        return self.winning_arm
 
     def state_dict(self) -> dict[str, Any]:
         return {"events": len(self.events)}
@@ -210,8 +215,10 @@ def test_both_arms_of_a_race_are_recorded_and_the_winner_goes_on(
     assert [a["steps"] for a in race["arms"]] == [[5, 6, 7]] * 2
     assert [a["signals"]["mel_loss"] for a in race["arms"]] == [[5.25, 6.25, 7.25], [5.5, 6.5, 7.5]]
     assert [a["evaluation"]["val_total_loss"] for a in race["arms"]] == [0.25, 0.5]
-    event, decided = supervisor.events[-2:]
-    assert isinstance(event, RaceEvent) and event.start_step == 4 and supervisor.journal[-2] == ["steps", "race"]
+    published, judged, decided = supervisor.events[-3:]
+    assert published == judged and supervisor.journal[-2] == ["steps", "race"]
+    event = published
+    assert isinstance(event, RaceEvent) and event.start_step == 4
     assert [a.knobs for a in event.arms] == [{"guide_sigma": 0.25}, {"guide_sigma": 0.5}]
     assert [step for step, _ in event.arms[0].steps] == [5, 6, 7]
     assert isinstance(decided, RaceDecided) and decided.winner == event.arms[winner]

@@ -144,7 +144,7 @@ def test_activations_of_a_failed_attempt_are_freed_before_the_next(tmp_path: Pat
     try:
         trainer.train_step(batch)
         trainer.state.turn_knobs({"micro_batches": 2.0})
-        trainer.control.require_answer_to_out_of_memory()
+        trainer.control.rerun_after_out_of_memory()
         assert references[0]() is None
     finally:
         gc.enable()

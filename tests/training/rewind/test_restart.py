@@ -90,3 +90,12 @@ def test_best_voice_before_the_restart_is_written_with_its_own_recipe(tmp_path: 
     trainer.fit(RunLimits(max_steps=4))
     voice = load_voice(trainer.write_voice())
     assert (voice.step, voice.hparams.n_frames_per_step) == (2, 2)
+
+
+def test_a_rollback_never_goes_beyond_a_restart(tmp_path: Path) -> None:
+    orders = {3: [TrainerOrder("restart", hparams={"n_frames_per_step": 4})], 4: [TrainerOrder("roll_back", step=4)]}
+    trainer, observer = trainer_with_orders(tmp_path, orders, hparams=tiny_hparams(**ALL_SAVED))
+    observer.after_step[5] = [TrainerOrder("roll_back", step=2)]
+    trainer.fit(RunLimits(max_steps=6))
+    assert [report.step for report in observer.rollbacks] == [3, None]  # 3: written by the restart
+    assert tacotron(trainer).decoder.r == 4
