@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -15,7 +16,12 @@ from pathlib import Path
 from typing import Any
 
 REPOSITORY = Path(__file__).parent
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 READ_BLOCK_BYTES = 4096
+
+
+def is_disk_full(error: BaseException) -> bool:
+    return isinstance(error, OSError) and error.errno in NO_SPACE
 
 
 def safe_name(id_: str) -> str:

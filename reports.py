@@ -103,7 +103,7 @@ class QuarantineReport:
 
 @dataclass(frozen=True)
 class ArmReport:
-    """One contender of a race: trained from the race's checkpoint on the same data, then evaluated."""
+    """One arm of a race: trained from the race's checkpoint on the same data, then evaluated."""
 
     knobs: Mapping[str, float]
     steps: tuple[StepReport, ...]
@@ -112,7 +112,7 @@ class ArmReport:
 
 @dataclass(frozen=True)
 class RaceReport:
-    """All contenders of a race from one checkpoint."""
+    """All arms of a race from one checkpoint."""
 
     start_step: int
     arms: tuple[ArmReport, ...]
@@ -140,11 +140,11 @@ class TrainingObserver(Protocol):
     def on_quarantine(self, report: QuarantineReport) -> None: ...
 
     def on_race_step(self) -> None:
-        """One step of a contender is done; it is not a step of the run yet."""
+        """One step of an arm is done; it is not a step of the run yet."""
         ...
 
     def on_race(self, report: RaceReport) -> int:
-        """Return the index of the arm that training goes on with."""
+        """Return the index of the arm that training continues with."""
         ...
 
     def state_dict(self) -> dict[str, Any]: ...

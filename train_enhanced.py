@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import importlib
 import os
 import signal
@@ -18,7 +17,7 @@ if __name__ == "__main__":  # before slow imports: Ctrl-C during them ends witho
 
 from commands.options import TrainOptions  # noqa: E402
 from commands.process.exit_codes import EXIT_FAILED, EXIT_USER_ERROR  # noqa: E402
-from files import REPOSITORY  # noqa: E402
+from files import REPOSITORY, is_disk_full  # noqa: E402
 from hparams import UserError  # noqa: E402
 from recipes import PRESET_NAMES  # noqa: E402
 
@@ -42,7 +41,6 @@ MODULES = {
 }
 FORMATS = ("auto", "ljspeech", "ruslan", "filelist", "csv", "paired")
 TORCHRUN = ("TORCHELASTIC_RUN_ID", "LOCAL_RANK")
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -165,7 +163,7 @@ def main(arguments: Sequence[str]) -> int:
         sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
         return EXIT_USER_ERROR
     except OSError as error:
-        if error.errno not in NO_SPACE:
+        if not is_disk_full(error):
             raise
         sys.stderr.write(f"error: {error}; free some disk space and run the same command again\n")
         return EXIT_FAILED

@@ -55,7 +55,7 @@ class MelCache:
         settings = hparams.model_dump(include=set(MEL_SETTINGS)) | {"version": ANALYSIS_VERSION}
         self._settings_digest = _digest(json.dumps(settings, sort_keys=True).encode())
         self._n_frames: dict[Path, int] = {}
-        self._content_digests: dict[Path, str] = {}  # so that training goes on if a recording is moved away
+        self._content_digests: dict[Path, str] = {}  # kept, so that a recording may be moved away during training
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -226,12 +226,6 @@ CHECKS = (
 )
 
 
-def check_acoustic_model(case: ContractCase) -> None:
-    """Run all checks."""
-    for check in CHECKS:
-        check(case)
-
-
 def _require(condition: bool, problem: str) -> None:
     if not condition:
         raise AssertionError(problem)
@@ -254,7 +248,7 @@ def _output_that_stops(model: TrainableModel, batch: Batch) -> FreeRunningOutput
         output = synthesize(model, batch)
         if bool((output.stopped & (output.steps >= MIN_STEPS_TO_CUT)).any()):
             return output
-    raise AssertionError(f"with no gate threshold does an item end by itself after {MIN_STEPS_TO_CUT} steps or more")
+    raise AssertionError(f"no item ends by itself after {MIN_STEPS_TO_CUT} steps or more")
 
 
 def _check_alignments(alignments: Tensor, steps: Tensor, batch: Batch) -> None:

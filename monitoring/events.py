@@ -48,12 +48,12 @@ class CheckpointEvent:
 
 @dataclass(frozen=True)
 class RaceStepDone:
-    """One step of a contender in a race is done."""
+    """One step of an arm is done."""
 
 
 @dataclass(frozen=True)
 class ArmSignals:
-    """One contender of a race: its knobs, the signals of its steps and of its evaluation."""
+    """One arm of a race: its knobs, the signals of its steps and of its evaluation."""
 
     knobs: Mapping[str, float]
     steps: tuple[tuple[int, Signals], ...]
@@ -62,7 +62,7 @@ class ArmSignals:
 
 @dataclass(frozen=True)
 class RaceEvent:
-    """All contenders of a race are trained and evaluated; none is chosen yet."""
+    """All arms of a race are trained and evaluated; none is chosen yet."""
 
     start_step: int
     arms: tuple[ArmSignals, ...]
@@ -70,7 +70,7 @@ class RaceEvent:
 
 @dataclass(frozen=True)
 class RaceDecided:
-    """Training goes on with this contender."""
+    """The arm that training continues with."""
 
     start_step: int
     winner: ArmSignals

@@ -56,7 +56,7 @@ class SupervisorRuntime:
         self._enter_phase()
 
     def on_race(self, start_step: int, arms: Sequence[ArmSignals]) -> int:
-        """Return the index of the arm that training goes on with."""
+        """Return the index of the arm that training continues with."""
         decisions, winner = self.supervisor.observe_race(start_step, arms)
         self._act(decisions)
         return winner

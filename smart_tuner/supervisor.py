@@ -94,7 +94,7 @@ class Supervisor:
         return [self._lifecycle.conclude(pending, result, self.view, self.state, {"usable_checkpoints": 0})]
 
     def observe_race(self, start: int, arms: Sequence[ArmSignals]) -> tuple[list[Decision], int]:
-        """Judge a race from the checkpoint at `start`; returns the verdict and the arm that training goes on with."""
+        """Judge a race from the checkpoint at `start`; returns the verdict and the arm that training continues with."""
         pending = self.state.pending
         assert pending is not None and pending.racing, "a race is run only when the supervisor asked for it"
         levels = [self._record_arm(arm, start, pending.expected.signal) for arm in arms]

@@ -71,7 +71,9 @@ def test_voices_and_checkpoints_speak(program: Program, output: Path, model: str
 @pytest.mark.parametrize("model", MODELS)
 def test_the_report_of_a_run_is_made_from_its_folder(program: Program, output: Path, model: str) -> None:
     assert program("--mode", "report", "--run", output / model).code == 0
-    assert "step" in (output / model / "report.html").read_text(encoding="utf-8")
+    page = (output / model / "report.html").read_text(encoding="utf-8")
+    assert "Finished" in page and "<polyline" in page
+    assert "held-out speech" in page
 
 
 @pytest.mark.parametrize("model", MODELS)

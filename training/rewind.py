@@ -56,7 +56,7 @@ class Rewind:
             state.progress.evaluated_step = -1
 
     def _delete_checkpoints_after(self, step: int) -> None:
-        """Delete what was saved after the step that training goes on from."""
+        """Delete checkpoints after the step that training continues from."""
         for saved in list_checkpoints(self._state.folder / "checkpoints"):
             if saved.step > step:
                 saved.path.unlink()
@@ -100,7 +100,7 @@ class Rewind:
         state.save()
 
     def _race(self, order: TrainerOrder) -> bool:
-        """Train each arm from the same checkpoint on the same data; go on with the one the observer chooses."""
+        """Train each arm from the same checkpoint on the same data; continue with the one the observer chooses."""
         state = self._state
         before = _copy_to_memory(state.state_dict())
         arms: list[ArmReport] = []

@@ -77,7 +77,7 @@ class EnhancedTrainer:
         return "epochs"
 
     def _run_epoch(self, batches: Iterator[Batch]) -> str | None:
-        """Train until the epoch ends, a limit is reached, or an order changes where the data goes on."""
+        """Train until the epoch ends, a limit is reached, or an order changes the data to come."""
         state, control = self.state, self.control
         while not control.needs_new_batches:
             self.before_step()

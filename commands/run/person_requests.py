@@ -27,7 +27,7 @@ MAX_AGE_SECONDS = 600.0
 LASTING_REQUESTS = ("set", "approve", "reject")
 """Requests that change the state of training, so that a crash before the next checkpoint would lose them."""
 STOP_SIGNAL = "SIGINT"
-"""A person's stop does what Ctrl-C does: save; the same command goes on."""
+"""A person's stop does what Ctrl-C does: save; the same command continues."""
 CLUSTER_SIGNALS = ("SIGTERM", "SIGUSR1")
 
 
@@ -89,7 +89,7 @@ class RequestHandler:
         self._save_position()
 
     def execute_new(self) -> None:
-        """Execute new requests; during a pause, return only when training may go on."""
+        """Execute new requests; during a pause, return only when training may continue."""
         if self._unsaved and not self._trainer.state.is_unsaved:
             self._save_position()
         self._execute_all()

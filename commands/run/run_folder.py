@@ -31,7 +31,9 @@ def choose_run_folder(options: TrainOptions, hparams: HParams, corpus_name: str)
     if options.resume != "none" or not folder.exists():
         return folder
     if options.run_name:
-        raise UserError(f"--run_name {name}: {folder} exists already; choose another name, or --resume auto to go on")
+        raise UserError(
+            f"--run_name {name}: {folder} exists already; choose another name, or --resume auto to continue"
+        )
     return next(free for i in range(2, 10_000) if not (free := options.output / f"{name}-{i}").exists())
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -24,7 +23,7 @@ from commands.run.resume import StartPoint, StepPlan, find_start, plan_steps
 from commands.run.run_settings import resolve_auto_settings
 from commands.run.start_record import journal_start
 from corpus.batches import BatchLoader
-from files import atomic_replacement
+from files import atomic_replacement, is_disk_full
 from hparams import HParams, UserError
 from models import TrainableModel, build_model, count_parameters
 from monitoring.journal.recorder import RunRecorder
@@ -35,8 +34,6 @@ from training.checkpoints.checkpoint import DiskFull
 from training.checkpoints.initial_weights import delete_initial_weights, save_initial_weights
 from training.checkpoints.json_files import QUARANTINE_FILE, read_quarantine
 from training.trainer import EnhancedTrainer
-
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 DuringTraining = Callable[[], AbstractContextManager[None]]
 
@@ -167,7 +164,7 @@ def _fit(job: TrainingJob, trainer: EnhancedTrainer, recorder: RunRecorder) -> i
         if not _is_disk_full(error):
             raise
         recorder.finish(status="failed", reason=f"disk full: {error}")
-        job.console.print(f"failed: {error}; make room and run the same command again")
+        job.console.print(f"failed: {error}; free some disk space and run the same command again")
         return EXIT_FAILED
     finally:
         if recorder.is_running:  # an unexpected exception is being raised: the journal says which
@@ -191,7 +188,7 @@ def _status(stop: str | None, *, is_hopeless: bool) -> str:
 
 
 def _is_disk_full(error: BaseException) -> bool:
-    return isinstance(error, DiskFull) or (isinstance(error, OSError) and error.errno in NO_SPACE)
+    return isinstance(error, DiskFull) or is_disk_full(error)
 
 
 def _next_commands(folder: Path) -> str:

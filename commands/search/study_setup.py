@@ -87,7 +87,7 @@ def _study_folder(options: TrainOptions, default_name: str) -> Path:
     if options.resume == "none" and folder.exists():
         if options.run_name:
             raise UserError(
-                f"--run_name {name}: {folder} exists already; choose another name, or --resume auto to go on"
+                f"--run_name {name}: {folder} exists already; choose another name, or --resume auto to continue"
             )
         folder = next(free for i in range(2, 10_000) if not (free := options.output / f"{name}-{i}").exists())
     return folder

@@ -69,7 +69,7 @@ def run_trial(context: StudyContext, trial: Trial) -> tuple[TrialOutcome, Path]:
         if context.limits.stop is not None or summary["reason"] == OUT_OF_TIME:
             raise TrialInterrupted(summary["reason"])
         if summary["status"] == "failed":  # the disk was full
-            raise TrialInterrupted(f"{summary['reason']}; make room")
+            raise TrialInterrupted(f"{summary['reason']}; free some disk space")
     limits, before = context.settings.search.limits, context.nonfinite_before
     return outcome_of(folder, limits, from_step=plan.budget.from_step, nonfinite_before=before), folder
 

@@ -76,7 +76,7 @@ class InvertibleConvolution(nn.Module):
         return self._mix(z, self._inverse_weight()) * mask
 
     def _inverse_weight(self) -> Tensor:
-        """The inverse, computed again when the weight changes; NaN for a singular weight, so that training goes on."""
+        """The inverse, computed again when the weight changes; NaN for a singular weight, which ends no training."""
         version = weight_version(self.weight)
         if self._inverse is None or self._inverse[0] != version:
             inverse, is_singular = torch.linalg.inv_ex(self.weight.detach().double())

@@ -22,7 +22,7 @@ from models.tacotron2.decode_batch import uses_single_decoder
 from models.tacotron2.decoder import Decoder
 from models.tacotron2.loss import tacotron2_losses
 
-CLOSED_GATE_LOGIT = 1000.0  # written into the padding of gates, as the reference does: "speech has ended"
+ENDED_GATE_LOGIT = 1000.0  # written into the padding of gates, as the reference does: "speech has ended"
 
 
 class Encoder(nn.Module):
@@ -118,7 +118,7 @@ class Tacotron2(nn.Module):
         return AttentionOutput(
             output.mels.masked_fill(is_padding, 0.0),
             output.mels_postnet.masked_fill(is_padding, 0.0),
-            output.gates.masked_fill(is_after_end, CLOSED_GATE_LOGIT),
+            output.gates.masked_fill(is_after_end, ENDED_GATE_LOGIT),
             output.alignments,
         )
 

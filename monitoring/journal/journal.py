@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import math
 import os
@@ -13,15 +12,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from files import truncate_torn_line
+from files import is_disk_full, truncate_torn_line
 
 SCHEMA_VERSION = 1
 RESERVE_BYTES = 1_000_000
 """Size of the reserve file, which is deleted on a full disk: room for the last few thousand records."""
 
 Record = Mapping[str, Any]
-
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Journal:
@@ -62,7 +59,7 @@ class Journal:
         try:
             self._append(line)
         except OSError as error:
-            if error.errno not in _NO_SPACE or not self._reserve.exists():
+            if not is_disk_full(error) or not self._reserve.exists():
                 raise
             self.release_reserve()
             self._append(line)

@@ -74,7 +74,9 @@ def follow_up_text(record: Record, language: Language) -> str:
         text += f" ({language.format_values(evidence)})"
     elif expected["forecast"] is not None:
         text += f", {language.text('without_it', value=format_number(expected['forecast']))}"
-    return f"{text}; {language.text('reverted')}" if record.get("reverted") else text
+    if record.get("reverted"):
+        text += f"; {language.text('reverted', change=change_text(record, language))}"
+    return text
 
 
 def decision_line(kind: str, record: Record, language: Language) -> str:

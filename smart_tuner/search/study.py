@@ -69,7 +69,9 @@ def open_study(
     """Create or join the study; a new one starts with the recipe's own values, then those known to be good."""
     with storage.trial_lock():
         if must_be_new and plan.name in optuna.get_all_study_names(storage.backend):
-            raise UserError(f"study {plan.name!r} exists already; choose another --run_name, or --resume auto to go on")
+            raise UserError(
+                f"study {plan.name!r} exists already; choose another --run_name, or --resume auto to continue"
+            )
         study = optuna.create_study(
             storage=storage.backend,
             study_name=plan.name,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import time
 import uuid
@@ -17,6 +16,7 @@ from optuna import Study
 from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
 from optuna.trial import Trial, TrialState
 
+from files import is_disk_full
 from hparams import UserError
 from smart_tuner.search.storage import StudyStorage
 from smart_tuner.search.storage_urls import STORAGE_ERRORS
@@ -25,7 +25,6 @@ from smart_tuner.search.trials import FAILURE, WORKER, finished_trials, lost_tri
 
 LOG = logging.getLogger("worker")
 LONGEST_REASON = 500
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 WAIT_SECONDS = 1.0  # between looks at other workers' trials, which may have to be requeued
 MOST_FAILURES = 3
 """Failures in a row of one worker after which the trials are not the cause."""
@@ -103,9 +102,9 @@ class StudyWorker:
         except STORAGE_ERRORS as error:
             raise TrialInterrupted(f"the storage cannot be reached any more ({type(error).__name__})") from error
         except Exception as error:
-            if isinstance(error, OSError) and error.errno in NO_SPACE:
+            if is_disk_full(error):
                 self._requeue(trial)
-                raise TrialInterrupted(f"{error}; make room") from error
+                raise TrialInterrupted(f"{error}; free some disk space") from error
             self._record_failure(trial, error)
             raise
 

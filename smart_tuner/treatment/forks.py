@@ -25,7 +25,7 @@ LEAST_NOISE = 0.01  # of the loss, in its logarithm: a plateau counts less as no
 
 @dataclass(frozen=True)
 class ForkResult:
-    """Verdict on all forks, and the arm that training goes on with."""
+    """Verdict on all forks, and the arm that training continues with."""
 
     result: FollowUpResult
     winner: int

@@ -81,7 +81,7 @@ def twice_the_batches(context: RemedyContext) -> float | None:
     return 2 * now if context.facts.effective_batch_size * now < SMALL_BATCH else None
 
 
-def typical_gradient_norm(context: RemedyContext) -> float | None:
+def tighter_clip_threshold(context: RemedyContext) -> float | None:
     """Twice the median norm before the ailment, at most half of the present clipping threshold."""
     norms = [value for step, value in context.view.points("gradient_norm") if step < context.diagnosis.since]
     usual = sorted(norms)[len(norms) // 2] if norms else context.view.quality.gradient_norm_threshold

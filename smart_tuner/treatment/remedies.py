@@ -205,6 +205,6 @@ def stop_hopeless_run(context: RemedyContext) -> InterventionPlan | None:
     """Stop training; the reason names the ailments that persist and advises the person."""
     ailments = sorted(context.diagnosis.evidence)
     advice = dict.fromkeys(ADVICE_BY_AILMENT[ailment] for ailment in ailments if ailment in ADVICE_BY_AILMENT)
-    reason = f"hopeless: {', '.join(ailments)} goes on although every remedy was tried; {'; '.join(advice)}"
+    reason = f"hopeless: {', '.join(ailments)} persists although every remedy was tried; {'; '.join(advice)}"
     expected = Expectation("total_loss", "down", context.view.step, None, 0.0)
     return InterventionPlan(expected, (TrainerOrder("stop", reason=reason),))

@@ -10,10 +10,10 @@ from smart_tuner.treatment.knob_remedies import (
     calibrated_gate_threshold,
     healthy_learning_rate,
     stronger_guidance,
+    tighter_clip_threshold,
     turn_by,
     turn_to,
     twice_the_batches,
-    typical_gradient_norm,
 )
 from smart_tuner.treatment.remedies import (
     Remedy,
@@ -50,7 +50,7 @@ REMEDIES_BY_AILMENT: dict[str, Mapping[str, Remedy]] = {
         "restart": restart("nonfinite_share", "down"),
     },
     "exploding_gradient": {
-        "tighter_clipping": turn_to("grad_clip_thresh", typical_gradient_norm, "gradient_norm", "down"),
+        "tighter_clipping": turn_to("grad_clip_thresh", tighter_clip_threshold, "gradient_norm", "down"),
         "lower_learning_rate": turn_by("learning_rate_multiplier", 0.5, "gradient_norm", "down"),
         "roll_back": roll_back("gradient_norm", "down"),
         "roll_back_slower": roll_back("gradient_norm", "down", learning_rate_factor=0.5),
@@ -78,7 +78,7 @@ REMEDIES_BY_AILMENT: dict[str, Mapping[str, Remedy]] = {
         "roll_back": for_exploded_signal(lambda signal: roll_back(signal, "down")),
         "roll_back_slower": for_exploded_signal(lambda signal: roll_back(signal, "down", learning_rate_factor=0.5)),
         "tighter_clipping": for_exploded_signal(
-            lambda signal: turn_to("grad_clip_thresh", typical_gradient_norm, signal, "down")
+            lambda signal: turn_to("grad_clip_thresh", tighter_clip_threshold, signal, "down")
         ),
         "lower_learning_rate": for_exploded_signal(
             lambda signal: turn_by("learning_rate_multiplier", 0.5, signal, "down")
@@ -87,7 +87,7 @@ REMEDIES_BY_AILMENT: dict[str, Mapping[str, Remedy]] = {
         "restart_slower": for_exploded_signal(lambda signal: restart(signal, "down", learning_rate_factor=0.1)),
     },
     "sawtooth_loss": {
-        "tighter_clipping": turn_to("grad_clip_thresh", typical_gradient_norm, "nll_loss", "down"),
+        "tighter_clipping": turn_to("grad_clip_thresh", tighter_clip_threshold, "nll_loss", "down"),
         "lower_learning_rate": turn_by("learning_rate_multiplier", 0.5, "nll_loss", "down"),
         "larger_effective_batch": turn_to("batches_per_update", twice_the_batches, "nll_loss", "down"),
         "restart_slower": restart("nll_loss", "down", learning_rate_factor=0.1),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import io
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Any
 
 import torch
 
-from files import write_atomically
+from files import is_disk_full, write_atomically
 from models.checkpoint_file import CHECKPOINT_NAME, SCHEMA_VERSION
 
 
@@ -49,7 +48,7 @@ def save_checkpoint(folder: Path, state: dict[str, Any], *, keep: int, best_step
             write_atomically(path, content)
             break
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            if not is_disk_full(error):
                 raise
             if not _remove_oldest(folder, best_step):
                 raise DiskFull(f"the disk is full: no room for {len(content) / 1e6:.0f} MB at {folder}") from error

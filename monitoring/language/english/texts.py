@@ -45,7 +45,7 @@ DECISIONS = {
     "expected_down": "Expected by step {step}: {signal} falls",
     "follow_up": "Result: {verdict}; {signal} is {value}",
     "without_it": "without the change {value} was expected",
-    "reverted": "the change was undone",
+    "reverted": "undone: {change}",
     "race": "Too close to call: trained with and without the change from step {step}",
     "superseded": "Not judged: a person changed a setting meanwhile",
     "advice_only": "advice only",

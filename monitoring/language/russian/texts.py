@@ -45,7 +45,7 @@ DECISIONS = {
     "expected_down": "Ожидается снижение к шагу {step}: {signal}",
     "follow_up": "Итог: {verdict}; {signal}: {value}",
     "without_it": "без изменения ожидалось {value}",
-    "reverted": "изменение отменено",
+    "reverted": "отменено: {change}",
     "race": "Разница слишком мала: обучение повторено с шага {step} с изменением и без него",
     "superseded": "Не оценено: тем временем человек изменил настройку",
     "advice_only": "только совет",

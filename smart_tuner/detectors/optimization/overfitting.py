@@ -1,4 +1,4 @@
-"""Detector of overfitting: a held-out loss rises while the training loss goes on falling."""
+"""Detector of overfitting: a held-out loss rises while the training loss still falls."""
 
 from __future__ import annotations
 

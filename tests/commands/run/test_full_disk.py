@@ -72,7 +72,7 @@ def test_a_full_disk_fails_the_run_and_loses_nothing_saved(
     outcome = program.train(data, **settings | {"iters_per_evaluation": 2})
     assert outcome.code == 1, outcome.out
     assert outcome.err == ""
-    assert "make room and run the same command again" in outcome.out
+    assert "free some disk space and run the same command again" in outcome.out
     assert journal(run)[-1]["kind"] == "finished"
     assert (journal(run)[-1]["status"], summary(run)["status"]) == ("failed", "failed")
     assert "disk full" in summary(run)["reason"]

@@ -10,7 +10,7 @@ from torch import Tensor
 from corpus.batches import Batch, collate
 from models.interface import AttentionOutput
 from models.layers import length_mask
-from models.tacotron2.model import CLOSED_GATE_LOGIT, Tacotron2, TacotronFreeRunningOutput
+from models.tacotron2.model import ENDED_GATE_LOGIT, Tacotron2, TacotronFreeRunningOutput
 from tests.support.tiny import NO_DROPOUT, SYMBOLS, tiny_examples, tiny_hparams, tiny_mel, tiny_model
 
 KNOBS = {"guide_weight": 2.0, "guide_sigma": 0.3, "gate_positive_weight": 4.0}
@@ -188,7 +188,7 @@ def test_the_padding_of_mels_is_zero_and_of_gates_closed() -> None:
     for mels in (output.mels, output.mels_postnet):
         assert (mels.transpose(1, 2)[is_padding] == 0).all()
     steps = torch.ceil(batch.mel_lengths / 3)
-    assert (output.gates == CLOSED_GATE_LOGIT).equal(~length_mask(steps, output.gates.size(1)))
+    assert (output.gates == ENDED_GATE_LOGIT).equal(~length_mask(steps, output.gates.size(1)))
 
 
 def test_every_weight_has_a_gradient() -> None:

@@ -95,7 +95,8 @@ TAIL = ". Expected by step 80: loss falls"
         (
             "follow_up",
             {**REMEDY, **TURN, "verdict": "harmful", "expected": EXPECTED, "value": 9.0, "reverted": True},
-            f"{HEAD}Result: did harm; loss is 9, without the change 2.04 was expected; the change was undone",
+            f"{HEAD}Result: did harm; loss is 9, without the change 2.04 was expected; "
+            "undone: learning rate multiplier 1 → 0.25",
         ),
         (
             "follow_up",
@@ -125,13 +126,13 @@ def only_entry(run: RunFolder) -> InterventionEntry:
 
 def test_an_intervention_has_a_line_for_evidence_change_expectation_and_result(run: RunFolder) -> None:
     run.journal.write("intervention", 40, **INTERVENTION, utterances=["a", "b"])
-    run.journal.write("follow_up", 60, **FOLLOW_UP | {"verdict": "harmful", "reverted": True})
+    run.journal.write("follow_up", 60, **FOLLOW_UP | TURN | {"verdict": "harmful", "reverted": True})
     assert intervention_lines(only_entry(run), ENGLISH) == [
         "Found: loss spike (warning): loss 9, before 2",
         "Recordings: a, b",
         "Done: learning rate multiplier 1 → 0.5",
         "Expected by step 60: loss falls",
-        "Result: did harm; loss is 1.5, without the change 2 was expected; the change was undone",
+        "Result: did harm; loss is 1.5, without the change 2 was expected; undone: learning rate multiplier 1 → 0.25",
     ]
 
 

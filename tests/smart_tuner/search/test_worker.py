@@ -224,7 +224,7 @@ def test_a_full_disk_interrupts_but_fails_no_trial(
             trial.report(0.5, 1)
         raise full
 
-    with pytest.raises(TrialInterrupted, match="No space left on device; make room"):
+    with pytest.raises(TrialInterrupted, match="No space left on device; free some disk space"):
         worker.run(run, lambda: False)
     monkeypatch.undo()
     reopened, successor = single_worker(tmp_path, n_trials=1)
