@@ -22,23 +22,15 @@ from hparams import UserError  # noqa: E402
 from recipes import PRESET_NAMES  # noqa: E402
 
 MODES = {
-    "train": "train a voice on --data, or on a demo corpus made on the spot",
-    "test": "try every component, for about a minute in all, and report what is wrong",
-    "validate": "evaluate a run's best checkpoint, or --resume CHECKPOINT, on --data",
-    "check": "find problems of a corpus before a training starts",
-    "tune": "search for better settings in many short trainings: --n_trials, --workers",
-    "report": "make report.html of --run from its folder alone",
-    "synthesize": "speak --text or --text_file with a trained voice",
+    "train": ("train", "train a voice on --data, or on a demo corpus made on the spot"),
+    "test": ("self_test", "try every component, for about a minute in all, and report what is wrong"),
+    "validate": ("voice.validate", "evaluate a run's best checkpoint, or --resume CHECKPOINT, on --data"),
+    "check": ("data.check", "find problems of a corpus before a training starts"),
+    "tune": ("tune", "search for better settings in many short trainings: --n_trials, --workers"),
+    "report": ("report", "make report.html of --run from its folder alone"),
+    "synthesize": ("voice.synthesize", "speak --text or --text_file with a trained voice"),
 }
-MODULES = {
-    "train": "train",
-    "test": "self_test",
-    "validate": "voice.validate",
-    "check": "data.check",
-    "tune": "tune",
-    "report": "report",
-    "synthesize": "voice.synthesize",
-}
+"""Mode → its module in commands/, and its purpose."""
 FORMATS = ("auto", "ljspeech", "ruslan", "filelist", "csv", "paired")
 TORCHRUN = ("TORCHELASTIC_RUN_ID", "LOCAL_RANK")
 
@@ -65,7 +57,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = OneLineParser(
         prog="train_enhanced.py",
         description="Train a text-to-speech voice and walk away.",
-        epilog="\n".join(f"  --mode {mode:<11} {purpose}" for mode, purpose in MODES.items()),
+        epilog="\n".join(f"  --mode {mode:<11} {purpose}" for mode, (_, purpose) in MODES.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
@@ -144,7 +136,7 @@ def module_of(options: TrainOptions) -> str:
     """Module of commands/ that runs the mode. Under torchrun, which restarts its processes itself, no watchdog runs."""
     if options.mode == "train" and options.watchdog == "on" and not any(name in os.environ for name in TORCHRUN):
         return "process.watchdog"
-    return MODULES[options.mode]
+    return MODES[options.mode][0]
 
 
 def require_one_process(mode: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -25,7 +24,7 @@ from commands.process.signals import StopSignals
 from commands.run.corpus import PreparedCorpus, prepare_corpus
 from commands.run.job import TrainingJob, plan_job
 from commands.run.run_folder import choose_run_folder, lock_folder, make_writable
-from commands.run.session import train
+from commands.run.session import open_session
 from commands.run.speakers import require_examples_of_speakers
 from corpus.batches import BatchLoader
 from hparams import HParams, UserError
@@ -57,10 +56,12 @@ def _train_run(job: TrainingJob, corpus: PreparedCorpus, heartbeat: Heartbeat, s
     with lock_folder(folder):
         heartbeat.report_folder(folder)
         job = replace(job, hparams=apply_amendments(folder, corpus.hparams))
-        during_training = functools.partial(running_companion, job.options, folder, heartbeat, signals)
-        code = train(job, corpus, folder=folder, heartbeat=heartbeat, during_training=during_training)
-        if code is None:
-            code = _finished_before(job, folder, heartbeat, signals)
+        with open_session(job, corpus, folder=folder, heartbeat=heartbeat) as session:
+            if session is None:
+                code = _finished_before(job, folder, heartbeat, signals)
+            else:
+                with running_companion(job.options, folder, heartbeat, signals):
+                    code = session.fit()
         if code != EXIT_FAILED:  # after a full disk a restart may find room
             heartbeat.end()
         return code

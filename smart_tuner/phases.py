@@ -13,8 +13,8 @@ from smart_tuner.settings import Phases
 FIRST_PHASE = "pre_alignment"
 STABLE_EVALUATIONS = 2
 PLATEAU_EVALUATIONS = 3
-LEAST_GAIN = 0.01  # of the validation loss
-GREATEST_LOG_RISE = 700.0  # exp() of more overflows
+MIN_GAIN = 0.01  # of the validation loss
+MAX_LOG_RISE = 700.0  # exp() of more overflows
 
 
 @dataclass(frozen=True)
@@ -67,11 +67,11 @@ def _quality_is_reached(view: RunView) -> Mapping[str, float] | None:
     if not accuracies or not norms or len(losses) <= PLATEAU_EVALUATIONS:
         return None
     before, recent = min(losses[:-PLATEAU_EVALUATIONS]), min(losses[-PLATEAU_EVALUATIONS:])
-    norm, gain = statistics.median(norms), -math.expm1(min(recent - before, GREATEST_LOG_RISE))
+    norm, gain = statistics.median(norms), -math.expm1(min(recent - before, MAX_LOG_RISE))
     quality = view.quality
     if accuracies[-1] < quality.gate_accuracy_target or norm > quality.gradient_norm_target:
         return None
-    if losses[-1] > math.log(quality.loss_target) or gain > LEAST_GAIN:
+    if losses[-1] > math.log(quality.loss_target) or gain > MIN_GAIN:
         return None
     loss = view.facts.measured_values("val_total_loss", val_total_loss=losses[-1])
     return {end_signal: accuracies[-1], "gradient_norm": norm, **loss, "gain": gain}

@@ -1,22 +1,19 @@
-"""Settings of all tests that keep their numbers the same: one thread, reproducible products, fixed examples."""
+"""Settings of all tests that keep their numbers the same: one thread, fixed examples."""
 
 from __future__ import annotations
 
-import os
 import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-os.environ.setdefault("MKL_CBWR", "COMPATIBLE")  # before torch: else sums depend on where in memory a matrix lies
+import hypothesis
+import pytest
+import torch
+from hypothesis.configuration import set_hypothesis_home_dir
 
-import hypothesis  # noqa: E402
-import pytest  # noqa: E402
-import torch  # noqa: E402
-from hypothesis.configuration import set_hypothesis_home_dir  # noqa: E402
-
-from tests.monitoring.bot_api import BotApi  # noqa: E402
-from tests.support.postgres_server import PROGRAM_FOLDERS, PostgresServer  # noqa: E402
+from tests.monitoring.bot_api import BotApi
+from tests.support.postgres_server import PROGRAM_FOLDERS, PostgresServer
 
 torch.set_num_threads(1)
 

@@ -23,7 +23,7 @@ MAX_RESTARTS = 3
 FINAL_EXIT_CODES = frozenset({0, EXIT_USER_ERROR, EXIT_HOPELESS, *STOP_SIGNALS.values()})
 """Exit codes after which a restart would end the same way, or is not wanted."""
 PROGRAM = REPOSITORY / "train_enhanced.py"
-SHORTEST_MINUTES = 0.001
+MIN_MINUTES = 0.001
 
 Command = Callable[[Sequence[str]], list[str]]
 
@@ -84,7 +84,7 @@ def resume_arguments(options: TrainOptions, run: Path | None, *, minutes: float)
     """Arguments that make the original command continue the same run after `minutes`; the last of two values counts."""
     more = []
     if options.max_minutes is not None:
-        more.append(f"--max_minutes={max(options.max_minutes - minutes, SHORTEST_MINUTES):.6f}")
+        more.append(f"--max_minutes={max(options.max_minutes - minutes, MIN_MINUTES):.6f}")
     if run is None or Path(options.resume).resolve() == run.resolve():
         return more
     more.append(f"--run_name={run.name}")

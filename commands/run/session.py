@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -35,21 +35,53 @@ from training.checkpoints.initial_weights import delete_initial_weights, save_in
 from training.checkpoints.json_files import QUARANTINE_FILE, read_quarantine
 from training.trainer import EnhancedTrainer
 
-DuringTraining = Callable[[], AbstractContextManager[None]]
+
+@dataclass(frozen=True)
+class Session:
+    """A training that is loaded and whose start is journalled."""
+
+    job: TrainingJob
+    trainer: EnhancedTrainer
+    recorder: RunRecorder
+
+    def fit(self) -> int:
+        """Train until a limit and write the final records; return the exit code."""
+        stop = None
+        try:
+            reason = self.trainer.fit(self.job.limits)
+            if (stop := self.job.limits.stop) is None:
+                self.trainer.write_voice()
+            is_hopeless = self.trainer.control.is_hopeless
+            self.recorder.finish(status=_status(stop, is_hopeless=is_hopeless), reason=reason)
+        except (DiskFull, OSError) as error:
+            if not _is_disk_full(error):
+                raise
+            self.recorder.finish(status="failed", reason=f"disk full: {error}")
+            self.job.console.print(f"failed: {error}; free some disk space and run the same command again")
+            return EXIT_FAILED
+        finally:
+            if self.recorder.is_running:  # an unexpected exception is being raised: the journal says which
+                status = "failed" if self.job.limits.stop is None else "interrupted"
+                self.recorder.finish(status=status, reason=repr(sys.exception()))
+        return self._print_result(stop, reason, is_hopeless=is_hopeless)
+
+    def _print_result(self, stop: str | None, reason: str, *, is_hopeless: bool) -> int:
+        step, console = self.trainer.state.progress.step, self.job.console
+        if stop is not None:
+            console.print(f"stopped by {stop} and saved at step {step}; the same command continues from here")
+            return exit_code_of(stop)
+        if is_hopeless:
+            console.print(f"stopped at step {step}: {reason}")
+            return EXIT_HOPELESS
+        console.print(_next_commands(self.trainer.state.folder))
+        return 0
 
 
-def train(
-    job: TrainingJob,
-    corpus: PreparedCorpus,
-    *,
-    folder: Path,
-    heartbeat: Heartbeat,
-    during_training: DuringTraining = nullcontext,
-) -> int | None:
-    """Train until a limit; return the exit code, or None when the run is finished already.
-
-    `during_training` is a context that is active while the trainer runs.
-    """
+@contextmanager
+def open_session(
+    job: TrainingJob, corpus: PreparedCorpus, *, folder: Path, heartbeat: Heartbeat
+) -> Iterator[Session | None]:
+    """Load what the run starts from and journal the start; yield None when the run is finished already."""
     job = replace(job, hparams=resolve_auto_settings(job, corpus, folder))
     hparams = job.hparams
     data = corpus.training_data(hparams, read_sentences(job.options.eval_sentences, corpus.frontend, hparams))
@@ -60,7 +92,8 @@ def train(
     fresh = start.load_weights(model)
     plan = plan_steps(start, hparams, job.limits, n_batches=data.train.n_batches(0))
     if start.has_reached(job.limits, data.train, hparams) and read_summary(folder).get("status") == "finished":
-        return None
+        yield None
+        return
     n_steps = max(0, plan.last_step - start.step)
     estimate = _print_estimate(job, corpus, model, fresh=fresh, n_steps=n_steps) if job.is_estimated else None
     if start.is_outside(folder):
@@ -82,8 +115,7 @@ def train(
             job, corpus, publisher, trainer, start, _plan_fields(job, plan, estimate, n_weights=count_parameters(model))
         )
         write_hparams(folder, hparams)
-        with during_training():
-            return _fit(job, trainer, recorder)
+        yield Session(job, trainer, recorder)
 
 
 def _print_estimate(
@@ -151,34 +183,6 @@ def _open_recorder(job: TrainingJob, corpus: PreparedCorpus, *, folder: Path, pl
             f"{folder / 'journal.jsonl'}: cannot be written ({error.strerror}); training needs its journal: "
             "repair it or choose another --run_name"
         ) from error
-
-
-def _fit(job: TrainingJob, trainer: EnhancedTrainer, recorder: RunRecorder) -> int:
-    try:
-        reason = trainer.fit(job.limits)
-        if (stop := job.limits.stop) is None:
-            trainer.write_voice()
-        is_hopeless = trainer.control.is_hopeless
-        recorder.finish(status=_status(stop, is_hopeless=is_hopeless), reason=reason)
-    except (DiskFull, OSError) as error:
-        if not _is_disk_full(error):
-            raise
-        recorder.finish(status="failed", reason=f"disk full: {error}")
-        job.console.print(f"failed: {error}; free some disk space and run the same command again")
-        return EXIT_FAILED
-    finally:
-        if recorder.is_running:  # an unexpected exception is being raised: the journal says which
-            status = "failed" if job.limits.stop is None else "interrupted"
-            recorder.finish(status=status, reason=repr(sys.exception()))
-    step = trainer.state.progress.step
-    if stop is not None:
-        job.console.print(f"stopped by {stop} and saved at step {step}; the same command continues from here")
-        return exit_code_of(stop)
-    if is_hopeless:
-        job.console.print(f"stopped at step {step}: {reason}")
-        return EXIT_HOPELESS
-    job.console.print(_next_commands(trainer.state.folder))
-    return 0
 
 
 def _status(stop: str | None, *, is_hopeless: bool) -> str:

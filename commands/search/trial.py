@@ -17,7 +17,7 @@ from commands.console import open_console
 from commands.process.heartbeat import Heartbeat
 from commands.run.job import TrainingJob
 from commands.run.run_folder import FolderInUse, lock_folder
-from commands.run.session import train
+from commands.run.session import open_session
 from commands.search.study_context import StudyContext
 from hparams import HParams
 from monitoring.journal.run_state import JournalState
@@ -62,9 +62,11 @@ def run_trial(context: StudyContext, trial: Trial) -> tuple[TrialOutcome, Path]:
     with _locked_folder(context, trial) as folder:
         reporter = PruningReporter(context, trial, last_step)
         job = _training_job(context, reporter, apply_amendments(folder, recipe), folder)
-        exit_code = train(job, context.corpus, folder=folder, heartbeat=Heartbeat(None))
-        if exit_code is None:  # the training was finished in an earlier session
-            reporter.report_earlier_evaluations(folder)
+        with open_session(job, context.corpus, folder=folder, heartbeat=Heartbeat(None)) as session:
+            if session is None:  # the training was finished in an earlier session
+                reporter.report_earlier_evaluations(folder)
+            else:
+                session.fit()
         summary = read_summary(folder)
         if context.limits.stop is not None or summary["reason"] == OUT_OF_TIME:
             raise TrialInterrupted(summary["reason"])

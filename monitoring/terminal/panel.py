@@ -12,6 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from monitoring.language.base import format_number
 from monitoring.language.english import ENGLISH
 from monitoring.measures.signals import Signals
 from monitoring.report.decision_text import decision_line
@@ -90,10 +91,6 @@ class ProgressPanel:
             if values or name not in SHOWN_IF_MEASURED
         ]
         return [f"{label} {format_number(now)} {_arrow(before, now)}" for label, (before, now) in changes]
-
-
-def format_number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3g}"
 
 
 def _change_of_medians(values: deque[float]) -> Change:

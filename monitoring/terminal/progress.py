@@ -9,10 +9,11 @@ from typing import Any
 from rich.console import Console
 from rich.live import Live
 
+from monitoring.language.base import format_number
 from monitoring.language.english import ENGLISH
 from monitoring.measures.signals import Signals
 from monitoring.report.decision_text import decision_line
-from monitoring.terminal.panel import ProgressPanel, format_number
+from monitoring.terminal.panel import ProgressPanel
 from reports import StepReport
 
 REDRAW_SECONDS = 1.0  # drawing takes milliseconds of Python, for which a training step waits

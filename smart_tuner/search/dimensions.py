@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from optuna.trial import BaseTrial
 
 Value = float | int | str | bool
-MOST_CHECKED_VALUES = 1000  # of a range of whole numbers
+MAX_CHECKED_VALUES = 1000  # of a range of whole numbers
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def _require_valid(dimension: Dimension, recipe: HParams) -> None:
     values: Sequence[Value] = dimension.choices or (dimension.low, dimension.high)
     if dimension.kind == "int":
         step = 1 if dimension.step is None else int(dimension.step)
-        values = range(int(dimension.low), int(dimension.high) + 1, step)[:MOST_CHECKED_VALUES]
+        values = range(int(dimension.low), int(dimension.high) + 1, step)[:MAX_CHECKED_VALUES]
     for value in values:
         try:
             build_hparams(recipe.model_dump(), {dimension.name: value})

@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial
 from smart_tuner.search.dimensions import Dimension
 from smart_tuner.search.trials import finished_trials
 
-LEAST_TRIALS = 10
+MIN_TRIALS = 10
 N_SHUFFLES, CONFIDENCE = 400, 0.95
 """A setting is significant if it explains more than the best setting does in this share of shuffled studies."""
 
@@ -36,7 +36,7 @@ def measure_importances(study: Study, space: Sequence[Dimension], evaluation: in
     trials = [trial for trial in finished_trials(study) if evaluation in trial.intermediate_values]
     trials = [trial for trial in trials if all(dimension.name in trial.params for dimension in space)]
     scores = np.array([trial.intermediate_values[evaluation] for trial in trials])
-    if len(trials) < LEAST_TRIALS or np.ptp(scores) == 0:
+    if len(trials) < MIN_TRIALS or np.ptp(scores) == 0:
         return []
     bases = [_basis(dimension, trials) for dimension in space]
     shares = _explained_shares(bases, scores)

@@ -13,7 +13,7 @@ FAILURE = "failed"  # the error that ended it
 WORKER = "worker"
 FOLDER_NUMBER = "place"  # the number in its folder's name, if that is not the first attempt's
 
-MOST_ATTEMPTS = 3
+MAX_ATTEMPTS = 3
 ENDED_STATES = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
@@ -29,7 +29,7 @@ def folder_number(trial: FrozenTrial) -> int:
 def requeue(study: Study, trial: FrozenTrial, *, was_killed: bool = True) -> None:
     """Queue an interrupted trial again, unless it is queued already or has killed its workers too often."""
     attempt = _attempt(trial) + was_killed
-    if attempt > MOST_ATTEMPTS or trial.number in _replaced_numbers(study):
+    if attempt > MAX_ATTEMPTS or trial.number in _replaced_numbers(study):
         return
     params = trial.system_attrs.get("fixed_params", {}) | trial.params  # it may have been killed before it used them
     attributes = {
@@ -60,7 +60,7 @@ def finished_trials(study: Study) -> list[FrozenTrial]:
 
 
 def _is_final(failed: FrozenTrial, replaced: set[int]) -> bool:
-    return failed.number in replaced or FAILURE in failed.user_attrs or _attempt(failed) >= MOST_ATTEMPTS
+    return failed.number in replaced or FAILURE in failed.user_attrs or _attempt(failed) >= MAX_ATTEMPTS
 
 
 def _attempt(trial: FrozenTrial) -> int:

@@ -24,9 +24,9 @@ from smart_tuner.search.study import StudyPlan, seed_sampler
 from smart_tuner.search.trials import FAILURE, WORKER, finished_trials, lost_trials, requeue, running_trials
 
 LOG = logging.getLogger("worker")
-LONGEST_REASON = 500
+MAX_REASON_LENGTH = 500
 WAIT_SECONDS = 1.0  # between looks at other workers' trials, which may have to be requeued
-MOST_FAILURES = 3
+MAX_FAILURES = 3
 """Failures in a row of one worker after which the trials are not the cause."""
 
 
@@ -84,8 +84,8 @@ class StudyWorker:
             seed_sampler(self._study, self._plan)
             with contextlib.suppress(TrialTakenOver):
                 self._study.optimize(objective, n_trials=1, catch=(Exception,))
-        if self._n_failures >= MOST_FAILURES:
-            raise UserError(f"{MOST_FAILURES} trials in a row failed, the last one with {self._failure}")
+        if self._n_failures >= MAX_FAILURES:
+            raise UserError(f"{MAX_FAILURES} trials in a row failed, the last one with {self._failure}")
 
     def _run(self, run_trial: Callable[[Trial], float], trial: Trial) -> float:
         """Run a trial, and sort its errors into pruned, interrupted, taken over and failed."""
@@ -116,7 +116,7 @@ class StudyWorker:
 
     def _record_failure(self, trial: Trial, error: Exception) -> None:
         LOG.error("trial %d failed", trial.number, exc_info=error)
-        self._n_failures, self._failure = self._n_failures + 1, f"{type(error).__name__}: {error}"[:LONGEST_REASON]
+        self._n_failures, self._failure = self._n_failures + 1, f"{type(error).__name__}: {error}"[:MAX_REASON_LENGTH]
         trial.set_user_attr(FAILURE, self._failure)
 
     def _requeue_lost_trials(self) -> None:

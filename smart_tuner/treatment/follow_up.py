@@ -25,8 +25,8 @@ LEVEL_POINTS: Mapping[str, int] = {
     "out_of_memory_share": 5,
 }
 """Points whose median is a signal's level; one point of signals that are not listed, which evaluations measure."""
-LEAST_NOISE_SHARE = 0.05  # of signals between 0 and 1
-LEAST_NOISE_LOG = 0.05  # of all others, in their logarithm
+MIN_NOISE_SHARE = 0.05  # of signals between 0 and 1
+MIN_NOISE_LOG = 0.05  # of all others, in their logarithm
 TREND_POINTS = 4
 DAMPING = 0.5  # the share of a trend that is expected to continue
 IN_LOGARITHMS = ("loss", "norm", "ratio", "bytes", "condition", "scale", "deviation")
@@ -146,4 +146,4 @@ def _is_compared_in_logarithms(signal: str) -> bool:
 
 
 def _least_noise(signal: str) -> float:
-    return LEAST_NOISE_LOG if _is_compared_in_logarithms(signal) else LEAST_NOISE_SHARE
+    return MIN_NOISE_LOG if _is_compared_in_logarithms(signal) else MIN_NOISE_SHARE

@@ -19,8 +19,8 @@ FORKED_KNOBS = (
     ("grad_clip_thresh", 0.5),
 )
 """Knob and the factor it is turned by; one fork each."""
-MOST_STEPS = 500
-LEAST_NOISE = 0.01  # of the loss, in its logarithm: a plateau counts less as no gain
+MAX_STEPS = 500
+MIN_NOISE = 0.01  # of the loss, in its logarithm: a plateau counts less as no gain
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def fork_and_race(context: RemedyContext) -> InterventionPlan | None:
         return None
     knobs = {name: state.knobs[name] for name, _ in FORKED_KNOBS if name in state.knobs}
     arms = (*[knobs] * N_CONTROLS, *(knobs | fork for fork in forks))
-    n_steps = min(MOST_STEPS, context.facts.steps_per_evaluation)
+    n_steps = min(MAX_STEPS, context.facts.steps_per_evaluation)
     if len(arms) * n_steps + context.view.step - checkpoint > context.remaining_work:
         return None
     signal = context.facts.signal_name("val_spectrum_loss")
@@ -71,7 +71,7 @@ def judge_forks(expected: Expectation, values: Sequence[float | None], facts: Ru
         return ForkResult(FollowUpResult("no_effect", None, None, is_within_noise=False), 0, 0.0)
     first, second = (value for value in controls if value is not None)
     difference = gain_over(expected, first, second, facts)
-    noise, better = max(LEAST_NOISE, abs(difference)), first if difference >= 0 else second
+    noise, better = max(MIN_NOISE, abs(difference)), first if difference >= 0 else second
     measured = [(value, i) for i, value in enumerate(forks, N_CONTROLS) if value is not None]
     gains = [(gain_over(expected, value, better, facts), i) for value, i in measured]
     gain, winner = max(gains, default=(0.0, 0))

@@ -19,7 +19,7 @@ REWARM_STEPS = 20
 MEMORY_FOLLOW_UP_STEPS = 10
 NEARLY = 0.15  # of a healthy level: a signal so near to it is healthy again
 EXTREME_GRADIENT_FACTOR = 10.0  # times the threshold
-MOST_ROLLBACKS = 2  # at one place: more of them would not help
+MAX_ROLLBACKS = 2  # at one place: more of them would not help
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def roll_back(signal: str, direction: Direction, *, learning_rate_factor: float 
 
     def plan(context: RemedyContext) -> InterventionPlan | None:
         since = context.diagnosis.since
-        if not context.may_roll_back or len(context.state.rollbacks) >= MOST_ROLLBACKS:
+        if not context.may_roll_back or len(context.state.rollbacks) >= MAX_ROLLBACKS:
             return None
         checkpoint = context.newest_healthy_checkpoint(before_step=since)
         if checkpoint is None or context.view.step - checkpoint > context.remaining_work:

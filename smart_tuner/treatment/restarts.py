@@ -11,7 +11,7 @@ from smart_tuner.treatment.knob_remedies import balanced_gate_weight, healthy_le
 from smart_tuner.treatment.remedies import Remedy, RemedyContext
 
 HALF_WAY = 0.5  # of the plan: a later restart costs more than it is worth
-MOST_FRAMES_PER_STEP = 10
+MAX_FRAMES_PER_STEP = 10
 KNOBS_FROM_THE_START = ("learning_rate_multiplier", "gate_positive_weight")
 """Knobs whose position matters from the first step; guidance, for example, can be corrected later."""
 
@@ -50,7 +50,7 @@ def restart_with_larger_steps(context: RemedyContext) -> InterventionPlan | None
     """Restart with twice as many frames per decoder step, so that attention has half as many steps to align."""
     frames = context.facts.n_frames_per_step
     plan = restart("free_diagonality", "up")(context)
-    if plan is None or frames is None or 2 * frames > MOST_FRAMES_PER_STEP:
+    if plan is None or frames is None or 2 * frames > MAX_FRAMES_PER_STEP:
         return None
     (order,) = plan.orders
     return replace(plan, orders=(replace(order, hparams={**order.hparams, "n_frames_per_step": 2 * frames}),))

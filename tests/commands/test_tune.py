@@ -211,7 +211,7 @@ def test_workers_save_and_end_when_their_parent_is_killed(data: Path, tmp_path: 
 
 
 def test_a_study_can_continue_after_its_time_limit(data: Path, program: Program) -> None:
-    outcome = tune(program, data, "--max_minutes", 0.25, n_trials=1, trial_steps=800)
+    outcome = tune(program, data, "--max_minutes", 0.25, "--epochs", 1_000_000, n_trials=1, trial_steps=200_000)
     assert outcome.code == 2
     assert "no trial was completed in this time; the same command continues the study" in outcome.err
     assert study_in(program.output).get_trials(states=(TrialState.WAITING,))

@@ -32,7 +32,7 @@ def test_a_healthy_loop_is_left_alone() -> None:
     assert loss < 0.01 and decisions == []
 
 
-@pytest.mark.parametrize("learning_rate", [0.1, 0.2])
+@pytest.mark.parametrize("learning_rate", [0.1, 0.15])
 def test_a_diverging_loop_is_rescued(learning_rate: float, monkeypatch: pytest.MonkeyPatch) -> None:
     loss, decisions = train(learning_rate)
     assert loss < 0.01

@@ -7,7 +7,7 @@ import unicodedata
 
 from corpus.text.cleaning import Rules, final_dot, parse_table
 from corpus.text.english.numbers import (
-    LONGEST_NUMBER_DIGITS,
+    MAX_NUMBER_DIGITS,
     NUMBER,
     cardinal,
     number_words,
@@ -56,7 +56,7 @@ def _money_words(match: re.Match[str]) -> str:
     if scale:
         return f"{number_words(amount)} {_SCALES.get(scale.lower(), scale)} {currency[1]}"
     whole, _, cents = amount.replace(",", "").partition(".")
-    if len(cents) != 2 or len(whole) > LONGEST_NUMBER_DIGITS:
+    if len(cents) != 2 or len(whole) > MAX_NUMBER_DIGITS:
         return f"{number_words(amount)} {currency[0] if amount == '1' else currency[1]}"
     whole_words = f"{cardinal(int(whole))} {currency[0] if int(whole) == 1 else currency[1]}"
     if not int(cents):

@@ -10,7 +10,7 @@ from corpus.text.english.abbreviations import ABBREVIATION_RULES, LETTER_RULES
 from corpus.text.english.amounts import AMOUNT_RULES, CURRENCIES
 from corpus.text.english.dates import DAY_FIRST_DATES, MONTH_FIRST_DATES, TIMES
 from corpus.text.english.numbers import (
-    LONGEST_NUMBER_DIGITS,
+    MAX_NUMBER_DIGITS,
     NUMBER,
     cardinal,
     digit_words,
@@ -85,7 +85,7 @@ _ROMAN_NUMERALS: Rules = (
 
 def _ordinal_words(match: re.Match[str]) -> str:
     digits = match[1].replace(",", "")
-    return ordinal(int(digits)) if len(digits) <= LONGEST_NUMBER_DIGITS else digit_words(digits) + "th"
+    return ordinal(int(digits)) if len(digits) <= MAX_NUMBER_DIGITS else digit_words(digits) + "th"
 
 
 def _phone_words(match: re.Match[str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-LONGEST_NUMBER_DIGITS = 15
+MAX_NUMBER_DIGITS = 15
 """Longer numbers are read digit by digit."""
 
 NUMBER = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?"
@@ -34,7 +34,7 @@ def year(number: int) -> str:
 def number_words(digits: str) -> str:
     """Words of 1,234.5; a number with a leading zero or too many digits is read digit by digit."""
     whole, _, fraction = digits.replace(",", "").partition(".")
-    if len(whole) > LONGEST_NUMBER_DIGITS or (len(whole) > 1 and whole[0] == "0"):
+    if len(whole) > MAX_NUMBER_DIGITS or (len(whole) > 1 and whole[0] == "0"):
         words = digit_words(whole)
     else:
         words = cardinal(int(whole)) if whole else ""

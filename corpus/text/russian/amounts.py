@@ -6,7 +6,7 @@ import re
 
 from corpus.text.cleaning import Rules, final_dot, parse_table
 from corpus.text.russian.numbers import (
-    LONGEST_NUMBER_DIGITS,
+    MAX_NUMBER_DIGITS,
     NUMBER,
     Case,
     Gender,
@@ -53,7 +53,7 @@ _SCALE = "|".join(_SCALES)
 def whole_value(digits: str) -> int | None:
     """Return the value of a whole number with few enough digits to be read as one; else `None`."""
     digits = digits.replace(" ", "")
-    return int(digits) if digits.isdigit() and len(digits) <= LONGEST_NUMBER_DIGITS else None
+    return int(digits) if digits.isdigit() and len(digits) <= MAX_NUMBER_DIGITS else None
 
 
 def _quantity_words(digits: str, forms: str, case: Case) -> str:

@@ -10,8 +10,8 @@ Case = Literal["n", "g", "d", "a", "i", "p"]
 """Nominative, genitive, dative, accusative, instrumental, prepositional."""
 Gender = Literal["m", "f", "n"]
 
-LONGEST_NUMBER_DIGITS = 15
-LONGEST_FRACTION_DIGITS = 6
+MAX_NUMBER_DIGITS = 15
+MAX_FRACTION_DIGITS = 6
 """Longer numbers and fractions are read digit by digit."""
 
 NUMBER = r"(?:(?<![\d,.])\d{1,3}(?: \d{3})+(?!\d)|\d+)(?:[.,]\d+)?"
@@ -42,7 +42,7 @@ def number_words(digits: str, *, case: Case = "n", gender: Gender = "m") -> str:
     whole, _, fraction = digits.replace(" ", "").replace(".", ",").partition(",")
     if fraction:
         return _decimal(whole, fraction, case=case)
-    if len(whole) > LONGEST_NUMBER_DIGITS or (len(whole) > 1 and whole[0] == "0"):
+    if len(whole) > MAX_NUMBER_DIGITS or (len(whole) > 1 and whole[0] == "0"):
         return digit_words(whole)
     return cardinal(int(whole), case=case, gender=gender)
 
@@ -54,7 +54,7 @@ def digit_words(digits: str) -> str:
 
 def _decimal(whole: str, fraction: str, *, case: Case) -> str:
     """Return words such as: две целых пять десятых, двух целых пяти десятых."""
-    if len(whole) > LONGEST_NUMBER_DIGITS or len(fraction) > LONGEST_FRACTION_DIGITS:
+    if len(whole) > MAX_NUMBER_DIGITS or len(fraction) > MAX_FRACTION_DIGITS:
         return f"{digit_words(whole)} запятая {digit_words(fraction)}"
     whole_value, numerator = int(whole), int(fraction)
     denominator_case: Case = case if ends_in_one(numerator) or case not in ("n", "a") else "g"

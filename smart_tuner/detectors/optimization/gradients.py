@@ -13,7 +13,7 @@ from smart_tuner.inputs.run_view import RunView
 # exploding_gradient
 RECENT_STEPS = 10
 EXTREME_DEVIATIONS = 6.0  # spreads above the baseline; healthy runs stay below 4.5
-LEAST_SPREAD = 0.3
+MIN_SPREAD = 0.3
 BASELINE_STEPS = 10
 CRITICAL_FACTOR = 300.0  # times the threshold: an explosion whatever the baseline is
 ENTER_STEPS, STAY_STEPS = 5, 2  # extreme ones among the recent steps
@@ -33,7 +33,7 @@ def detect_exploding_gradient(view: RunView) -> Diagnosis | None:
     threshold = view.quality.gradient_norm_threshold
     if not recent or max(value for _, value in recent) <= threshold:
         return None
-    baseline = measure_baseline(_norm_logs_before(view), least_spread=LEAST_SPREAD)
+    baseline = measure_baseline(_norm_logs_before(view), least_spread=MIN_SPREAD)
     comparable = baseline if baseline is not None and baseline.count >= BASELINE_STEPS else None
     limit = CRITICAL_FACTOR * threshold
     extreme = [

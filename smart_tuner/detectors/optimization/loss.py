@@ -13,9 +13,9 @@ from smart_tuner.inputs.run_view import Points, RunView
 # loss_spike
 RECENT_STEPS = 6
 BASELINE_STEPS = 30  # a longer one would compare with a loss that has fallen far since
-LEAST_BASELINE_STEPS = 15
+MIN_BASELINE_STEPS = 15
 EXTREME_DEVIATIONS = 5.0  # of a single step; the median of the recent ones strays half as far
-LEAST_SPREAD = 0.06
+MIN_SPREAD = 0.06
 ENTER_RISE, LEAVE_RISE = math.log(1.5), math.log(1.2)
 
 # oscillating_loss
@@ -25,12 +25,12 @@ TURNS_SHARE = 0.6
 NOISE_SWING = 2.5  # of the noise of a level of one step; noise alone makes levels swing by about 0.85 of it
 
 # sawtooth_loss
-SAWTOOTH_WINDOW_STEPS, LEAST_SAWTOOTH_STEPS = 200, 60
+SAWTOOTH_WINDOW_STEPS, MIN_SAWTOOTH_STEPS = 200, 60
 JUMP_WINDOW_STEPS = 5
-LEAST_JUMP = 0.3  # nats per mel value
+MIN_JUMP = 0.3  # nats per mel value
 JUMP_NOISE_FACTOR = 6.0  # times the loss's noise from step to step
 ENTER_JUMPS, LEAVE_JUMPS = 4, 1
-MOST_FALL = 0.2  # nats: a loss that falls by more between the jumps makes progress
+MAX_FALL = 0.2  # nats: a loss that falls by more between the jumps makes progress
 
 
 def detect_loss_spike(view: RunView) -> Diagnosis | None:
@@ -40,9 +40,9 @@ def detect_loss_spike(view: RunView) -> Diagnosis | None:
     points = view.log_points("total_loss", window)
     recent = [(step, value) for step, value in points if step > view.step - RECENT_STEPS]
     before = [value for step, value in points if step <= baseline_end]
-    if len(recent) < RECENT_STEPS // 2 or len(before) < LEAST_BASELINE_STEPS:
+    if len(recent) < RECENT_STEPS // 2 or len(before) < MIN_BASELINE_STEPS:
         return None
-    baseline = measure_baseline(before, least_spread=LEAST_SPREAD)
+    baseline = measure_baseline(before, least_spread=MIN_SPREAD)
     if baseline is None:
         return None
     level = statistics.median_low(value for _, value in recent)
@@ -92,13 +92,13 @@ def detect_sawtooth_loss(view: RunView) -> Diagnosis | None:
     """A flow's loss that jumps up again and again: each time the model loses the progress since the last jump."""
     is_active = "sawtooth_loss" in view.active  # then only the time after the remedy counts
     points = view.points("nll_loss", 2 * view.facts.window_steps if is_active else SAWTOOTH_WINDOW_STEPS)
-    if not is_active and len(points) < LEAST_SAWTOOTH_STEPS:
+    if not is_active and len(points) < MIN_SAWTOOTH_STEPS:
         return None
     jumps = _find_jumps(points)
     if len(jumps) < (LEAVE_JUMPS if is_active else ENTER_JUMPS):
         return None
     fall = _lower_quartile(points[: len(points) // 3]) - _lower_quartile(points[-len(points) // 3 :])
-    if fall > MOST_FALL:
+    if fall > MAX_FALL:
         return None
     height = statistics.median(height for _, height in jumps)
     evidence = {"teeth": float(len(jumps)), "height": height, "net_fall": fall}
@@ -108,7 +108,7 @@ def detect_sawtooth_loss(view: RunView) -> Diagnosis | None:
 def _find_jumps(points: Points) -> list[tuple[int, float]]:
     """(step, height) of each rise far above the steps before it; a jump that lasts several steps counts once."""
     values = [value for _, value in points]
-    least = max(LEAST_JUMP, JUMP_NOISE_FACTOR * change_spread(values))
+    least = max(MIN_JUMP, JUMP_NOISE_FACTOR * change_spread(values))
     jumps: list[tuple[int, float]] = []
     for i in range(JUMP_WINDOW_STEPS, len(points)):
         step, height = points[i][0], values[i] - statistics.median(values[i - JUMP_WINDOW_STEPS : i])

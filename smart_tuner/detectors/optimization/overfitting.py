@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from smart_tuner.diagnosis import Diagnosis
 from smart_tuner.inputs.run_view import Points, RunView
 
-LEAST_EVALUATIONS, NOISY_EVALUATIONS = 3, 5
+MIN_EVALUATIONS, NOISY_EVALUATIONS = 3, 5
 TRAINING_FALL = math.log(0.95)
 
 
@@ -23,7 +23,7 @@ def detect_held_out_rise(
 ) -> Diagnosis | None:
     """A held-out loss above its best by more than the given factor, while the training loss has fallen since."""
     losses = view.log_points(f"val_{loss}")
-    if len(losses) <= LEAST_EVALUATIONS:
+    if len(losses) <= MIN_EVALUATIONS:
         return None
     best_step, best = min(_medians_of_three(losses), key=lambda point: point[1])
     later = [value for step, value in losses if step > best_step]
@@ -45,7 +45,7 @@ def detect_held_out_rise(
 
 def _is_above(limit: float, losses: Sequence[float]) -> bool:
     """Whether the last three losses all lie above it or, for noisy ones, most of the last five."""
-    if len(losses) >= LEAST_EVALUATIONS and min(losses[-LEAST_EVALUATIONS:]) >= limit:
+    if len(losses) >= MIN_EVALUATIONS and min(losses[-MIN_EVALUATIONS:]) >= limit:
         return True
     return len(losses) >= NOISY_EVALUATIONS and statistics.median(losses[-NOISY_EVALUATIONS:]) >= limit
 

@@ -6,7 +6,7 @@ from smart_tuner.detectors.series import slope
 from smart_tuner.diagnosis import Diagnosis, Severity
 from smart_tuner.inputs.run_view import RunView
 
-LEAST_EVALUATIONS = 2
+MIN_EVALUATIONS = 2
 TREND_EVALUATIONS = 4
 LOST_SHARE, RECOVERED_SHARE = 0.5, 0.8  # of the best diagonality
 
@@ -15,7 +15,7 @@ def detect_attention_not_forming(view: RunView) -> Diagnosis | None:
     """Diagonality that is below its target after the time it may take, and is not on its way there."""
     patience = view.facts.alignment_patience_steps
     free, forced = view.points("free_diagonality"), view.points("diagonality")
-    if not patience or len(free) < LEAST_EVALUATIONS or not forced or view.attempt_steps < patience:
+    if not patience or len(free) < MIN_EVALUATIONS or not forced or view.attempt_steps < patience:
         return None
     threshold, target = view.quality.attention_diagonality_threshold, view.quality.attention_diagonality_target
     enough = (threshold + target) / 2 if view.attempt_steps < 2 * patience else target  # at first, half is enough

@@ -16,11 +16,11 @@ BOUNDS = {
 }
 LEAVE_SHARE = 0.5
 RECENT_STEPS = 10
-LEAST_BASELINE_VALUES = 10
+MIN_BASELINE_VALUES = 10
 ENTER_SHIFT, LEAVE_SHIFT = 1.0, 0.5  # nats per mel value, of the log-determinant
 LEARNING_SHARE = 0.5  # of the shift: a likelihood that gains as much means that the flow learns
 PART_PREFIX = "gradient_norm_"
-EXTREME_DEVIATIONS, LEAST_SPREAD = 6.0, 0.3
+EXTREME_DEVIATIONS, MIN_SPREAD = 6.0, 0.3
 EXTREME_MEASUREMENTS = 3  # of a part's gradient norm, in a row
 PART_WINDOW_STEPS = 260  # for these and the baseline, when every tenth step is measured
 
@@ -59,7 +59,7 @@ def _levels_before_and_now(view: RunView, name: str) -> tuple[float | None, floa
     points = view.points(name, 2 * window)
     before = [value for step, value in points if step <= view.step - window]
     recent = [value for step, value in points if step > view.step - RECENT_STEPS]
-    if len(recent) < RECENT_STEPS // 2 or len(before) < LEAST_BASELINE_VALUES:
+    if len(recent) < RECENT_STEPS // 2 or len(before) < MIN_BASELINE_VALUES:
         return None, None
     return statistics.median(before), statistics.median(recent)
 
@@ -73,9 +73,9 @@ def _exploding_parts(view: RunView) -> dict[str, float]:
             continue
         points = view.log_points(name, PART_WINDOW_STEPS)
         recent = points[-EXTREME_MEASUREMENTS:]
-        before = points[: -2 * EXTREME_MEASUREMENTS][-2 * LEAST_BASELINE_VALUES :]
-        baseline = measure_baseline([value for _, value in before], least_spread=LEAST_SPREAD)
-        if baseline is None or baseline.count < LEAST_BASELINE_VALUES:
+        before = points[: -2 * EXTREME_MEASUREMENTS][-2 * MIN_BASELINE_VALUES :]
+        baseline = measure_baseline([value for _, value in before], least_spread=MIN_SPREAD)
+        if baseline is None or baseline.count < MIN_BASELINE_VALUES:
             continue
         least = min(value for _, value in recent)
         if least > threshold and baseline.deviations(least) > EXTREME_DEVIATIONS:

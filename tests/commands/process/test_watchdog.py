@@ -74,7 +74,7 @@ def test_a_stop_signal_to_the_watchdog_makes_the_training_save(program: Program,
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (143, "")
-    assert "SIGTERM: saved at step" in out
+    assert "stopped by SIGTERM and saved at step" in out
     assert summary(run)["reason"] == "SIGTERM"
     assert load_checkpoint(sorted((run / "checkpoints").iterdir())[-1])["progress"]["step"] == max(losses(run))
 

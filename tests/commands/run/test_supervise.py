@@ -151,7 +151,7 @@ def test_a_hopeless_run_ends_with_3_and_says_what_to_change(program: Program, da
     config.write_text("supervision: {intervention_budget: 0}\n", encoding="utf-8")
     outcome = program.train(data, "--config", config, **SICK)
     assert outcome.code == 3
-    assert "hopeless: learning_rate_too_high goes on" in outcome.flat
+    assert "hopeless: learning_rate_too_high persists" in outcome.flat
     assert "give a smaller --learning_rate" in outcome.flat
     run = program.output / "run"
     assert summary(run)["status"] == "stopped" and summary(run)["reason"].startswith("hopeless: ")

@@ -20,7 +20,7 @@ from hparams import HParams
 from recipes import RECIPES
 from smart_tuner.search.budget import TrialBudget
 from smart_tuner.search.dimensions import Dimension
-from smart_tuner.search.trials import MOST_ATTEMPTS
+from smart_tuner.search.trials import MAX_ATTEMPTS
 from smart_tuner.settings import Settings
 from tests.smart_tuner.search.small_study import BUDGET, make_plan
 from training.run_state import RunLimits
@@ -77,7 +77,7 @@ def test_results_from_checkpoints_and_from_fresh_models_are_kept_apart(tmp_path:
 
 def test_the_message_without_a_candidate_counts_killed_trials_as_failed(tmp_path: Path) -> None:
     study = optuna.create_study(direction="maximize")
-    study.add_trial(trial_with(2, TrialState.FAIL, attempt=MOST_ATTEMPTS))
+    study.add_trial(trial_with(2, TrialState.FAIL, attempt=MAX_ATTEMPTS))
     study.add_trial(trial_with(2, TrialState.FAIL, failed="ValueError: no"))
     study.add_trial(trial_with(3, TrialState.PRUNED))
     message = no_candidate_message(context_in(tmp_path, {}), study)

@@ -23,13 +23,13 @@ from smart_tuner.search.trials import (
     ATTEMPT,
     FAILURE,
     FIRST_ATTEMPT,
-    MOST_ATTEMPTS,
+    MAX_ATTEMPTS,
     find_best_trial,
     finished_trials,
     requeue,
     running_trials,
 )
-from smart_tuner.search.worker import MOST_FAILURES, StudyWorker, TrialInterrupted
+from smart_tuner.search.worker import MAX_FAILURES, StudyWorker, TrialInterrupted
 from tests.smart_tuner.search.small_study import make_plan, make_storage, make_study
 from tests.smart_tuner.search.worker_program import TRIAL_LOG, main
 from tests.support.postgres_server import PostgresServer
@@ -170,7 +170,7 @@ def test_an_interrupted_trial_is_requeued(tmp_path: Path) -> None:
 def test_a_trial_that_kills_its_worker_is_given_up_after_three_attempts(tmp_path: Path) -> None:
     folder = tmp_path / "study"
     study, _ = make_study(folder)
-    for attempt in range(1, MOST_ATTEMPTS + 1):
+    for attempt in range(1, MAX_ATTEMPTS + 1):
         worker = start_worker(folder, None, n_trials=1, seconds=60)
         while read_log(folder) != ["start 0"] * attempt:
             time.sleep(0.05)
@@ -204,7 +204,7 @@ def test_three_failures_in_a_row_end_the_worker(tmp_path: Path) -> None:
 
     with pytest.raises(UserError, match="3 trials in a row failed, the last one with ValueError: no good"):
         worker.run(failing, lambda: False)
-    assert len(study.trials) == MOST_FAILURES
+    assert len(study.trials) == MAX_FAILURES
 
 
 @pytest.mark.parametrize("in_storage", [False, True])

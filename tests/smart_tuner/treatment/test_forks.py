@@ -17,7 +17,7 @@ from smart_tuner.settings import Settings, SupervisionSettings
 from smart_tuner.state import PendingFollowUp, SupervisorState
 from smart_tuner.supervisor import Supervisor
 from smart_tuner.treatment.follow_up import Verdict
-from smart_tuner.treatment.forks import LEAST_NOISE, fork_and_race, judge_forks
+from smart_tuner.treatment.forks import MIN_NOISE, fork_and_race, judge_forks
 from smart_tuner.treatment.interventions import Expectation
 from smart_tuner.treatment.remedies import RemedyContext
 from tests.smart_tuner.histories import every, make_facts, make_view
@@ -116,7 +116,7 @@ def test_the_best_fork_must_beat_both_controls_by_more_than_they_differ(
 ) -> None:
     forks = judge_forks(LOWER_LOSS, values, make_facts())
     assert (forks.winner, forks.result.verdict) == (winner, verdict)
-    assert forks.noise >= LEAST_NOISE or None in values[:2]
+    assert forks.noise >= MIN_NOISE or None in values[:2]
 
 
 def run_race(values: Sequence[float]) -> tuple[Supervisor, dict[str, Any], int]:
