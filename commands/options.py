@@ -61,3 +61,8 @@ class TrainOptions:
     speaker: str | None = None
     out: Path | None = None
     json: bool = False
+
+    @property
+    def resume_path(self) -> Path | None:
+        """Path that --resume names; None for auto and none."""
+        return None if self.resume in ("auto", "none") else Path(self.resume)

@@ -85,11 +85,12 @@ def resume_arguments(options: TrainOptions, run: Path | None, *, minutes: float)
     more = []
     if options.max_minutes is not None:
         more.append(f"--max_minutes={max(options.max_minutes - minutes, MIN_MINUTES):.6f}")
-    if run is None or Path(options.resume).resolve() == run.resolve():
+    given = options.resume_path
+    if run is None or (given is not None and given.resolve() == run.resolve()):
         return more
     more.append(f"--run_name={run.name}")
     # A run that branched off another one and has no checkpoint of its own yet must start from the other one again.
-    if options.resume in ("auto", "none") or newest_checkpoint_step(run) is not None:
+    if given is None or newest_checkpoint_step(run) is not None:
         more.append("--resume=auto")
     return more
 

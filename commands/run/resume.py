@@ -109,20 +109,24 @@ def plan_steps(start: StartPoint, hparams: HParams, limits: RunLimits, *, n_batc
 
 
 def find_start(options: TrainOptions, hparams: HParams, folder: Path, *, symbols: tuple[str, ...]) -> StartPoint:
-    if options.resume == "none":
-        return _new_or_warm_start(options, hparams)
-    if options.resume == "auto":
-        path = newest_usable(folder)
-        return _new_or_warm_start(options, hparams) if path is None else _from_checkpoint(path, hparams, symbols)
-    given = Path(options.resume)
-    path = newest_usable(given) if given.is_dir() else given
-    if path is None:
-        raise UserError(f"--resume {given}: the folder holds no usable checkpoint; expected a run folder or a .pt file")
+    given = options.resume_path
+    if given is None:
+        newest = None if options.resume == "none" else newest_usable(folder)
+        return _new_or_warm_start(options, hparams) if newest is None else _from_checkpoint(newest, hparams, symbols)
+    path = checkpoint_at(given)
     start = _from_checkpoint(path, hparams, symbols)
     if given.resolve() != folder.resolve():
         require_finite_weights(path, start.state)  # in its own run the supervisor treats such a checkpoint
         _require_newest(folder, start)
     return start
+
+
+def checkpoint_at(given: Path) -> Path:
+    """Return the path of --resume: a checkpoint, or the newest usable one in a folder."""
+    path = newest_usable(given) if given.is_dir() else given
+    if path is None:
+        raise UserError(f"--resume {given}: the folder holds no usable checkpoint; expected a run folder or a .pt file")
+    return path
 
 
 def _require_newest(folder: Path, start: StartPoint) -> None:

@@ -23,8 +23,9 @@ class FolderInUse(UserError):
 
 def choose_run_folder(options: TrainOptions, hparams: HParams, corpus_name: str) -> Path:
     """Return the folder to train in; `--resume none` never writes into an existing run."""
-    if options.resume not in ("auto", "none") and Path(options.resume).is_dir() and options.run_name is None:
-        return Path(options.resume)
+    given = options.resume_path
+    if given is not None and given.is_dir() and options.run_name is None:
+        return given
     name = options.run_name or safe_name(f"{corpus_name}-{hparams.language}-{hparams.model}")
     require_run_name(name)
     folder = options.output / name

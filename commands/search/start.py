@@ -10,7 +10,7 @@ from typing import Any
 
 from commands.options import TrainOptions
 from commands.run.job import option_values
-from commands.run.resume import newest_usable
+from commands.run.resume import checkpoint_at
 from commands.search.study_context import StudyContext
 from commands.voice.validate import with_training_data
 from files import atomic_replacement, safe_name, write_atomically
@@ -24,36 +24,27 @@ START_FOLDER, DATA_FILE = "start", "data.json"
 
 def with_default_run_name(options: TrainOptions) -> TrainOptions:
     """Name a study that starts from a run after the run, or after the checkpoint file."""
-    if options.run_name is not None or not _has_path(options):
+    if options.run_name is not None or options.resume_path is None:
         return options
-    path = Path(options.resume).resolve()
+    path = options.resume_path.resolve()
     name = path.name
     if path.is_file():
         name = path.parent.parent.name if path.parent.name == "checkpoints" else path.stem
     return replace(options, run_name=f"tune-{safe_name(name)}")
 
 
-def find_start(options: TrainOptions) -> Path | None:
+def find_start_checkpoint(options: TrainOptions) -> Path | None:
     """The study's copy of its start checkpoint, else the checkpoint of --resume; None for a start from the recipe."""
-    given = Path(options.resume)
+    given = options.resume_path
     if options.run_name is not None and (copy := existing_copy(options.output / options.run_name)) is not None:
-        if _has_path(options):
+        if given is not None:
             _require_same_start(copy, given)
         return copy
-    if not _has_path(options):
-        return None
-    path = newest_usable(given) if given.is_dir() else given
-    if path is None:
-        raise UserError(f"--resume {given}: the folder holds no usable checkpoint; expected a run folder or a .pt file")
-    return path
+    return None if given is None else checkpoint_at(given)
 
 
 def existing_copy(study: Path) -> Path | None:
     return next((study / START_FOLDER).glob("*.pt"), None)
-
-
-def _has_path(options: TrainOptions) -> bool:
-    return options.resume not in ("auto", "none")
 
 
 def _require_same_start(copy: Path, given: Path) -> None:

@@ -17,7 +17,7 @@ from commands.run.speakers import require_examples_of_speakers
 from commands.search.corpus_file import read_corpus_file
 from commands.search.start import (
     START_FOLDER,
-    find_start,
+    find_start_checkpoint,
     progress_of_start,
     recipe_of_start,
     with_data_of_start,
@@ -43,7 +43,7 @@ def set_up_study(
     """
     settings = load_settings(options.config, mlflow_uri=options.mlflow_uri)
     options = with_default_run_name(options)
-    start = find_start(options)
+    start = find_start_checkpoint(options)
     if start is not None:
         options = with_data_of_start(options, start)
     hparams = build_recipe(options, settings) if start is None else recipe_of_start(start, options)

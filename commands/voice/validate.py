@@ -48,8 +48,8 @@ def run(options: TrainOptions) -> int:
 
 def find_voice_file(options: TrainOptions) -> Path:
     """Return the checkpoint or voice of --resume, else the best voice of --run, else that of the latest run."""
-    if options.resume not in ("auto", "none"):
-        path = Path(options.resume)
+    path = options.resume_path
+    if path is not None:
         return best_voice_file(path) if path.is_dir() else path
     return best_voice_file(options.run or latest_run(options.output))
 
