@@ -83,8 +83,8 @@ class RunControl:
     def _rerun_step(self) -> None:
         """Read the batches of the last step again."""
         progress = self._state.progress
-        if places := [batch for step, _, batch in self._state.places if step == progress.step]:
-            progress.batch, self._must_reload = min(places), True
+        if batches := [batch for step, _, batch in self._state.recent_batches if step == progress.step]:
+            progress.batch, self._must_reload = min(batches), True
 
     def _enter_phase(self, targets: Mapping[str, float]) -> None:
         names = PhasePlan.__dataclass_fields__

@@ -38,7 +38,7 @@ class Rewind:
 
     def _roll_back(self, order: TrainerOrder) -> None:
         state, since = self._state, order.skip_since
-        skipped = {(epoch, batch) for step, epoch, batch in state.places if since is not None and step >= since}
+        skipped = {(epoch, batch) for step, epoch, batch in state.recent_batches if since is not None and step >= since}
         step, problems = self._load_at_or_before(order.step)
         if step is not None:
             state.data.train.skipped_batches |= skipped
@@ -95,7 +95,7 @@ class Rewind:
         state.learner = Learner(model, state.hparams, state.device, state.rank_group)
         state.clock = ScheduleClock(origin_step=state.progress.step)
         state.progress.epoch = state.progress.batch = 0
-        state.places.clear()
+        state.recent_batches.clear()
         state.turn_knobs(order.knobs)
         state.save()
 

@@ -23,7 +23,7 @@ from training.knobs import RECIPE_FIELDS, Knobs, bounds_of
 from training.schedule import PhasePlan, ScheduleClock
 from training.step.learner import Learner
 
-MAX_PLACES = 2_000  # batches
+MAX_RECENT_BATCHES = 2_000
 ORDER_FIELDS = ("action", "knobs", "step", "skip_since", "n_steps", "arms", "hparams", "reseeded_arm")
 """Fields of an order that a checkpoint keeps until the order is executed."""
 
@@ -92,7 +92,8 @@ class RunState:
         self.clock, self.phase_plan = ScheduleClock(), PhasePlan()
         self.keep_checkpoints = hparams.keep_checkpoints
         self.pending_orders: list[TrainerOrder] = []  # those that move training, until they are executed
-        self.places: deque[tuple[int, int, int]] = deque(maxlen=MAX_PLACES)  # recent (step, epoch, batch in the epoch)
+        # step that used it, epoch, number in the epoch
+        self.recent_batches: deque[tuple[int, int, int]] = deque(maxlen=MAX_RECENT_BATCHES)
         self.memory_error: RuntimeError | None = None  # of the last step, until it is answered
         self.failed_micro_batches = 1.0  # at the time of that error
         self.is_unsaved = True  # whether there is something that no checkpoint holds
@@ -105,9 +106,9 @@ class RunState:
     def optimizer(self) -> torch.optim.Optimizer:
         return self.learner.optimizer
 
-    def remember_places(self, batches: Sequence[Batch]) -> None:
-        """Note where the data of this step comes from."""
-        self.places += [(self.progress.step, self.progress.epoch, batch.number) for batch in batches]
+    def remember_batches(self, batches: Sequence[Batch]) -> None:
+        """Note the batches of this step, which may have to be read again or skipped."""
+        self.recent_batches += [(self.progress.step, self.progress.epoch, batch.number) for batch in batches]
 
     def turn_knobs(self, positions: Mapping[str, float]) -> None:
         """Set knobs; a position outside the bounds is an error."""
@@ -147,7 +148,7 @@ class RunState:
             "knobs": asdict(self.knobs),
             "clock": asdict(self.clock),
             "left_out": sorted(self.data.train.skipped_batches),
-            "steering": {"moves": orders, "places": [list(place) for place in self.places]},
+            "steering": {"moves": orders, "places": [list(batch) for batch in self.recent_batches]},
             "hparams": self.hparams.model_dump(mode="json"),
             "symbols": list(self.data.symbols),
             "data_fingerprint": self.data.fingerprint,
@@ -163,7 +164,7 @@ class RunState:
         if state["data_fingerprint"] != self.data.fingerprint:
             self.progress.batch = 0
             self.data.train.skipped_batches.clear()
-            self.places.clear()
+            self.recent_batches.clear()
         self.is_unsaved = False
         self.observer.load_state_dict(state["watcher"])
 
@@ -177,7 +178,8 @@ class RunState:
             self.progress.best_step = self.progress.best_score = None
         self.clock = ScheduleClock(**state["clock"])
         self.data.train.skipped_batches |= {(epoch, number) for epoch, number in state["left_out"]}
-        self.places = deque(((step, epoch, batch) for step, epoch, batch in state["steering"]["places"]), MAX_PLACES)
+        self.recent_batches.clear()
+        self.recent_batches += [(step, epoch, batch) for step, epoch, batch in state["steering"]["places"]]
         torch.set_rng_state(state["random"]["cpu"])
         if self.device.type == "cuda" and len(state["random"]["cuda"]) == torch.cuda.device_count():
             torch.cuda.set_rng_state_all(state["random"]["cuda"])

@@ -43,7 +43,7 @@ class StepRunner:
         progress.batch = batches[-1].number + 1
         state.is_unsaved = True
         learning_rate = self._set_learning_rate()
-        state.remember_places(batches)
+        state.remember_batches(batches)
         updated = self._update(batches)
         seconds = time.perf_counter() - started
         progress.seconds += seconds
