@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +21,8 @@ from smart_tuner.settings import Settings
 Warn = Callable[[str], None]
 
 
-class Listener(Protocol):
-    """Receiver of people's commands."""
+class CommandReceiver(Protocol):
+    """Receiver of commands from people."""
 
     def start(self) -> None: ...
     def stop(self) -> None: ...
@@ -29,19 +30,19 @@ class Listener(Protocol):
 
 @dataclass(frozen=True)
 class MessageChannel:
-    """One service that brings messages to people; a channel with a listener also answers commands."""
+    """One service that brings messages to people; with a command receiver it also answers commands."""
 
     language: Language
     outbox: Outbox
     sender: MessageSender
     tail: JournalTail
-    listener: Listener | None = None
+    command_receiver: CommandReceiver | None = None
     close_transport: Callable[[], None] = lambda: None
 
     def start(self) -> None:
         self.sender.start()
-        if self.listener is not None:
-            self.listener.start()
+        if self.command_receiver is not None:
+            self.command_receiver.start()
 
     def report_lost_training(self, step: int) -> None:
         """Say that training and watchdog ended without a message of their own."""
@@ -49,8 +50,8 @@ class MessageChannel:
 
     def finish(self, seconds: float) -> None:
         """Send what can be sent in this time; the rest stays in the outbox file."""
-        if self.listener is not None:
-            self.listener.stop()
+        if self.command_receiver is not None:
+            self.command_receiver.stop()
         self.sender.finish(seconds)
         self.outbox.try_save()
         self.close_transport()
@@ -66,23 +67,20 @@ def open_channel(
     samples: JournalTail,
     warn: Warn,
 ) -> MessageChannel:
-    """Channel with its outbox and threads, not started yet. It ends after `samples`, whose files it sends."""
-    language, intervals = LANGUAGES[settings.telegram.language], settings.telegram
+    """Make a channel, not started yet; its journal tail ends after `samples`, whose files it sends."""
+    language = LANGUAGES[settings.telegram.language]
     outbox = Outbox(run / "companion" / f"{name}-outbox.json", language)
-
-    def notifications() -> Notifications:
-        return Notifications(
-            run,
-            outbox,
-            language,
-            progress_seconds=60 * intervals.progress_minutes,
-            sample_seconds=60 * intervals.sample_minutes,
-        )
-
     sender = MessageSender(name, outbox, transport, RateLimit(messages_per_minute), warn)
-    return MessageChannel(
-        language, outbox, sender, JournalTail(name, run, notifications, ends_after=samples, warn=warn)
+    make_notifications = functools.partial(
+        Notifications,
+        run,
+        outbox,
+        language,
+        progress_seconds=60 * settings.telegram.progress_minutes,
+        sample_seconds=60 * settings.telegram.sample_minutes,
     )
+    tail = JournalTail(name, run, make_notifications, ends_after=samples, warn=warn)
+    return MessageChannel(language, outbox, sender, tail)
 
 
 def open_webhook_channel(run: Path, settings: Settings, samples: JournalTail, warn: Warn) -> MessageChannel:

@@ -18,5 +18,5 @@ def open_telegram_channel(run: Path, settings: Settings, samples: JournalTail, w
     client, rate = TelegramClient(settings.telegram), settings.telegram.messages_per_minute
     channel = open_channel("telegram", run, settings, client, rate, samples=samples, warn=warn)
     commands = BotCommands(run, channel.outbox, channel.language, BestVoice(run).speak)
-    listener = TelegramPoller(client, settings.telegram, commands.handle, warn)
-    return replace(channel, listener=listener, close_transport=client.close)
+    poller = TelegramPoller(client, settings.telegram, commands.handle, warn)
+    return replace(channel, command_receiver=poller, close_transport=client.close)
