@@ -8,11 +8,10 @@ from typing import Any
 
 
 class Priority(IntEnum):
-    """Priority of a message; a full outbox drops the lowest first."""
+    """Priority of a message; a full outbox drops the lowest first. Outbox files hold the numbers."""
 
     PROGRESS = 0
     PHASE = 1
-    ADVICE = 2
     INTERVENTION = 3
     ANSWER = 4
     END = 5
