@@ -7,12 +7,12 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
+from rich.columns import Columns
 from rich.console import Group, RenderableType
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from monitoring.language.base import format_number
 from monitoring.language.english import ENGLISH
 from monitoring.measures.signals import Signals
 from monitoring.report.decision_text import decision_line
@@ -21,13 +21,8 @@ from reports import StepReport
 WINDOW_STEPS = 50
 MIN_RELATIVE_CHANGE = 0.02  # smaller changes are shown as no trend
 ARROWS = {1: "↑", 0: "→", -1: "↓"}
-STEP_LABELS = {"total_loss": "loss", "gradient_norm": "gradient"}
-EVALUATION_LABELS = {
-    "free_diagonality": "diagonality",
-    "gate_accuracy": "gate",
-    "length_accuracy": "length",
-    "composite_tts_score": "score",
-}
+STEP_SIGNALS = ("total_loss", "gradient_norm")
+SPEECH_SIGNALS = ("free_diagonality", "gate_accuracy", "length_accuracy", "composite_tts_score")
 SHOWN_IF_MEASURED = ("gate_accuracy", "length_accuracy")
 """A model measures one of them: gate accuracy where it has a gate, length accuracy where it has none."""
 
@@ -40,8 +35,8 @@ class ProgressPanel:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._step_values = {signal: deque[float](maxlen=2 * WINDOW_STEPS) for signal in STEP_LABELS}
-        self._evaluation_values = {signal: deque[float](maxlen=2) for signal in EVALUATION_LABELS}
+        self._step_values = {signal: deque[float](maxlen=2 * WINDOW_STEPS) for signal in STEP_SIGNALS}
+        self._speech_values = {signal: deque[float](maxlen=2) for signal in SPEECH_SIGNALS}
         self._phase, self._last_intervention, self._step, self._last_step, self._time_left = "", "", 0, 1, ""
 
     def on_step(self, report: StepReport, *, last_step: int, time_left: str) -> None:
@@ -51,7 +46,7 @@ class ProgressPanel:
                 values.append(value)
 
     def on_evaluation(self, signals: Signals) -> None:
-        for signal, values in self._evaluation_values.items():
+        for signal, values in self._speech_values.items():
             if (value := signals.get(signal)) is not None:
                 values.append(value)
 
@@ -61,7 +56,7 @@ class ProgressPanel:
             self._last_intervention = f"step {step}: {decision_line(kind, fields, ENGLISH)}"
 
     def set_phase(self, phase: str | None) -> None:
-        self._phase = "" if phase is None else phase.replace("_", " ")
+        self._phase = "" if phase is None else ENGLISH.phases.get(phase, phase)
 
     def clear_time_left(self) -> None:
         self._time_left = ""
@@ -77,20 +72,20 @@ class ProgressPanel:
             f"{share:.0%}",
             f"{self._time_left} left" if self._time_left else "",
         )
-        lines: list[RenderableType] = [head, Text("   ".join(self._signals()), no_wrap=True, overflow="ellipsis")]
+        lines: list[RenderableType] = [head, Columns(self._signals(), padding=(0, 3))]
         if self._last_intervention:
             lines.append(Text(self._last_intervention, no_wrap=True, overflow="ellipsis", style="yellow"))
         return Group(*lines)
 
     def _signals(self) -> list[str]:
-        """Label, value and trend of each signal."""
-        changes = [(STEP_LABELS[name], _change_of_medians(values)) for name, values in self._step_values.items()]
-        changes += [
-            (EVALUATION_LABELS[name], _change_of_last_two(values))
-            for name, values in self._evaluation_values.items()
+        """Name, value and trend of each signal."""
+        changes = {name: _change_of_medians(values) for name, values in self._step_values.items()}
+        changes |= {
+            name: _change_of_last_two(values)
+            for name, values in self._speech_values.items()
             if values or name not in SHOWN_IF_MEASURED
-        ]
-        return [f"{label} {format_number(now)} {_arrow(before, now)}" for label, (before, now) in changes]
+        }
+        return [f"{ENGLISH.format_values({name: new})} {_arrow(old, new)}" for name, (old, new) in changes.items()]
 
 
 def _change_of_medians(values: deque[float]) -> Change:

@@ -9,7 +9,6 @@ from typing import Any
 from rich.console import Console
 from rich.live import Live
 
-from monitoring.language.base import format_number
 from monitoring.language.english import ENGLISH
 from monitoring.measures.signals import Signals
 from monitoring.report.decision_text import decision_line
@@ -70,13 +69,15 @@ class ProgressDisplay:
         if self._live is not None:
             self._live.refresh()
         else:
+            signals = {"total_loss": report.total_loss, "gradient_norm": report.gradient_norm}
+            place = f"step {report.step}/{self._last_step} · epoch {report.epoch + 1}"
             speed = f"{report.frames_per_second:,.0f} frames/s"
-            self._print(f"step {report.step}/{self._last_step} · {_losses(report)} · {speed} · {time_left} left")
+            self._print(f"{place} · {ENGLISH.format_values(signals)} · {speed} · {time_left} left")
 
     def on_evaluation(self, step: int, signals: Signals) -> None:
-        values = "   ".join(f"{name} {format_number(signals[name])}" for name in EVALUATION_SIGNALS if name in signals)
         self._panel.on_evaluation(signals)
-        self._print(f"evaluation at step {step}: {values}")
+        shown = {name: signals[name] for name in EVALUATION_SIGNALS if name in signals}
+        self._print(f"evaluation at step {step}: {ENGLISH.format_values(shown)}")
 
     def on_decision(self, kind: str, step: int, fields: Mapping[str, Any]) -> None:
         """Show a diagnosis, intervention or other decision of the supervisor."""
@@ -111,11 +112,6 @@ class ProgressDisplay:
     def _print(self, line: str) -> None:
         """Print above the panel, if there is one."""
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-def _losses(report: StepReport) -> str:
-    loss, gradient = format_number(report.total_loss), format_number(report.gradient_norm)
-    return f"epoch {report.epoch + 1} · loss {loss} · gradient {gradient}"
 
 
 def _format_minutes(seconds: float) -> str:

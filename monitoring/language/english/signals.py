@@ -38,7 +38,7 @@ SIGNALS = {
     "path_ratio": "path ratio",
     "coverage": "coverage",
     "diagonality": "teacher-forced diagonality",
-    "free_diagonality": "diagonality",
+    "free_diagonality": "free-running diagonality",
     "gate_accuracy": "gate accuracy",
     "gate_premature": "gate too early",
     "gate_overrun": "gate too late",

@@ -120,7 +120,7 @@ def test_decisions_are_logged_as_text(tmp_path: Path) -> None:
     assert intervention[0] == 40 and intervention[1].startswith("lower the learning rate (loss spike).")
     ((step, follow_up),) = texts(run, "supervisor/follow_up")
     assert step == 60 and "helped" in follow_up
-    assert texts(run, "supervisor/phase") == [(20, "pre-alignment → alignment (diagonality 0.8)")]
+    assert texts(run, "supervisor/phase") == [(20, "pre-alignment → alignment (free-running diagonality 0.8)")]
     assert texts(run, "supervisor/diagnosis")[-1][1].startswith("\\<b\\>\\_x\\_\\</b\\>")
 
 

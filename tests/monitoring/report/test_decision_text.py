@@ -26,7 +26,7 @@ TAIL = ". Expected by step 80: loss falls"
         (
             "phase",
             {"from": "alignment", "to": "quality", "signals": {"free_diagonality": 0.9194}},
-            "alignment → quality (diagonality 0.919)",
+            "alignment → quality (free-running diagonality 0.919)",
         ),
         (
             "diagnosis",

@@ -61,8 +61,8 @@ def test_without_a_terminal_there_are_only_plain_lines(options: dict[str, Any]) 
     text = output_of_short_run(**options)
     assert "\x1b" not in text and "\r" not in text
     lines = text.splitlines()
-    assert lines[0].startswith("step 1/100 · epoch") and lines[0].endswith(" left")
-    assert lines[3].startswith("evaluation at step 3: free_diagonality 0.95")
+    assert lines[0].startswith("step 1/100 · epoch 2 · loss 1, gradient norm 3 ") and lines[0].endswith(" left")
+    assert lines[3] == "evaluation at step 3: free-running diagonality 0.95, gate accuracy 1, score 0.5"
     assert lines[4].startswith("intervention at step 3: restart with safer settings (loss spike)")
     assert lines[5] == "pause at step 3, asked for by user 7: refused ([bold]why)"
 
@@ -89,7 +89,7 @@ def test_the_panel_shows_run_phase_and_progress() -> None:
     panel.set_phase("fine_tuning")
     panel.on_step(make_step(step=250), last_step=1000, time_left="1:02")
     (head, _) = draw(panel)
-    for part in ("my [red]run", "fine tuning", "step 250/1,000", "25%", "1:02 left"):
+    for part in ("my [red]run", "fine-tuning", "step 250/1,000", "25%", "1:02 left"):
         assert part in head
 
 
@@ -101,20 +101,21 @@ def test_the_five_signals_have_trends() -> None:
         panel.on_evaluation({"composite_tts_score": score, "free_diagonality": 1 - score, "gate_accuracy": 1.0})
     panel.on_evaluation({"composite_tts_score": None})
     signals = draw(panel)[1].split("   ")
-    assert [signal.split(" ")[0] for signal in signals] == ["loss", "gradient", "diagonality", "gate", "score"]
+    names = ["loss", "gradient norm", "free-running diagonality", "gate accuracy", "score"]
+    assert [signal.rsplit(" ", 2)[0] for signal in signals] == names
     assert [signal[-1] for signal in signals] == ["↓", "→", "↓", "→", "↑"]
 
 
 def test_a_model_without_a_gate_shows_lengths_instead() -> None:
     panel = ProgressPanel("run")
     panel.on_evaluation({"composite_tts_score": 0.5, "free_diagonality": 0.9, "length_accuracy": 1.0})
-    assert "length 1" in draw(panel)[1] and "gate" not in draw(panel)[1]
+    assert "length accuracy 1" in draw(panel)[1] and "gate" not in draw(panel)[1]
 
 
 def test_a_missing_value_is_a_dash() -> None:
     panel = ProgressPanel("run")
     panel.on_step(make_step(step=1, total_loss=None, gradient_norm=None), last_step=10, time_left="")
-    assert draw(panel)[1].startswith("loss –     gradient –")
+    assert draw(panel)[1].startswith("loss –     gradient norm –")
 
 
 def test_the_last_intervention_stays_on_the_panel() -> None:
