@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from benchmarks.reporting import Write
+from benchmarks.reporting import Write, conclude
 from corpus.demo.demo_corpus import make_demo_corpus
 from files import REPOSITORY
 from monitoring.journal.journal import read_journal
@@ -229,8 +229,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as temporary:
         folder = (options.folder or Path(temporary)).absolute()
         is_met = run_benchmark(folder, n_kills=options.kills, seed=options.seed, write=sys.stdout.write)
-    sys.stdout.write("passed\n" if is_met else "failed\n")
-    return 0 if is_met else 1
+    return conclude(sys.stdout.write, is_met=is_met)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.reporting import conclude
 from benchmarks.robustness.fake_bot_api import TOKEN, FakeBotApi
 from monitoring.language import LANGUAGES
 from monitoring.messaging.message import Message, Priority
@@ -84,7 +85,7 @@ def main() -> int:
     ]
     for name, figure in rows:
         sys.stdout.write(f"{name:<44} {figure}\n")
-    return 0 if sent_per_minute <= MAX_PER_MINUTE and alarms == ALARMS else 1
+    return conclude(sys.stdout.write, is_met=sent_per_minute <= MAX_PER_MINUTE and alarms == ALARMS)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from typing import Any
 from unittest.mock import patch
 
 import train_enhanced
+from benchmarks.reporting import conclude
 from benchmarks.robustness.fake_bot_api import TOKEN, FakeBotApi
 from commands.console import open_console
 from commands.process.companion_process import CompanionProcess
@@ -257,7 +258,7 @@ def main(arguments: list[str]) -> int:
             is_undisturbed = loses_no_step(folder, folder / ".cache")
         finally:
             api.close()
-    return 0 if is_cheap and is_undisturbed else 1
+    return conclude(sys.stdout.write, is_met=is_cheap and is_undisturbed)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.reporting import Write
+from benchmarks.reporting import Write, conclude
 from benchmarks.speed.interleave import median_speedup, time_interleaved
 from benchmarks.speed.tacotron2_peers import (
     decode_frame_by_frame,
@@ -245,10 +245,10 @@ def main(options: argparse.Namespace, write: Write) -> int:
     torch.set_num_threads(DEMO.hparams.cpu_threads or n_threads)
     is_equal &= compare(DEMO, device, write)
     measure_training(DEMO, device, write)
-    write("ok\n" if is_equal else "the losses or gradients DIFFER\n")
+    exit_code = conclude(write, is_met=is_equal)
     ratios = ", ".join(f"{name} {median_speedup(times, name, TORCHAUDIO):.2f} × torchaudio's float32" for name in own)
     write(f"full size: {ratios}\n")
-    return 0 if is_equal else 1
+    return exit_code
 
 
 def parse() -> argparse.Namespace:
