@@ -28,8 +28,8 @@ class Language:
         return self.texts[key].format(**values)
 
     def name(self, identifier: str) -> str:
-        """Name of a signal, a knob or an ailment; an unknown identifier with spaces instead of underscores."""
-        known = (self.signals, self.knobs, self.ailments)
+        """Name of a signal, knob, ailment or phase; an unknown identifier with spaces instead of underscores."""
+        known = (self.signals, self.knobs, self.ailments, self.phases)
         return next((names[identifier] for names in known if identifier in names), identifier.replace("_", " "))
 
     def format_values(self, values: Mapping[str, Any]) -> str:

@@ -16,7 +16,6 @@ from monitoring.messaging.outbox import Outbox
 from monitoring.messaging.progress_message import progress_lines, progress_title, sample_file
 from monitoring.report.curves_picture import curves_picture
 from monitoring.report.decision_text import (
-    ailment_name,
     diagnosis_line,
     follow_up_text,
     intervention_lines,
@@ -141,16 +140,15 @@ class Notifications:
         return str(path)
 
     def _on_phase(self, record: Record, _state: JournalState) -> None:
-        phase = self._language.phases.get(record["to"], record["to"])
-        lines = [self._language.format_values(record["signals"])]
-        self._add("phase", Priority.PHASE, self._language.text("phase", phase=phase), lines, record["step"])
+        title = self._language.text("phase", phase=self._language.name(record["to"]))
+        self._add("phase", Priority.PHASE, title, [self._language.format_values(record["signals"])], record["step"])
 
     def _on_diagnosis(self, record: Record, _state: JournalState) -> None:
         if record["severity"] != "critical":
             return  # its intervention reports it
-        ailment = ailment_name(record, self._language)
+        title = self._language.text("alarm", ailment=self._language.name(record["ailment"]))
         lines = [self._language.text("step", step=record["step"]), diagnosis_line(record, self._language)]
-        self._add("alarm", Priority.CRITICAL, self._language.text("alarm", ailment=ailment), lines, record["step"])
+        self._add("alarm", Priority.CRITICAL, title, lines, record["step"])
 
     def _on_proposal(self, record: Record, _state: JournalState) -> None:
         language, number = self._language, record["number"]

@@ -31,8 +31,7 @@ def progress_lines(state: JournalState, language: Language) -> list[str]:
     """Phase, the most important signals and the last intervention."""
     lines = []
     if state.phases:
-        _, phase = state.phases[-1]
-        lines.append(language.text("phase", phase=language.phases.get(phase, phase)))
+        lines.append(language.text("phase", phase=language.name(state.phases[-1][1])))
     measured = [name for name in SIGNALS if state.latest_signals.get(name) is not None]
     lines += [f"{language.name(name)}: {format_number(state.latest_signals[name])}" for name in measured]
     if state.interventions:

@@ -38,10 +38,6 @@ def remedy_name(record: Record, language: Language) -> str:
     return language.remedies.get(record["remedy"], record["remedy"])
 
 
-def ailment_name(record: Record, language: Language) -> str:
-    return language.ailments.get(record["ailment"], record["ailment"])
-
-
 def diagnosis_line(record: Record, language: Language) -> str:
     return language.text("found", diagnosis=_diagnosis(record, language))
 
@@ -82,7 +78,7 @@ def follow_up_text(record: Record, language: Language) -> str:
 def decision_line(kind: str, record: Record, language: Language) -> str:
     """One line about a record of kind phase, diagnosis, proposal, intervention or follow_up."""
     if kind == "phase":
-        before, after = (language.phases.get(record[name], record[name]) for name in ("from", "to"))
+        before, after = language.name(record["from"]), language.name(record["to"])
         return f"{before} → {after} ({language.format_values(record['signals'])})"
     if kind == "diagnosis":
         return ". ".join([_diagnosis(record, language), *_utterance_lines(record, language)])
@@ -103,7 +99,7 @@ def name_list(names: Sequence[str], language: Language) -> str:
 
 
 def _diagnosis(record: Record, language: Language) -> str:
-    text = f"{ailment_name(record, language)} ({language.severities[record['severity']]})"
+    text = f"{language.name(record['ailment'])} ({language.severities[record['severity']]})"
     if "since" in record:  # a diagnosis of the watchdog has no first step
         text += f" {language.text('since', step=record['since'])}"
     evidence = {name: value for name, value in record["evidence"].items() if value is not None}
@@ -112,7 +108,7 @@ def _diagnosis(record: Record, language: Language) -> str:
 
 def _remedy(record: Record, language: Language) -> str:
     remedy = remedy_name(record, language)
-    return f"{remedy} ({ailment_name(record, language)})" if "ailment" in record else remedy
+    return f"{remedy} ({language.name(record['ailment'])})" if "ailment" in record else remedy
 
 
 def _intervention_lines(record: Record, language: Language, key: str = "done") -> list[str]:

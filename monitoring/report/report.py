@@ -160,8 +160,7 @@ def _details(entry: InterventionEntry, language: Language) -> InterventionDetail
 
 def _phase_key(state: JournalState, language: Language) -> list[tuple[str, str]]:
     """Names and colours of the run's phases."""
-    phases = dict.fromkeys(phase for _, phase in state.phases)
-    return [(language.phases.get(phase, phase), phase_colour(phase)) for phase in phases]
+    return [(language.name(phase), phase_colour(phase)) for phase in dict.fromkeys(phase for _, phase in state.phases)]
 
 
 def _charts(state: JournalState, language: Language) -> list[Markup]:

@@ -93,7 +93,7 @@ def _draw_phase(phase: str, left: float, right: float, language: Language) -> Ma
         width=max(0.0, right - left),
         height=HEIGHT - TOP - BOTTOM,
         colour=phase_colour(phase),
-        name=language.phases.get(phase, phase),
+        name=language.name(phase),
     )
 
 

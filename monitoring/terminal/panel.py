@@ -56,7 +56,7 @@ class ProgressPanel:
             self._last_intervention = f"step {step}: {decision_line(kind, fields, ENGLISH)}"
 
     def set_phase(self, phase: str | None) -> None:
-        self._phase = "" if phase is None else ENGLISH.phases.get(phase, phase)
+        self._phase = "" if phase is None else ENGLISH.name(phase)
 
     def clear_time_left(self) -> None:
         self._time_left = ""

@@ -13,15 +13,7 @@ ENGLISH = Language(
     verdicts=decisions.VERDICTS,
     severities=decisions.SEVERITIES,
     statuses=texts.STATUSES,
-    signals={**signals.SIGNALS, **signals.EVIDENCE},
+    signals=signals.SIGNALS,
     knobs=signals.KNOBS,
-    texts={
-        **texts.UNITS,
-        **texts.SUMMARY,
-        **texts.DECISIONS,
-        **texts.RECOMMENDATIONS,
-        **texts.MESSAGES,
-        **texts.BOT,
-        **texts.REPORT,
-    },
+    texts=texts.TEXTS,
 )

@@ -52,8 +52,7 @@ SIGNALS = {
     "composite_tts_score": "score",
     "disk_free_bytes": "free disk space in bytes",
     "checkpoint_bytes": "checkpoint size in bytes",
-}
-EVIDENCE = {
+    # evidence beside signals
     "nonfinite_now": "non-finite at the next step",
     "outlier_share": "share of outlier recordings",
     "before": "before",

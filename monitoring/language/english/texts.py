@@ -9,14 +9,14 @@ STATUSES = {
     "failed": "Failed",
     "stopped": "Stopped, no remedy is left",
 }
-UNITS = {
+TEXTS = {
+    # units
     "seconds": "{n} s",
     "minutes": "{n} min",
     "hours": "{h} h {m} min",
     "step": "step {step}",
     "step_of": "step {step} of {planned}",
-}
-SUMMARY = {
+    # summary of a run
     "voice_not_evaluated": "nothing has been evaluated yet",
     "voice_not_speaking": "the voice does not speak yet",
     "voice_not_stopping": "the voice speaks, but does not stop at the end of a sentence",
@@ -27,8 +27,7 @@ SUMMARY = {
     "intervention_counts": "interventions: {n} (helped: {helped}, did not help: {failed})",
     "changes_by_people": "changes by people: {n}",
     "advice_count": "advice only: {n}",
-}
-DECISIONS = {
+    # decisions of the supervisor
     "found": "Found: {diagnosis}",
     "since": "since step {step}",
     "utterances": "Recordings: {names}",
@@ -51,8 +50,7 @@ DECISIONS = {
     "advice_only": "advice only",
     "not_judged": "not judged",
     "waits_for_answer": "Waits for /approve {number} or /reject {number}",
-}
-RECOMMENDATIONS = {
+    # recommendations
     "advise_longer": "Train longer: the voice has not been evaluated yet.",
     "advise_alignment": "Attention has not formed: check the data with --mode check (do the transcripts say what is "
     "spoken?), then try --hparams text_frontend=phonemes or more recordings.",
@@ -70,8 +68,7 @@ RECOMMENDATIONS = {
     "advise_hopeless": "No remedy is left: check the data with --mode check, compare the settings with the preset.",
     "advise_resume": "Run the same command to continue from step {step}.",
     "advise_listen": "All is well: listen to the samples, or let the voice speak your own text with --mode synthesize.",
-}
-MESSAGES = {
+    # messages
     "training_started": "Training started: {name}",
     "training_resumed": "Training resumed: {name}",
     "model_and_language": "Model: {model}, language {language}",
@@ -91,8 +88,7 @@ MESSAGES = {
     "test_message": "Smart Tuner can reach you",
     "request_done": "Done: {request}, step {step}",
     "request_refused": "Refused: {request}, step {step}",
-}
-BOT = {
+    # answers of the bot
     "received": "received",
     "help_title": "Commands",
     "help": "/status — state of the training\n/plot — curves and attention\n/say TEXT — the voice speaks the text\n"
@@ -108,8 +104,7 @@ BOT = {
     "confirm_no": "no",
     "stop_cancelled": "training continues",
     "confirm_expired": "too late, please ask again",
-}
-REPORT = {
+    # report
     "report": "Report",
     "recommendations": "What to do next",
     "curves": "Curves",

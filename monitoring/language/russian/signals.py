@@ -52,8 +52,7 @@ SIGNALS = {
     "composite_tts_score": "оценка",
     "disk_free_bytes": "свободно на диске, байт",
     "checkpoint_bytes": "размер контрольной точки, байт",
-}
-EVIDENCE = {
+    # evidence beside signals
     "nonfinite_now": "нечисловое значение на следующем шаге",
     "outlier_share": "доля записей-выбросов",
     "before": "раньше",

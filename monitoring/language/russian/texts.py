@@ -9,14 +9,14 @@ STATUSES = {
     "failed": "Сбой",
     "stopped": "Остановлено: средств не осталось",
 }
-UNITS = {
+TEXTS = {
+    # units
     "seconds": "{n} с",
     "minutes": "{n} мин",
     "hours": "{h} ч {m} мин",
     "step": "шаг {step}",
     "step_of": "шаг {step} из {planned}",
-}
-SUMMARY = {
+    # summary of a run
     "voice_not_evaluated": "проверок ещё не было",
     "voice_not_speaking": "голос ещё не говорит",
     "voice_not_stopping": "голос говорит, но не останавливается в конце фразы",
@@ -27,8 +27,7 @@ SUMMARY = {
     "intervention_counts": "вмешательств: {n} (помогло: {helped}, не помогло: {failed})",
     "changes_by_people": "изменений, внесённых людьми: {n}",
     "advice_count": "только советов: {n}",
-}
-DECISIONS = {
+    # decisions of the supervisor
     "found": "Обнаружено: {diagnosis}",
     "since": "с шага {step}",
     "utterances": "Записи: {names}",
@@ -51,8 +50,7 @@ DECISIONS = {
     "advice_only": "только совет",
     "not_judged": "без оценки",
     "waits_for_answer": "Ожидается /approve {number} или /reject {number}",
-}
-RECOMMENDATIONS = {
+    # recommendations
     "advise_longer": "Обучайте дольше: голос ещё ни разу не проверялся.",
     "advise_alignment": "Внимание не сформировалось: проверьте данные с помощью --mode check (совпадает ли текст с "
     "тем, что сказано?), затем попробуйте --hparams text_frontend=phonemes или больше записей.",
@@ -70,8 +68,7 @@ RECOMMENDATIONS = {
     "advise_hopeless": "Средств не осталось: проверьте данные с помощью --mode check и сравните настройки с пресетом.",
     "advise_resume": "Запустите ту же команду, чтобы продолжить с шага {step}.",
     "advise_listen": "Всё хорошо: послушайте примеры или озвучьте свой текст с помощью --mode synthesize.",
-}
-MESSAGES = {
+    # messages
     "training_started": "Обучение началось: {name}",
     "training_resumed": "Обучение возобновлено: {name}",
     "model_and_language": "Модель: {model}, язык {language}",
@@ -91,8 +88,7 @@ MESSAGES = {
     "test_message": "Smart Tuner может вам писать",
     "request_done": "Выполнено: {request}, шаг {step}",
     "request_refused": "Отклонено: {request}, шаг {step}",
-}
-BOT = {
+    # answers of the bot
     "received": "принято",
     "help_title": "Команды",
     "help": "/status — состояние обучения\n/plot — кривые и внимание\n/say ТЕКСТ — голос произнесёт текст\n"
@@ -109,8 +105,7 @@ BOT = {
     "confirm_no": "нет",
     "stop_cancelled": "обучение продолжается",
     "confirm_expired": "время вышло, отправьте команду снова",
-}
-REPORT = {
+    # report
     "report": "Отчёт",
     "recommendations": "Что делать дальше",
     "curves": "Кривые",

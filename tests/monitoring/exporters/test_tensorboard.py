@@ -113,7 +113,7 @@ def test_a_sample_without_sound_has_only_an_image(run: RunFolder) -> None:
 
 def test_decisions_are_logged_as_text(tmp_path: Path) -> None:
     run = sick_run(tmp_path / "run")
-    run.journal.write("diagnosis", 60, ailment="<b>_x_</b>", severity="notice", since=1, evidence={})
+    run.journal.write("diagnosis", 60, ailment="<b>*x*</b>", severity="notice", since=1, evidence={})
     run.journal.write("intervention", 60, knob="guide_sigma", on_the_way_to=1.0, **{"from": 0.5, "to": 0.7})
     log(run)
     (intervention,) = texts(run, "supervisor/intervention")
@@ -121,7 +121,7 @@ def test_decisions_are_logged_as_text(tmp_path: Path) -> None:
     ((step, follow_up),) = texts(run, "supervisor/follow_up")
     assert step == 60 and "helped" in follow_up
     assert texts(run, "supervisor/phase") == [(20, "pre-alignment → alignment (free-running diagonality 0.8)")]
-    assert texts(run, "supervisor/diagnosis")[-1][1].startswith("\\<b\\>\\_x\\_\\</b\\>")
+    assert texts(run, "supervisor/diagnosis")[-1][1].startswith("\\<b\\>\\*x\\*\\</b\\>")
 
 
 def test_hparams_are_logged_into_the_run_itself(run: RunFolder) -> None:

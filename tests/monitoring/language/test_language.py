@@ -6,7 +6,6 @@ import ast
 import re
 from dataclasses import fields
 from string import Formatter
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -14,7 +13,7 @@ import pytest
 from files import REPOSITORY
 from hparams import HParams
 from models import ARCHITECTURES
-from monitoring.language import LANGUAGES, english, russian
+from monitoring.language import LANGUAGES
 from monitoring.language.base import Language, format_number
 from monitoring.language.english import ENGLISH
 from monitoring.language.russian import RUSSIAN
@@ -74,12 +73,10 @@ def test_every_signal_and_piece_of_evidence_has_a_name(language: Language) -> No
     assert (signals | evidence_names()) - set(language.signals) == set()
 
 
-@pytest.mark.parametrize("package", [english, russian], ids=["en", "ru"])
-def test_no_group_of_texts_hides_another(package: ModuleType) -> None:
-    groups = [value for name, value in vars(package.texts).items() if name.isupper() and name != "STATUSES"]
-    language = LANGUAGES["en" if package is english else "ru"]
-    assert len(language.texts) == sum(map(len, groups))
-    assert len(language.signals) == len(package.signals.SIGNALS) + len(package.signals.EVIDENCE)
+@BOTH
+def test_no_identifier_has_two_names(language: Language) -> None:
+    groups = (language.signals, language.knobs, language.ailments, language.phases)
+    assert len({name for group in groups for name in group}) == sum(map(len, groups))
 
 
 def placeholders(text: str) -> set[str]:
@@ -134,5 +131,5 @@ def test_durations_are_short(seconds: float, text: str) -> None:
 
 
 def test_an_unknown_identifier_keeps_its_name() -> None:
-    assert ENGLISH.name("something_new") == "something new"
+    assert (ENGLISH.name("fine_tuning"), ENGLISH.name("something_new")) == ("fine-tuning", "something new")
     assert ENGLISH.format_values({"braces{x}": "{y}"}) == "braces{x} {y}"
