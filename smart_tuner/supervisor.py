@@ -90,7 +90,7 @@ class Supervisor:
             return []
         if pending is None:
             return []
-        result = FollowUpResult("no_effect", None, None, is_within_noise=False)
+        result = FollowUpResult("no_effect")
         return [self._lifecycle.conclude(pending, result, self.view, self.state, {"usable_checkpoints": 0})]
 
     def observe_race(self, start: int, arms: Sequence[ArmSignals]) -> tuple[list[Decision], int]:

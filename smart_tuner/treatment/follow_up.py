@@ -38,9 +38,9 @@ class FollowUpResult:
     """Verdict on an intervention, with the values it rests on."""
 
     verdict: Verdict
-    value: float | None
-    gain: float | None  # over the forecast or the control, in the expected direction
-    is_within_noise: bool  # a race against a control could still tell
+    value: float | None = None
+    gain: float | None = None  # over the forecast or the control, in the expected direction
+    is_within_noise: bool = False  # a race against a control could still tell
 
 
 def signal_level(view: RunView, signal: str) -> float | None:
@@ -104,17 +104,17 @@ def forecast_signal(
 def judge_by_forecast(expected: Expectation, value: float | None, facts: RunFacts) -> FollowUpResult:
     """Compare the signal with its forecast; without a value there is no effect."""
     if value is None:
-        return FollowUpResult("no_effect", None, None, is_within_noise=False)
+        return FollowUpResult("no_effect")
     sign = 1 if expected.direction == "up" else -1
     is_reached = expected.target is not None and sign * (value - expected.target) >= 0
     if expected.forecast is None:
         verdict: Verdict = "helped" if is_reached or expected.target is None else "no_effect"
-        return FollowUpResult(verdict, value, None, is_within_noise=False)
+        return FollowUpResult(verdict, value)
     gain = gain_over(expected, value, expected.forecast, facts)
     if is_reached or gain > expected.noise:
-        return FollowUpResult("helped", value, gain, is_within_noise=False)
+        return FollowUpResult("helped", value, gain)
     if gain < -2 * expected.noise:
-        return FollowUpResult("harmful", value, gain, is_within_noise=False)
+        return FollowUpResult("harmful", value, gain)
     return FollowUpResult("no_effect", value, gain, is_within_noise=abs(gain) <= expected.noise)
 
 
@@ -124,11 +124,11 @@ def judge_by_control(
     """Compare a treated with an untreated run from the same checkpoint on the same data."""
     if control is None or treated is None:
         verdict: Verdict = "helped" if treated is not None else "no_effect"
-        return FollowUpResult(verdict, treated, None, is_within_noise=False)
+        return FollowUpResult(verdict, treated)
     gain = gain_over(expected, treated, control, facts)
     noise = _least_noise(expected.signal)
     verdict = "helped" if gain > noise else "harmful" if gain < -noise else "no_effect"
-    return FollowUpResult(verdict, treated, gain, is_within_noise=False)
+    return FollowUpResult(verdict, treated, gain)
 
 
 def gain_over(expected: Expectation, value: float, reference: float, facts: RunFacts) -> float:

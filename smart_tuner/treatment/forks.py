@@ -68,7 +68,7 @@ def judge_forks(expected: Expectation, values: Sequence[float | None], facts: Ru
     """The best fork helped if it beats the better control by more than the controls differ."""
     controls, forks = values[:N_CONTROLS], values[N_CONTROLS:]
     if None in controls:
-        return ForkResult(FollowUpResult("no_effect", None, None, is_within_noise=False), 0, 0.0)
+        return ForkResult(FollowUpResult("no_effect"), 0, 0.0)
     first, second = (value for value in controls if value is not None)
     difference = gain_over(expected, first, second, facts)
     noise, better = max(MIN_NOISE, abs(difference)), first if difference >= 0 else second
@@ -76,5 +76,5 @@ def judge_forks(expected: Expectation, values: Sequence[float | None], facts: Ru
     gains = [(gain_over(expected, value, better, facts), i) for value, i in measured]
     gain, winner = max(gains, default=(0.0, 0))
     if gain > noise:
-        return ForkResult(FollowUpResult("helped", values[winner], gain, is_within_noise=False), winner, noise)
-    return ForkResult(FollowUpResult("no_effect", first, gain, is_within_noise=False), 0, noise)
+        return ForkResult(FollowUpResult("helped", values[winner], gain), winner, noise)
+    return ForkResult(FollowUpResult("no_effect", first, gain), 0, noise)

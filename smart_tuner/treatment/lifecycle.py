@@ -102,7 +102,7 @@ class InterventionLifecycle:
         if diagnosis.ailment in pending.known or not (is_same_trouble or diagnosis.since > pending.step):
             return []
         verdict: Verdict = "no_effect" if is_same_trouble else "harmful"
-        result = FollowUpResult(verdict, None, None, is_within_noise=False)
+        result = FollowUpResult(verdict)
         return [self.conclude(pending, result, view, state, {"then": diagnosis.ailment})]
 
     def _start(
