@@ -15,7 +15,7 @@ from smart_tuner.state import SupervisorState
 from smart_tuner.treatment.follow_up import forecast_signal, signal_level
 from smart_tuner.treatment.interventions import Direction, Expectation, InterventionPlan
 
-REWARM_STEPS = 20
+RESET_MOMENTS = TrainerOrder("reset_moments", n_steps=20)  # steps of the new warm-up
 MEMORY_FOLLOW_UP_STEPS = 10
 NEARLY = 0.15  # of a healthy level: a signal so near to it is healthy again
 EXTREME_GRADIENT_FACTOR = 10.0  # times the threshold
@@ -111,7 +111,7 @@ def quarantine(context: RemedyContext) -> InterventionPlan | None:
     if context.diagnosis.evidence.get("not_finite"):
         orders.append(TrainerOrder("screen"))
     if _clipped_norm(context) > EXTREME_GRADIENT_FACTOR * context.view.quality.gradient_norm_threshold:
-        orders.append(TrainerOrder("reset_moments", n_steps=REWARM_STEPS))
+        orders.append(RESET_MOMENTS)
     supported = [order for order in orders if order.action in ("quarantine", *context.facts.actions)]
     return InterventionPlan(expected, tuple(supported))
 
@@ -157,15 +157,9 @@ def _nearly_healthy_level(context: RemedyContext, signal: str, direction: Direct
     return median + sign * NEARLY if context.facts.is_logarithm(signal) else median * (1 + sign * NEARLY)
 
 
-def reset_moments(context: RemedyContext) -> InterventionPlan | None:
-    """Clear the optimizer's moments and warm up again."""
-    expected = expect_improvement(context, "total_loss", "down", evaluations=1)
-    return InterventionPlan(expected, (TrainerOrder("reset_moments", n_steps=REWARM_STEPS),))
-
-
-def fetch_faster(context: RemedyContext) -> InterventionPlan | None:
-    expected = expect_improvement(context, "data_wait_share", "down", evaluations=1)
-    return InterventionPlan(expected, (TrainerOrder("fetch_faster"),))
+def give_order(order: TrainerOrder, signal: str, direction: Direction) -> Remedy:
+    """Give an order that improves a signal within one evaluation."""
+    return lambda context: InterventionPlan(expect_improvement(context, signal, direction, evaluations=1), (order,))
 
 
 def split_batches(context: RemedyContext) -> InterventionPlan | None:
@@ -176,11 +170,6 @@ def split_batches(context: RemedyContext) -> InterventionPlan | None:
     by_step = context.view.step + MEMORY_FOLLOW_UP_STEPS
     expected = Expectation("out_of_memory_share", "down", by_step, None, 0.0, target=0.0)
     return InterventionPlan(expected, knob="micro_batches", target=min(knob.high, 2 * now))
-
-
-def keep_fewer_checkpoints(context: RemedyContext) -> InterventionPlan | None:
-    expected = expect_improvement(context, "disk_free_bytes", "up", evaluations=1)
-    return InterventionPlan(expected, (TrainerOrder("keep_fewer_checkpoints"),))
 
 
 def finish_with_best(context: RemedyContext) -> InterventionPlan | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from reports import TrainerOrder
 from smart_tuner.treatment.forks import fork_and_race
 from smart_tuner.treatment.knob_remedies import (
     balanced_gate_weight,
@@ -16,16 +17,15 @@ from smart_tuner.treatment.knob_remedies import (
     twice_the_batches,
 )
 from smart_tuner.treatment.remedies import (
+    RESET_MOMENTS,
     Remedy,
-    fetch_faster,
     finish_with_best,
     for_exploded_signal,
+    give_order,
     if_healthy_before,
     if_never_healthy,
-    keep_fewer_checkpoints,
     quarantine,
     rerun_step,
-    reset_moments,
     roll_back,
     split_batches,
     stop_hopeless_run,
@@ -40,6 +40,7 @@ from smart_tuner.treatment.restarts import (
 EARLY_SHARE = 0.3  # of the plan: until then a restart costs little
 
 halve_learning_rate = turn_by("learning_rate_multiplier", 0.5, "total_loss", "down")
+reset_moments = give_order(RESET_MOMENTS, "total_loss", "down")
 healthy_rate = turn_to("learning_rate_multiplier", healthy_learning_rate, "total_loss", "down")
 
 REMEDIES_BY_AILMENT: dict[str, Mapping[str, Remedy]] = {
@@ -150,8 +151,10 @@ REMEDIES_BY_AILMENT: dict[str, Mapping[str, Remedy]] = {
         "healthy_learning_rate": if_never_healthy(healthy_rate),
     },
     "bad_utterance": {"quarantine": quarantine},
-    "data_starvation": {"fetch_faster": fetch_faster},
+    "data_starvation": {"fetch_faster": give_order(TrainerOrder("fetch_faster"), "data_wait_share", "down")},
     "out_of_memory": {"split_batches": split_batches},
-    "disk_running_full": {"keep_fewer_checkpoints": keep_fewer_checkpoints},
+    "disk_running_full": {
+        "keep_fewer_checkpoints": give_order(TrainerOrder("keep_fewer_checkpoints"), "disk_free_bytes", "up")
+    },
     "hopeless_run": {"stop": stop_hopeless_run},
 }
