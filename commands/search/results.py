@@ -21,7 +21,7 @@ from monitoring.exporters.mlflow_study import MlflowStudy
 from monitoring.report.plots import pixels, save_png
 from monitoring.report.study_plots import history_picture, importance_picture
 from monitoring.report.study_report import study_sentence, write_study_report
-from monitoring.report.study_summary import SettingImportance, StudySummary, TrialEnding, TrialSummary
+from monitoring.report.study_summary import StudySummary, TrialEnding, TrialSummary
 from recipes import RECIPES
 from smart_tuner.search.budget import full_recipe
 from smart_tuner.search.importance import describe_importances, measure_importances
@@ -85,7 +85,7 @@ def study_result(context: StudyContext, study: Study, best_trial: FrozenTrial) -
         name=context.folder.name,
         trials=trials,
         best=next(trial for trial in trials if trial.number == first_attempt_number(best_trial)),
-        importances=[SettingImportance(entry.name, entry.share, entry.is_significant) for entry in ranking],
+        importances=ranking,
         conclusions=describe_importances(ranking, len(trials), len(plan.space)),
         train_command=train_command(context),
     )

@@ -50,7 +50,7 @@ def importance_picture(importances: Sequence[SettingImportance]) -> Figure:
     figure = Figure(figsize=(7, 1 + 0.28 * len(importances)), layout="constrained")
     axes = figure.subplots()
     rows = list(reversed(importances))
-    colours = [SURE_COLOUR if row.is_sure else UNSURE_COLOUR for row in rows]
+    colours = [SURE_COLOUR if row.is_significant else UNSURE_COLOUR for row in rows]
     axes.barh([row.name for row in rows], [row.share for row in rows], color=colours)
     axes.set(xlabel="share of the differences explained by this setting alone (pale: may be chance)", xlim=(0, 1))
     return figure

@@ -22,11 +22,15 @@ class TrialSummary:
 
 @dataclass(frozen=True)
 class SettingImportance:
-    """Share of the differences between trials that one setting explains by itself."""
+    """Share of the differences in rank that a setting explains alone, and its best and worst values by median score."""
 
     name: str
     share: float
-    is_sure: bool
+    is_significant: bool
+    best_values: str = ""
+    best_median: float = 0.0
+    worst_values: str = ""
+    worst_median: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from optuna import Study
 from optuna.trial import FrozenTrial
 
+from monitoring.report.study_summary import SettingImportance
 from smart_tuner.search.dimensions import Dimension
 from smart_tuner.search.trials import finished_trials
 
@@ -18,20 +18,7 @@ N_SHUFFLES, CONFIDENCE = 400, 0.95
 """A setting is significant if it explains more than the best setting does in this share of shuffled studies."""
 
 
-@dataclass(frozen=True)
-class Importance:
-    """Share of the differences in rank that a setting explains alone, and its best and worst values by median score."""
-
-    name: str
-    share: float
-    is_significant: bool
-    best_values: str = ""
-    best_median: float = 0.0
-    worst_values: str = ""
-    worst_median: float = 0.0
-
-
-def measure_importances(study: Study, space: Sequence[Dimension], evaluation: int) -> list[Importance]:
+def measure_importances(study: Study, space: Sequence[Dimension], evaluation: int) -> list[SettingImportance]:
     """Greatest first, by the scores at an evaluation that every trial reaches before it may be pruned."""
     trials = [trial for trial in finished_trials(study) if evaluation in trial.intermediate_values]
     trials = [trial for trial in trials if all(dimension.name in trial.params for dimension in space)]
@@ -44,13 +31,13 @@ def measure_importances(study: Study, space: Sequence[Dimension], evaluation: in
     shuffled = [_explained_shares(bases, random.permutation(scores)).max() for _ in range(N_SHUFFLES)]
     limit = float(np.quantile(shuffled, CONFIDENCE))
     importances = [
-        Importance(d.name, float(share), bool(share > limit), *_best_and_worst(d, trials, scores))
+        SettingImportance(d.name, float(share), bool(share > limit), *_best_and_worst(d, trials, scores))
         for d, share in zip(space, shares, strict=True)
     ]
     return sorted(importances, key=lambda importance: -importance.share)
 
 
-def describe_importances(importances: Sequence[Importance], n_trials: int, n_settings: int) -> list[str]:
+def describe_importances(importances: Sequence[SettingImportance], n_trials: int, n_settings: int) -> list[str]:
     significant = [importance for importance in importances if importance.is_significant]
     if not significant:
         return [

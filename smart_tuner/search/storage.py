@@ -35,10 +35,10 @@ class StudyStorage:
     """An open storage, with a lock that lets one worker at a time start a trial."""
 
     backend: BaseStorage
-    trial_lock: Callable[[], AbstractContextManager[None]]
-    record_heartbeat: Callable[[int], None]  # by a trial's id
+    trial_lock: Callable[[], AbstractContextManager[object]]
     url: str
-    has_heartbeats: bool  # otherwise workers hold locks, which show whether they are alive
+    has_heartbeats: bool = False  # otherwise workers hold locks, which show whether they are alive
+    record_heartbeat: Callable[[int], None] = lambda trial_id: None
 
 
 class HeartbeatStorage(RDBStorage):
@@ -47,9 +47,6 @@ class HeartbeatStorage(RDBStorage):
     def record_heartbeat(self, trial_id: int) -> None:
         with contextlib.suppress(*STORAGE_ERRORS):
             super().record_heartbeat(trial_id)
-
-
-def _no_heartbeat(trial_id: int) -> None: ...
 
 
 class JournalLock(JournalFileOpenLock):
@@ -102,14 +99,14 @@ def _open_journal(path: Path) -> StudyStorage:
     except (ValueError, AssertionError, LookupError, TypeError, IsADirectoryError) as error:  # also of another Optuna
         raise UserError(f"{path}: is damaged ({error}); move it away, or choose another --run_name") from error
     trial_lock = FileLock(path.with_name(TRIAL_LOCK))
-    return StudyStorage(storage, lambda: _held(trial_lock), _no_heartbeat, str(path), has_heartbeats=False)
+    return StudyStorage(storage, lambda: trial_lock, str(path))
 
 
 def _open_sqlite(url: str, folder: Path) -> StudyStorage:
     trial_lock = FileLock(folder / TRIAL_LOCK)
     with storage_errors_as_user_errors(url):
         storage = RDBStorage(url)
-    return StudyStorage(storage, lambda: _held(trial_lock), _no_heartbeat, url, has_heartbeats=False)
+    return StudyStorage(storage, lambda: trial_lock, url)
 
 
 def _open_postgresql(url: str, heartbeat_seconds: int, on_stale: Callable[[Study, FrozenTrial], None]) -> StudyStorage:
@@ -133,10 +130,4 @@ def _open_postgresql(url: str, heartbeat_seconds: int, on_stale: Callable[[Study
             grace_period=GRACE_IN_HEARTBEATS * heartbeat_seconds,
             heartbeat_stale_trial_callback=on_stale,
         )
-    return StudyStorage(storage, trial_lock, storage.record_heartbeat, url, has_heartbeats=True)
-
-
-@contextlib.contextmanager
-def _held(lock: FileLock) -> Iterator[None]:
-    with lock:
-        yield
+    return StudyStorage(storage, trial_lock, url, has_heartbeats=True, record_heartbeat=storage.record_heartbeat)

@@ -10,8 +10,9 @@ import optuna
 import pytest
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
+from monitoring.report.study_summary import SettingImportance
 from smart_tuner.search.dimensions import Dimension
-from smart_tuner.search.importance import Importance, describe_importances, measure_importances, rank
+from smart_tuner.search.importance import describe_importances, measure_importances, rank
 from tests.smart_tuner.search.small_study import make_study
 
 SPACE = (
@@ -27,7 +28,7 @@ DISTRIBUTIONS: dict[str, BaseDistribution] = {
 Score = Callable[[Mapping[str, Any]], float]
 
 
-def importances_in(folder: Path, score: Score, n_trials: int = 30, seed: int = 1) -> list[Importance]:
+def importances_in(folder: Path, score: Score, n_trials: int = 30, seed: int = 1) -> list[SettingImportance]:
     study, _ = make_study(folder)
     random = np.random.default_rng(seed)
     for _ in range(n_trials):
@@ -86,8 +87,8 @@ def test_scores_at_an_evaluation_that_all_trials_reached_count(tmp_path: Path) -
 
 def test_the_description_contains_shares_and_medians(tmp_path: Path) -> None:
     importances = [
-        Importance("learning_rate", 0.54, True, "0.002 to 0.004", 0.712, "0.006 to 0.01", 0.42),
-        Importance("batch_size", 0.11, False),
+        SettingImportance("learning_rate", 0.54, True, "0.002 to 0.004", 0.712, "0.006 to 0.01", 0.42),
+        SettingImportance("batch_size", 0.11, False),
     ]
     assert describe_importances(importances, 20, 2) == [
         "learning_rate mattered: alone it explains 54% of the differences. At 0.002 to 0.004 the median score was "
