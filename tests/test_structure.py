@@ -33,7 +33,9 @@ ALLOWED_IMPORTS: dict[str, set[str]] = {
 UNRESTRICTED = {"commands", "benchmarks", "docs", "tests", "train_enhanced"}
 PACKAGES = {*ALLOWED_IMPORTS, *UNRESTRICTED}
 MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_FOLDER_ENTRIES = 400, 50, 14
-RIDDLE = re.compile(r"(What|How|Where|Who|When|Those|Way|Ways|Whatever)\b")
+QUESTION = re.compile(r"(What|How|Where|Who|When|Those|Way|Ways|Whatever)\b")
+FUNCTION = ast.FunctionDef | ast.AsyncFunctionDef
+DOCUMENTED = ast.Module | ast.ClassDef | FUNCTION
 
 
 def tracked_files() -> list[Path]:
@@ -107,25 +109,19 @@ def is_needed(module: str, graph: dict[str, set[str]]) -> bool:
     return any(module in needs for needs in graph.values())
 
 
-def docstrings(tree: ast.Module) -> Iterator[str]:
-    """Yield the docstrings of a module and of its classes."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef):
-            yield ast.get_docstring(node) or ""
-
-
-def test_docstrings_say_what_a_thing_is() -> None:
-    texts = [(path, text) for path, tree in TREES.items() for text in docstrings(tree)]
-    assert [f"{path}: {text.splitlines()[0]}" for path, text in texts if RIDDLE.match(text)] == []
+def test_docstrings_do_not_begin_like_a_question() -> None:
+    nodes = [(path, node) for path, tree in TREES.items() for node in ast.walk(tree) if isinstance(node, DOCUMENTED)]
+    docstrings = [(path, ast.get_docstring(node) or "") for path, node in nodes]
+    assert [f"{path}: {text.splitlines()[0]}" for path, text in docstrings if QUESTION.match(text)] == []
 
 
 def test_a_public_class_name_has_one_meaning() -> None:
-    places = defaultdict(list)
+    paths = defaultdict(list)
     for path, tree in PROGRAM.items():
         for node in tree.body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_") and package_of(path) != "models":
-                places[node.name].append(str(path))
-    assert {name: where for name, where in places.items() if len(where) > 1} == {}
+                paths[node.name].append(str(path))
+    assert {name: where for name, where in paths.items() if len(where) > 1} == {}
 
 
 def test_folders_stay_small_and_packages_say_what_belongs_there() -> None:
@@ -145,7 +141,7 @@ def test_folders_stay_small_and_packages_say_what_belongs_there() -> None:
 def test_files_and_functions_stay_small() -> None:
     long = [str(path) for path in TREES if len((REPOSITORY / path).read_text().splitlines()) > MAX_FILE_LINES]
     for path, tree in TREES.items():
-        functions = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
+        functions = [n for n in ast.walk(tree) if isinstance(n, FUNCTION)]
         lengths = {f"{path}: {f.name}": (f.end_lineno or 0) - f.lineno + 1 for f in functions}
         long += [name for name, length in lengths.items() if length > MAX_FUNCTION_LINES]
     assert long == []
