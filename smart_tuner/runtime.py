@@ -62,7 +62,7 @@ class SupervisorRuntime:
         return winner
 
     def on_person_turn(self, knob: str, position: float) -> None:
-        """Take in that a person has turned a knob."""
+        """Record that a person has turned a knob."""
         self._act(self.supervisor.observe_turn(knob, position))
 
     def answer_proposal(self, number: int, *, granted: bool) -> None:

@@ -201,11 +201,11 @@ class MlflowRun:
         for i in range(0, len(points), MAX_METRICS):
             self._requests.append(functools.partial(self._log_metrics, points[i : i + MAX_METRICS]))
 
-    def _log_metrics(self, points: Sequence[Point]) -> None:
+    def _log_metrics(self, points: Sequence[Point], *, for_child: bool = True) -> None:
         from mlflow.entities import Metric
 
         metrics = [Metric(*point) for point in points]
-        for run_id in (self._state["run_id"], self._state["child_id"]):
+        for run_id in (self._state["run_id"], self._state["child_id"] if for_child else None):
             if run_id is not None:
                 self._store.client.log_batch(run_id, metrics=metrics)
 
@@ -237,12 +237,7 @@ class MlflowRun:
         milliseconds, sample = int(time.time() * 1000), self._state["samples"]
         self._state["samples"] = sample + 1
         points = [(f"system/{name}", value, milliseconds, sample) for name, value in load.items()]
-        self._requests.append(lambda: self._log_system_load(points))
-
-    def _log_system_load(self, points: Sequence[Point]) -> None:
-        from mlflow.entities import Metric
-
-        self._store.client.log_batch(self._state["run_id"], metrics=[Metric(*point) for point in points])
+        self._requests.append(functools.partial(self._log_metrics, points, for_child=False))
 
 
 def flatten(groups: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:

@@ -19,7 +19,7 @@ REJECTED = (400, 413, 415, 422)  # all other error codes concern the address or 
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """A followed redirect would become a GET request without the message."""
+    """Handler that follows no redirect, which would become a GET request without the message."""
 
     def redirect_request(self, *_: Any) -> None:
         return None

@@ -201,8 +201,8 @@ def _spread(evaluations: Sequence[Record]) -> list[Record]:
     """Select the first, the last and evenly spaced evaluations between them."""
     if len(evaluations) <= MAX_EVALUATIONS:
         return list(evaluations)
-    places = {round(i * (len(evaluations) - 1) / (MAX_EVALUATIONS - 1)) for i in range(MAX_EVALUATIONS)}
-    return [evaluations[i] for i in sorted(places)]
+    chosen = {round(i * (len(evaluations) - 1) / (MAX_EVALUATIONS - 1)) for i in range(MAX_EVALUATIONS)}
+    return [evaluations[i] for i in sorted(chosen)]
 
 
 def _worst_utterances(run: Path, state: JournalState, language: Language) -> list[SpokenText]:

@@ -122,9 +122,9 @@ def _x(step: int, last_step: int) -> float:
 
 
 def _draw_curve(points: Points, scale: Scale, last_step: int, colour: str) -> Markup:
-    places = [(_x(step, last_step), y) for step, value in points if (y := scale.y(value)) is not None]
-    dots = [_DOT.format(x, y, colour) for x, y in places] if len(places) < MAX_DOTS else []
-    return _CURVE.format(" ".join(f"{x:.1f},{y:.1f}" for x, y in places), colour, _join(dots))
+    drawn = [(_x(step, last_step), y) for step, value in points if (y := scale.y(value)) is not None]
+    dots = [_DOT.format(x, y, colour) for x, y in drawn] if len(drawn) < MAX_DOTS else []
+    return _CURVE.format(" ".join(f"{x:.1f},{y:.1f}" for x, y in drawn), colour, _join(dots))
 
 
 def _draw_axes(scale: Scale, last_step: int) -> Markup:

@@ -31,7 +31,7 @@ Change = tuple[float | None, float | None]
 
 
 class ProgressPanel:
-    """Collects what training reports; rich calls `__rich__` when it draws."""
+    """Collector of the values to show; rich calls `__rich__` when it draws."""
 
     def __init__(self, name: str) -> None:
         self._name = name

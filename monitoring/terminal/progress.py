@@ -23,7 +23,7 @@ EVALUATION_SIGNALS = (
 
 
 class ProgressDisplay:
-    """Shows what training reports, and counts the seconds of the run over all its sessions."""
+    """Display of a training's reports; it also counts the seconds of the run over all its sessions."""
 
     def __init__(
         self,

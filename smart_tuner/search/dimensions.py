@@ -18,7 +18,7 @@ MAX_CHECKED_VALUES = 1000  # of a range of whole numbers
 
 @dataclass(frozen=True)
 class Dimension:
-    """One setting with its bounds or, then with bounds of 0, its choices."""
+    """One setting with its bounds, or with its choices (the bounds are 0 then)."""
 
     name: str
     kind: str  # float, int or choice
