@@ -21,8 +21,3 @@ class Diagnosis:
     since: int
     evidence: Mapping[str, float]
     utterances: tuple[str, ...] = field(default=())
-
-    @property
-    def severity_rank(self) -> int:
-        """Position in SEVERITIES; higher is worse."""
-        return SEVERITIES.index(self.severity)

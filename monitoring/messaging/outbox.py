@@ -6,6 +6,7 @@ import contextlib
 import json
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from files import write_atomically
@@ -102,38 +103,32 @@ class Outbox:
         lowest = min(self._waiting, key=lambda message: message.priority)  # of several, min returns the oldest
         self._waiting.remove(lowest)
         if _is_critical(lowest):
-            self._waiting[0] = self._merged_alarms(lowest, self._waiting[0])
+            title = self._language.text("several_alarms")
+            self._waiting[0] = _combine(MERGED_ALARMS, title, [lowest, self._waiting[0]])
         else:
             self._n_dropped += 1
 
-    def _merged_alarms(self, first: Message, second: Message) -> Message:
-        lines = dict.fromkeys([*_headlines(first), *_headlines(second)])
-        return Message(
-            MERGED_ALARMS,
-            Priority.CRITICAL,
-            self._language.text("several_alarms"),
-            tuple(lines)[:MAX_LINES],
-            step=second.step,
-            times=first.times + second.times,
-        )
-
     def _digest(self, messages: Sequence[Message]) -> Message:
         critical_first = sorted(messages, key=lambda message: not _is_critical(message))
-        lines = dict.fromkeys(line for message in critical_first for line in _headlines(message))
-        return Message(
-            DIGEST,
-            max(message.priority for message in messages),
-            self._language.text("digest"),
-            tuple(lines)[:MAX_LINES],
+        digest = _combine(DIGEST, self._language.text("digest"), critical_first)
+        return replace(
+            digest,
             step=messages[-1].step,
             pictures=next((message.pictures for message in reversed(messages) if message.pictures), ()),
             voice=next((message.voice for message in reversed(messages) if message.voice), None),
-            times=self._n_dropped + sum(message.times for message in messages),
+            times=self._n_dropped + digest.times,
         )
 
 
 def _is_critical(message: Message) -> bool:
     return message.priority is Priority.CRITICAL
+
+
+def _combine(kind: str, title: str, messages: Sequence[Message]) -> Message:
+    """Merge messages into one that lists their headlines."""
+    lines = dict.fromkeys(line for message in messages for line in _headlines(message))
+    priority, times = max(message.priority for message in messages), sum(message.times for message in messages)
+    return Message(kind, priority, title, tuple(lines)[:MAX_LINES], messages[-1].step, times=times)
 
 
 def _headlines(message: Message) -> list[str]:

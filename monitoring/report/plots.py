@@ -30,7 +30,8 @@ FONT = "DejaVu Sans"
 
 def evaluation_picture(sample: DecodedSample, seconds_per_frame: float) -> Figure:
     """Draw a sample: its free-running attention, and below it the decoded and the recorded mel."""
-    mels = _named_mels(sample.free_mel, sample.recorded_mel)
+    mels = [("decoded", sample.free_mel)]
+    mels += [("recorded", sample.recorded_mel)] if sample.recorded_mel is not None else []
     figure, panels = _panels(sample.sentence, [_attention_inches(sample.symbols)] + [MEL_INCHES] * len(mels))
     _draw_attention(panels[0], sample.free_attention, sample.symbols)
     _draw_mels(panels[1:], mels, seconds_per_frame)
@@ -100,10 +101,6 @@ def _attention_inches(symbols: Sequence[str]) -> float:
 
 def _has_labels(symbols: Sequence[str]) -> bool:
     return 0 < len(symbols) <= MAX_TOKEN_LABELS
-
-
-def _named_mels(free_mel: np.ndarray, recorded_mel: np.ndarray | None) -> list[tuple[str, np.ndarray]]:
-    return [("decoded", free_mel)] + ([("recorded", recorded_mel)] if recorded_mel is not None else [])
 
 
 def _draw_mels(panels: Sequence[Axes], mels: Sequence[tuple[str, np.ndarray]], seconds_per_frame: float) -> None:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from reports import TrainerOrder
-from smart_tuner.diagnosis import Diagnosis
+from smart_tuner.diagnosis import SEVERITIES, Diagnosis
 from smart_tuner.inputs.run_view import RunView
 from smart_tuner.settings import Settings, SupervisionSettings
 from smart_tuner.state import PendingFollowUp, SupervisorState
@@ -48,7 +48,7 @@ class InterventionLifecycle:
         decisions: list[Decision] = []
         if state.pending is not None and state.pending.racing:
             return decisions  # the race starts from a checkpoint: these signals will not count then
-        by_urgency = sorted(diagnoses, key=lambda d: (d.ailment != ROOT_CAUSE, -d.severity_rank))
+        by_urgency = sorted(diagnoses, key=lambda d: (d.ailment != ROOT_CAUSE, -SEVERITIES.index(d.severity)))
         for diagnosis in by_urgency:
             if diagnosis.ailment in DIVERGENCE and diagnosis.since <= state.quarantined_until:
                 continue  # caused by an utterance that is quarantined now
