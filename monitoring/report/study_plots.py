@@ -37,7 +37,7 @@ def history_picture(trials: Sequence[TrialSummary]) -> Figure:
     axes.step(numbers, [*best_scores, best_scores[-1]], where="post", color=SURE_COLOUR, label="best so far")
     if trials and trials[0].number == 0 and trials[0].score is not None:
         axes.axhline(trials[0].score, color="#5c7080", linestyle="--", label="unchanged recipe")
-    axes.set(xlabel="trial", ylabel="composite_tts_score")
+    axes.set(xlabel="trial", ylabel="score")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(fontsize="small")
     return figure
