@@ -84,12 +84,12 @@ def if_healthy_before(remedy: Remedy) -> Remedy:
     return lambda context: remedy(context) if "before" in context.diagnosis.evidence else None
 
 
-def for_exploded_signal(remedy_for: Callable[[str], Remedy]) -> Remedy:
-    """Expect a change of the signal that showed the explosion: the loss may not show a layer that is not invertible."""
+def for_exploded_signal(remedy_for: Callable[[str, Direction], Remedy]) -> Remedy:
+    """Expect a fall of the signal that showed the explosion: the loss may not show a layer that is not invertible."""
 
     def plan(context: RemedyContext) -> InterventionPlan | None:
         exploded = [name for name in context.diagnosis.evidence if name in BOUNDS]
-        return remedy_for(exploded[0] if exploded else "nll_loss")(context)
+        return remedy_for(exploded[0] if exploded else "nll_loss", "down")(context)
 
     return plan
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 from reports import TrainerOrder
 from smart_tuner.treatment.forks import fork_and_race
@@ -39,24 +40,33 @@ from smart_tuner.treatment.restarts import (
 
 EARLY_SHARE = 0.3  # of the plan: until then a restart costs little
 
-halve_learning_rate = turn_by("learning_rate_multiplier", 0.5, "total_loss", "down")
-reset_moments = give_order(RESET_MOMENTS, "total_loss", "down")
+# Called with the signal that should improve, and its direction:
+lower_learning_rate = partial(turn_by, "learning_rate_multiplier", 0.5)
+tighter_clipping = partial(turn_to, "grad_clip_thresh", tighter_clip_threshold)
+larger_effective_batch = partial(turn_to, "batches_per_update", twice_the_batches)
+more_guidance = partial(turn_to, "guide_weight_multiplier", stronger_guidance)
+roll_back_slower = partial(roll_back, learning_rate_factor=0.5)
+restart_early = partial(restart, until_share=EARLY_SHARE)
+restart_slower = partial(restart, learning_rate_factor=0.1)
+
+calibrated_threshold = turn_to("gate_threshold", calibrated_gate_threshold, "gate_accuracy", "up")
 healthy_rate = turn_to("learning_rate_multiplier", healthy_learning_rate, "total_loss", "down")
+reset_moments = give_order(RESET_MOMENTS, "total_loss", "down")
 
 REMEDIES_BY_AILMENT: dict[str, Mapping[str, Remedy]] = {
     "nonfinite_step": {
         "rerun_step": rerun_step,
         "roll_back": roll_back("nonfinite_share", "down"),
-        "roll_back_slower": roll_back("nonfinite_share", "down", learning_rate_factor=0.5),
+        "roll_back_slower": roll_back_slower("nonfinite_share", "down"),
         "restart": restart("nonfinite_share", "down"),
     },
     "exploding_gradient": {
-        "tighter_clipping": turn_to("grad_clip_thresh", tighter_clip_threshold, "gradient_norm", "down"),
-        "lower_learning_rate": turn_by("learning_rate_multiplier", 0.5, "gradient_norm", "down"),
+        "tighter_clipping": tighter_clipping("gradient_norm", "down"),
+        "lower_learning_rate": lower_learning_rate("gradient_norm", "down"),
         "roll_back": roll_back("gradient_norm", "down"),
-        "roll_back_slower": roll_back("gradient_norm", "down", learning_rate_factor=0.5),
+        "roll_back_slower": roll_back_slower("gradient_norm", "down"),
         "restart": restart("gradient_norm", "down"),
-        "restart_slower": restart("gradient_norm", "down", learning_rate_factor=0.1),
+        "restart_slower": restart_slower("gradient_norm", "down"),
     },
     "vanishing_gradient": {
         "reset_moments": reset_moments,
@@ -64,88 +74,84 @@ REMEDIES_BY_AILMENT: dict[str, Mapping[str, Remedy]] = {
     },
     "loss_spike": {
         "roll_back": roll_back("total_loss", "down"),
-        "roll_back_slower": roll_back("total_loss", "down", learning_rate_factor=0.5),
+        "roll_back_slower": roll_back_slower("total_loss", "down"),
         "reset_moments": reset_moments,
-        "lower_learning_rate": halve_learning_rate,
+        "lower_learning_rate": lower_learning_rate("total_loss", "down"),
         "restart": restart("total_loss", "down"),
-        "restart_slower": restart("total_loss", "down", learning_rate_factor=0.1),
+        "restart_slower": restart_slower("total_loss", "down"),
     },
     "oscillating_loss": {
-        "lower_learning_rate": halve_learning_rate,
-        "larger_effective_batch": turn_to("batches_per_update", twice_the_batches, "total_loss", "down"),
+        "lower_learning_rate": lower_learning_rate("total_loss", "down"),
+        "larger_effective_batch": larger_effective_batch("total_loss", "down"),
         "tighter_clipping": turn_by("grad_clip_thresh", 0.5, "total_loss", "down"),
     },
     "exploding_flow": {
-        "roll_back": for_exploded_signal(lambda signal: roll_back(signal, "down")),
-        "roll_back_slower": for_exploded_signal(lambda signal: roll_back(signal, "down", learning_rate_factor=0.5)),
-        "tighter_clipping": for_exploded_signal(
-            lambda signal: turn_to("grad_clip_thresh", tighter_clip_threshold, signal, "down")
-        ),
-        "lower_learning_rate": for_exploded_signal(
-            lambda signal: turn_by("learning_rate_multiplier", 0.5, signal, "down")
-        ),
-        "restart": for_exploded_signal(lambda signal: restart(signal, "down")),
-        "restart_slower": for_exploded_signal(lambda signal: restart(signal, "down", learning_rate_factor=0.1)),
+        "roll_back": for_exploded_signal(roll_back),
+        "roll_back_slower": for_exploded_signal(roll_back_slower),
+        "tighter_clipping": for_exploded_signal(tighter_clipping),
+        "lower_learning_rate": for_exploded_signal(lower_learning_rate),
+        "restart": for_exploded_signal(restart),
+        "restart_slower": for_exploded_signal(restart_slower),
     },
     "sawtooth_loss": {
-        "tighter_clipping": turn_to("grad_clip_thresh", tighter_clip_threshold, "nll_loss", "down"),
-        "lower_learning_rate": turn_by("learning_rate_multiplier", 0.5, "nll_loss", "down"),
-        "larger_effective_batch": turn_to("batches_per_update", twice_the_batches, "nll_loss", "down"),
-        "restart_slower": restart("nll_loss", "down", learning_rate_factor=0.1),
+        "tighter_clipping": tighter_clipping("nll_loss", "down"),
+        "lower_learning_rate": lower_learning_rate("nll_loss", "down"),
+        "larger_effective_batch": larger_effective_batch("nll_loss", "down"),
+        "restart_slower": restart_slower("nll_loss", "down"),
     },
     "collapsed_durations": {
         "restart_with_preset": restart_with_preset("length_accuracy", "up"),
         "roll_back": roll_back("length_accuracy", "up"),
-        "lower_learning_rate": turn_by("learning_rate_multiplier", 0.5, "length_accuracy", "up"),
+        "lower_learning_rate": lower_learning_rate("length_accuracy", "up"),
         "restart": restart("length_accuracy", "up"),
     },
     "overfit_durations": {
         "freeze_durations": turn_to("duration_loss_weight", lambda context: 0.0, "val_duration_loss", "down"),
-        "lower_learning_rate": turn_by("learning_rate_multiplier", 0.5, "val_duration_loss", "down"),
+        "lower_learning_rate": lower_learning_rate("val_duration_loss", "down"),
     },
     "attention_not_forming": {
         "restart_with_preset": restart_with_preset("free_diagonality", "up"),
-        "more_guidance": turn_to("guide_weight_multiplier", stronger_guidance, "free_diagonality", "up"),
+        "more_guidance": more_guidance("free_diagonality", "up"),
         "narrower_guidance": turn_by("guide_sigma", 0.5, "free_diagonality", "up"),
-        "larger_effective_batch": turn_to("batches_per_update", twice_the_batches, "diagonality", "up"),
-        "lower_learning_rate": turn_by("learning_rate_multiplier", 0.5, "free_diagonality", "up"),
+        "larger_effective_batch": larger_effective_batch("diagonality", "up"),
+        "lower_learning_rate": lower_learning_rate("free_diagonality", "up"),
         "restart": restart("free_diagonality", "up"),
         "larger_reduction_factor": restart_with_larger_steps,
     },
     "attention_lost": {
         "roll_back": roll_back("free_diagonality", "up"),
-        "more_guidance": turn_to("guide_weight_multiplier", stronger_guidance, "free_diagonality", "up"),
-        "roll_back_slower": roll_back("free_diagonality", "up", learning_rate_factor=0.5),
+        "more_guidance": more_guidance("free_diagonality", "up"),
+        "roll_back_slower": roll_back_slower("free_diagonality", "up"),
         "restart": restart("free_diagonality", "up"),
     },
     "gate_never_fires": {
         "balanced_gate_weight": turn_to("gate_positive_weight", balanced_gate_weight("up"), "gate_overrun", "down"),
-        "calibrated_threshold": turn_to("gate_threshold", calibrated_gate_threshold, "gate_accuracy", "up"),
+        "calibrated_threshold": calibrated_threshold,
         "more_gate_weight": turn_by("gate_positive_weight", 2.0, "gate_accuracy", "up"),
     },
     "premature_stop": {
         "restart_with_balanced_gate": restart_with_balanced_gate,
         "balanced_gate_weight": turn_to("gate_positive_weight", balanced_gate_weight("down"), "gate_premature", "down"),
-        "calibrated_threshold": turn_to("gate_threshold", calibrated_gate_threshold, "gate_accuracy", "up"),
+        "calibrated_threshold": calibrated_threshold,
         "less_gate_weight": turn_by("gate_positive_weight", 0.5, "gate_accuracy", "up"),
     },
     "plateau": {
         "fork_and_race": fork_and_race,
-        "lower_learning_rate": turn_by("learning_rate_multiplier", 0.5, "val_total_loss", "down"),
+        "lower_learning_rate": lower_learning_rate("val_total_loss", "down"),
     },
     "overfitting": {
-        "lower_learning_rate": turn_by("learning_rate_multiplier", 0.5, "val_spectrum_loss", "down"),
+        "lower_learning_rate": lower_learning_rate("val_spectrum_loss", "down"),
         "finish_with_best": finish_with_best,
     },
     "learning_rate_too_high": {
-        "restart": if_never_healthy(restart("update_ratio", "down", until_share=EARLY_SHARE)),
+        "restart": if_never_healthy(restart_early("update_ratio", "down")),
         "restart_with_preset": if_never_healthy(restart_with_preset("update_ratio", "down")),
         "roll_back": if_healthy_before(roll_back("total_loss", "down")),
         "healthy_learning_rate": healthy_rate,
         "restart_late": restart("update_ratio", "down"),
     },
     "learning_rate_too_low": {
-        "restart": if_never_healthy(restart("update_ratio", "up", until_share=EARLY_SHARE)),
+        "restart": if_never_healthy(restart_early("update_ratio", "up")),
         "roll_back": roll_back("update_ratio", "up"),
         "reset_moments": if_healthy_before(reset_moments),
         "healthy_learning_rate": if_never_healthy(healthy_rate),
