@@ -74,7 +74,7 @@ class Replay:
     def _observe_order(self, supervisor: Supervisor, record: Mapping[str, Any]) -> Iterable[Decision]:
         is_answer = record["order"] in ("approve", "reject") and record["result"] == "done"
         if is_answer and record["number"] in supervisor.state.proposed:
-            supervisor.observe_answer(record["number"], granted=record["order"] == "approve")
+            supervisor.state.answer_proposal(record["number"], granted=record["order"] == "approve")
         return []
 
     def _observe_rolled_back(self, supervisor: Supervisor, record: Mapping[str, Any]) -> Iterable[Decision]:

@@ -66,7 +66,7 @@ class SupervisorRuntime:
         self._act(self.supervisor.observe_turn(knob, position))
 
     def answer_proposal(self, number: int, *, granted: bool) -> None:
-        self.supervisor.observe_answer(number, granted=granted)
+        self.supervisor.state.answer_proposal(number, granted=granted)
 
     @property
     def open_proposals(self) -> tuple[int, ...]:

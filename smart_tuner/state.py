@@ -70,6 +70,12 @@ class SupervisorState(BaseModel):
         """Do not try the remedy for this ailment again."""
         self.failed.setdefault(ailment, []).append(remedy)
 
+    def answer_proposal(self, number: int, *, granted: bool) -> None:
+        """Record the answer of a person or, after the timeout, the default, unless the ailment has disappeared."""
+        proposal = self.proposed.pop(number)
+        if proposal[0] in self.active:
+            (self.granted if granted else self.rejected).append(proposal)
+
     def remove_follow_up(self, follow_up: PendingFollowUp) -> None:
         if follow_up is self.pending:
             self.pending = None

@@ -118,10 +118,6 @@ class Supervisor:
         self.state.knobs[knob] = position
         return decisions
 
-    def observe_answer(self, number: int, *, granted: bool) -> None:
-        """A proposal was answered by a person, or by the default after the timeout."""
-        self._lifecycle.record_answer(number, self.state, granted=granted)
-
     def _record_arm(self, arm: ArmSignals, start: int, signal: str) -> float | None:
         """Record an arm's signals as if it were the run; returns the level of a signal at its end."""
         self._discard_after(start)
@@ -145,16 +141,13 @@ class Supervisor:
             signals = {**signals, "nonfinite_steps": float(state.nonfinite_steps)}
         self.history.record(step, signals)
         self.outliers.record(step, outliers)
-        if state.rollbacks and step > state.rollbacks[0] + self._cooldown_steps():
+        if state.rollbacks and step > state.rollbacks[0] + cooldown_steps(self.view, self.settings.supervision):
             state.rollbacks = []  # training has got beyond the place of the first one
 
     def _discard_after(self, step: int) -> None:
         self.history.drop_after(step)
         self.state.roll_back(step)
-        self.state.cooldown_until = step + self._cooldown_steps()
-
-    def _cooldown_steps(self) -> int:
-        return cooldown_steps(self.view, self.settings.supervision)
+        self.state.cooldown_until = step + cooldown_steps(self.view, self.settings.supervision)
 
     def _change_phase(self) -> list[Decision]:
         change = next_phase(self.view, self.settings.phases)

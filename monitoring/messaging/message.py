@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from enum import IntEnum
 from typing import Any
 
@@ -43,9 +43,6 @@ class Message:
     @property
     def headline(self) -> str:
         return self.title if self.times == 1 else f"{self.title} (× {self.times})"
-
-    def merge(self, later: Message) -> Message:
-        return replace(later, times=self.times + later.times)
 
     def to_json(self) -> dict[str, Any]:
         values = asdict(self)

@@ -95,7 +95,7 @@ class Outbox:
                 self._waiting[i] = message
                 return True
             if (waiting.kind, waiting.title) == (message.kind, message.title) and _is_critical(message):
-                self._waiting[i] = waiting.merge(message)
+                self._waiting[i] = replace(message, times=waiting.times + message.times)
                 return True
         return False
 

@@ -96,7 +96,7 @@ def report_page(run: Path, state: JournalState, language: Language) -> str:
         summary=summary_sentence(state, language),
         advice=recommendations(state, language),
         sentences=_sentences(run, state, language),
-        phases=_phase_key(state, language),
+        phases={language.name(phase): phase_colour(phase) for _, phase in state.phases},
         charts=_charts(state, language),
         interventions=[_details(entry, language) for entry in state.interventions],
         worst=_worst_utterances(run, state, language),
@@ -156,11 +156,6 @@ def _details(entry: InterventionEntry, language: Language) -> InterventionDetail
     title = f"{entry.number}. {intervention_title(entry, language)}"
     lines = intervention_lines(entry, language)
     return InterventionDetails(entry.number, title, entry.verdict or "open", verdict_text(entry, language), lines)
-
-
-def _phase_key(state: JournalState, language: Language) -> list[tuple[str, str]]:
-    """Names and colours of the run's phases."""
-    return [(language.name(phase), phase_colour(phase)) for phase in dict.fromkeys(phase for _, phase in state.phases)]
 
 
 def _charts(state: JournalState, language: Language) -> list[Markup]:

@@ -72,7 +72,8 @@ def draw_chart(
     """Draw named curves over steps 0 to `last_step`, in front of `background`, which is SVG too."""
     scale = Scale([value for points in curves.values() for _, value in points], is_logarithmic=is_logarithmic)
     lines = _join(_draw_curve(points, scale, last_step, _colour(i)) for i, points in enumerate(curves.values()))
-    content = background + _draw_axes(scale, last_step) + lines + _draw_legend(title, curves)
+    legend = _LEGEND.format(title, _join(_LEGEND_NAME.format(_colour(i), name) for i, name in enumerate(curves)))
+    content = background + _draw_axes(scale, last_step) + lines + legend
     return _CHART.format(width=WIDTH, height=HEIGHT, title=title, content=content)
 
 
@@ -140,7 +141,3 @@ def _draw_axes(scale: Scale, last_step: int) -> Markup:
 
 def _tick_text(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.2g}"
-
-
-def _draw_legend(title: str, curves: Mapping[str, Points]) -> Markup:
-    return _LEGEND.format(title, _join(_LEGEND_NAME.format(_colour(i), name) for i, name in enumerate(curves)))

@@ -87,12 +87,6 @@ class InterventionLifecycle:
         }
         return [make_decision(state, "proposal", fields)]
 
-    def record_answer(self, number: int, state: SupervisorState, *, granted: bool) -> None:
-        """Remember the answer to a proposal, unless its ailment has disappeared meanwhile."""
-        proposal = state.proposed.pop(number)
-        if proposal[0] in state.active:
-            (state.granted if granted else state.rejected).append(proposal)
-
     def _conclude_early(self, diagnosis: Diagnosis, view: RunView, state: SupervisorState) -> list[Decision]:
         """Conclude the pending intervention if another critical ailment began after it."""
         pending = state.pending
