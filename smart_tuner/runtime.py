@@ -47,8 +47,8 @@ class SupervisorRuntime:
     def on_evaluation(self, step: int, signals: Signals) -> None:
         self._act(self.supervisor.observe_evaluation(step, signals))
 
-    def on_checkpoint(self, step: int, kept: Sequence[int], signals: Signals) -> None:
-        self._act(self.supervisor.observe_checkpoint(step, kept, signals))
+    def on_checkpoint(self, step: int, kept_steps: Sequence[int], signals: Signals) -> None:
+        self._act(self.supervisor.observe_checkpoint(step, kept_steps, signals))
 
     def on_rollback(self, step: int | None) -> None:
         """`step` is None when the training could not go back."""

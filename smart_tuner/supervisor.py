@@ -69,10 +69,10 @@ class Supervisor:
         decisions += self._lifecycle.follow_up_if_due(self.view, self.state, after_evaluation=True)
         return decisions + self._examine(EVERY_EVALUATION)
 
-    def observe_checkpoint(self, step: int, kept: Iterable[int], signals: Signals) -> list[Decision]:
-        """A checkpoint was saved: `kept` are the steps of all on disk, the signals sizes on disk."""
+    def observe_checkpoint(self, step: int, kept_steps: Iterable[int], signals: Signals) -> list[Decision]:
+        """A checkpoint was saved: `kept_steps` are those of all on disk, the signals sizes on disk."""
         state = self.state
-        state.checkpoints = sorted(kept)
+        state.checkpoints = sorted(kept_steps)
         saved_knobs = {saved: knobs for saved, knobs in state.saved_knobs.items() if saved in state.checkpoints}
         state.saved_knobs = saved_knobs | {step: dict(state.knobs)}
         if any(severity != "notice" for severity in state.severities.values()):

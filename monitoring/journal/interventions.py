@@ -65,7 +65,7 @@ class InterventionLog:
     def on_checkpoint(self, step: int, kept_steps: Collection[int]) -> None:
         """Note which interventions this checkpoint includes; drop the notes of deleted checkpoints."""
         self._snapshots[step] = self._snapshot(self.entries)
-        self._snapshots = {kept: snapshot for kept, snapshot in self._snapshots.items() if kept in kept_steps}
+        self._snapshots = {at: snapshot for at, snapshot in self._snapshots.items() if at in kept_steps}
 
     def undo_after(self, step: int) -> None:
         """Remove interventions and follow-ups later than the checkpoint of this step.
