@@ -17,8 +17,10 @@ from selenium.webdriver.support.wait import WebDriverWait
 
 from monitoring.journal.run_state import JournalState
 from monitoring.language import LANGUAGES
+from monitoring.language.base import Language
 from monitoring.report.plots import attention_thumbnail, save_png
 from monitoring.report.report import comparison_page, write_report
+from monitoring.report.svg_curves import WIDTH
 from tests.monitoring.journals import RunFolder, sick_run
 from tests.monitoring.wave_file import write_pcm
 
@@ -71,6 +73,15 @@ def test_the_report_renders_on_a_phone(page: webdriver.Chrome) -> None:
     assert len(page.find_elements(By.CSS_SELECTOR, "svg polyline")) == 2 + 4 + 1 + 1
     width = page.execute_script("return document.documentElement.scrollWidth")
     assert width <= page.execute_script("return window.innerWidth")
+
+
+@pytest.mark.parametrize("language", LANGUAGES.values(), ids=LANGUAGES)
+def test_legends_fit_into_their_charts(tmp_path: Path, browser: webdriver.Chrome, language: Language) -> None:
+    run = sick_run(tmp_path / "run")
+    browser.get(write_report(run.path, JournalState.load(run.path), language).as_uri())
+    legends = browser.find_elements(By.CSS_SELECTOR, "svg .legend")
+    ends = [browser.execute_script("const b = arguments[0].getBBox(); return b.x + b.width", text) for text in legends]
+    assert len(ends) == 4 and max(ends) <= WIDTH
 
 
 def test_players_play(page: webdriver.Chrome) -> None:
