@@ -20,7 +20,7 @@ class StepEvent:
 
 
 @dataclass(frozen=True)
-class EvaluationStarted:
+class EvaluationStartEvent:
     """Held-out utterances are about to be decoded, which takes longer than a step."""
 
 
@@ -34,7 +34,7 @@ class EvaluationEvent:
 
 
 @dataclass(frozen=True)
-class SaveStarted:
+class SaveStartEvent:
     """A checkpoint is about to be written."""
 
 
@@ -47,7 +47,7 @@ class CheckpointEvent:
 
 
 @dataclass(frozen=True)
-class RaceStepDone:
+class RaceStepEvent:
     """One step of an arm is done."""
 
 
@@ -69,7 +69,7 @@ class RaceEvent:
 
 
 @dataclass(frozen=True)
-class RaceDecided:
+class RaceDecisionEvent:
     """The arm that training continues with."""
 
     start_step: int
@@ -79,14 +79,14 @@ class RaceDecided:
 
 Event = (
     StepEvent
-    | EvaluationStarted
+    | EvaluationStartEvent
     | EvaluationEvent
-    | SaveStarted
+    | SaveStartEvent
     | CheckpointEvent
     | RollbackReport
     | QuarantineReport
-    | RaceStepDone
+    | RaceStepEvent
     | RaceEvent
-    | RaceDecided
+    | RaceDecisionEvent
 )
 Subscriber = Callable[[Event], None]

@@ -24,7 +24,7 @@ from monitoring.exporters.mlflow_settings import subscriber_state_name
 from monitoring.exporters.mlflow_study import MlflowStudy
 from monitoring.exporters.tensorboard import TensorBoardLog
 from monitoring.journal.control_file import RequestFile
-from monitoring.journal.run_state import JournalState
+from monitoring.journal.journal_state import JournalState
 from monitoring.journal.tail import JournalSubscriber, JournalTail
 from monitoring.report.report import RunReport
 from monitoring.report.samples import SampleFiles, SampleVocoder

@@ -11,12 +11,12 @@ from monitoring.events import (
     ArmSignals,
     CheckpointEvent,
     EvaluationEvent,
-    EvaluationStarted,
+    EvaluationStartEvent,
     Event,
-    RaceDecided,
+    RaceDecisionEvent,
     RaceEvent,
-    RaceStepDone,
-    SaveStarted,
+    RaceStepEvent,
+    SaveStartEvent,
     StepEvent,
     Subscriber,
 )
@@ -45,7 +45,8 @@ class EventPublisher:
     def publish(self, event: Event) -> None:
         supervisor = () if self.supervisor is None else (self.supervisor.on_event,)
         receivers = (self.recorder.on_event, *supervisor, *self._others)
-        if isinstance(event, EvaluationStarted | SaveStarted):  # a watchdog must know it before the recorder writes
+        if isinstance(event, EvaluationStartEvent | SaveStartEvent):
+            # the watchdog must know of it before the recorder writes
             receivers = (*self._others, self.recorder.on_event, *supervisor)
         for receive in receivers:
             receive(event)
@@ -54,7 +55,7 @@ class EventPublisher:
         self.publish(StepEvent(report, step_signals(report), outlier_utterances(report)))
 
     def on_evaluation_start(self) -> None:
-        self.publish(EvaluationStarted())
+        self.publish(EvaluationStartEvent())
 
     def on_evaluation(self, report: EvaluationReport) -> float | None:
         utterances = [utterance_signals(decode) for decode in report.decodes]
@@ -63,7 +64,7 @@ class EventPublisher:
         return signals["composite_tts_score"]
 
     def on_save_start(self) -> None:
-        self.publish(SaveStarted())
+        self.publish(SaveStartEvent())
 
     def on_checkpoint(self, report: CheckpointReport) -> None:
         self.publish(_checkpoint_event(report))
@@ -82,14 +83,14 @@ class EventPublisher:
         self.publish(report)
 
     def on_race_step(self) -> None:
-        self.publish(RaceStepDone())
+        self.publish(RaceStepEvent())
 
     def on_race(self, report: RaceReport) -> int:
         arms = tuple(_arm_signals(arm) for arm in report.arms)
         self.publish(RaceEvent(report.start_step, arms))
         assert self.supervisor is not None, "only a supervisor orders races"
         winner = self.supervisor.on_race(report.start_step, arms)
-        self.publish(RaceDecided(report.start_step, arms[winner], report.arms[winner]))
+        self.publish(RaceDecisionEvent(report.start_step, arms[winner], report.arms[winner]))
         return winner
 
     def state_dict(self) -> dict[str, Any]:
@@ -120,11 +121,11 @@ def report_progress(heartbeat: Heartbeat) -> Subscriber:
         match event:
             case StepEvent():
                 heartbeat.report_step(event.report.step)
-            case EvaluationStarted():
+            case EvaluationStartEvent():
                 heartbeat.begin("evaluation")
-            case SaveStarted():
+            case SaveStartEvent():
                 heartbeat.begin("save")
-            case EvaluationEvent() | CheckpointEvent() | RaceStepDone() | RaceDecided():
+            case EvaluationEvent() | CheckpointEvent() | RaceStepEvent() | RaceDecisionEvent():
                 heartbeat.done()
 
     return on_event

@@ -14,13 +14,13 @@ import torch
 from commands.process.exit_codes import EXIT_FAILED, EXIT_HOPELESS, exit_code_of
 from commands.process.heartbeat import Heartbeat
 from commands.run.attach_supervisor import attach_supervisor
+from commands.run.auto_settings import resolve_auto_settings
 from commands.run.corpus import PreparedCorpus, read_sentences
 from commands.run.estimate import Estimate, estimate_run
 from commands.run.event_publisher import EventPublisher, report_progress
 from commands.run.job import TrainingJob
 from commands.run.person_requests import RequestHandler, load_position
-from commands.run.resume import StartPoint, StepPlan, find_start, plan_steps
-from commands.run.run_settings import resolve_auto_settings
+from commands.run.start_point import StartPoint, StepPlan, find_start, plan_steps
 from commands.run.start_record import journal_start
 from corpus.batches import BatchLoader
 from files import atomic_replacement, is_disk_full

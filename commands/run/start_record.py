@@ -10,7 +10,7 @@ from commands.run.attach_supervisor import describe_supervision
 from commands.run.corpus import PreparedCorpus
 from commands.run.event_publisher import EventPublisher
 from commands.run.job import TrainingJob, pinned_knobs
-from commands.run.resume import StartPoint
+from commands.run.start_point import StartPoint
 from monitoring.journal.summary import read_summary
 from reports import CheckpointReport
 from training.checkpoints.checkpoint import list_checkpoints

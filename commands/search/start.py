@@ -10,7 +10,7 @@ from typing import Any
 
 from commands.options import TrainOptions
 from commands.run.job import option_values
-from commands.run.resume import checkpoint_at
+from commands.run.start_point import checkpoint_at
 from commands.search.study_context import StudyContext
 from commands.voice.validate import with_training_data
 from files import atomic_replacement, safe_name, write_atomically

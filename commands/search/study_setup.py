@@ -11,9 +11,9 @@ from rich.console import Console
 from commands.options import TrainOptions
 from commands.run.corpus import PreparedCorpus, prepare_corpus
 from commands.run.job import build_recipe, preset_values, set_up_torch
-from commands.run.resume import require_warm_start
 from commands.run.run_folder import make_writable, require_run_name
 from commands.run.speakers import require_examples_of_speakers
+from commands.run.start_point import require_warm_start
 from commands.search.corpus_file import read_corpus_file
 from commands.search.start import (
     START_FOLDER,

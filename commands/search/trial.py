@@ -20,7 +20,7 @@ from commands.run.run_folder import FolderInUse, lock_folder
 from commands.run.session import open_session
 from commands.search.study_context import StudyContext
 from hparams import HParams
-from monitoring.journal.run_state import JournalState
+from monitoring.journal.journal_state import JournalState
 from monitoring.journal.summary import read_summary
 from smart_tuner.search.budget import trial_recipe
 from smart_tuner.search.settings import SearchLimits

@@ -13,7 +13,7 @@ from commands.process.companion_process import has_pending_output
 from commands.search.study_context import StudyContext
 from commands.search.trial import TrialOutcome
 from monitoring.exporters.mlflow_study import MlflowStudy
-from monitoring.journal.run_state import JournalState
+from monitoring.journal.journal_state import JournalState
 from monitoring.language import LANGUAGES
 from monitoring.messaging.settings import TelegramSettings, WebhookSettings
 from monitoring.report.decision_text import intervention_title, verdict_text

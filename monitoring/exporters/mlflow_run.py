@@ -16,7 +16,7 @@ from monitoring.exporters.mlflow_store import PARENT_TAG, MlflowStore, connectio
 from monitoring.exporters.mlflow_study import MlflowStudy
 from monitoring.exporters.system_load import SystemLoad
 from monitoring.journal.journal import Record
-from monitoring.journal.run_state import SESSION_STARTS, JournalState
+from monitoring.journal.journal_state import SESSION_STARTS, JournalState
 
 MAX_METRICS, MAX_PARAMS, MAX_VALUE_LENGTH = 1000, 100, 6000  # limits of the server for one request
 STATUSES = {"finished": "FINISHED", "failed": "FAILED", "stopped": "FAILED", "interrupted": "KILLED"}

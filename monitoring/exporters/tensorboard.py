@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from monitoring.journal.journal import Record
-from monitoring.journal.run_state import SESSION_STARTS, JournalState
+from monitoring.journal.journal_state import SESSION_STARTS, JournalState
 from monitoring.journal.sample_writer import WORST
 from monitoring.language.english import ENGLISH
 from monitoring.report.curves_picture import curves_picture

@@ -12,11 +12,11 @@ from files import write_atomically
 from monitoring.events import (
     CheckpointEvent,
     EvaluationEvent,
-    EvaluationStarted,
+    EvaluationStartEvent,
     Event,
-    RaceDecided,
+    RaceDecisionEvent,
     RaceEvent,
-    SaveStarted,
+    SaveStartEvent,
     StepEvent,
 )
 from monitoring.journal.journal import Journal
@@ -63,7 +63,7 @@ class RunRecorder:
         match event:
             case StepEvent():
                 self._on_step(event)
-            case EvaluationStarted() | SaveStarted():
+            case EvaluationStartEvent() | SaveStartEvent():
                 self.write_steps()
             case EvaluationEvent():
                 self._on_evaluation(event)
@@ -76,8 +76,8 @@ class RunRecorder:
                 self.journal.write("quarantined", self._summary["step"], utterances=utterances, reason=event.reason)
             case RaceEvent():
                 self._on_race(event)
-            case RaceDecided():
-                self._on_race_decided(event)
+            case RaceDecisionEvent():
+                self._on_race_decision(event)
 
     def _on_step(self, event: StepEvent) -> None:
         report = event.report
@@ -147,7 +147,7 @@ class RunRecorder:
         self.write_steps()
         self.journal.write("race", self._summary["step"], from_step=event.start_step, arms=arms)
 
-    def _on_race_decided(self, event: RaceDecided) -> None:
+    def _on_race_decision(self, event: RaceDecisionEvent) -> None:
         self._go_back(event.start_step)
         for step, signals in event.winner.steps:
             self.history.record(step, signals)

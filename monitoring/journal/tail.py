@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from files import write_atomically
 from monitoring.journal.journal import Record, parse_record
-from monitoring.journal.run_state import JournalState
+from monitoring.journal.journal_state import JournalState
 
 MAX_BYTES_PER_READ = 4_000_000
 POLL_SECONDS = 0.5

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from monitoring.journal.control_file import RequestFile
-from monitoring.journal.run_state import JournalState
+from monitoring.journal.journal_state import JournalState
 from monitoring.language.base import Language
 from monitoring.messaging.message import Button, Message, Priority
 from monitoring.messaging.outbox import Outbox

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from monitoring.journal.journal import Record
-from monitoring.journal.run_state import SESSION_STARTS, JournalState
+from monitoring.journal.journal_state import SESSION_STARTS, JournalState
 from monitoring.language.base import Language
 from monitoring.messaging.message import Button, Message, Priority
 from monitoring.messaging.outbox import Outbox

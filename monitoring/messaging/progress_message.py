@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from monitoring.journal.journal import Record
-from monitoring.journal.run_state import JournalState
+from monitoring.journal.journal_state import JournalState
 from monitoring.language.base import Language, format_number
 from monitoring.report.decision_text import change_text, verdict_text
 from monitoring.report.summary import status_text

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from monitoring.journal.interventions import InterventionEntry
-from monitoring.journal.run_state import JournalState
+from monitoring.journal.journal_state import JournalState
 from monitoring.language.base import Language
 from monitoring.report.plots import FONT, WIDTH_INCHES
 

@@ -19,7 +19,7 @@ from files import write_atomically
 from hparams import UserError
 from monitoring.journal.interventions import InterventionEntry
 from monitoring.journal.journal import Record
-from monitoring.journal.run_state import SESSION_STARTS, JournalState
+from monitoring.journal.journal_state import SESSION_STARTS, JournalState
 from monitoring.journal.sample_writer import WORST
 from monitoring.language import LANGUAGES
 from monitoring.language.base import Language, LanguageCode, format_number

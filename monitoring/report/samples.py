@@ -12,7 +12,7 @@ import numpy as np
 
 from monitoring.journal.decoded_arrays import DecodedSample, read_decoded
 from monitoring.journal.journal import Record
-from monitoring.journal.run_state import JournalState
+from monitoring.journal.journal_state import JournalState
 from monitoring.journal.sample_writer import WORST
 from monitoring.report.plots import attention_thumbnail, evaluation_picture, pixels, save_png
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from files import write_atomically
-from monitoring.journal.run_state import JournalState
+from monitoring.journal.journal_state import JournalState
 from monitoring.language import LANGUAGES
 from monitoring.language.base import format_number
 from monitoring.report.html import SampleMedia, load_sample, png_uri, render_page

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from monitoring.journal.journal import Record
-from monitoring.journal.run_state import JournalState
+from monitoring.journal.journal_state import JournalState
 from monitoring.language.base import Language, format_number
 from monitoring.report.decision_text import name_list
 

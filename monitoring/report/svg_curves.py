@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from markupsafe import Markup
 
 from monitoring.journal.interventions import InterventionEntry
-from monitoring.journal.run_state import JournalState
+from monitoring.journal.journal_state import JournalState
 from monitoring.language.base import Language
 from monitoring.report.curves_picture import Points, has_log_scale, phase_colour, phase_ends
 from monitoring.report.decision_text import verdict_text

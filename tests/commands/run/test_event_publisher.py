@@ -14,11 +14,11 @@ from monitoring.events import (
     ArmSignals,
     CheckpointEvent,
     EvaluationEvent,
-    EvaluationStarted,
+    EvaluationStartEvent,
     Event,
-    RaceDecided,
+    RaceDecisionEvent,
     RaceEvent,
-    SaveStarted,
+    SaveStartEvent,
     StepEvent,
 )
 from monitoring.journal.journal import read_journal
@@ -113,7 +113,7 @@ def test_the_supervisor_receives_each_event_after_it_was_recorded(
     publisher.on_save_start()
     save(publisher, 7, 3, 7)
     assert [type(event) for event in supervisor.events] == [
-        *(StepEvent, StepEvent, EvaluationStarted, EvaluationEvent, SaveStarted, CheckpointEvent)
+        *(StepEvent, StepEvent, EvaluationStartEvent, EvaluationEvent, SaveStartEvent, CheckpointEvent)
     ]
     assert [signals["mel_loss"] for signals in supervisor.recorded] == [6.0, 7.0, 7.0, 7.0, 7.0, 7.0]
     assert supervisor.recorded[3]["val_total_loss"] == 0.75 and "disk_free_bytes" in supervisor.recorded[5]
@@ -221,7 +221,7 @@ def test_both_arms_of_a_race_are_recorded_and_the_winner_goes_on(
     assert isinstance(event, RaceEvent) and event.start_step == 4
     assert [a.knobs for a in event.arms] == [{"guide_sigma": 0.25}, {"guide_sigma": 0.5}]
     assert [step for step, _ in event.arms[0].steps] == [5, 6, 7]
-    assert isinstance(decided, RaceDecided) and decided.winner == event.arms[winner]
+    assert isinstance(decided, RaceDecisionEvent) and decided.winner == event.arms[winner]
     sigma = (0.25, 0.5)[winner]
     expected = [*((step, float(step)) for step in range(1, 5)), *((step, step + sigma) for step in (5, 6, 7))]
     assert publisher.recorder.history.series("mel_loss") == expected

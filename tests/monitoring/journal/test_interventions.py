@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monitoring.journal.run_state import JournalState
+from monitoring.journal.journal_state import JournalState
 from tests.monitoring.journals import FOLLOW_UP, INTERVENTION, RunFolder
 
 ROLL_BACK = INTERVENTION | {"remedy": "roll_back_slower", "action": "roll_back", "to_step": 60}

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from files import write_atomically
-from monitoring.journal.run_state import JournalState
+from monitoring.journal.journal_state import JournalState
 from monitoring.journal.tail import JournalReader, JournalTail
 from tests.monitoring.journals import RunFolder
 

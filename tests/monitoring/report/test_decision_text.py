@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from monitoring.journal.interventions import InterventionEntry
-from monitoring.journal.run_state import JournalState
+from monitoring.journal.journal_state import JournalState
 from monitoring.language.english import ENGLISH
 from monitoring.report.decision_text import decision_line, intervention_lines, intervention_title, verdict_text
 from tests.monitoring.journals import FOLLOW_UP, INTERVENTION, RunFolder

@@ -15,7 +15,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.wait import WebDriverWait
 
-from monitoring.journal.run_state import JournalState
+from monitoring.journal.journal_state import JournalState
 from monitoring.language import LANGUAGES
 from monitoring.language.base import Language
 from monitoring.report.plots import attention_thumbnail, save_png

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitoring.journal.run_state import JournalState
+from monitoring.journal.journal_state import JournalState
 from monitoring.journal.tail import JournalTail
 from monitoring.language import LANGUAGES
 from monitoring.language.base import LanguageCode

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from monitoring.journal.journal import read_journal
-from monitoring.journal.run_state import JournalState
+from monitoring.journal.journal_state import JournalState
 from monitoring.report.samples import SampleFiles, SampleVocoder
 from tests.monitoring.journals import RunFolder
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from monitoring.journal.run_state import JournalState
+from monitoring.journal.journal_state import JournalState
 from monitoring.language import LANGUAGES
 from monitoring.report.decision_text import verdict_text
 from monitoring.report.summary import intervention_counts, recommendations, summary_sentence

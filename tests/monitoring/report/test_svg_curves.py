@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from monitoring.journal.run_state import JournalState
+from monitoring.journal.journal_state import JournalState
 from monitoring.language.english import ENGLISH
 from monitoring.report.curves_picture import curves_picture
 from monitoring.report.svg_curves import Scale

@@ -1,4 +1,4 @@
-"""Runs that are resumed, started warm, or continued from another program's checkpoint."""
+"""Start of a training: resumed, warm-started or from another program's checkpoint; and the steps planned from there."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from commands.run.start_point import StartPoint, StepPlan, plan_steps
+from hparams import HParams
 from models.checkpoint_file import load_checkpoint
 from tests.commands.program import (
     TINY,
@@ -21,6 +23,9 @@ from tests.commands.program import (
     newest,
     summary,
 )
+from training.run_state import RunLimits
+
+N_BATCHES, EPOCHS = 10, 5
 
 
 def last_start(run: Path) -> dict[str, object]:
@@ -164,3 +169,28 @@ def test_the_estimate_for_a_foreign_checkpoint_counts_from_its_step(
 def test_a_warm_start_prints_which_weights_start_at_random(program: Program, data: Path, run: Path) -> None:
     outcome = program.train(data, "--warm_start", newest(run), "--max_steps", 1, run="warm")
     assert "1 weights start at random: embedding.weight" in outcome.flat
+
+
+def resumed(step: int, *, epoch: int, batch: int) -> StartPoint:
+    return StartPoint("resumed", state={"format": 1, "progress": {"step": step, "epoch": epoch, "batch": batch}})
+
+
+FOREIGN = StartPoint("resumed", state={"iteration": 1000, "state_dict": {}})
+
+
+@pytest.mark.parametrize(
+    ("start", "most", "plan"),
+    [
+        (StartPoint("started"), None, StepPlan(50, 50)),
+        (StartPoint("started"), 30, StepPlan(30, 30)),
+        (StartPoint("warm_started", state={"format": 1}), None, StepPlan(50, 50)),
+        (resumed(23, epoch=2, batch=3), None, StepPlan(50, 50)),
+        (resumed(23, epoch=2, batch=3), 40, StepPlan(40, 40)),
+        (resumed(65, epoch=2, batch=3), None, StepPlan(92, 50)),  # begun anew at step 42
+        (FOREIGN, None, StepPlan(1050, 50)),
+        (FOREIGN, 1020, StepPlan(1020, 20)),
+    ],
+)
+def test_the_plan_covers_the_steps_that_the_epochs_leave(start: StartPoint, most: int | None, plan: StepPlan) -> None:
+    hparams = HParams(epochs=EPOCHS)
+    assert plan_steps(start, hparams, RunLimits(max_steps=most), n_batches=N_BATCHES) == plan

@@ -8,8 +8,8 @@ from typing import Any, get_args
 
 import pytest
 
-from commands.run.resume import Kind
-from monitoring.journal.run_state import SESSION_STARTS, JournalState
+from commands.run.start_point import Kind
+from monitoring.journal.journal_state import SESSION_STARTS, JournalState
 from tests.monitoring.journals import INTERVENTION, RunFolder, sick_run
 
 
