@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from files import REPOSITORY
+from hparams import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +63,16 @@ class TrainOptions:
     speaker: str | None = None
     out: Path | None = None
     json: bool = False
+
+    def __post_init__(self) -> None:
+        if self.max_minutes is not None and not self.max_minutes > 0:
+            raise UserError(f"--max_minutes {self.max_minutes:g}: expected more than 0")
+        if self.max_steps is not None and self.max_steps < 1:
+            raise UserError(f"--max_steps {self.max_steps}: expected at least 1")
+        if self.run_name and not re.fullmatch(r"(?!\.)[\w.~-]+", self.run_name):
+            raise UserError(
+                f"--run_name {self.run_name!r}: expected letters, digits, '_', '-' and '.', not starting with '.'"
+            )
 
     @property
     def resume_path(self) -> Path | None:

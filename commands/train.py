@@ -23,7 +23,7 @@ from commands.process.ranks import (
 from commands.process.signals import StopSignals
 from commands.run.corpus import PreparedCorpus, prepare_corpus
 from commands.run.job import TrainingJob, plan_job
-from commands.run.run_folder import choose_run_folder, lock_folder, make_writable
+from commands.run.run_folder import choose_run_folder, lock_folder
 from commands.run.session import open_session
 from commands.run.speakers import require_examples_of_speakers
 from corpus.batches import BatchLoader
@@ -92,7 +92,6 @@ def _ended_workers(rank_group: RankGroup) -> Iterator[None]:
 
 def _prepare_corpus(options: TrainOptions, job: TrainingJob, rank_group: RankGroup) -> PreparedCorpus:
     def prepare() -> PreparedCorpus:
-        make_writable(options.output)
         corpus = prepare_corpus(options, job.hparams, job.progress_console)
         require_examples_of_speakers(corpus.hparams, corpus.train)
         if len(corpus.train) < rank_group.size:

@@ -83,8 +83,6 @@ def require_valid(options: TrainOptions) -> None:
     for name, value in (("n_trials", options.n_trials), ("workers", options.workers)):
         if value < 1:
             raise UserError(f"--{name} {value}: expected at least 1")
-    if options.max_minutes is not None and not options.max_minutes > 0:
-        raise UserError(f"--max_minutes {options.max_minutes:g}: expected more than 0")
     defaults = TrainOptions()
     for name in ("max_steps", "pin", "supervise"):
         if getattr(options, name) != getattr(defaults, name):

@@ -10,7 +10,6 @@ from commands.console import open_console
 from commands.options import TrainOptions
 from commands.run.corpus import find_corpus
 from commands.run.job import build_recipe
-from commands.run.run_folder import make_writable
 from corpus.check.corpus_check import check_corpus, render_report
 from corpus.text.frontend import text_frontend
 from smart_tuner.settings import load_settings
@@ -21,7 +20,6 @@ EXIT_GO, EXIT_NO_GO = 0, 2
 def run(options: TrainOptions) -> int:
     hparams = build_recipe(options, load_settings(options.config))
     frontend = text_frontend(hparams)
-    make_writable(options.output)
     _, corpus = find_corpus(options, hparams)
     report = check_corpus(
         corpus,

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from commands.options import TrainOptions
+from commands.run.run_folder import make_writable
 from commands.run.speakers import select_speakers, with_speaker_names
 from corpus.batches import BatchLoader, Example, alignment_problem
 from corpus.demo.demo_corpus import make_demo_corpus
@@ -64,7 +65,11 @@ class PreparedCorpus:
 
 
 def find_corpus(options: TrainOptions, hparams: HParams) -> tuple[str, Corpus]:
-    """Read the corpus given by --data, or make the demo corpus; return it with a short name."""
+    """Read the corpus given by --data, or make the demo corpus; return it with a short name.
+
+    Its mels and texts, and the demo corpus itself, will be stored in --output, so that must be writable.
+    """
+    make_writable(options.output)
     if options.data is None:
         folder = make_demo_corpus(options.output / ".cache", hparams.language)
         return "demo", read_corpus(str(folder), "filelist")

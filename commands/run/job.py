@@ -50,10 +50,6 @@ def plan_job(options: TrainOptions) -> TrainingJob:
     settings = load_settings(options.config, mlflow_uri=options.mlflow_uri)
     hparams = build_recipe(options, settings)
     pinned_knobs(options.pin)
-    if options.max_minutes is not None and not options.max_minutes > 0:
-        raise UserError(f"--max_minutes {options.max_minutes:g}: expected more than 0")
-    if options.max_steps is not None and options.max_steps < 1:
-        raise UserError(f"--max_steps {options.max_steps}: expected at least 1")
     deadline = None if options.max_minutes is None else time.monotonic() + 60 * options.max_minutes
     limits = RunLimits(max_steps=options.max_steps, deadline=deadline)
     device = set_up_torch(options, hparams)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,12 +21,15 @@ class FolderInUse(UserError):
 
 
 def choose_run_folder(options: TrainOptions, hparams: HParams, corpus_name: str) -> Path:
-    """Return the folder to train in; `--resume none` never writes into an existing run."""
+    """Return the run folder that --resume names, else one in --output."""
     given = options.resume_path
     if given is not None and given.is_dir() and options.run_name is None:
         return given
-    name = options.run_name or safe_name(f"{corpus_name}-{hparams.language}-{hparams.model}")
-    require_run_name(name)
+    return named_folder(options, options.run_name or safe_name(f"{corpus_name}-{hparams.language}-{hparams.model}"))
+
+
+def named_folder(options: TrainOptions, name: str) -> Path:
+    """Return the folder of this name in --output; with --resume none, one that does not exist yet."""
     folder = options.output / name
     if options.resume != "none" or not folder.exists():
         return folder
@@ -36,11 +38,6 @@ def choose_run_folder(options: TrainOptions, hparams: HParams, corpus_name: str)
             f"--run_name {name}: {folder} exists already; choose another name, or --resume auto to continue"
         )
     return next(free for i in range(2, 10_000) if not (free := options.output / f"{name}-{i}").exists())
-
-
-def require_run_name(name: str) -> None:
-    if not re.fullmatch(r"[\w.~-]+", name) or name.startswith("."):
-        raise UserError(f"--run_name {name!r}: expected letters, digits, '_', '-' and '.', not starting with '.'")
 
 
 @contextmanager

@@ -9,9 +9,9 @@ from pathlib import Path
 from rich.console import Console
 
 from commands.options import TrainOptions
-from commands.run.corpus import PreparedCorpus, prepare_corpus
+from commands.run.corpus import prepare_corpus
 from commands.run.job import build_recipe, preset_values, set_up_torch
-from commands.run.run_folder import make_writable, require_run_name
+from commands.run.run_folder import named_folder
 from commands.run.speakers import require_examples_of_speakers
 from commands.run.start_point import require_warm_start
 from commands.search.corpus_file import read_corpus_file
@@ -25,7 +25,7 @@ from commands.search.start import (
 )
 from commands.search.study_context import StudyContext
 from files import safe_name
-from hparams import HParams, UserError
+from hparams import UserError
 from smart_tuner.search.budget import plan_budget
 from smart_tuner.search.dimensions import build_space
 from smart_tuner.search.study import StudyPlan
@@ -51,9 +51,10 @@ def set_up_study(
     space = build_space(settings.search.space, hparams, mid_run=start is not None)
     device = set_up_torch(options, hparams)
     if corpus_file is None:
-        corpus = _prepare_corpus(options, hparams, console)
+        corpus = prepare_corpus(options, hparams, console)
     else:
         corpus = read_corpus_file(corpus_file, hparams, options.output)
+    require_examples_of_speakers(corpus.hparams, corpus.train)
     hparams, symbols = corpus.hparams, corpus.frontend.symbols
     folder = _study_folder(options, f"tune-{corpus.name}-{hparams.language}-{hparams.model}")
     progress = {} if start is None else progress_of_start(start, hparams, symbols)
@@ -71,23 +72,9 @@ def set_up_study(
     return StudyContext(options, settings, plan, corpus, folder, device, limits, start, start_copy, nonfinite)
 
 
-def _prepare_corpus(options: TrainOptions, hparams: HParams, console: Console) -> PreparedCorpus:
-    make_writable(options.output)
-    corpus = prepare_corpus(options, hparams, console)
-    require_examples_of_speakers(corpus.hparams, corpus.train)
-    return corpus
-
-
 def _study_folder(options: TrainOptions, default_name: str) -> Path:
     name = options.run_name or safe_name(default_name)
-    require_run_name(name)
     folder = options.output / name
     if (folder / "journal.jsonl").exists():
         raise UserError(f"--run_name {name}: {folder} is the folder of a training; choose another name for the study")
-    if options.resume == "none" and folder.exists():
-        if options.run_name:
-            raise UserError(
-                f"--run_name {name}: {folder} exists already; choose another name, or --resume auto to continue"
-            )
-        folder = next(free for i in range(2, 10_000) if not (free := options.output / f"{name}-{i}").exists())
-    return folder
+    return named_folder(options, name)

@@ -14,7 +14,7 @@ from commands.console import open_console
 from commands.options import TrainOptions
 from commands.run.corpus import PreparedCorpus, prepare_corpus
 from commands.run.job import choose_device, option_values, set_up_processor
-from commands.run.run_folder import best_voice_file, latest_run, make_writable
+from commands.run.run_folder import best_voice_file, latest_run
 from hparams import parse_overrides
 from models.weights import require_compatible
 from monitoring.journal.journal import read_journal
@@ -32,7 +32,6 @@ def run(options: TrainOptions) -> int:
     console = open_console(keep_stdout=options.json)
     path = find_voice_file(options)
     voice = load_voice(path, parse_overrides(options.hparams), option_values(options))
-    make_writable(options.output)
     corpus = prepare_corpus(with_training_data(options, path), voice.hparams, console)
     require_compatible(voice.saved, voice.hparams, corpus.frontend.symbols)
     set_up_processor(voice.hparams)

@@ -32,6 +32,19 @@ def test_values_are_typed_and_the_arguments_are_kept_as_given() -> None:
     assert parse_options(["--batch_frames", "4000"]).batch_frames == 4000
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("--max_minutes", "0"), ("--max_minutes", "nan"), ("--max_steps", "0")),
+        *(("--run_name", "../escape"), ("--run_name", ".hidden"), ("--run_name", "two words")),
+    ],
+)
+@pytest.mark.parametrize("mode", ["train", "tune"])
+def test_a_limit_or_run_name_that_cannot_be_is_refused(mode: str, name: str, value: str) -> None:
+    with pytest.raises(UserError, match=f"^{name} '?{re.escape(value)}'?: expected"):
+        parse_options(["--mode", mode, name, value])
+
+
 @pytest.mark.parametrize("given", [("--epochs", "2.5"), ("--batch_frames", "many"), ("--seed", "x"), ("--model",)])
 def test_a_value_of_the_wrong_type_is_refused_with_the_name_of_the_option(given: tuple[str, ...]) -> None:
     with pytest.raises(UserError, match=f"{given[0]}.*--help lists every option"):
