@@ -78,3 +78,8 @@ class TrainOptions:
     def resume_path(self) -> Path | None:
         """Path that --resume names; None for auto and none."""
         return None if self.resume in ("auto", "none") else Path(self.resume)
+
+    @property
+    def pinned_knobs(self) -> tuple[str, ...]:
+        """Names given with --pin."""
+        return tuple(name.strip() for name in self.pin.split(",") if name.strip())

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 
 from hparams import HParams
 from models import ARCHITECTURES
-from models.interface import AcousticModel, LossKnobs
+from models.interface import LossKnobs
 from training.schedule import RECIPE_PLAN, PhasePlan, planned_guide_weight
 
 
@@ -84,8 +84,9 @@ def bounds_of(name: str, hparams: HParams) -> Bounds:
     return replace(bounds, low=min(bounds.low, start), high=max(bounds.high, start))
 
 
-def knobs_with_effect(model: AcousticModel) -> tuple[str, ...]:
-    """Names of the knobs that a model has a use for; one without a gate, for example, has none for the gate's."""
+def knobs_with_effect(hparams: HParams) -> tuple[str, ...]:
+    """Names of the knobs that the model has a use for; one without a gate, for example, has none for the gate's."""
+    model = ARCHITECTURES[hparams.model]
     unused = {knob for knob, setting in LOSS_SETTINGS.items() if setting not in model.LOSS_KNOBS}
     if not model.HAS_GATE:
         unused.add("gate_threshold")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from commands.run.event_publisher import EventPublisher
-from commands.run.job import TrainingJob, pinned_knobs, preset_values
+from commands.run.job import TrainingJob, preset_values
 from hparams import HParams, build_hparams
 from recipes import RECIPES
 from smart_tuner.inputs.run_facts import KnobFacts, RunFacts
@@ -43,7 +43,7 @@ def run_facts(trainer: EnhancedTrainer, preset: HParams, *, pinned: tuple[str, .
         utterances=len(data.train.examples),
         evaluated_utterances=len(data.held_out.examples),
         effective_batch_size=hparams.batch_size,
-        knobs={name: _knob_facts(name, hparams, presets[name]) for name in knobs_with_effect(model)},
+        knobs={name: _knob_facts(name, hparams, presets[name]) for name in knobs_with_effect(hparams)},
         preset_settings={
             name: getattr(preset, name)
             for name in SETTINGS_WITHOUT_KNOB
@@ -99,7 +99,7 @@ def attach_supervisor(
     if job.options.supervise == "off":
         return
     preset = build_hparams(preset_values(job.options, job.hparams.model))
-    facts = run_facts(trainer, preset, pinned=pinned_knobs(job.options.pin), planned_steps=planned_steps)
+    facts = run_facts(trainer, preset, pinned=job.options.pinned_knobs, planned_steps=planned_steps)
     actions = tuple(action for action in facts.actions if action not in job.disabled_actions)
     forks = job.settings.supervision.forks
     may_fork = forks == "on" or (forks == "auto" and job.device.type == "cuda")

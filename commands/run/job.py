@@ -19,7 +19,7 @@ from hparams import HParams, UserError, build_hparams, parse_overrides
 from recipes import PRESET_NAMES, RECIPES
 from smart_tuner.settings import Settings, load_settings
 from training.distributed.rank_group import RankGroup
-from training.knobs import KNOB_NAMES
+from training.knobs import knobs_with_effect
 from training.run_state import RunLimits
 from training.step.allocator import keep_freed_memory
 from training.step.precision import require_precision
@@ -49,7 +49,9 @@ def plan_job(options: TrainOptions) -> TrainingJob:
     """Check everything the person asked for before anything is written."""
     settings = load_settings(options.config, mlflow_uri=options.mlflow_uri)
     hparams = build_recipe(options, settings)
-    pinned_knobs(options.pin)
+    known = knobs_with_effect(hparams)
+    if unknown := [name for name in options.pinned_knobs if name not in known]:
+        raise UserError(f"--pin: {hparams.model} has no knob {unknown[0]!r}; its knobs are {', '.join(known)}")
     deadline = None if options.max_minutes is None else time.monotonic() + 60 * options.max_minutes
     limits = RunLimits(max_steps=options.max_steps, deadline=deadline)
     device = set_up_torch(options, hparams)
@@ -68,13 +70,6 @@ def set_up_processor(hparams: HParams) -> None:
     torch.set_num_threads(hparams.cpu_threads or torch.get_num_threads())
     keep_freed_memory()
     torch.set_flush_denormal(True)  # denormal numbers cost a tenth of a CPU's step
-
-
-def pinned_knobs(text: str) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in text.split(",") if name.strip())
-    if unknown := [name for name in names if name not in KNOB_NAMES]:
-        raise UserError(f"--pin: there is no knob {unknown[0]!r}; the knobs are {', '.join(KNOB_NAMES)}")
-    return names
 
 
 def build_recipe(options: TrainOptions, settings: Settings) -> HParams:

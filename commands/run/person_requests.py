@@ -153,7 +153,7 @@ class RequestHandler:
         assert request.knob is not None and request.value is not None, "validated for this kind of request"
         knob, value = request.knob, request.value
         state = self._trainer.state
-        if knob not in (known := knobs_with_effect(state.model)):
+        if knob not in (known := knobs_with_effect(state.hparams)):
             raise UserError(f"{state.hparams.model} has no knob {knob!r}; its knobs are {', '.join(known)}")
         bounds = bounds_of(knob, state.hparams)
         if not bounds.low <= value <= bounds.high:

@@ -9,7 +9,7 @@ import torch
 from commands.run.attach_supervisor import describe_supervision
 from commands.run.corpus import PreparedCorpus
 from commands.run.event_publisher import EventPublisher
-from commands.run.job import TrainingJob, pinned_knobs
+from commands.run.job import TrainingJob
 from commands.run.start_point import StartPoint
 from monitoring.journal.summary import read_summary
 from reports import CheckpointReport
@@ -61,7 +61,7 @@ def _choices(job: TrainingJob, trainer: EnhancedTrainer) -> dict[str, Any]:
         "processes": job.rank_group.size,
         "threads": torch.get_num_threads(),
         "device": job.device.type,
-        "pinned": list(pinned_knobs(job.options.pin)),
+        "pinned": list(job.options.pinned_knobs),
     }
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from commands.run.job import pinned_knobs
+from commands.options import TrainOptions
 from models.checkpoint_file import load_checkpoint
 from speech.voice import load_voice
 from tests.commands.program import (
@@ -119,9 +119,12 @@ def test_the_seed_decides_the_run(program: Program, data: Path, run: Path) -> No
     assert losses(other) != losses(run)
 
 
-def test_only_knobs_can_be_pinned(program: Program, data: Path) -> None:
-    assert pinned_knobs(" guide_sigma , grad_clip_thresh,") == ("guide_sigma", "grad_clip_thresh")
-    program.train(data, "--pin", "guide_sigma,batch_size").refused(f"batch_size.*{KNOB_NAMES[0]}")
+@pytest.mark.parametrize("pinned", ["batch_size", "duration_loss_weight"])  # no knob; one of GlowTTS alone
+def test_only_knobs_with_an_effect_on_the_model_can_be_pinned(program: Program, data: Path, pinned: str) -> None:
+    assert TrainOptions(pin=" guide_sigma , grad_clip_thresh,").pinned_knobs == ("guide_sigma", "grad_clip_thresh")
+    program.train(data, "--pin", f"guide_sigma,{pinned}").refused(
+        f"^error: --pin: tacotron2 has no knob '{pinned}'; its knobs are {KNOB_NAMES[0]}, "
+    )
 
 
 def test_pins_are_recorded(program: Program, data: Path) -> None:

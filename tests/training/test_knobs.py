@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 from hparams import HParams
 from models import ARCHITECTURES
-from tests.support.tiny import GLOW, tiny_hparams, tiny_model
+from tests.support.tiny import GLOW, tiny_hparams
 from training.knobs import KNOB_BOUNDS, KNOB_NAMES, RECIPE_FIELDS, Knobs, knobs_with_effect
 from training.schedule import FALLBACK_GUIDE_WEIGHT, PhasePlan
 
@@ -72,8 +72,8 @@ def test_multiplied_fields_are_settings_of_the_recipe() -> None:
 
 def test_a_model_has_a_use_for_the_knobs_of_its_own_loss_and_gate_only() -> None:
     guide_and_gate = {"guide_weight_multiplier", "guide_sigma", "gate_positive_weight", "gate_threshold"}
-    assert set(knobs_with_effect(tiny_model(tiny_hparams()))) == set(KNOB_NAMES) - {"duration_loss_weight"}
-    assert set(knobs_with_effect(tiny_model(tiny_hparams(**GLOW)))) == set(KNOB_NAMES) - guide_and_gate
+    assert set(knobs_with_effect(tiny_hparams())) == set(KNOB_NAMES) - {"duration_loss_weight"}
+    assert set(knobs_with_effect(tiny_hparams(**GLOW))) == set(KNOB_NAMES) - guide_and_gate
 
 
 def test_a_model_gets_exactly_the_loss_knobs_that_it_declares() -> None:

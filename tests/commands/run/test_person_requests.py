@@ -14,7 +14,6 @@ import pytest
 from commands.process.heartbeat import Heartbeat
 from commands.run.person_requests import RequestHandler, RequestPosition, load_position
 from hparams import HParams
-from models import ARCHITECTURES
 from models.checkpoint_file import load_checkpoint
 from monitoring.journal.control_file import RequestFile
 from smart_tuner.settings import SupervisionSettings
@@ -249,7 +248,6 @@ class FakeTraining:
             state=SimpleNamespace(
                 progress=SimpleNamespace(step=5),
                 hparams=HParams(),
-                model=ARCHITECTURES["tacotron2"],
                 knobs=Knobs.from_hparams(HParams()),
                 limits=RunLimits(),
                 turn_knobs=self._turn,
@@ -339,7 +337,7 @@ def test_an_approval_is_repeated_after_a_crash(tmp_path: Path) -> None:
 
 def test_a_knob_that_the_model_has_no_use_for_is_refused(tmp_path: Path) -> None:
     training = FakeTraining(tmp_path)
-    training.trainer.state.model = ARCHITECTURES["glow_tts"]
+    training.trainer.state.hparams = HParams(model="glow_tts")
     handler = training.handler()
     RequestFile(tmp_path).append("set", "user 7", knob="gate_threshold", value=0.4)
     handler.execute_new()
