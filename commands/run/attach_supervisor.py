@@ -108,14 +108,16 @@ def attach_supervisor(
     publisher.supervisor = SupervisorRuntime(supervisor, trainer.control, on_decision=publisher.recorder.on_decision)
 
 
-def describe_supervision(runtime: SupervisorRuntime, trainer: EnhancedTrainer, mode: str) -> dict[str, Any]:
+def synchronize_knobs(supervisor: Supervisor, trainer: EnhancedTrainer) -> None:
+    """Tell the supervisor where the knobs stand: since it was saved, settings may have changed that they start from."""
+    supervisor.state.knobs |= {name: vars(trainer.state.knobs)[name] for name in supervisor.facts.knobs}
+
+
+def describe_supervision(supervisor: Supervisor, mode: str) -> dict[str, Any]:
     """Return everything but signals that later decisions depend on, for the journal."""
-    supervisor = runtime.supervisor
-    knobs = {name: vars(trainer.state.knobs)[name] for name in supervisor.facts.knobs}
-    supervisor.state.knobs |= knobs
     return {
         "mode": mode,
         "facts": supervisor.facts.model_dump(mode="json"),
         "settings": supervisor.settings.model_dump(mode="json", include={"quality_control", "phases", "supervision"}),
-        "knobs": knobs,
+        "knobs": {name: supervisor.state.knobs[name] for name in supervisor.facts.knobs},
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import time
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from corpus.batches import Batch, epoch_order
 from hparams import HParams
 from models import TrainableModel, count_parameters, release_gpu_memory
 from training.run_state import RunLimits
+from training.step.micro_batches import is_out_of_memory
 from training.step.probe import ProbeResult, run_probe
 
 SMALL_BATCH_UTTERANCES = 4
@@ -81,9 +81,11 @@ def measure_step(corpus: PreparedCorpus, model: TrainableModel, hparams: HParams
         small_batch = loader.load(median_batch[:SMALL_BATCH_UTTERANCES]).to(device)
         probe = _run_second_probe(model_copy, small_batch, hparams)
         if probe.seconds < MAX_SMALL_BATCH_SECONDS:
-            # If a whole batch does not fit into memory, the small one has to do; training will use micro-batches.
-            with contextlib.suppress(torch.OutOfMemoryError):
+            try:
                 probe = _run_second_probe(model_copy, loader.load(median_batch).to(device), hparams)
+            except RuntimeError as error:  # if it does not fit into memory, training will use micro-batches
+                if not is_out_of_memory(error):
+                    raise
     del model_copy
     release_gpu_memory()
     memory = probe.activation_bytes * max(frames) / probe.padded_frames + count_parameters(model) * BYTES_PER_WEIGHT

@@ -13,7 +13,7 @@ import torch
 
 from commands.process.exit_codes import EXIT_FAILED, EXIT_HOPELESS, exit_code_of
 from commands.process.heartbeat import Heartbeat
-from commands.run.attach_supervisor import attach_supervisor
+from commands.run.attach_supervisor import attach_supervisor, synchronize_knobs
 from commands.run.auto_settings import resolve_auto_settings
 from commands.run.corpus import PreparedCorpus, read_sentences
 from commands.run.estimate import Estimate, estimate_run
@@ -111,6 +111,8 @@ def open_session(
         requests = RequestHandler(trainer, recorder, publisher.supervisor, settings, heartbeat, position=position)
         trainer.before_step = requests.execute_new
         job.on_trainer_ready(trainer)
+        if publisher.supervisor is not None:
+            synchronize_knobs(publisher.supervisor.supervisor, trainer)
         journal_start(
             job, corpus, publisher, trainer, start, _plan_fields(job, plan, estimate, n_weights=count_parameters(model))
         )

@@ -26,11 +26,13 @@ def journal_start(
     plan: dict[str, float | None],
 ) -> None:
     """Write everything that the run is made of, and everything but signals that later decisions depend on."""
-    recorder, runtime, step = publisher.recorder, publisher.supervisor, trainer.state.progress.step
-    recorder.enter_phase(None if runtime is None else runtime.supervisor.state.phase)
-    supervision = (
-        {} if runtime is None else {"supervision": describe_supervision(runtime, trainer, job.options.supervise)}
-    )
+    recorder, step, supervision = publisher.recorder, trainer.state.progress.step, {}
+    if publisher.supervisor is None:
+        recorder.enter_phase(None)
+    else:
+        supervisor = publisher.supervisor.supervisor
+        recorder.enter_phase(supervisor.state.phase)
+        supervision = {"supervision": describe_supervision(supervisor, job.options.supervise)}
     recorder.journal.write(
         start.kind,
         step,
