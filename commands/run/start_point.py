@@ -111,22 +111,22 @@ def plan_steps(start: StartPoint, hparams: HParams, limits: RunLimits, *, n_batc
 def find_start(options: TrainOptions, hparams: HParams, folder: Path, *, symbols: tuple[str, ...]) -> StartPoint:
     given = options.resume_path
     if given is None:
-        newest = None if options.resume == "none" else newest_usable(folder)
-        return _new_or_warm_start(options, hparams) if newest is None else _from_checkpoint(newest, hparams, symbols)
-    path = checkpoint_at(given)
-    start = _from_checkpoint(path, hparams, symbols)
+        newest = None if options.resume == "none" else load_newest(folder)
+        return _new_or_warm_start(options, hparams) if newest is None else _resumed(*newest, hparams, symbols)
+    path, state = load_given(given)
+    start = _resumed(path, state, hparams, symbols)
     if given.resolve() != folder.resolve():
-        require_finite_weights(path, start.state)  # in its own run the supervisor treats such a checkpoint
+        require_finite_weights(path, state)  # in its own run the supervisor treats such a checkpoint
         _require_newest(folder, start)
     return start
 
 
-def checkpoint_at(given: Path) -> Path:
-    """Return the path of --resume: a checkpoint, or the newest usable one in a folder."""
-    path = newest_usable(given) if given.is_dir() else given
-    if path is None:
+def load_given(given: Path) -> tuple[Path, dict[str, Any]]:
+    """Load what --resume names, a checkpoint or the newest usable one in a folder; return its path and state."""
+    loaded = load_newest(given) if given.is_dir() else (given, load_checkpoint(given))
+    if loaded is None:
         raise UserError(f"--resume {given}: the folder holds no usable checkpoint; expected a run folder or a .pt file")
-    return path
+    return loaded
 
 
 def _require_newest(folder: Path, start: StartPoint) -> None:
@@ -162,8 +162,7 @@ def require_warm_start(path: Path, hparams: HParams, n_symbols: int) -> None:
         warm_start(build_model(hparams, n_symbols), path, state, ignored_layers(state, hparams))
 
 
-def _from_checkpoint(path: Path, hparams: HParams, symbols: tuple[str, ...]) -> StartPoint:
-    state = load_checkpoint(path)
+def _resumed(path: Path, state: dict[str, Any], hparams: HParams, symbols: tuple[str, ...]) -> StartPoint:
     if is_foreign(state):
         return StartPoint("resumed", path, state)
     require_own_format(path, state, RUN_ENTRIES)
@@ -171,17 +170,15 @@ def _from_checkpoint(path: Path, hparams: HParams, symbols: tuple[str, ...]) -> 
     return StartPoint("resumed", path, state, changed_settings(state, hparams))
 
 
-def newest_usable(run: Path) -> Path | None:
-    """Find the newest checkpoint of a run that is not damaged."""
+def load_newest(run: Path) -> tuple[Path, dict[str, Any]] | None:
+    """Load the newest checkpoint of a run that is not damaged; return its path and state, or None if there is none."""
     saved = list_checkpoints(run / "checkpoints")
     problems = []
     for checkpoint in reversed(saved):
         try:
-            load_checkpoint(checkpoint.path)
+            return checkpoint.path, load_checkpoint(checkpoint.path)
         except UserError as error:
             problems.append(str(error))
-        else:
-            return checkpoint.path
     if problems:
         raise UserError(f"{run}: none of its {len(saved)} checkpoints can be read; {problems[0]}")
     return None

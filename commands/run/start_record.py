@@ -26,7 +26,8 @@ def journal_start(
     plan: dict[str, float | None],
 ) -> None:
     """Write everything that the run is made of, and everything but signals that later decisions depend on."""
-    recorder, step, supervision = publisher.recorder, trainer.state.progress.step, {}
+    recorder, step = publisher.recorder, trainer.state.progress.step
+    supervision: dict[str, Any] = {}
     if publisher.supervisor is None:
         recorder.enter_phase(None)
     else:

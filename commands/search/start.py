@@ -10,13 +10,12 @@ from typing import Any
 
 from commands.options import TrainOptions
 from commands.run.job import option_values
-from commands.run.start_point import checkpoint_at
+from commands.run.start_point import load_given
 from commands.search.study_context import StudyContext
 from commands.voice.validate import with_training_data
 from files import atomic_replacement, safe_name, write_atomically
 from hparams import HParams, UserError, build_hparams, parse_overrides
 from models.checkpoint_file import RUN_ENTRIES, is_foreign, load_checkpoint, require_own_format
-from models.weights import SavedSettings, require_compatible
 from training.schedule import base_guide_weight
 
 START_FOLDER, DATA_FILE = "start", "data.json"
@@ -33,14 +32,17 @@ def with_default_run_name(options: TrainOptions) -> TrainOptions:
     return replace(options, run_name=f"tune-{safe_name(name)}")
 
 
-def find_start_checkpoint(options: TrainOptions) -> Path | None:
-    """The study's copy of its start checkpoint, else the checkpoint of --resume; None for a start from the recipe."""
+def load_start(options: TrainOptions) -> tuple[Path, dict[str, Any]] | None:
+    """Path and state of the study's copy of its start checkpoint, else of the checkpoint that --resume names.
+
+    None for a start from the recipe.
+    """
     given = options.resume_path
     if options.run_name is not None and (copy := existing_copy(options.output / options.run_name)) is not None:
         if given is not None:
             _require_same_start(copy, given)
-        return copy
-    return None if given is None else checkpoint_at(given)
+        return copy, load_checkpoint(copy)
+    return None if given is None else load_given(given)
 
 
 def existing_copy(study: Path) -> Path | None:
@@ -67,9 +69,8 @@ def with_data_of_start(options: TrainOptions, start: Path) -> TrainOptions:
     return with_training_data(options, start)
 
 
-def recipe_of_start(start: Path, options: TrainOptions) -> HParams:
+def recipe_of_start(start: Path, state: dict[str, Any], options: TrainOptions) -> HParams:
     """Recipe of the run, with its knobs at their values in the checkpoint."""
-    state = load_checkpoint(start)
     if is_foreign(state):
         raise UserError(f"--resume {start}: is not a checkpoint of this program; train from it first")
     require_own_format(start, state, RUN_ENTRIES)
@@ -80,13 +81,6 @@ def recipe_of_start(start: Path, options: TrainOptions) -> HParams:
     return build_hparams(hparams, changes, parse_overrides(options.hparams), option_values(options))
 
 
-def progress_of_start(start: Path, recipe: HParams, symbols: tuple[str, ...]) -> dict[str, Any]:
-    """Training progress saved in the checkpoint, which must fit the recipe."""
-    state = load_checkpoint(start)
-    require_compatible(SavedSettings(start, state["hparams"], tuple(state["symbols"])), recipe, symbols)
-    return dict(state["progress"])
-
-
 def copy_start(context: StudyContext) -> None:
     """Copy the start checkpoint into the study's folder, since its run may continue and delete it.
 
@@ -95,8 +89,9 @@ def copy_start(context: StudyContext) -> None:
     if context.start is None or context.start_copy is None or context.start_copy.exists():
         return
     options, folder = context.options, context.start_copy.parent
+    assert options.resume_path is not None, "the study has no copy yet, so --resume named the checkpoint"
     folder.mkdir(exist_ok=True)
-    data = {"origin": str(Path(options.resume).resolve()), "data": options.data, "data_format": options.data_format}
+    data = {"origin": str(options.resume_path.resolve()), "data": options.data, "data_format": options.data_format}
     write_atomically(folder / DATA_FILE, json.dumps(data).encode())
     with atomic_replacement(context.start_copy) as temporary:
         shutil.copyfile(context.start, temporary)

@@ -17,8 +17,7 @@ from commands.run.start_point import require_warm_start
 from commands.search.corpus_file import read_corpus_file
 from commands.search.start import (
     START_FOLDER,
-    find_start_checkpoint,
-    progress_of_start,
+    load_start,
     recipe_of_start,
     with_data_of_start,
     with_default_run_name,
@@ -26,6 +25,7 @@ from commands.search.start import (
 from commands.search.study_context import StudyContext
 from files import safe_name
 from hparams import UserError
+from models.weights import SavedSettings, require_compatible
 from smart_tuner.search.budget import plan_budget
 from smart_tuner.search.dimensions import build_space
 from smart_tuner.search.study import StudyPlan
@@ -43,10 +43,10 @@ def set_up_study(
     """
     settings = load_settings(options.config, mlflow_uri=options.mlflow_uri)
     options = with_default_run_name(options)
-    start = find_start_checkpoint(options)
+    start, state = load_start(options) or (None, {})
     if start is not None:
         options = with_data_of_start(options, start)
-    hparams = build_recipe(options, settings) if start is None else recipe_of_start(start, options)
+    hparams = build_recipe(options, settings) if start is None else recipe_of_start(start, state, options)
     preset_values(options, hparams.model)  # an unknown preset is refused now, not when the best settings are written
     space = build_space(settings.search.space, hparams, mid_run=start is not None)
     device = set_up_torch(options, hparams)
@@ -57,7 +57,9 @@ def set_up_study(
     require_examples_of_speakers(corpus.hparams, corpus.train)
     hparams, symbols = corpus.hparams, corpus.frontend.symbols
     folder = _study_folder(options, f"tune-{corpus.name}-{hparams.language}-{hparams.model}")
-    progress = {} if start is None else progress_of_start(start, hparams, symbols)
+    if start is not None:
+        require_compatible(SavedSettings(start, state["hparams"], tuple(state["symbols"])), hparams, symbols)
+    progress = state.get("progress", {})
     full_steps = hparams.epochs * corpus.training_data(hparams, ()).train.n_batches(0)
     budget = plan_budget(settings.search, hparams, full_steps=full_steps, from_step=progress.get("step"))
     if options.warm_start is not None:

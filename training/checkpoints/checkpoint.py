@@ -24,13 +24,12 @@ class SavedCheckpoint:
 
     path: Path
     step: int
-    checksum: str
 
 
 def list_checkpoints(folder: Path) -> list[SavedCheckpoint]:
     """Checkpoints in the folder, oldest first."""
     matches = ((path, CHECKPOINT_NAME.fullmatch(path.name)) for path in folder.glob("step-*.pt"))
-    saved = [SavedCheckpoint(path, int(m["step"]), m["checksum"]) for path, m in matches if m]
+    saved = [SavedCheckpoint(path, int(m["step"])) for path, m in matches if m]
     return sorted(saved, key=lambda c: (c.step, c.path.stat().st_mtime_ns))
 
 
