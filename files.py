@@ -1,4 +1,4 @@
-"""Files that survive a kill: atomic writes, repair of torn lines, checksummed lines."""
+"""Files that survive a kill: atomic writes, repair of torn lines, checksummed lines; and digests that name files."""
 
 from __future__ import annotations
 
@@ -30,6 +30,12 @@ def safe_name(id_: str) -> str:
         return id_
     readable = re.sub(r"[^A-Za-z0-9_-]+", "_", id_)[:60].strip("_-")
     return f"{readable}~{hashlib.blake2b(id_.encode(), digest_size=8).hexdigest()}"
+
+
+def hex_digest(content: str | bytes) -> str:
+    """Return 32 hexadecimal digits that identify the content; keys of caches and indexes are made of them."""
+    data = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
 @contextmanager

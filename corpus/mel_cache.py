@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import os
@@ -19,7 +18,7 @@ import torch
 from corpus.audio.mel import MelFrontend
 from corpus.audio.recording import Recording, UnusableAudio, read_recording, resample, trim
 from corpus.utterances import SkippedEntry, Utterance
-from files import ChecksummedIndex, atomic_replacement
+from files import ChecksummedIndex, atomic_replacement, hex_digest
 from hparams import HParams, UserError
 
 MEL_SETTINGS = (
@@ -53,7 +52,7 @@ class MelCache:
         self._hparams = hparams
         self._frontend = MelFrontend(hparams)
         settings = hparams.model_dump(include=set(MEL_SETTINGS)) | {"version": ANALYSIS_VERSION}
-        self._settings_digest = _digest(json.dumps(settings, sort_keys=True).encode())
+        self._settings_digest = hex_digest(json.dumps(settings, sort_keys=True))
         self._n_frames: dict[Path, int] = {}
         self._content_digests: dict[Path, str] = {}  # kept, so that a recording may be moved away during training
         try:
@@ -78,7 +77,7 @@ class MelCache:
     def add_recording(self, utterance: Utterance, recording: Recording) -> np.ndarray:
         """Return the mel of an utterance whose recording is already in memory; compute and store it if it is new."""
         key = file_key(utterance.audio_path)
-        content_digest = _digest(recording.wave.tobytes() + str(recording.sampling_rate).encode())
+        content_digest = hex_digest(recording.wave.tobytes() + str(recording.sampling_rate).encode())
         mel = self._load(content_digest)
         if mel is None:
             mel = self._compute(recording, key)
@@ -210,7 +209,7 @@ def file_key(path: Path) -> str:
         status = path.stat()
     except OSError as error:
         raise UnusableAudio(f"{path} cannot be read ({error.strerror})") from error
-    return _digest(f"{path}|{status.st_size}|{status.st_mtime_ns}".encode())
+    return hex_digest(f"{path}|{status.st_size}|{status.st_mtime_ns}")
 
 
 def _read_if_present(path: Path) -> bytes:
@@ -219,11 +218,6 @@ def _read_if_present(path: Path) -> bytes:
         return path.read_bytes()
     except FileNotFoundError:
         return b""
-
-
-def _digest(data: bytes) -> str:
-    """Return 32 hexadecimal digits that identify `data`."""
-    return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
 def _checksum(data: bytes) -> bytes:

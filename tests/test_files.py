@@ -6,7 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from files import READ_BLOCK_BYTES, ChecksummedIndex, atomic_replacement, truncate_torn_line
+from files import READ_BLOCK_BYTES, ChecksummedIndex, atomic_replacement, hex_digest, truncate_torn_line
+
+
+@pytest.mark.parametrize(
+    ("content", "digest"),
+    [
+        ("ab", "3dc9ae220222e2e156b2a5abb60d01c7"),
+        (b"ab", "3dc9ae220222e2e156b2a5abb60d01c7"),
+        ("\udc80", "a9eac2dbc1be1ac8740107801b666f53"),
+    ],
+)
+def test_digests_stay_as_they_are_in_the_caches_of_earlier_versions(content: str | bytes, digest: str) -> None:
+    assert hex_digest(content) == digest
 
 
 @pytest.mark.parametrize("sync", [True, False])

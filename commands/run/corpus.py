@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import os
 from collections import Counter
@@ -23,6 +22,7 @@ from corpus.mel_cache import MelCache
 from corpus.text.frontend import TextFrontend, text_frontend, unknown_symbols
 from corpus.text.text_cache import fill_text_cache
 from corpus.utterances import Corpus, SkippedEntry, Utterance, is_held_out, read_corpus, require_usable
+from files import hex_digest
 from hparams import HParams, UserError
 from models import ARCHITECTURES
 from speech.decoding import Sentence, encode_sentence
@@ -61,7 +61,7 @@ class PreparedCorpus:
     @property
     def identity(self) -> str:
         """Digest of utterances, transcripts and split."""
-        return _digest(repr([[_content(e) for e in examples] for examples in (self.train, self.held_out)]))
+        return hex_digest(repr([[_content(e) for e in examples] for examples in (self.train, self.held_out)]))
 
 
 def find_corpus(options: TrainOptions, hparams: HParams) -> tuple[str, Corpus]:
@@ -139,7 +139,7 @@ def without_held_out(examples: list[Example], percent: float) -> list[Example]:
         held_out = held_out[:1]
     if not held_out:
         count = Counter(e.utterance.speaker for e in examples)
-        held_out = [min(examples, key=lambda e: (-count[e.utterance.speaker], _digest(e.utterance.id)))]
+        held_out = [min(examples, key=lambda e: (-count[e.utterance.speaker], hex_digest(e.utterance.id)))]
     held_out_ids = {e.utterance.id for e in held_out}
     return [e for e in examples if e.utterance.id not in held_out_ids]
 
@@ -210,13 +210,9 @@ def _report_mixed_speakers(utterances: list[Utterance], hparams: HParams, consol
 def _batches_digest(examples: tuple[Example, ...], hparams: HParams) -> str:
     """Digest of everything that decides the order and content of the batches."""
     content = [_content(e) for e in examples]
-    return _digest(repr((content, hparams.seed, hparams.batch_size, hparams.max_frames_per_batch)))
+    return hex_digest(repr((content, hparams.seed, hparams.batch_size, hparams.max_frames_per_batch)))
 
 
 def _content(example: Example) -> tuple[object, ...]:
     inputs = (values.tolist() for values in example.inputs.values())
     return example.utterance.id, example.symbol_ids, example.n_frames, *inputs
-
-
-def _digest(text: str) -> str:
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

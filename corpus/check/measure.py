@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -10,6 +9,7 @@ from corpus.audio.recording import Recording, UnusableAudio, loud_span, read_rec
 from corpus.batches import alignment_problem
 from corpus.mel_cache import MelCache, require_allowed_length
 from corpus.utterances import Utterance
+from files import hex_digest
 from hparams import HParams
 
 Fault = Literal["audio", "length", "transcript"]
@@ -109,5 +109,5 @@ def _measure_audio(recording: Recording, hparams: HParams) -> AudioMeasurements:
         edge_silence_seconds=max(start, len(recording.wave) - end) / rate,
         sampling_rate=rate,
         full_scale_share=recording.full_scale_share,
-        content=hashlib.blake2b(recording.wave.tobytes(), digest_size=16).hexdigest(),
+        content=hex_digest(recording.wave.tobytes()),
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -10,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 from corpus.text.frontend import TextFrontend
-from files import ChecksummedIndex
+from files import ChecksummedIndex, hex_digest
 
 VERSION = 1  # increase it when the same text is normalised to other words
 CHUNK_SIZE = 500  # texts normalised and stored at a time
@@ -29,8 +28,8 @@ def fill_text_cache(
 
     `progress` is called with the numbers of texts computed so far and to compute in all.
     """
-    index = ChecksummedIndex(folder / f"texts-{_digest(f'{VERSION}|{frontend.language}|{frontend.alphabet}')}.txt")
-    keys = {text: _digest(text) for text in dict.fromkeys(texts)}
+    index = ChecksummedIndex(folder / f"texts-{hex_digest(f'{VERSION}|{frontend.language}|{frontend.alphabet}')}.txt")
+    keys = {text: hex_digest(text) for text in dict.fromkeys(texts)}
     missing = [text for text, key in keys.items() if index.get(key) is None]
     n_done = 0
     for chunk, normalized in _normalize_chunks(frontend, missing, workers):
@@ -57,7 +56,3 @@ def _normalize_chunks(
 
 def _normalize_all(frontend: TextFrontend, texts: Sequence[str]) -> list[str]:
     return [frontend.normalize(text) for text in texts]
-
-
-def _digest(text: str) -> str:
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
