@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StepReport:
     """One training step; losses and gradient norm are None when the step was not finite and so was skipped."""
 
@@ -31,7 +31,7 @@ class StepReport:
     out_of_memory_steps: int  # of the run so far
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DecodeReport:
     """One held-out utterance, decoded teacher-forced and free-running; every array is cut to its valid region."""
 
@@ -50,7 +50,7 @@ class DecodeReport:
     stopped: bool  # whether the free-running decode ended by itself
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SentenceReport:
     """One of the person's own sentences, decoded free-running."""
 
@@ -62,7 +62,7 @@ class SentenceReport:
     stopped: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class EvaluationReport:
     """Held-out losses (`val_…`) and decodes at one step."""
 

@@ -158,4 +158,11 @@ class StepRunner:
             losses, decodes = evaluate_utterances(state.model, state.data.held_out, hparams, self._loss_knobs())
             sentences = decode_sentences(state.model, state.data.sentences, state.hparams.batch_size)
         seconds = round(state.progress.seconds, 3)
-        return EvaluationReport(state.progress.step, state.progress.epoch, seconds, losses, decodes, sentences)
+        return EvaluationReport(
+            step=state.progress.step,
+            epoch=state.progress.epoch,
+            training_seconds=seconds,
+            losses=losses,
+            decodes=decodes,
+            sentences=sentences,
+        )

@@ -32,7 +32,7 @@ from training.run_state import TrainingData
 SHOWN_SKIPPED = 20
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PreparedCorpus:
     """Examples to train and to evaluate on, with the text front end and the mel cache that they need."""
 
@@ -99,7 +99,15 @@ def prepare_corpus(options: TrainOptions, hparams: HParams, console: Console) ->
     skipped = (*corpus.skipped, *unreadable, *unspeakable, *too_short, *unknown_speaker)
     report_skipped(skipped, console)
     train, held_out = split(examples, hparams.validation_percent, skipped)
-    return PreparedCorpus(name, frontend, train, held_out, skipped, cache, hparams)
+    return PreparedCorpus(
+        name=name,
+        frontend=frontend,
+        train=train,
+        held_out=held_out,
+        skipped=skipped,
+        cache=cache,
+        hparams=hparams,
+    )
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from training.trainer import EnhancedTrainer
 RECIPE_OPTIONS = ("language", "model", "epochs", "batch_size", "learning_rate", "seed")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainingJob:
     """Options, settings and limits of one training."""
 
@@ -53,9 +53,15 @@ def plan_job(options: TrainOptions) -> TrainingJob:
     if unknown := [name for name in options.pinned_knobs if name not in known]:
         raise UserError(f"--pin: {hparams.model} has no knob {unknown[0]!r}; its knobs are {', '.join(known)}")
     deadline = None if options.max_minutes is None else time.monotonic() + 60 * options.max_minutes
-    limits = RunLimits(max_steps=options.max_steps, deadline=deadline)
-    device = set_up_torch(options, hparams)
-    return TrainingJob(options, settings, hparams, device, open_console(), open_console(quiet=options.quiet), limits)
+    return TrainingJob(
+        options=options,
+        settings=settings,
+        hparams=hparams,
+        device=set_up_torch(options, hparams),
+        console=open_console(),
+        progress_console=open_console(quiet=options.quiet),
+        limits=RunLimits(max_steps=options.max_steps, deadline=deadline),
+    )
 
 
 def set_up_torch(options: TrainOptions, hparams: HParams) -> torch.device:

@@ -39,8 +39,15 @@ def read_corpus_file(path: Path, hparams: HParams, output: Path) -> PreparedCorp
     train, held_out = (
         tuple(_example(fields, hparams, cache) for fields in content[part]) for part in ("train", "held_out")
     )
-    skipped = tuple(SkippedEntry(where, reason) for where, reason in content["skipped"])
-    corpus = PreparedCorpus(content["name"], text_frontend(hparams), train, held_out, skipped, cache, hparams)
+    corpus = PreparedCorpus(
+        name=content["name"],
+        frontend=text_frontend(hparams),
+        train=train,
+        held_out=held_out,
+        skipped=tuple(SkippedEntry(where, reason) for where, reason in content["skipped"]),
+        cache=cache,
+        hparams=hparams,
+    )
     assert corpus.identity == content["identity"], f"{path}: the examples differ from those that were written"
     return corpus
 

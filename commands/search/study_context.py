@@ -16,7 +16,7 @@ from smart_tuner.settings import Settings
 from training.run_state import RunLimits
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StudyContext:
     options: TrainOptions
     settings: Settings

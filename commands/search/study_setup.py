@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from commands.options import TrainOptions
-from commands.run.corpus import prepare_corpus
+from commands.run.corpus import PreparedCorpus, prepare_corpus
 from commands.run.job import build_recipe, preset_values, set_up_torch
 from commands.run.run_folder import named_folder
 from commands.run.speakers import require_examples_of_speakers
@@ -27,7 +27,8 @@ from files import safe_name
 from hparams import UserError
 from models.weights import SavedSettings, require_compatible
 from smart_tuner.search.budget import plan_budget
-from smart_tuner.search.dimensions import build_space
+from smart_tuner.search.dimensions import Dimension, build_space
+from smart_tuner.search.settings import SearchSettings
 from smart_tuner.search.study import StudyPlan
 from smart_tuner.settings import load_settings
 from training.run_state import RunLimits
@@ -46,32 +47,56 @@ def set_up_study(
     start, state = load_start(options) or (None, {})
     if start is not None:
         options = with_data_of_start(options, start)
-    hparams = build_recipe(options, settings) if start is None else recipe_of_start(start, state, options)
-    preset_values(options, hparams.model)  # an unknown preset is refused now, not when the best settings are written
-    space = build_space(settings.search.space, hparams, mid_run=start is not None)
-    device = set_up_torch(options, hparams)
+    recipe = build_recipe(options, settings) if start is None else recipe_of_start(start, state, options)
+    preset_values(options, recipe.model)  # an unknown preset is refused now, not when the best settings are written
+    space = build_space(settings.search.space, recipe, mid_run=start is not None)
+    device = set_up_torch(options, recipe)
     if corpus_file is None:
-        corpus = prepare_corpus(options, hparams, console)
+        corpus = prepare_corpus(options, recipe, console)
     else:
-        corpus = read_corpus_file(corpus_file, hparams, options.output)
-    require_examples_of_speakers(corpus.hparams, corpus.train)
-    hparams, symbols = corpus.hparams, corpus.frontend.symbols
-    folder = _study_folder(options, f"tune-{corpus.name}-{hparams.language}-{hparams.model}")
+        corpus = read_corpus_file(corpus_file, recipe, options.output)
+    recipe, symbols = corpus.hparams, corpus.frontend.symbols
+    require_examples_of_speakers(recipe, corpus.train)
+    folder = _study_folder(options, f"tune-{corpus.name}-{recipe.language}-{recipe.model}")
     if start is not None:
-        require_compatible(SavedSettings(start, state["hparams"], tuple(state["symbols"])), hparams, symbols)
-    progress = state.get("progress", {})
-    full_steps = hparams.epochs * corpus.training_data(hparams, ()).train.n_batches(0)
-    budget = plan_budget(settings.search, hparams, full_steps=full_steps, from_step=progress.get("step"))
+        require_compatible(SavedSettings(start, state["hparams"], tuple(state["symbols"])), recipe, symbols)
     if options.warm_start is not None:
-        require_warm_start(options.warm_start, hparams, len(symbols))
-    weights = start or options.warm_start
-    checksum = None if weights is None else hashlib.sha256(weights.read_bytes()).hexdigest()
-    search = settings.search
-    plan = StudyPlan(folder.name, hparams, space, budget, corpus.identity, search.prune, search.sampler, checksum)
-    limits = RunLimits(deadline=None if deadline is None else time.monotonic() + deadline - time.time())
-    start_copy = None if start is None else folder / START_FOLDER / start.name
-    nonfinite = float(progress.get("nonfinite_steps", 0.0))
-    return StudyContext(options, settings, plan, corpus, folder, device, limits, start, start_copy, nonfinite)
+        require_warm_start(options.warm_start, recipe, len(symbols))
+    progress, weights = state.get("progress", {}), start or options.warm_start
+    return StudyContext(
+        options=options,
+        settings=settings,
+        plan=_plan_study(folder, corpus, settings.search, space=space, from_step=progress.get("step"), weights=weights),
+        corpus=corpus,
+        folder=folder,
+        device=device,
+        limits=RunLimits(deadline=None if deadline is None else time.monotonic() + deadline - time.time()),
+        start=start,
+        start_copy=None if start is None else folder / START_FOLDER / start.name,
+        nonfinite_before=float(progress.get("nonfinite_steps", 0.0)),
+    )
+
+
+def _plan_study(
+    folder: Path,
+    corpus: PreparedCorpus,
+    settings: SearchSettings,
+    *,
+    space: tuple[Dimension, ...],
+    from_step: int | None,
+    weights: Path | None,
+) -> StudyPlan:
+    full_steps = corpus.hparams.epochs * corpus.training_data(corpus.hparams, ()).train.n_batches(0)
+    return StudyPlan(
+        name=folder.name,
+        recipe=corpus.hparams,
+        space=space,
+        budget=plan_budget(settings, corpus.hparams, full_steps=full_steps, from_step=from_step),
+        corpus=corpus.identity,
+        prune=settings.prune,
+        sampler=settings.sampler,
+        weights=None if weights is None else hashlib.sha256(weights.read_bytes()).hexdigest(),
+    )
 
 
 def _study_folder(options: TrainOptions, default_name: str) -> Path:

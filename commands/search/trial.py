@@ -37,7 +37,7 @@ DISABLED_ACTIONS = frozenset({"restart", "race"})
 """A trial measures its settings: its supervisor protects it from data and machine problems, and changes no setting."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrialOutcome:
     """Result of a trial; `score` is the best of its evaluations."""
 
@@ -61,7 +61,7 @@ def run_trial(context: StudyContext, trial: Trial) -> tuple[TrialOutcome, Path]:
         torch.cuda.reset_peak_memory_stats(context.device)
     with _locked_folder(context, trial) as folder:
         reporter = PruningReporter(context, trial, last_step)
-        job = _training_job(context, reporter, apply_amendments(folder, recipe), folder)
+        job = _training_job(context, reporter, recipe=apply_amendments(folder, recipe), folder=folder)
         with open_session(job, context.corpus, folder=folder, heartbeat=Heartbeat(None)) as session:
             if session is None:  # the training was finished in an earlier session
                 reporter.report_earlier_evaluations(folder)
@@ -91,7 +91,7 @@ def _locked_folder(context: StudyContext, trial: Trial) -> Iterator[Path]:
         yield folder
 
 
-def _training_job(context: StudyContext, reporter: PruningReporter, recipe: HParams, folder: Path) -> TrainingJob:
+def _training_job(context: StudyContext, reporter: PruningReporter, *, recipe: HParams, folder: Path) -> TrainingJob:
     has_checkpoint = (folder / "checkpoints").is_dir() and any((folder / "checkpoints").iterdir())
     options = replace(
         context.options,
@@ -104,13 +104,13 @@ def _training_job(context: StudyContext, reporter: PruningReporter, recipe: HPar
     silent, limits = open_console(quiet=True), context.limits
     limits.max_steps = reporter.last_step
     return TrainingJob(
-        options,
-        context.settings,
-        _with_fixed_precision(recipe, context.device),
-        context.device,
-        silent,
-        silent,
-        limits,
+        options=options,
+        settings=context.settings,
+        hparams=_with_fixed_precision(recipe, context.device),
+        device=context.device,
+        console=silent,
+        progress_console=silent,
+        limits=limits,
         on_trainer_ready=reporter.attach,
         disabled_actions=DISABLED_ACTIONS,
         is_estimated=False,
@@ -175,9 +175,13 @@ def outcome_of(
         constraints["gradient_norm"] = median(norms) - limits.gradient_norm
     if limits.memory_gb is not None and "memory_bytes" in series:
         constraints["memory_gb"] = max(series["memory_bytes"]) / 1e9 - limits.memory_gb
-    score = None if best is None else float(best["signals"]["composite_tts_score"])
-    reason, is_cut_short = str(summary["reason"]), summary["reason"] == PRUNED or summary["status"] == "stopped"
-    return TrialOutcome(score, reason, is_cut_short, {} if best is None else best["signals"], constraints)
+    return TrialOutcome(
+        score=None if best is None else float(best["signals"]["composite_tts_score"]),
+        reason=str(summary["reason"]),
+        is_cut_short=summary["reason"] == PRUNED or summary["status"] == "stopped",
+        signals={} if best is None else best["signals"],
+        constraints=constraints,
+    )
 
 
 def save_outcome(trial: Trial, outcome: TrialOutcome) -> None:

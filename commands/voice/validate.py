@@ -70,7 +70,9 @@ def evaluate_voice(voice: Voice, corpus: PreparedCorpus, *, device: torch.device
     held_out = corpus.training_data(hparams, ()).held_out
     with evaluation_mode(model, hparams.seed), Precision(hparams.precision, device).autocast():
         losses, decodes = evaluate_utterances(model, held_out, hparams, loss_knobs)
-    return EvaluationReport(voice.step, 0, 0.0, losses, decodes, ())
+    return EvaluationReport(
+        step=voice.step, epoch=0, training_seconds=0.0, losses=losses, decodes=decodes, sentences=()
+    )
 
 
 def _table(result: dict[str, Any], signals: Signals) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from files import write_atomically
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DecodedSample:
     """One decoded sentence: a held-out utterance, or one of the person's own, which has no recording.
 

@@ -33,7 +33,7 @@ COMPARED_PARTS = {
 optuna.logging.set_verbosity(optuna.logging.ERROR)  # progress is printed by --mode tune
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StudyPlan:
     """Inputs of a study; scores of studies with different plans are not comparable."""
 

@@ -91,7 +91,7 @@ def test_a_trial_that_was_cut_short_counts_as_pruned(tmp_path: Path, summary: di
 
 def test_a_trial_without_a_score_has_failed() -> None:
     study = optuna.create_study(direction="maximize")
-    outcome = TrialOutcome(None, "max_steps", False, {}, {})
+    outcome = TrialOutcome(score=None, reason="max_steps", is_cut_short=False, signals={}, constraints={})
     with pytest.raises(ValueError, match="none of its evaluations has a score"):
         study.optimize(lambda trial: finish(trial, outcome), n_trials=1)
 

@@ -42,7 +42,12 @@ def test_steps_are_journalled_in_blocks_and_flushed_before_a_checkpoint(
 def test_an_evaluation_is_journalled_with_the_places_of_its_samples(publisher: EventPublisher, tmp_path: Path) -> None:
     decode = make_decode()
     sentence = SentenceReport(
-        "own-000", "Hello.", decode.symbol_ids, decode.free_attention, decode.free_mel, stopped=True
+        id="own-000",
+        text="Hello.",
+        symbol_ids=decode.symbol_ids,
+        free_attention=decode.free_attention,
+        free_mel=decode.free_mel,
+        stopped=True,
     )
     score = publisher.on_evaluation(make_evaluation(step=7, sentences=(sentence,)))
     assert score is not None and score > 0
