@@ -47,11 +47,17 @@ def run(options: TrainOptions) -> int:
     with contextlib.nullcontext() if options.storage is None else storage_errors_as_user_errors(options.storage):
         context = set_up_study(options, progress_console, deadline=deadline)
         with sqlite_lock(options.storage):
-            return run_study(context, context.open_storage(), deadline, console, progress_console)
+            storage = context.open_storage()
+            return run_study(context, storage, deadline=deadline, console=console, progress_console=progress_console)
 
 
 def run_study(
-    context: StudyContext, storage: StudyStorage, deadline: float | None, console: Console, progress_console: Console
+    context: StudyContext,
+    storage: StudyStorage,
+    *,
+    deadline: float | None,
+    console: Console,
+    progress_console: Console,
 ) -> int:
     """Run the workers until the study has enough trials, and write the results; return the exit code."""
     options, folder = context.options, context.folder
@@ -62,7 +68,7 @@ def run_study(
     arguments = ["none" if deadline is None else str(deadline), str(folder / CORPUS_FILE)]
     arguments += [*without_storage(options.arguments), f"--run_name={folder.name}", "--resume=auto"]
     with SignalForwarder() as signals:
-        pool = WorkerPool(arguments, folder, options.workers, options.storage, signals)
+        pool = WorkerPool(arguments, folder, n_workers=options.workers, storage=options.storage, signals=signals)
         follow_trials(context, study, pool, progress_console.print)
         if signals.received is not None:
             console.print("stopped: finished trials are kept, and the same command continues the study")

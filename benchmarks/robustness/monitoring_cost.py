@@ -141,7 +141,9 @@ def train_monitored(folder: Path, api: FakeBotApi, max_steps: int) -> tuple[Time
     model = build_model(job.hparams, len(data.symbols))
     trainer = EnhancedTrainer(model, data, job.hparams, folder=run, observer=observer, device=job.device)
     settings = load_settings(config).supervision
-    requests = RequestHandler(trainer, recorder, None, settings, Heartbeat(None), position=None)
+    requests = RequestHandler(
+        trainer, recorder, supervisor=None, settings=settings, heartbeat=Heartbeat(None), position=None
+    )
     trainer.before_step = observer.timed(requests.execute_new)
     _journal_start(recorder, job, corpus)
     write_hparams(run, job.hparams)

@@ -61,9 +61,9 @@ def open_channel(
     name: str,
     run: Path,
     settings: Settings,
+    *,
     transport: MessageTransport,
     messages_per_minute: int,
-    *,
     samples: JournalTail,
     warn: Warn,
 ) -> MessageChannel:
@@ -85,7 +85,12 @@ def open_channel(
 
 def open_webhook_channel(run: Path, settings: Settings, samples: JournalTail, warn: Warn) -> MessageChannel:
     assert settings.webhook.url is not None
-    client = WebhookClient(settings.webhook.url.get_secret_value(), run.name)
     return open_channel(
-        "webhook", run, settings, client, settings.webhook.messages_per_minute, samples=samples, warn=warn
+        "webhook",
+        run,
+        settings,
+        transport=WebhookClient(settings.webhook.url.get_secret_value(), run.name),
+        messages_per_minute=settings.webhook.messages_per_minute,
+        samples=samples,
+        warn=warn,
     )

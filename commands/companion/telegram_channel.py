@@ -15,8 +15,16 @@ from smart_tuner.settings import Settings
 
 
 def open_telegram_channel(run: Path, settings: Settings, samples: JournalTail, warn: Warn) -> MessageChannel:
-    client, rate = TelegramClient(settings.telegram), settings.telegram.messages_per_minute
-    channel = open_channel("telegram", run, settings, client, rate, samples=samples, warn=warn)
+    client = TelegramClient(settings.telegram)
+    channel = open_channel(
+        "telegram",
+        run,
+        settings,
+        transport=client,
+        messages_per_minute=settings.telegram.messages_per_minute,
+        samples=samples,
+        warn=warn,
+    )
     commands = BotCommands(run, channel.outbox, channel.language, BestVoice(run).speak)
     poller = TelegramPoller(client, settings.telegram, commands.handle, warn)
     return replace(channel, command_receiver=poller, close_transport=client.close)

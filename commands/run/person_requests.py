@@ -71,10 +71,10 @@ class RequestHandler:
         self,
         trainer: EnhancedTrainer,
         recorder: RunRecorder,
+        *,
         supervisor: SupervisorRuntime | None,
         settings: SupervisionSettings,
         heartbeat: Heartbeat,
-        *,
         position: RequestPosition | None,
     ) -> None:
         """Begin at the position of a session that was cut short; without one, at the end of the file."""
@@ -160,7 +160,7 @@ class RequestHandler:
             raise UserError(f"{knob}: expected {bounds.low:g} to {bounds.high:g}, got {value:g}")
         before = vars(state.knobs)[knob]
         state.turn_knobs({knob: value})
-        self._recorder.on_turn(state.progress.step, knob, before, value)
+        self._recorder.on_turn(state.progress.step, knob, before=before, after=value)
         if self._supervisor is not None:
             self._supervisor.on_person_turn(knob, value)
 

@@ -107,15 +107,20 @@ def open_session(
             model, data, hparams, folder=folder, observer=publisher, device=job.device, rank_group=job.rank_group
         )
         _load_start(job, trainer, publisher, start, planned_steps=plan.length)
-        settings = job.settings.supervision
-        requests = RequestHandler(trainer, recorder, publisher.supervisor, settings, heartbeat, position=position)
+        requests = RequestHandler(
+            trainer,
+            recorder,
+            supervisor=publisher.supervisor,
+            settings=job.settings.supervision,
+            heartbeat=heartbeat,
+            position=position,
+        )
         trainer.before_step = requests.execute_new
         job.on_trainer_ready(trainer)
         if publisher.supervisor is not None:
             synchronize_knobs(publisher.supervisor.supervisor, trainer)
-        journal_start(
-            job, corpus, publisher, trainer, start, _plan_fields(job, plan, estimate, n_weights=count_parameters(model))
-        )
+        plan_fields = _plan_fields(job, plan, estimate, n_weights=count_parameters(model))
+        journal_start(job, corpus, publisher=publisher, trainer=trainer, start=start, plan=plan_fields)
         write_hparams(folder, hparams)
         yield Session(job, trainer, recorder)
 

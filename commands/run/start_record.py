@@ -20,6 +20,7 @@ from training.trainer import EnhancedTrainer
 def journal_start(
     job: TrainingJob,
     corpus: PreparedCorpus,
+    *,
     publisher: EventPublisher,
     trainer: EnhancedTrainer,
     start: StartPoint,

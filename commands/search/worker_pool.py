@@ -22,7 +22,7 @@ class WorkerPool:
     """Workers, each with a session of its own and a log in the study's folder."""
 
     def __init__(
-        self, arguments: Sequence[str], folder: Path, n_workers: int, storage: str | None, signals: SignalForwarder
+        self, arguments: Sequence[str], folder: Path, *, n_workers: int, storage: str | None, signals: SignalForwarder
     ) -> None:
         """`arguments`: those of commands.search.worker after its first two."""
         self._arguments, self._folder, self._signals = arguments, folder / "workers", signals

@@ -176,7 +176,7 @@ class RunRecorder:
         self.journal.write("note", step, text=text)
         self._display.on_note(text)
 
-    def on_turn(self, step: int, knob: str, before: float, after: float) -> None:
+    def on_turn(self, step: int, knob: str, *, before: float, after: float) -> None:
         """Journal that a person has turned a knob."""
         self.write_steps()
         self.journal.write("intervention", step, by="person", knob=knob, **{"from": before, "to": after})

@@ -26,10 +26,14 @@ def test_supervisor_person_and_trainer_have_the_same_bounds(tmp_path: Path, chan
     trainer, _ = tiny_trainer(tmp_path, hparams)
     results: list[str] = []
     recorder: Any = SimpleNamespace(
-        folder=tmp_path, on_turn=lambda *_: None, on_request=lambda _step, fields: results.append(fields["result"])
+        folder=tmp_path,
+        on_turn=lambda *_, **__: None,
+        on_request=lambda _step, fields: results.append(fields["result"]),
     )
     (tmp_path / "companion").mkdir()
-    handler = RequestHandler(trainer, recorder, None, SupervisionSettings(), Heartbeat(None), position=None)
+    handler = RequestHandler(
+        trainer, recorder, supervisor=None, settings=SupervisionSettings(), heartbeat=Heartbeat(None), position=None
+    )
     for name, knob in run_facts(trainer, hparams, pinned=(), planned_steps=30).knobs.items():
         positions = {knob.low: True, knob.high: True, 1.01 * knob.high: False, 0.99 * knob.low - 1e-6: False}
         for position, is_allowed in positions.items():

@@ -259,7 +259,7 @@ class FakeTraining:
             folder=run,
             on_request=lambda _step, order: self.records.append(dict(order)),
             on_note=lambda _step, text: self.records.append({"note": text}),
-            on_turn=lambda *_: None,
+            on_turn=lambda *_, **__: None,
         )
         self.breaks_at: float | None = None
 
@@ -272,7 +272,14 @@ class FakeTraining:
     def handler(self, position: RequestPosition | None = None, **approval: Any) -> RequestHandler:
         settings = SupervisionSettings(approval="ask", **approval)
         supervision: Any = self.supervisor
-        return RequestHandler(self.trainer, self.recorder, supervision, settings, Heartbeat(None), position=position)
+        return RequestHandler(
+            self.trainer,
+            self.recorder,
+            supervisor=supervision,
+            settings=settings,
+            heartbeat=Heartbeat(None),
+            position=position,
+        )
 
     def position_after_crash(self) -> RequestPosition | None:
         (self.run / "summary.json").write_text('{"status": "failed"}')

@@ -63,9 +63,9 @@ def test_two_workers_train_without_reading_the_corpus(
         return prepare_corpus(*arguments)
 
     class PoolWithoutCorpus(WorkerPool):
-        def __init__(self, *arguments: Any) -> None:
+        def __init__(self, *arguments: Any, **options: Any) -> None:
             shutil.rmtree(recordings)
-            super().__init__(*arguments)
+            super().__init__(*arguments, **options)
 
     monkeypatch.setattr("commands.search.study_setup.prepare_corpus", counted)
     monkeypatch.setattr(tune, "WorkerPool", PoolWithoutCorpus)
