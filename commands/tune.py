@@ -52,12 +52,7 @@ def run(options: TrainOptions) -> int:
 
 
 def run_study(
-    context: StudyContext,
-    storage: StudyStorage,
-    *,
-    deadline: float | None,
-    console: Console,
-    progress_console: Console,
+    context: StudyContext, storage: StudyStorage, *, deadline: float | None, console: Console, progress_console: Console
 ) -> int:
     """Run the workers until the study has enough trials, and write the results; return the exit code."""
     options, folder = context.options, context.folder

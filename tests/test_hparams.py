@@ -5,12 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from hparams import (
-    HParams,
-    UserError,
-    build_hparams,
-    parse_overrides,
-)
+from hparams import HParams, UserError, build_hparams, parse_overrides
 from recipes import RECIPES
 
 

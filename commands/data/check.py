@@ -22,11 +22,7 @@ def run(options: TrainOptions) -> int:
     frontend = text_frontend(hparams)
     _, corpus = find_corpus(options, hparams)
     report = check_corpus(
-        corpus,
-        hparams,
-        frontend=frontend,
-        cache_folder=options.output / ".cache" / "mels",
-        workers=os.cpu_count() or 1,
+        corpus, hparams, frontend=frontend, cache_folder=options.output / ".cache" / "mels", workers=os.cpu_count() or 1
     )
     if options.json:
         sys.stdout.write(json.dumps(report.to_json(), ensure_ascii=False) + "\n")

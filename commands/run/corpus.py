@@ -100,13 +100,7 @@ def prepare_corpus(options: TrainOptions, hparams: HParams, console: Console) ->
     report_skipped(skipped, console)
     train, held_out = split(examples, hparams.validation_percent, skipped)
     return PreparedCorpus(
-        name=name,
-        frontend=frontend,
-        train=train,
-        held_out=held_out,
-        skipped=skipped,
-        cache=cache,
-        hparams=hparams,
+        name=name, frontend=frontend, train=train, held_out=held_out, skipped=skipped, cache=cache, hparams=hparams
     )
 
 

@@ -15,13 +15,7 @@ from commands.run.run_folder import named_folder
 from commands.run.speakers import require_examples_of_speakers
 from commands.run.start_point import require_warm_start
 from commands.search.corpus_file import read_corpus_file
-from commands.search.start import (
-    START_FOLDER,
-    load_start,
-    recipe_of_start,
-    with_data_of_start,
-    with_default_run_name,
-)
+from commands.search.start import START_FOLDER, load_start, recipe_of_start, with_data_of_start, with_default_run_name
 from commands.search.study_context import StudyContext
 from files import safe_name
 from hparams import UserError

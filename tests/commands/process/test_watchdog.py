@@ -23,12 +23,7 @@ from tests.commands.program import UNWATCHED, Program, journal, losses, start, s
 from tests.support.warm_start import WarmProcess
 
 SETTINGS = WatchdogSettings(least_patience_seconds=0.3, start_patience_seconds=60.0)
-FREQUENT: dict[str, Any] = {
-    "epochs": 500,
-    "iters_per_checkpoint": 4,
-    "iters_per_evaluation": 1000,
-    "cpu_threads": 1,
-}
+FREQUENT: dict[str, Any] = {"epochs": 500, "iters_per_checkpoint": 4, "iters_per_evaluation": 1000, "cpu_threads": 1}
 
 
 @pytest.fixture

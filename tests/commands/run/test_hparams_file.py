@@ -31,10 +31,7 @@ def test_values_of_the_file_override_its_preset_and_options_override_both(file: 
 
 def test_a_preset_option_replaces_the_preset_of_the_file(file: Path) -> None:
     given = build_recipe(options("--hparams_file", str(file), "--preset", "demo"), Settings())
-    assert (given.learning_rate, given.decoder_rnn_dim) == (
-        0.004,
-        DEMO["decoder_rnn_dim"],
-    )
+    assert (given.learning_rate, given.decoder_rnn_dim) == (0.004, DEMO["decoder_rnn_dim"])
 
 
 def test_without_a_preset_the_corpus_decides(tmp_path: Path) -> None:

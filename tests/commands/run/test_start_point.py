@@ -14,15 +14,7 @@ from safetensors.torch import load_file
 from commands.run.start_point import StartPoint, StepPlan, plan_steps
 from hparams import HParams
 from models.checkpoint_file import load_checkpoint
-from tests.commands.program import (
-    TINY,
-    Program,
-    contents,
-    journal,
-    losses,
-    newest,
-    summary,
-)
+from tests.commands.program import TINY, Program, contents, journal, losses, newest, summary
 from training.run_state import RunLimits
 
 N_BATCHES, EPOCHS = 10, 5

@@ -90,8 +90,7 @@ def test_a_damaged_file_of_an_earlier_study_is_named(data: Path, program: Progra
 
 
 @pytest.mark.parametrize(
-    "content",
-    ['{"corpus": "c", "model": "m", "from_step": 0, "params": {}, "score": null}', '{"corpus": "c"}', "[]"],
+    "content", ['{"corpus": "c", "model": "m", "from_step": 0, "params": {}, "score": null}', '{"corpus": "c"}', "[]"]
 )
 def test_an_earlier_study_without_a_score_is_named(data: Path, program: Program, content: str) -> None:
     (program.output / "earlier").mkdir(parents=True)
