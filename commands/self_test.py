@@ -18,6 +18,7 @@ from corpus.demo import demo_corpus as demo
 from corpus.text import espeak
 from files import REPOSITORY
 from hparams import UserError
+from monitoring.journal.summary import read_summary
 from monitoring.language import LANGUAGES
 from monitoring.messaging.message import Message, Priority
 from monitoring.messaging.sender import MessageRejected, MessageTransport, RateLimited, ServerUnreachable
@@ -113,7 +114,7 @@ def _check_training(context: CheckContext) -> str:
     common = [*_small_corpus(context), "--run_name", "test"]
     context.program("train", *common, "--max_steps", str(STEPS // 2), "--companion", "off")
     context.program("train", *common, "--max_steps", str(STEPS))  # resumes; its companion writes the report and samples
-    summary = json.loads((context.run / "summary.json").read_text(encoding="utf-8"))
+    summary = read_summary(context.run)
     if summary["step"] != STEPS:
         raise CheckFailed(f"expected step {STEPS} after resuming, got {summary['step']}")
     return f"{STEPS} steps, saved and resumed; total_loss {summary['signals']['total_loss']:.2f}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +10,9 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from commands.process.child_process import ProcessOutcome
-from files import atomic_replacement
 from hparams import UserError
 from monitoring.journal.journal import Journal
-from monitoring.journal.summary import read_summary
+from monitoring.journal.summary import read_summary, write_summary
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,8 @@ class CrashReport:
                     journal.write("intervention", step, remedy="restart_process", from_checkpoint=checkpoint, by=by)
                 else:
                     journal.write("finished", step, status="failed", reason=give_up_reason, by=by)
-                    _mark_failed(run, give_up_reason)
+                    if summary := read_summary(run):  # empty before the run has a result to report
+                        write_summary(run, summary | {"status": "failed", "reason": give_up_reason})
         except Timeout as error:
             raise UserError(f"{run} is in use by another process: it has taken this run over") from error
 
@@ -81,11 +80,3 @@ def newest_checkpoint_step(run: Path) -> int | None:
     """Step in the file names; reading the files would load torch."""
     checkpoints = run.glob("checkpoints/step-????????-*.pt")
     return max((int(path.name[5:13]) for path in checkpoints), default=None)
-
-
-def _mark_failed(run: Path, reason: str) -> None:
-    """Update the summary; a run that has none yet has no result to report."""
-    if summary := read_summary(run):
-        summary |= {"status": "failed", "reason": reason}
-        with atomic_replacement(run / "summary.json") as temporary:
-            temporary.write_text(json.dumps(summary, ensure_ascii=False, indent=1), encoding="utf-8")

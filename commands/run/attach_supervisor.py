@@ -29,6 +29,7 @@ def run_facts(trainer: EnhancedTrainer, preset: HParams, *, pinned: tuple[str, .
     """Collect what a supervisor must know of this training and of the preset its settings were made from."""
     hparams, model, data = trainer.state.hparams, trainer.state.model, trainer.state.data
     presets = preset_knobs(hparams, preset)
+    has_reduction_factor = "n_frames_per_step" in RECIPES[hparams.model].architecture_fields
     return RunFacts(
         steps_per_evaluation=hparams.iters_per_evaluation,
         steps_per_epoch=data.train.n_batches(0),
@@ -39,7 +40,7 @@ def run_facts(trainer: EnhancedTrainer, preset: HParams, *, pinned: tuple[str, .
         balanced_gate_weight=_balanced_gate_weight(data, model.frames_per_step) if model.HAS_GATE else None,
         spectrum_loss=model.SPECTRUM_LOSS,
         log_losses=model.LOG_LOSSES,
-        n_frames_per_step=hparams.n_frames_per_step if _has_reduction_factor(hparams) else None,
+        n_frames_per_step=hparams.n_frames_per_step if has_reduction_factor else None,
         utterances=len(data.train.examples),
         evaluated_utterances=len(data.held_out.examples),
         effective_batch_size=hparams.batch_size,
@@ -63,10 +64,6 @@ def _knob_facts(name: str, hparams: HParams, preset: float) -> KnobFacts:
         first=bounds.first,
         preset=preset if is_far_from_preset(name, preset, start) else None,
     )
-
-
-def _has_reduction_factor(hparams: HParams) -> bool:
-    return "n_frames_per_step" in RECIPES[hparams.model].architecture_fields
 
 
 def is_far_from_preset(name: str, preset: float, value: float) -> bool:

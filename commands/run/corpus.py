@@ -164,13 +164,10 @@ def read_sentences(path: Path | None, frontend: TextFrontend, hparams: HParams) 
     """Read the sentences of --eval_sentences, one a line; several speakers take turns."""
     if path is None:
         return ()
-    lines = read_lines(path, "--eval_sentences")
-    if not hparams.speakers:
-        return tuple(encode_sentence(f"own-{i:03d}", text, frontend) for i, text in enumerate(lines))
-    turns = zip(lines, itertools.cycle(hparams.speakers), strict=False)
+    speakers: Iterator[str | None] = itertools.cycle(hparams.speakers or (None,))
     return tuple(
-        encode_sentence(f"own-{i:03d}-{name}", text, frontend, speaker_inputs(name, hparams))
-        for i, (text, name) in enumerate(turns)
+        encode_sentence(f"own-{i:03d}{f'-{name}' if name else ''}", text, frontend, speaker_inputs(name, hparams))
+        for i, (text, name) in enumerate(zip(read_lines(path, "--eval_sentences"), speakers, strict=False))
     )
 
 

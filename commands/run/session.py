@@ -23,7 +23,7 @@ from commands.run.person_requests import RequestHandler, load_position
 from commands.run.start_point import StartPoint, StepPlan, find_start, plan_steps
 from commands.run.start_record import journal_start
 from corpus.batches import BatchLoader
-from files import atomic_replacement, is_disk_full
+from files import is_disk_full, write_atomically
 from hparams import HParams, UserError
 from models import TrainableModel, build_model, count_parameters
 from monitoring.journal.recorder import RunRecorder
@@ -94,28 +94,26 @@ def open_session(
     if start.has_reached(job.limits, data.train, hparams) and read_summary(folder).get("status") == "finished":
         yield None
         return
-    n_steps = max(0, plan.last_step - start.step)
+    n_steps = max(0, plan.last_step - start.progress.step)
     estimate = _print_estimate(job, corpus, model, fresh=fresh, n_steps=n_steps) if job.is_estimated else None
     if start.is_outside(folder):
         save_initial_weights(folder, model, fresh=fresh)
     elif start.kind == "started":
         delete_initial_weights(folder)
-    position = load_position(folder)
     with closing(_open_recorder(job, corpus, folder=folder, plan=plan)) as recorder:
         publisher = EventPublisher(recorder, [report_progress(heartbeat)])
         trainer = EnhancedTrainer(
             model, data, hparams, folder=folder, observer=publisher, device=job.device, rank_group=job.rank_group
         )
         _load_start(job, trainer, publisher, start, planned_steps=plan.length)
-        requests = RequestHandler(
+        trainer.before_step = RequestHandler(
             trainer,
             recorder,
             supervisor=publisher.supervisor,
             settings=job.settings.supervision,
             heartbeat=heartbeat,
-            position=position,
-        )
-        trainer.before_step = requests.execute_new
+            position=load_position(folder),
+        ).execute_new
         job.on_trainer_ready(trainer)
         if publisher.supervisor is not None:
             synchronize_knobs(publisher.supervisor.supervisor, trainer)
@@ -203,14 +201,12 @@ def _is_disk_full(error: BaseException) -> bool:
 
 
 def _next_commands(folder: Path) -> str:
-    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     return (
-        f"finished at step {summary['step']}: {folder / 'voice.safetensors'}\n"
+        f"finished at step {read_summary(folder)['step']}: {folder / 'voice.safetensors'}\n"
         f"listen: {folder / 'samples'}   see: tensorboard --logdir {folder.parent}\n"
         f'speak: python train_enhanced.py --mode synthesize --run {folder} --text "…" --out x.wav'
     )
 
 
 def write_hparams(folder: Path, hparams: HParams) -> None:
-    with atomic_replacement(folder / "hparams.json") as temporary:
-        temporary.write_text(json.dumps(hparams.model_dump(mode="json"), indent=1) + "\n", encoding="utf-8")
+    write_atomically(folder / "hparams.json", (json.dumps(hparams.model_dump(mode="json"), indent=1) + "\n").encode())

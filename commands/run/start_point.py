@@ -22,7 +22,7 @@ from models.weights import (
     warm_start,
 )
 from training.checkpoints.checkpoint import list_checkpoints
-from training.run_state import RunLimits
+from training.run_state import RunLimits, TrainingProgress
 from training.trainer import EnhancedTrainer
 
 SPEAKER_WEIGHTS = "emb_g.weight"
@@ -40,34 +40,26 @@ class StartPoint:
     ignore_layers: tuple[str, ...] = ()
 
     @property
-    def step(self) -> int:
-        """Steps that are done already."""
+    def progress(self) -> TrainingProgress:
+        """Counters at this point: zero unless resumed; of another program's checkpoint the step only."""
         if self.kind != "resumed":
-            return 0
-        return self.foreign_steps if is_foreign(self.state) else int(self.state["progress"]["step"])
+            return TrainingProgress()
+        if is_foreign(self.state):
+            return TrainingProgress(step=foreign_step(self.state))
+        return TrainingProgress(**self.state["progress"])
 
     @property
     def foreign_steps(self) -> int:
         """Steps that another program did; the planned epochs come on top of them."""
-        return foreign_step(self.state) if is_foreign(self.state) else 0
-
-    def epoch_steps_done(self, n_batches: int) -> int:
-        """Count the finished steps of the planned epochs, which begin anew after a restart."""
-        if self.kind != "resumed" or is_foreign(self.state):
-            return 0
-        return int(self.state["progress"]["epoch"]) * n_batches + int(self.state["progress"]["batch"])
+        return self.progress.step if is_foreign(self.state) else 0
 
     def has_reached(self, limits: RunLimits, train: BatchLoader, hparams: HParams) -> bool:
         """Tell whether no step is left to do."""
-        if self.kind != "resumed":
-            return False
-        if limits.max_steps is not None and self.step >= limits.max_steps:
+        progress = self.progress
+        if limits.max_steps is not None and progress.step >= limits.max_steps:
             return True
-        if is_foreign(self.state):
-            return False
-        epoch, batch = int(self.state["progress"]["epoch"]), int(self.state["progress"]["batch"])
-        in_last_epoch = epoch == hparams.epochs - 1
-        return epoch >= hparams.epochs or (in_last_epoch and batch >= train.n_batches(epoch))
+        in_last_epoch = progress.epoch == hparams.epochs - 1
+        return progress.epoch >= hparams.epochs or (in_last_epoch and progress.batch >= train.n_batches(progress.epoch))
 
     def is_outside(self, run: Path) -> bool:
         """Tell whether the checkpoint belongs to another run, from which this one branches off."""
@@ -102,7 +94,8 @@ class StepPlan:
 
 def plan_steps(start: StartPoint, hparams: HParams, limits: RunLimits, *, n_batches: int) -> StepPlan:
     length, max_steps = hparams.epochs * n_batches, limits.max_steps
-    last_step = start.step + length - start.epoch_steps_done(n_batches)
+    progress = start.progress
+    last_step = progress.step + length - (progress.epoch * n_batches + progress.batch)
     if max_steps is None:
         return StepPlan(last_step, length)
     return StepPlan(min(last_step, max_steps), min(length, max_steps - start.foreign_steps))
@@ -132,7 +125,7 @@ def load_given(given: Path) -> tuple[Path, dict[str, Any]]:
 def _require_newest(folder: Path, start: StartPoint) -> None:
     """Refuse to go back within a folder: the journals of two histories would mix."""
     saved = list_checkpoints(folder / "checkpoints")
-    if saved and (is_foreign(start.state) or saved[-1].step > start.step):
+    if saved and (is_foreign(start.state) or saved[-1].step > start.progress.step):
         raise UserError(
             f"{folder} already holds a checkpoint of step {saved[-1].step}, beyond {start.path}; "
             "name the run that branches off with --run_name"

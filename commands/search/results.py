@@ -15,7 +15,7 @@ from rich.console import Console
 
 from commands.run.job import preset_name
 from commands.search.study_context import StudyContext
-from files import atomic_replacement
+from files import write_atomically
 from hparams import UserError, build_hparams
 from monitoring.exporters.mlflow_study import MlflowStudy
 from monitoring.report.plots import pixels, save_png
@@ -178,9 +178,8 @@ def write_best(context: StudyContext, best_trial: FrozenTrial) -> None:
     }
     number, n_settings = first_attempt_number(best_trial), len(best_trial.params)
     head = f"# The best of {n_settings} settings searched: trial {number}, {best_trial.value:.4f}.\n"
-    with atomic_replacement(context.folder / BEST_FILE) as temporary:
-        content = yaml.safe_dump({"preset": preset, **values}, sort_keys=False, allow_unicode=True)
-        temporary.write_text(head + content, encoding="utf-8")
+    content = yaml.safe_dump({"preset": preset, **values}, sort_keys=False, allow_unicode=True)
+    write_atomically(context.folder / BEST_FILE, (head + content).encode())
     result = {
         "corpus": plan.corpus,
         "model": plan.recipe.model,
@@ -189,8 +188,7 @@ def write_best(context: StudyContext, best_trial: FrozenTrial) -> None:
         "score": best_trial.value,
         "trial": best_trial.number,
     }
-    with atomic_replacement(context.folder / RESULT_FILE) as temporary:
-        temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_atomically(context.folder / RESULT_FILE, (json.dumps(result, indent=1) + "\n").encode())
 
 
 def best_of_earlier_studies(context: StudyContext) -> Sequence[Mapping[str, Any]]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from files import write_atomically
 from monitoring.events import (
     CheckpointEvent,
     EvaluationEvent,
@@ -21,6 +19,7 @@ from monitoring.events import (
 )
 from monitoring.journal.journal import Journal
 from monitoring.journal.sample_writer import SampleWriter
+from monitoring.journal.summary import write_summary
 from monitoring.measures.history import SignalHistory
 from monitoring.measures.signals import Signals
 from monitoring.terminal.progress import ProgressDisplay
@@ -209,8 +208,7 @@ class RunRecorder:
     def write_summary(self) -> None:
         self._summary["signals"] = self.history.latest()
         self._summary["seconds"] = round(self._display.elapsed_seconds(), 3)
-        content = json.dumps(self._summary, ensure_ascii=False, indent=1, allow_nan=False)
-        write_atomically(self.folder / "summary.json", content.encode("utf-8", "backslashreplace"))
+        write_summary(self.folder, self._summary)
 
     def state_dict(self) -> dict[str, Any]:
         return {"history": self.history.state_dict(), "seconds": self._display.elapsed_seconds()}

@@ -176,6 +176,7 @@ FOREIGN = StartPoint("resumed", state={"iteration": 1000, "state_dict": {}})
         (StartPoint("started"), None, StepPlan(50, 50)),
         (StartPoint("started"), 30, StepPlan(30, 30)),
         (StartPoint("warm_started", state={"format": 1}), None, StepPlan(50, 50)),
+        (StartPoint("warm_started", state=FOREIGN.state), 30, StepPlan(30, 30)),
         (resumed(23, epoch=2, batch=3), None, StepPlan(50, 50)),
         (resumed(23, epoch=2, batch=3), 40, StepPlan(40, 40)),
         (resumed(65, epoch=2, batch=3), None, StepPlan(92, 50)),  # begun anew at step 42
