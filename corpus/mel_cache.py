@@ -19,20 +19,9 @@ from corpus.audio.mel import MelFrontend
 from corpus.audio.recording import Recording, UnusableAudio, read_recording, resample, trim
 from corpus.utterances import SkippedEntry, Utterance
 from files import ChecksummedIndex, atomic_replacement, hex_digest
-from hparams import HParams, UserError
+from hparams import AUDIO_FIELDS, HParams, UserError
 
-MEL_SETTINGS = (
-    "sampling_rate",
-    "filter_length",
-    "hop_length",
-    "win_length",
-    "n_mel_channels",
-    "mel_fmin",
-    "mel_fmax",
-    "mel_floor",
-    "trim_db",
-    "trim_margin_seconds",
-)
+MEL_SETTINGS = (*AUDIO_FIELDS, "trim_db", "trim_margin_seconds")
 ANALYSIS_VERSION = 1  # increase it when the same settings give other mels
 CHECKSUM_BYTES = 4
 

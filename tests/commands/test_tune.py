@@ -18,6 +18,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 from sqlalchemy.pool import NullPool
 
+from commands.process.crash_report import newest_checkpoint_step
 from smart_tuner.search.trials import FAILURE, FIRST_ATTEMPT, finished_trials, running_trials
 from tests.commands.program import Program, contents, journal, newest, summary, tiny, wait_for
 from tests.commands.search.studies import NAME, SEARCH, kinds, settings, started, study_in, tune
@@ -31,10 +32,7 @@ of_the_finished_study = pytest.mark.xdist_group("the finished study")
 def finished(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Output folder with a finished study of three trials by two workers; tests must not write into it."""
     output = tmp_path_factory.mktemp("studies")
-    process = started(output, data, "--workers", 2)
-    out, err = process.communicate(timeout=300)
-    assert process.returncode == 0, (out, err)
-    (output / "out.txt").write_text(out)
+    (output / "out.txt").write_text(succeed(started(output, data, "--workers", 2)))
     return output
 
 
@@ -54,6 +52,20 @@ def launch() -> Iterator[Callable[..., WarmProcess]]:
 
 
 Launch = Callable[..., WarmProcess]
+
+
+def succeed(process: WarmProcess) -> str:
+    """Wait for the end of a study, check its exit code, and return its output."""
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, (out, err)
+    return out
+
+
+def wait_for_step(step: int, output: Path, process: WarmProcess) -> Path:
+    """Wait until the first trial has saved this step; return the trial's folder."""
+    trial = output / NAME / "trials" / "trial-00000"
+    wait_for(lambda: (newest_checkpoint_step(trial) or 0) >= step, process)
+    return trial
 
 
 @of_the_finished_study
@@ -154,17 +166,14 @@ def test_a_finished_study_continues_with_more_trials(finished: Path, data: Path,
 def test_ctrl_c_keeps_finished_trials_for_the_same_command(data: Path, tmp_path: Path, launch: Launch) -> None:
     output = tmp_path / "logs"
     process = launch(output, data, trial_steps=80, evaluations=4)
-    first = output / NAME / "trials" / "trial-00000"
-    wait_for(lambda: (first / "checkpoints").is_dir() and newest_step(first) >= 12, process)
+    first = wait_for_step(12, output, process)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, (out, err)
     assert "the same command continues the study" in out and err == ""
     waiting = study_in(output).get_trials(states=(TrialState.WAITING,))
     assert [trial.user_attrs[FIRST_ATTEMPT] for trial in waiting] == [0]
-    process = launch(output, data, trial_steps=80, evaluations=4, n_trials=1)
-    out, err = process.communicate(timeout=200)
-    assert process.returncode == 0, (out, err)
+    succeed(launch(output, data, trial_steps=80, evaluations=4, n_trials=1))
     assert kinds(first).count("started") == 1 and kinds(first).count("resumed") == 1
     assert len(finished_trials(study_in(output))) == 1
 
@@ -173,19 +182,13 @@ def children_of(process: WarmProcess) -> list[int]:
     return [child.pid for child in psutil.Process(process.pid).children()]
 
 
-def newest_step(run: Path) -> int:
-    return max((int(path.name[5:13]) for path in (run / "checkpoints").glob("step-*.pt")), default=0)
-
-
 def test_a_killed_worker_is_replaced_and_its_trial_resumes(data: Path, tmp_path: Path, launch: Launch) -> None:
     output = tmp_path / "logs"
     process = launch(output, data, trial_steps=80, evaluations=4, n_trials=1)
-    first = output / NAME / "trials" / "trial-00000"
-    wait_for(lambda: (first / "checkpoints").is_dir() and newest_step(first) >= 12, process)
+    first = wait_for_step(12, output, process)
     (worker,) = children_of(process)
     os.kill(worker, signal.SIGKILL)
-    out, err = process.communicate(timeout=200)
-    assert process.returncode == 0, (out, err)
+    succeed(process)
     resumed = journal(first, "resumed")
     assert len(resumed) == 1 and resumed[0]["step"] >= 12
     trials = study_in(output).trials
@@ -196,8 +199,7 @@ def test_a_killed_worker_is_replaced_and_its_trial_resumes(data: Path, tmp_path:
 def test_workers_save_and_end_when_their_parent_is_killed(data: Path, tmp_path: Path, launch: Launch) -> None:
     output = tmp_path / "logs"
     process = launch(output, data, trial_steps=80, evaluations=4)
-    first = output / NAME / "trials" / "trial-00000"
-    wait_for(lambda: (first / "checkpoints").is_dir() and newest_step(first) >= 12, process)
+    first = wait_for_step(12, output, process)
     (worker,) = children_of(process)
     process.kill()
     process.communicate()
@@ -254,16 +256,12 @@ def test_the_trial_of_a_stopped_worker_is_taken_over_and_counts_once(
     output, url = tmp_path / "logs", postgres.new_database()
     wanted = {"trial_steps": 60, "evaluations": 6, "n_trials": 1, "heartbeat_seconds": 1}
     sleeper = launch(output, data, "--storage", url, **wanted)
-    first = output / NAME / "trials" / "trial-00000"
-    wait_for(lambda: (first / "checkpoints").is_dir() and newest_step(first) >= 10, sleeper)
+    wait_for_step(10, output, sleeper)
     (worker,) = children_of(sleeper)
     os.kill(worker, signal.SIGSTOP)
-    other = launch(output, data, "--storage", url, **wanted)
-    out, err = other.communicate(timeout=200)
-    assert other.returncode == 0, (out, err)
+    succeed(launch(output, data, "--storage", url, **wanted))
     os.kill(worker, signal.SIGCONT)
-    out, err = sleeper.communicate(timeout=200)
-    assert sleeper.returncode == 0, (out, err)
+    succeed(sleeper)
     storage = RDBStorage(url.replace("postgresql://", "postgresql+psycopg://"), {"poolclass": NullPool})
     study = optuna.load_study(study_name=NAME, storage=storage)
     assert [trial.state.name for trial in study.trials] == ["FAIL", "COMPLETE"]

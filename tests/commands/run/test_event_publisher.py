@@ -32,13 +32,8 @@ from tests.monitoring.recorders import open_recorder
 
 PLATEAU: dict[str, Any] = {"ailment": "plateau", "severity": "warning", "since": 1, "evidence": {"slope": 0.0}}
 INTERVENTION: dict[str, Any] = {
-    **{
-        "ailment": "plateau",
-        "remedy": "lower_learning_rate",
-        "knob": "learning_rate_multiplier",
-        "from": 1.0,
-        "to": 0.5,
-    },
+    **{"ailment": "plateau", "remedy": "lower_learning_rate"},
+    **{"knob": "learning_rate_multiplier", "from": 1.0, "to": 0.5},
     "expected": {"signal": "val_total_loss", "direction": "down", "by_step": 9, "forecast": 1.5},
 }
 
