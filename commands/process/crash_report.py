@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,7 @@ class CrashReport:
         step = self.outcome.last_step or checkpoint or 0
         diagnosis = {"ailment": ailment, "severity": "critical", "evidence": self._evidence()}
         try:
-            with FileLock(run / ".lock", timeout=0), Journal(run / "journal.jsonl") as journal:
+            with FileLock(run / ".lock", timeout=0), closing(Journal(run / "journal.jsonl")) as journal:
                 journal.phase = read_summary(run).get("phase")
                 journal.write("diagnosis", step, **diagnosis, by=by)
                 if give_up_reason is None:
