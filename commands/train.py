@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,10 +43,10 @@ def run(options: TrainOptions) -> int:
 
 
 def _run_leader(options: TrainOptions, rank_group: RankGroup) -> int:
-    with open_heartbeat() if rank_group.size == 1 else RankHeartbeat(rank_group) as heartbeat:
+    with closing(open_heartbeat() if rank_group.size == 1 else RankHeartbeat(rank_group)) as heartbeat:
         job = replace(run_on_all_ranks(rank_group, lambda: plan_job(options)), rank_group=rank_group)
         with StopSignals(job.limits) as signals:
-            corpus = _prepare_corpus(options, job, rank_group)
+            corpus = _prepare_corpus(job, rank_group)
             with _ended_workers(rank_group):
                 return _train_run(job, corpus, heartbeat, signals)
 
@@ -71,7 +71,7 @@ def _run_worker(options: TrainOptions, rank_group: RankGroup) -> int:
     """Compute this rank's share of each update; the leader prints the messages."""
     options = replace(options, quiet=True)
     job = run_on_all_ranks(rank_group, lambda: plan_job(options))
-    corpus = _prepare_corpus(options, job, rank_group)
+    corpus = _prepare_corpus(job, rank_group)
 
     def loader_of(hparams: HParams) -> BatchLoader:
         return corpus.loader(corpus.train, hparams)
@@ -90,9 +90,9 @@ def _ended_workers(rank_group: RankGroup) -> Iterator[None]:
             rank_group.broadcast(None)
 
 
-def _prepare_corpus(options: TrainOptions, job: TrainingJob, rank_group: RankGroup) -> PreparedCorpus:
+def _prepare_corpus(job: TrainingJob, rank_group: RankGroup) -> PreparedCorpus:
     def prepare() -> PreparedCorpus:
-        corpus = prepare_corpus(options, job.hparams, job.progress_console)
+        corpus = prepare_corpus(job.options, job.hparams, job.progress_console)
         require_examples_of_speakers(corpus.hparams, corpus.train)
         if len(corpus.train) < rank_group.size:
             raise UserError(f"{rank_group.size} processes for {len(corpus.train)} utterances; start fewer")

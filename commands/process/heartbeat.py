@@ -9,8 +9,6 @@ import os
 import signal
 import sys
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 VARIABLE = "TRAINING_HEARTBEAT"
 """Environment variable with the file descriptor of the pipe and the process id of the watchdog: `7,12345`."""
@@ -24,12 +22,7 @@ class Heartbeat:
     def __init__(self, pipe: int | None) -> None:
         self._pipe = pipe
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
         if self._pipe is not None:
             os.close(self._pipe)
 

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,7 @@ def process_with_heartbeat(pipe: int, watchdog: int) -> subprocess.CompletedProc
 
 def test_without_a_watchdog_nothing_is_sent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
-    with open_heartbeat() as heartbeat:
+    with closing(open_heartbeat()) as heartbeat:
         heartbeat.report_folder(tmp_path)
         heartbeat.report_step(1)
 
@@ -43,7 +44,7 @@ def test_without_a_watchdog_nothing_is_sent(monkeypatch: pytest.MonkeyPatch, tmp
 def test_the_watchdog_is_told_of_each_kind_of_work(tmp_path: Path, pipe: Pipe) -> None:
     hparams = tiny_hparams(iters_per_checkpoint=3, iters_per_evaluation=2)
     trainer, _ = tiny_trainer(tmp_path, hparams)
-    with Heartbeat(pipe.writer) as heartbeat:
+    with closing(Heartbeat(pipe.writer)) as heartbeat:
         heartbeat.report_folder(tmp_path)
         publisher = EventPublisher(open_recorder(tmp_path), [report_progress(heartbeat)])
         trainer.state.observer = publisher
@@ -60,7 +61,7 @@ def test_the_watchdog_is_told_of_each_kind_of_work(tmp_path: Path, pipe: Pipe) -
 
 
 def test_an_exception_is_not_sent_as_the_end(pipe: Pipe) -> None:
-    with pytest.raises(RuntimeError), Heartbeat(pipe.writer) as heartbeat:
+    with pytest.raises(RuntimeError), closing(Heartbeat(pipe.writer)) as heartbeat:
         heartbeat.report_step(1)
         raise RuntimeError("bug")
     assert pipe.messages() == [["step", 1]]
@@ -75,7 +76,7 @@ def test_a_finished_training_sends_its_end(program: Program, data: Path, watchdo
 
 
 def test_a_full_pipe_does_not_delay_training(pipe: Pipe) -> None:
-    with Heartbeat(pipe.writer) as heartbeat:
+    with closing(Heartbeat(pipe.writer)) as heartbeat:
         for step in range(100_000):
             heartbeat.report_step(step)
     assert len(pipe.messages()) < 100_000
@@ -105,6 +106,6 @@ def test_a_process_with_a_living_watchdog_continues(pipe: Pipe) -> None:
 
 def test_child_processes_do_not_inherit_the_heartbeat(watchdog_pipe: Pipe) -> None:
     os.set_inheritable(watchdog_pipe.writer, True)
-    with open_heartbeat():
+    with closing(open_heartbeat()):
         assert VARIABLE not in os.environ
         assert not os.get_inheritable(watchdog_pipe.writer)

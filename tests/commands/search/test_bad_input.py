@@ -18,12 +18,10 @@ from tests.support.postgres_server import PostgresServer
     [
         (("--workers", "0"), "--workers 0: expected at least 1"),
         (("--n_trials", "0"), "--n_trials 0: expected at least 1"),
-        (("--max_minutes", "0"), "--max_minutes 0: expected more than 0"),
         (("--storage", "mysql://host/db"), r"--storage mysql://host/db: expected postgresql://"),
         (("--storage", "postgresql://me:geheim@127.0.0.1:1/db"), "cannot be reached or used"),
         (("--storage", "sqlite:///study.db", "--workers", "2"), "with several workers SQLite loses races"),
         (("--resume", "absent.pt"), "absent.pt"),
-        (("--run_name", "../out"), "--run_name '../out'"),
         (("--hparams_file", "absent.yaml"), "absent.yaml: cannot be read"),
         (("--warm_start", "absent.pt"), "checkpoint absent.pt: cannot be read"),
         (("--storage", "sqlite://"), "expected sqlite:///FILE"),
