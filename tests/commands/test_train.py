@@ -63,9 +63,9 @@ def test_own_sentences_are_spoken_at_every_evaluation(program: Program, data: Pa
     sentences = tmp_path / "own.txt"
     sentences.write_text("One sentence.\n\nAnother one.\n", encoding="utf-8")
     run = program.shown(program.trained(data, "--eval_sentences", sentences))
-    spoken = sorted(path.name for path in (run / "samples").glob("*own*.wav"))
-    assert spoken == [f"step-00000004-own-{i:03d}.wav" for i in range(2)]
-    assert not {"samples/" + name for name in spoken} - set(summary(run)["samples"])
+    names = sorted(path.name for path in (run / "samples").glob("*own*.wav"))
+    assert names == [f"step-00000004-own-{i:03d}.wav" for i in range(2)]
+    assert not {"samples/" + name for name in names} - set(summary(run)["samples"])
 
 
 def test_the_estimate_is_printed_before_training(program: Program, data: Path) -> None:

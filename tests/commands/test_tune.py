@@ -21,7 +21,7 @@ from sqlalchemy.pool import NullPool
 from commands.process.crash_report import newest_checkpoint_step
 from smart_tuner.search.trials import FAILURE, FIRST_ATTEMPT, finished_trials, running_trials
 from tests.commands.program import Program, contents, journal, newest, summary, tiny, wait_for
-from tests.commands.search.studies import NAME, SEARCH, kinds, settings, started, study_in, tune
+from tests.commands.search.studies import NAME, SEARCH, kinds, settings, start_study, study_in, tune
 from tests.support.postgres_server import PostgresServer
 from tests.support.warm_start import WarmProcess
 
@@ -32,7 +32,7 @@ of_the_finished_study = pytest.mark.xdist_group("the finished study")
 def finished(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Output folder with a finished study of three trials by two workers; tests must not write into it."""
     output = tmp_path_factory.mktemp("studies")
-    (output / "out.txt").write_text(succeed(started(output, data, "--workers", 2)))
+    (output / "out.txt").write_text(succeed(start_study(output, data, "--workers", 2)))
     return output
 
 
@@ -41,8 +41,8 @@ def launch() -> Iterator[Callable[..., WarmProcess]]:
     """Function that starts studies; those still running at the end of the test are killed."""
     processes: list[WarmProcess] = []
 
-    def start(*arguments: Any, **wanted: Any) -> WarmProcess:
-        processes.append(started(*arguments, **wanted))
+    def start(*arguments: Any, **changes: Any) -> WarmProcess:
+        processes.append(start_study(*arguments, **changes))
         return processes[-1]
 
     yield start
@@ -254,12 +254,12 @@ def test_the_trial_of_a_stopped_worker_is_taken_over_and_counts_once(
 ) -> None:
     """The stopped worker keeps the lock of the trial's folder, as on a machine that sleeps."""
     output, url = tmp_path / "logs", postgres.new_database()
-    wanted = {"trial_steps": 60, "evaluations": 6, "n_trials": 1, "heartbeat_seconds": 1}
-    sleeper = launch(output, data, "--storage", url, **wanted)
+    changes = {"trial_steps": 60, "evaluations": 6, "n_trials": 1, "heartbeat_seconds": 1}
+    sleeper = launch(output, data, "--storage", url, **changes)
     wait_for_step(10, output, sleeper)
     (worker,) = children_of(sleeper)
     os.kill(worker, signal.SIGSTOP)
-    succeed(launch(output, data, "--storage", url, **wanted))
+    succeed(launch(output, data, "--storage", url, **changes))
     os.kill(worker, signal.SIGCONT)
     succeed(sleeper)
     storage = RDBStorage(url.replace("postgresql://", "postgresql+psycopg://"), {"poolclass": NullPool})

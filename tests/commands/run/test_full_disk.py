@@ -99,10 +99,10 @@ def test_a_full_disk_is_not_reported_as_the_end(
 def test_a_disk_full_from_the_start_is_reported_in_one_line(program: Program, data: Path, disk: FullDisk) -> None:
     program.output = disk.folder / "logs"
     run = program.trained(data, "--max_steps", 3)
-    kept = newest(run)
+    checkpoint = newest(run)
     disk.fill(leave=4096)
     outcome = program.train(data, "--learning_rate", 0.01)
     assert outcome.code == 1
     assert len(outcome.err.splitlines()) == 1
     assert os.strerror(errno.ENOSPC) in outcome.err
-    assert load_checkpoint(kept)["progress"]["step"] == 3
+    assert load_checkpoint(checkpoint)["progress"]["step"] == 3

@@ -18,12 +18,12 @@ def held_out(run: Path) -> str:
 
 def test_listed_utterances_stay_excluded_when_the_run_is_resumed(program: Program, data: Path, run: Path) -> None:
     """Quarantine leaves one of two batches of an epoch; without it both are there again."""
-    kept = next(id_ for id_ in EVERYONE if id_ != held_out(run))
-    listed = {id_: step for id_, step in EVERYONE.items() if id_ != kept}
-    (run / "quarantine.json").write_text(json.dumps(listed), encoding="utf-8")
+    remaining = next(id_ for id_ in EVERYONE if id_ != held_out(run))
+    quarantined = {id_: step for id_, step in EVERYONE.items() if id_ != remaining}
+    (run / "quarantine.json").write_text(json.dumps(quarantined), encoding="utf-8")
     program.trained(data, epochs=4)
     assert max(losses(run)) == summary(run)["step"] == 6
-    assert json.loads((run / "quarantine.json").read_text(encoding="utf-8")) == listed
+    assert json.loads((run / "quarantine.json").read_text(encoding="utf-8")) == quarantined
     (run / "quarantine.json").unlink()
     program.trained(data, epochs=5)
     assert max(losses(run)) == 8

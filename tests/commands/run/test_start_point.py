@@ -89,7 +89,7 @@ def test_a_changed_setting_is_recorded_and_used(program: Program, data: Path, ru
 
 
 @pytest.mark.parametrize(
-    ("change", "named"),
+    ("change", "message"),
     [
         ({"decoder_rnn_dim": 24}, "decoder_rnn_dim is 16 in the checkpoint, 24 here"),
         ({"n_mel_channels": 40}, "n_mel_channels"),
@@ -98,10 +98,10 @@ def test_a_changed_setting_is_recorded_and_used(program: Program, data: Path, ru
     ],
 )
 def test_a_recipe_of_another_voice_is_refused(
-    program: Program, data: Path, run: Path, change: dict[str, Any], named: str
+    program: Program, data: Path, run: Path, change: dict[str, Any], message: str
 ) -> None:
     before = contents(run)
-    program.train(data, **change).refused(named)
+    program.train(data, **change).refused(message)
     assert contents(run) == before
 
 

@@ -53,8 +53,8 @@ def test_a_healthy_training_is_left_alone_bit_by_bit(program: Program, data: Pat
 def test_a_sick_training_is_diagnosed_treated_and_followed_up(sick: Path) -> None:
     assert {record["kind"] for record in decisions(sick)} == set(DECISIONS)
     first = next(record for record in decisions(sick) if record["kind"] == "intervention")
-    named = {"time", "step", "phase", "kind", "ailment", "severity", "evidence", "remedy", "expected"}
-    assert named <= first.keys()
+    fields = {"time", "step", "phase", "kind", "ailment", "severity", "evidence", "remedy", "expected"}
+    assert fields <= first.keys()
     assert first["expected"].keys() >= {"signal", "direction", "by_step", "forecast"}
     assert sum(summary(sick)["interventions"].values()) > 0
 
@@ -81,8 +81,8 @@ def test_replay_shows_what_another_policy_would_have_done(
     config = tmp_path / "other.yaml"
     config.write_text("supervision: {intervention_budget: 0}\n", encoding="utf-8")
     assert replay.main([str(sick), "--config", str(config)]) == 0
-    said = capsys.readouterr().out
-    assert "diagnosis" in said and "differ from the recorded" in said and "nowhere" not in said
+    output = capsys.readouterr().out
+    assert "diagnosis" in output and "differ from the recorded" in output and "nowhere" not in output
     steering = [d for d in replay.replay(sick, load_settings(config)).recomputed if d["kind"] == "intervention"]
     assert all(decision["remedy"] in ("stop", "rerun_step") for decision in steering)
 
@@ -127,8 +127,8 @@ def test_a_resumed_run_knows_the_steps_left_since_its_restart(program: Program, 
     assert origin > 0
     config = tmp_path / "every_step.yaml"
     config.write_text("progress_every_seconds: 1.0e-9\n", encoding="utf-8")
-    said = program.train(data, "--config", config, run="paused", **SICK).out
-    assert f"step 36/{origin + 80} " in said
+    output = program.train(data, "--config", config, run="paused", **SICK).out
+    assert f"step 36/{origin + 80} " in output
 
 
 def test_a_branched_run_is_supervised_from_its_own_journal_alone(program: Program, data: Path) -> None:

@@ -27,26 +27,16 @@ def settings(folder: Path, **search: Any) -> list[str]:
 
 
 def arguments(output: Path, data: Path, *more: object, n_trials: int = 3, **search: Any) -> list[str]:
-    base = [
-        "--mode",
-        "tune",
-        "--data",
-        str(data),
-        "--run_name",
-        NAME,
-        "--n_trials",
-        str(n_trials),
-        *tiny(epochs=400, cpu_threads=1),
-    ]
-    return [*base, *settings(output, **search), *map(str, more)]
+    base = ["--mode", "tune", "--data", str(data), "--run_name", NAME, "--n_trials", str(n_trials)]
+    return [*base, *tiny(epochs=400, cpu_threads=1), *settings(output, **search), *map(str, more)]
 
 
-def tune(program: Program, data: Path, *more: object, **wanted: Any) -> Outcome:
-    return program(*arguments(program.output, data, *more, **wanted))
+def tune(program: Program, data: Path, *more: object, **changes: Any) -> Outcome:
+    return program(*arguments(program.output, data, *more, **changes))
 
 
-def started(output: Path, data: Path, *more: object, **wanted: Any) -> WarmProcess:
-    return start(["--output", str(output), *arguments(output, data, *more, **wanted)])
+def start_study(output: Path, data: Path, *more: object, **changes: Any) -> WarmProcess:
+    return start(["--output", str(output), *arguments(output, data, *more, **changes)])
 
 
 def study_in(output: Path, name: str = NAME) -> optuna.Study:
