@@ -142,7 +142,7 @@ def _load_start(
     branches_off = start.is_outside(trainer.state.folder)
     if not branches_off:
         attach_supervisor(job, trainer, publisher, planned_steps=planned_steps)
-    start.apply(trainer)
+    start.load_training_state(trainer)
     if branches_off:  # its supervisor must know only what this run's own journal says
         attach_supervisor(job, trainer, publisher, planned_steps=planned_steps)
     if branches_off or job.options.supervise != "on":

@@ -41,7 +41,7 @@ class StartPoint:
 
     @property
     def progress(self) -> TrainingProgress:
-        """Counters at this point: zero unless resumed; of another program's checkpoint the step only."""
+        """Counters so far: zero unless resumed; from another program's checkpoint the step alone."""
         if self.kind != "resumed":
             return TrainingProgress()
         if is_foreign(self.state):
@@ -74,7 +74,7 @@ class StartPoint:
         load_all_weights(model, self.path, self.state)
         return []
 
-    def apply(self, trainer: EnhancedTrainer) -> None:
+    def load_training_state(self, trainer: EnhancedTrainer) -> None:
         """Load the checkpoint's training state into a trainer whose model already has its weights."""
         if self.kind != "resumed":
             return
