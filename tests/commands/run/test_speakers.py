@@ -122,7 +122,7 @@ def test_the_only_recording_of_a_speaker_is_not_held_out(
 ) -> None:
     """The patched hash holds out nothing, so that one example is chosen, by digest the first."""
     monkeypatch.setattr("commands.run.corpus.is_held_out", lambda utterance, percent: False)
-    monkeypatch.setattr("commands.run.corpus._digest", lambda text: text)
+    monkeypatch.setattr("commands.run.corpus.hex_digest", lambda text: text)
     rows = speakers.read_text(encoding="utf-8").splitlines()[:8]
     first = min(rows, key=lambda row: Path(row.split("|")[0]).stem)
     rows[rows.index(first)] = first.rsplit("|", 1)[0] + "|carl"
