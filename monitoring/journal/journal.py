@@ -9,8 +9,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from numbers import Integral, Real
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from files import is_disk_full, truncate_torn_line
 
@@ -31,14 +30,6 @@ class Journal:
             truncate_torn_line(path)
         self.allocate_reserve()
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the file and delete the reserve."""

@@ -1,4 +1,4 @@
-"""Event publisher with a recorder in an empty folder; Telegram client connected to the test server."""
+"""A run whose journal has begun; event publisher with a recorder; Telegram client connected to the test server."""
 
 from __future__ import annotations
 
@@ -9,8 +9,16 @@ import pytest
 
 from commands.run.event_publisher import EventPublisher
 from tests.monitoring.bot_api import BotApi
+from tests.monitoring.journals import RunFolder
 from tests.monitoring.messaging.telegram_setup import TelegramSetup
 from tests.monitoring.recorders import open_recorder
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    run = RunFolder(tmp_path / "run")
+    run.start()
+    return run
 
 
 @pytest.fixture

@@ -22,13 +22,6 @@ from tests.monitoring.journals import FOLLOW_UP, RunFolder, sick_run
 from tests.monitoring.wave_file import write_pcm
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> RunFolder:
-    run = RunFolder(tmp_path / "run")
-    run.start()
-    return run
-
-
 def log(run: RunFolder) -> None:
     """Log the new part of the journal."""
     tail = JournalTail("tensorboard", run.path, lambda: TensorBoardLog(run.path), warn=pytest.fail)

@@ -6,6 +6,7 @@ import math
 import os
 import subprocess
 import sys
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -27,7 +28,7 @@ def reserve_path(path: Path) -> Path:
 
 
 def test_a_record_is_read_back_with_its_head(path: Path) -> None:
-    with Journal(path) as journal:
+    with closing(Journal(path)) as journal:
         journal.phase = "quality"
         journal.write("evaluation", 1000, signals={"focus": 0.5, "stop_rate": None}, samples=["a.wav"], best=True)
     (record,) = read_journal(path)
@@ -47,13 +48,13 @@ def test_a_record_is_read_back_with_its_head(path: Path) -> None:
 
 def test_reopening_appends(path: Path) -> None:
     for step in (1, 2):
-        with Journal(path) as journal:
+        with closing(Journal(path)) as journal:
             journal.write("resumed", step)
     assert [record["step"] for record in read_journal(path)] == [1, 2]
 
 
 def test_each_record_is_one_line_of_readable_text(path: Path) -> None:
-    with Journal(path) as journal:
+    with closing(Journal(path)) as journal:
         journal.write("note", 1, text="съешь\nещё\u2028")
     assert path.read_bytes().count(b"\n") == 1
     assert "съешь" in path.read_text(encoding="utf-8")
@@ -62,13 +63,13 @@ def test_each_record_is_one_line_of_readable_text(path: Path) -> None:
 
 def test_a_file_name_that_is_not_utf8_is_kept(path: Path) -> None:
     name = os.fsdecode(b"caf\xe9.wav")
-    with Journal(path) as journal:
+    with closing(Journal(path)) as journal:
         journal.write("skipped", 0, where=name)
     assert read_journal(path)[0]["where"] == name
 
 
 def test_nonfinite_numbers_become_null_at_any_depth(path: Path) -> None:
-    with Journal(path) as journal:
+    with closing(Journal(path)) as journal:
         journal.write("step", 1, loss=math.nan, more={"norms": [math.inf, 1.5, np.float32(-np.inf)]})
     record = json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
     assert record["loss"] is None
@@ -76,14 +77,14 @@ def test_nonfinite_numbers_become_null_at_any_depth(path: Path) -> None:
 
 
 def test_numpy_numbers_are_numbers(path: Path) -> None:
-    with Journal(path) as journal:
+    with closing(Journal(path)) as journal:
         journal.write("step", 1, loss=np.float32(0.5), count=np.int64(3))
     assert (read_journal(path)[0]["loss"], read_journal(path)[0]["count"]) == (0.5, 3)
 
 
 @pytest.mark.parametrize("wrap", [lambda value: value, lambda value: {"bot": [value]}], ids=["plain", "nested"])
 def test_a_secret_is_refused_and_not_quoted_in_the_error(path: Path, wrap) -> None:  # type: ignore[no-untyped-def]
-    with Journal(path) as journal:
+    with closing(Journal(path)) as journal:
         with pytest.raises(TypeError, match="SecretStr") as caught:
             journal.write("settings", 0, token=wrap(SecretStr("123:abc")))
         journal.write("after", 0)
@@ -93,23 +94,23 @@ def test_a_secret_is_refused_and_not_quoted_in_the_error(path: Path, wrap) -> No
 
 @pytest.mark.parametrize("value", [Path("a"), {1: "a"}, b"a", {1, 2}])
 def test_values_that_are_not_json_are_refused(path: Path, value: object) -> None:
-    with Journal(path) as journal, pytest.raises(TypeError, match="field: expected"):
+    with closing(Journal(path)) as journal, pytest.raises(TypeError, match="field: expected"):
         journal.write("note", 0, field=value)
 
 
 def test_the_head_cannot_be_overwritten(path: Path) -> None:
-    with Journal(path) as journal, pytest.raises(ValueError, match="time"):
+    with closing(Journal(path)) as journal, pytest.raises(ValueError, match="time"):
         journal.write("note", 0, time="yesterday")
 
 
 @pytest.mark.parametrize("torn", [b'{"step": 2, "ki', '{"text": "щ'.encode()[:-1], b"\x00\x00"])
 def test_a_torn_last_line_is_cut_on_open(path: Path, torn: bytes) -> None:
-    with Journal(path) as journal:
+    with closing(Journal(path)) as journal:
         journal.write("first", 1)
     whole = path.read_bytes()
     path.write_bytes(whole + torn)
     assert [record["kind"] for record in read_journal(path)] == ["first"]
-    with Journal(path) as journal:
+    with closing(Journal(path)) as journal:
         assert path.read_bytes() == whole
         journal.write("second", 2)
     assert [record["kind"] for record in read_journal(path)] == ["first", "second"]
@@ -148,7 +149,7 @@ def test_every_record_is_synced_before_write_returns(path: Path, monkeypatch: py
         lines_when_synced.append(path.read_bytes().count(b"\n"))
         sync(file)
 
-    with Journal(path) as journal:
+    with closing(Journal(path)) as journal:
         monkeypatch.setattr(os, "fsync", counting_sync)
         journal.write("first", 1)
         journal.write("second", 2)
@@ -171,7 +172,7 @@ class FullDisk:
 
 @pytest.mark.parametrize("error_number", [errno.ENOSPC, errno.EDQUOT])
 def test_on_a_full_disk_the_reserve_makes_room(path: Path, monkeypatch: pytest.MonkeyPatch, error_number: int) -> None:
-    with Journal(path) as journal:
+    with closing(Journal(path)) as journal:
         journal.write("before", 1)
         assert reserve_path(path).stat().st_size == RESERVE_BYTES
         monkeypatch.setattr(os, "write", FullDisk(reserve_path(path), error_number).write)
@@ -196,7 +197,7 @@ def test_without_a_reserve_a_full_disk_is_an_error_and_leaves_complete_lines(
 
 
 def test_another_disk_error_keeps_the_reserve(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with Journal(path) as journal:
+    with closing(Journal(path)) as journal:
         with monkeypatch.context() as patch, pytest.raises(OSError, match="Input/output"):
             patch.setattr(os, "write", FullDisk(path, errno.EIO).write)
             journal.write("lost", 2)
@@ -204,7 +205,7 @@ def test_another_disk_error_keeps_the_reserve(path: Path, monkeypatch: pytest.Mo
 
 
 def test_a_missing_or_damaged_reserve_is_written_again(path: Path) -> None:
-    with Journal(path) as journal:
+    with closing(Journal(path)) as journal:
         reserve_path(path).unlink()
         journal.allocate_reserve()
         assert reserve_path(path).stat().st_size == RESERVE_BYTES

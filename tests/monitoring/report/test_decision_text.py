@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -110,13 +109,6 @@ TAIL = ". Expected by step 80: loss falls"
 )
 def test_a_decision_fits_into_one_line(kind: str, record: dict[str, Any], line: str) -> None:
     assert decision_line(kind, record, ENGLISH) == line
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> RunFolder:
-    run = RunFolder(tmp_path / "run")
-    run.start()
-    return run
 
 
 def only_entry(run: RunFolder) -> InterventionEntry:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from monitoring.journal.journal_state import JournalState
@@ -21,13 +19,6 @@ GOOD: dict[str, float | None] = {
     "mel_distance": 0.6,
     "val_mel_loss": 1.0,
 }
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> RunFolder:
-    run = RunFolder(tmp_path / "run")
-    run.start()
-    return run
 
 
 def evaluated(run: RunFolder, *changes: dict[str, float | None], status: str | None = "finished") -> JournalState:
