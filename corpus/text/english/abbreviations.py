@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from corpus.text.cleaning import Rules, final_dot, parse_table, separate_letters
 from corpus.text.english.dates import MONTH, month_name
+from corpus.text.replacement_rules import Rules, final_dot, look_up, parse_table, separate_letters
 
 _TITLES = parse_table(
     "mr=Mister, mrs=Missus, ms=Miz, dr=Doctor, prof=Professor, rev=Reverend, gen=General, col=Colonel, capt=Captain, "
@@ -22,14 +22,7 @@ _NUMBER_LABELS = parse_table(
     "no=number, nos=numbers, vol=volume, ch=chapter, p=page, pp=pages, fig=figure, figs=figures, sec=section, "
     "art=article, pt=part"
 )
-
-
-def _expand_title(match: re.Match[str]) -> str:
-    return _TITLES[match[1].lower()]
-
-
-def _expand_number_label(match: re.Match[str]) -> str:
-    return _NUMBER_LABELS[match[1].lower()]
+_expand_title = look_up(_TITLES)
 
 
 def _expand_street(match: re.Match[str]) -> str:
@@ -45,7 +38,7 @@ ABBREVIATION_RULES: Rules = (
     (re.compile(r"\be\.\s?g\.", re.IGNORECASE), "for example"),
     (re.compile(r"\bi\.\s?e\.", re.IGNORECASE), "that is"),
     (re.compile(r"\bPh\.?\s?D\b\.?"), "P H D"),
-    (re.compile(rf"\b({'|'.join(_NUMBER_LABELS)})\.\s?(?=\d)", re.IGNORECASE), lambda m: _expand_number_label(m) + " "),
+    (re.compile(rf"\b({'|'.join(_NUMBER_LABELS)})\.\s?(?=\d)", re.IGNORECASE), look_up(_NUMBER_LABELS, end=" ")),
     (re.compile(rf"\b({MONTH})(?= \d{{4}}\b)"), lambda m: month_name(m[1])),
     (re.compile(r"(?<=[a-z] )([A-Z]\w+) (St|Dr)\.(?= [A-Z])"), _expand_street),
     (re.compile(rf"\b({'|'.join(map(str.capitalize, _TITLES))})\.(?= ?[A-Z])"), _expand_title),
@@ -54,7 +47,7 @@ ABBREVIATION_RULES: Rules = (
     (re.compile(rf"\b({'|'.join(_ABBREVIATIONS)})\.", re.IGNORECASE), _expand),
     (
         re.compile(r"\b(mr|mrs|prof)\b\.?", re.IGNORECASE),
-        lambda m: _expand_title(m) + final_dot(m) * m[0].endswith("."),
+        lambda m: _TITLES[m[1].lower()] + final_dot(m) * m[0].endswith("."),
     ),
 )
 

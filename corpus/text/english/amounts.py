@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 
-from corpus.text.cleaning import Rules, final_dot, parse_table
-from corpus.text.english.numbers import (
+from corpus.text.english.numbers import NUMBER, cardinal, number_words, ordinal, plural, year_or_number
+from corpus.text.replacement_rules import (
     MAX_NUMBER_DIGITS,
-    NUMBER,
-    cardinal,
-    number_words,
-    ordinal,
-    plural,
-    year_or_number,
+    WRITE_OUT_FRACTION_SIGN,
+    Rules,
+    alternatives,
+    final_dot,
+    parse_table,
 )
 
 _SCALES = {"k": "thousand", "m": "million", "bn": "billion", "b": "billion", "tn": "trillion"}
@@ -36,7 +34,7 @@ _UNITS = parse_table(
     "Hz=hertz, kHz=kilohertz, MHz=megahertz, GHz=gigahertz, kB=kilobyte, KB=kilobyte, MB=megabyte, GB=gigabyte, "
     "TB=terabyte, W=watt, kW=kilowatt, kWh=kilowatt hour, V=volt, dB=decibel"
 )
-_UNIT = "|".join(re.escape(unit) for unit in sorted(_UNITS, key=len, reverse=True))
+_UNIT = alternatives(_UNITS)
 _PART_NAMES = {2: ("half", "halves"), 4: ("quarter", "quarters")}
 
 
@@ -92,13 +90,8 @@ def _fraction_words(match: re.Match[str]) -> str:
     return words
 
 
-def _separate_digits(match: re.Match[str]) -> str:
-    """Write ½ as 1/2."""
-    return " " + unicodedata.normalize("NFKD", match[0]).replace("⁄", "/")
-
-
 AMOUNT_RULES: Rules = (
-    (re.compile("[½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞]"), _separate_digits),
+    WRITE_OUT_FRACTION_SIGN,
     (re.compile(rf"([$£€₽¥₹])\s?({NUMBER})-(?=\d)"), r"\2 to \1"),
     (re.compile(rf"([$£€₽¥₹]\s?{NUMBER}) ?- ?(?=[$£€₽¥₹]\d)"), r"\1 to "),
     (re.compile(rf"(?<![\w.,-])({NUMBER}) ?- ?(?={NUMBER}(?![\d-]))"), r"\1 to "),

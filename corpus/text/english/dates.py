@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from corpus.text.cleaning import Rules, final_dot, parse_table
 from corpus.text.english.numbers import cardinal, ordinal, year_or_number
+from corpus.text.replacement_rules import CLOCK_TIME, Rules, final_dot, parse_table
 
 _MONTH_NAMES = "January|February|March|April|May|June|July|August|September|October|November|December"
 _MONTHS = _MONTH_NAMES.split("|")
@@ -16,27 +16,14 @@ _DAYS = parse_table(
 )
 
 
-def _date_words(*, day: str, month: str, year_digits: str, otherwise: str) -> str:
-    """Return words such as: December fifth, twenty twenty-one; `otherwise` if there is no such day."""
-    day_number, month_number = int(day), int(month)
-    if month_number > 12 and day_number <= 12:
-        day_number, month_number = month_number, day_number
-    if not (1 <= month_number <= 12 and 1 <= day_number <= 31):
-        return otherwise
-    return f"{_MONTHS[month_number - 1]} {ordinal(day_number)}, {year_or_number(year_digits)}"
-
-
-def _month_first_words(match: re.Match[str]) -> str:
-    return _date_words(month=match[1], day=match[2], year_digits=match[3], otherwise=match[0])
-
-
-def _day_first_words(match: re.Match[str]) -> str:
-    return _date_words(day=match[1], month=match[2], year_digits=match[3], otherwise=match[0])
-
-
-def _iso_date_words(match: re.Match[str]) -> str:
-    date = _date_words(year_digits=match[1], month=match[2], day=match[3], otherwise=match[0])
-    return date + " " if match[0].endswith("T") else date
+def _numeric_date_words(match: re.Match[str]) -> str:
+    """Words of 12/05/2021, 05.12.2021, 2021-12-05T: December fifth, twenty twenty-one."""
+    words, day, month = match[0], int(match["day"]), int(match["month"])
+    if month > 12 and day <= 12:
+        day, month = month, day
+    if 1 <= month <= 12 and 1 <= day <= 31:
+        words = f"{_MONTHS[month - 1]} {ordinal(day)}, {year_or_number(match['year'])}"
+    return words + " " if match[0].endswith("T") else words
 
 
 def month_name(name: str) -> str:
@@ -64,11 +51,17 @@ def _day_and_month_words(match: re.Match[str]) -> str:
     return words + (f" {year_or_number(year_digits)}" if year_digits else "")
 
 
-_SLASHED_DATE = re.compile(r"(?<![\d/.])(\d{1,2})/(\d{1,2})/(\d{4}|\d{2})(?![\d/])")
+def _slashed_date(first: str, second: str) -> re.Pattern[str]:
+    return re.compile(rf"(?<![\d/.])(?P<{first}>\d{{1,2}})/(?P<{second}>\d{{1,2}})/(?P<year>\d{{4}}|\d{{2}})(?![\d/])")
+
+
 _NAMED_DATES: Rules = (
     (re.compile(rf"\b({'|'.join(_DAYS)})\.?(?=,? (?:\d|{MONTH}))"), lambda m: _DAYS[m[1]]),
-    (re.compile(r"(?<![\d-])(\d{4})-(\d{2})-(\d{2})(?:T(?=\d)|(?![\d-]))"), _iso_date_words),
-    (re.compile(r"(?<![\d.])(\d{1,2})\.(\d{1,2})\.(\d{4})(?![\d])"), _day_first_words),
+    (
+        re.compile(r"(?<![\d-])(?P<year>\d{4})-(?P<month>\d{2})-(?P<day>\d{2})(?:T(?=\d)|(?![\d-]))"),
+        _numeric_date_words,
+    ),
+    (re.compile(r"(?<![\d.])(?P<day>\d{1,2})\.(?P<month>\d{1,2})\.(?P<year>\d{4})(?![\d])"), _numeric_date_words),
     (
         re.compile(rf"\b({MONTH}) (\d{{1,2}})(?:st|nd|rd|th)?(?:-(\d{{1,2}}))?(?:,? (\d{{4}}))?(?![\w:-]|[.,/]\d)"),
         _month_and_day_words,
@@ -78,8 +71,8 @@ _NAMED_DATES: Rules = (
         _day_and_month_words,
     ),
 )
-MONTH_FIRST_DATES: Rules = ((_SLASHED_DATE, _month_first_words), *_NAMED_DATES)
-DAY_FIRST_DATES: Rules = ((_SLASHED_DATE, _day_first_words), *_NAMED_DATES)
+MONTH_FIRST_DATES: Rules = ((_slashed_date("month", "day"), _numeric_date_words), *_NAMED_DATES)
+DAY_FIRST_DATES: Rules = ((_slashed_date("day", "month"), _numeric_date_words), *_NAMED_DATES)
 
 
 def _am_or_pm(match: re.Match[str], abbreviation: str) -> str:
@@ -109,7 +102,7 @@ def _hour_words(match: re.Match[str]) -> str:
 _AM_OR_PM = r"[aApP](?:\.\s?[mM]\.|[mM]\b)"
 TIMES: Rules = (
     (re.compile(rf"({_AM_OR_PM})\s?-\s?(?=\d)"), r"\1 to "),
-    (re.compile(rf"(?<![\d:.])([01]?\d|2[0-4]):([0-5]\d)(?::([0-5]\d))?(?![\d:])(?:\s?({_AM_OR_PM}))?"), _time_words),
+    (re.compile(rf"{CLOCK_TIME}(?:\s?({_AM_OR_PM}))?"), _time_words),
     (re.compile(rf"(?<![\d:.,])(1[0-2]|[1-9])\s?({_AM_OR_PM})"), _hour_words),
     (re.compile(r"(?<=\d):(?=\d)"), " to "),
 )

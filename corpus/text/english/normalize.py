@@ -5,18 +5,20 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from corpus.text.cleaning import Rules, apply_rules, roman_value, sign_rules, tidy_punctuation
 from corpus.text.english.abbreviations import ABBREVIATION_RULES, LETTER_RULES
 from corpus.text.english.amounts import AMOUNT_RULES, CURRENCIES
 from corpus.text.english.dates import DAY_FIRST_DATES, MONTH_FIRST_DATES, TIMES
-from corpus.text.english.numbers import (
+from corpus.text.english.numbers import NUMBER, cardinal, digit_words, number_words, ordinal, year
+from corpus.text.replacement_rules import (
+    DOT_IN_VERSION,
     MAX_NUMBER_DIGITS,
-    NUMBER,
-    cardinal,
-    digit_words,
-    number_words,
-    ordinal,
-    year,
+    SEPARATE_LETTERS_FROM_DIGITS,
+    Rules,
+    apply_rules,
+    number_sign_rules,
+    roman_value,
+    sign_rules,
+    tidy_punctuation,
 )
 
 
@@ -98,16 +100,10 @@ _NUMBERS: Rules = (
     (re.compile(r"(\d[\d,]*)(?:st|nd|rd|th)\b", re.IGNORECASE), _ordinal_words),
     (re.compile(r"(\d)(?:[xX×]| [xX×] )(?=\d)"), r"\1 by "),
     (re.compile(r"(\d)[xX×](?!\w)"), r"\1 times"),
-    (re.compile(r"(?<=[^\W\d_])(?=\d)|(?<=\d)(?=[^\W\d_])"), " "),
-    (re.compile(r"(?<=\d)\.(?=\d+\.\d)|(?<=\d\.\d)\.(?=\d)"), " point "),
+    SEPARATE_LETTERS_FROM_DIGITS,
+    (DOT_IN_VERSION, " point "),
     (re.compile(r"(?<![\d.,])(1[1-9]\d\d|20\d\d)(?![\d]|[.,]\d)"), lambda m: year(int(m[1]))),
     (re.compile(rf"{NUMBER}|(?<!\d)\.\d+"), lambda m: number_words(m[0])),
-)
-_NUMBER_SIGNS: Rules = (
-    (re.compile(r"~\s?(?=\d)"), "about "),
-    (re.compile(r"№\s*|#\s*(?=\d)"), " number "),
-    (re.compile(r"#\s*"), " hashtag "),
-    (re.compile(r"§+\s*"), " section "),
 )
 _SIGNS: Rules = (
     (re.compile(r"\band\s?/\s?or\b", re.IGNORECASE), "and or"),
@@ -126,7 +122,7 @@ _WEB: Rules = (
 )
 _RULES: Rules = (
     *TIMES,
-    *_NUMBER_SIGNS,
+    *number_sign_rules(about="about", number="number", hashtag="hashtag", section="section"),
     *ABBREVIATION_RULES,
     *AMOUNT_RULES,
     *_ROMAN_NUMERALS,

@@ -4,40 +4,36 @@ from __future__ import annotations
 
 import re
 
-MAX_NUMBER_DIGITS = 15
-"""Longer numbers are read digit by digit."""
+from corpus.text.replacement_rules import is_read_by_digit
 
 NUMBER = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?"
 
 
 def cardinal(number: int) -> str:
     """Return words such as: twelve thousand three hundred forty-five."""
-    from num2words import num2words
-
-    return str(num2words(number)).replace(",", "").replace(" and ", " ")
+    return _spell_out(number, "cardinal")
 
 
 def ordinal(number: int) -> str:
     """Return words such as: twenty-first."""
-    from num2words import num2words
-
-    return str(num2words(number, to="ordinal")).replace(",", "").replace(" and ", " ")
+    return _spell_out(number, "ordinal")
 
 
 def year(number: int) -> str:
     """Return words such as: nineteen eighty-four."""
+    return _spell_out(number, "year")
+
+
+def _spell_out(number: int, form: str) -> str:
     from num2words import num2words
 
-    return str(num2words(number, to="year")).replace(" and ", " ")
+    return str(num2words(number, to=form)).replace(",", "").replace(" and ", " ")
 
 
 def number_words(digits: str) -> str:
     """Words of 1,234.5; a number with a leading zero or too many digits is read digit by digit."""
     whole, _, fraction = digits.replace(",", "").partition(".")
-    if len(whole) > MAX_NUMBER_DIGITS or (len(whole) > 1 and whole[0] == "0"):
-        words = digit_words(whole)
-    else:
-        words = cardinal(int(whole)) if whole else ""
+    words = digit_words(whole) if not whole or is_read_by_digit(whole) else cardinal(int(whole))
     return f"{words} point {digit_words(fraction)}".strip() if fraction else words
 
 

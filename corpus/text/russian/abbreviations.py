@@ -3,54 +3,32 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Mapping
 
-from corpus.text.cleaning import Rules, final_dot, parse_table
+from corpus.text.replacement_rules import Replacement, Rule, Rules, final_dot, look_up, parse_table
 from corpus.text.russian.numbers import Case, case_after_preposition, word_before
 
-_PHRASES = (
-    ("в т. ч.", "в том числе"),
-    ("т. д.", "так далее"),
-    ("т. п.", "тому подобное"),
-    ("т. е.", "то есть"),
-    ("т. к.", "так как"),
-    ("т. н.", "так называемый"),
-    ("т. о.", "таким образом"),
-    ("и др.", "и другие"),
-    ("и пр.", "и прочее"),
-    ("до н. э.", "до нашей эры"),
-    ("н. э.", "нашей эры"),
-    ("и. о.", "исполняющий обязанности"),
+_PHRASES = parse_table(
+    "в т. ч.=в том числе, т. д.=так далее, т. п.=тому подобное, т. е.=то есть, т. к.=так как, т. н.=так называемый, "
+    "т. о.=таким образом, и др.=и другие, и пр.=и прочее, до н. э.=до нашей эры, н. э.=нашей эры, "
+    "и. о.=исполняющий обязанности"
 )
-_STANDALONE = (
-    ("см.", "смотри"),
-    ("ср.", "сравни"),
-    ("напр.", "например"),
-    ("тыс.", "тысяч"),
-    ("млн", "миллионов"),
-    ("млрд", "миллиардов"),
-    ("руб.", "рублей"),
-    ("коп.", "копеек"),
-    ("г-н", "господин"),
-    ("г-жа", "госпожа"),
-    ("б-р", "бульвар"),
-    ("р-н", "район"),
-    ("пр-т", "проспект"),
-    ("о-в", "остров"),
-    ("км/ч", "километров в час"),
+_STANDALONE = parse_table(
+    "см.=смотри, ср.=сравни, напр.=например, тыс.=тысяч, млн=миллионов, млрд=миллиардов, руб.=рублей, коп.=копеек, "
+    "г-н=господин, г-жа=госпожа, б-р=бульвар, р-н=район, пр-т=проспект, о-в=остров, км/ч=километров в час"
 )
 _TITLES = parse_table(
     "им=имени, тов=товарищ, проф=профессор, акад=академик, доц=доцент, св=святой, гр=гражданин, ген=генерал, "
     "пос=посёлок, дер=деревня, оз=озеро, о=остров"
 )
-_PLACES: dict[str, str] = parse_table(
+_PLACES = parse_table(
     "ул=улица улицы улице улицу улицей улице, пл=площадь площади площади площадь площадью площади, "
     "пер=переулок переулка переулку переулок переулком переулке, просп=проспект проспекта проспекту проспект "
     "проспектом проспекте, наб=набережная набережной набережной набережную набережной набережной, "
     "г=город города городу город городом городе, обл=область области области область областью области, "
     "р=река реки реке реку рекой реке"
 )
-_NUMBER_LABELS: dict[str, str] = parse_table(
+_NUMBER_LABELS = parse_table(
     "д=дом дома дому дом домом доме, кв=квартира квартиры квартире квартиру квартирой квартире, "
     "корп=корпус корпуса корпусу корпус корпусом корпусе, стр=страница страницы странице страницу страницей "
     "странице, с=страница страницы странице страницу страницей странице, рис=рисунок рисунка рисунку рисунок "
@@ -61,38 +39,36 @@ _NUMBER_LABELS: dict[str, str] = parse_table(
 _PLACE_CASES: dict[str, Case] = {"в": "p", "во": "p", "на": "p", "по": "d", "за": "i", "под": "i", "через": "a"}
 
 
-def _declined(forms: str, match: re.Match[str]) -> str:
-    """Return the form for the preposition before the abbreviation: на ул. → на улице."""
-    case = _PLACE_CASES.get(word_before(match.string, match.start()))
-    return forms.split()["ngdaip".index(case or case_after_preposition(match.string, match.start()))]
+def _decline(table: Mapping[str, str]) -> Replacement:
+    """Return a replacement of an abbreviation by the form for the preposition before it: на ул. → на улице."""
+
+    def replace(match: re.Match[str]) -> str:
+        case = _PLACE_CASES.get(word_before(match.string, match.start()))
+        case = case or case_after_preposition(match.string, match.start())
+        return table[match[1].lower()].split()["ngdaip".index(case)] + " "
+
+    return replace
 
 
-def _expand_place(match: re.Match[str]) -> str:
-    return _declined(_PLACES[match[1].lower()], match) + " "
-
-
-def _expand_number_label(match: re.Match[str]) -> str:
-    return _declined(_NUMBER_LABELS[match[1].lower()], match) + " "
-
-
-def _fixed_rule(short: str, long: str) -> tuple[re.Pattern[str], Callable[[re.Match[str]], str]]:
+def _fixed_rule(short: str, long: str) -> Rule:
     """Return a rule for an abbreviation; only its first letter may be a capital, since Н. Э. Бауман has initials."""
     rest = re.escape(short[1:]).replace("\\ ", r"\s?")
-    return (
-        re.compile(rf"(?<!\w)(?i:{short[0]}){rest}(?!\w)"),
-        lambda match: long + (final_dot(match) if short.endswith(".") else ""),
-    )
+    pattern = re.compile(rf"(?<!\w)(?i:{short[0]}){rest}(?!\w)")
+    return pattern, lambda match: long + (final_dot(match) if short.endswith(".") else "")
 
 
 ABBREVIATION_RULES: Rules = (
-    *(_fixed_rule(short, long) for short, long in _PHRASES),
-    (re.compile(rf"(?<!\w)(?<!\d )((?i:{'|'.join(_PLACES)}))\.\s?(?=[А-ЯЁ][а-яё])"), _expand_place),
-    (re.compile(rf"(?<!\w)({'|'.join(_TITLES)})\.\s?(?=[А-ЯЁ])"), lambda m: _TITLES[m[1].lower()] + " "),
-    (re.compile(rf"(?<![\w.])(?<!\d )({'|'.join(_NUMBER_LABELS)})\.\s?(?=\d)", re.IGNORECASE), _expand_number_label),
+    *(_fixed_rule(short, long) for short, long in _PHRASES.items()),
+    (re.compile(rf"(?<!\w)(?<!\d )((?i:{'|'.join(_PLACES)}))\.\s?(?=[А-ЯЁ][а-яё])"), _decline(_PLACES)),
+    (re.compile(rf"(?<!\w)({'|'.join(_TITLES)})\.\s?(?=[А-ЯЁ])"), look_up(_TITLES, end=" ")),
+    (
+        re.compile(rf"(?<![\w.])(?<!\d )({'|'.join(_NUMBER_LABELS)})\.\s?(?=\d)", re.IGNORECASE),
+        _decline(_NUMBER_LABELS),
+    ),
 )
 
 
-STANDALONE_ABBREVIATION_RULES: Rules = tuple(_fixed_rule(short, long) for short, long in _STANDALONE)
+STANDALONE_ABBREVIATION_RULES: Rules = tuple(_fixed_rule(short, long) for short, long in _STANDALONE.items())
 """Applied after the rules of amounts, which read 5 руб. as a whole."""
 
 

@@ -4,16 +4,8 @@ from __future__ import annotations
 
 import re
 
-from corpus.text.cleaning import Rules, final_dot, parse_table
-from corpus.text.russian.numbers import (
-    MAX_NUMBER_DIGITS,
-    NUMBER,
-    Case,
-    Gender,
-    case_after_preposition,
-    number_words,
-    parse_noun,
-)
+from corpus.text.replacement_rules import MAX_NUMBER_DIGITS, Rules, alternatives, final_dot, parse_table
+from corpus.text.russian.numbers import NUMBER, Case, Gender, case_after_preposition, number_words, parse_noun
 
 _CURRENCIES = {
     "руб": ("рубль/рубля/рублей", "копейка/копейки/копеек"),
@@ -21,17 +13,7 @@ _CURRENCIES = {
     "€": ("евро/евро/евро", "цент"),
     "£": ("фунт", "пенс"),
 }
-_CURRENCY_SIGNS = {
-    "₽": "руб",
-    "р": "руб",
-    "руб": "руб",
-    "$": "$",
-    "долл": "$",
-    "USD": "$",
-    "€": "€",
-    "EUR": "€",
-    "£": "£",
-}
+_CURRENCY_SIGNS = parse_table("₽=руб, р=руб, руб=руб, $=$, долл=$, USD=$, €=€, EUR=€, £=£")
 _UNITS = parse_table(
     "%=процент, ‰=промилле/промилле/промилле, °=градус, °C=градус|Цельсия, км=километр, м=метр, дм=дециметр, "
     "см=сантиметр, мм=миллиметр, км/ч=километр|в час, м/с=метр|в секунду, км²=квадратный километр, "
@@ -46,7 +28,7 @@ _UNITS = parse_table(
     "л. с=лошадиная сила/лошадиные силы/лошадиных сил"
 )
 _SCALES = {"тыс": "тысяча/тысячи/тысяч", "млн": "миллион", "млрд": "миллиард", "трлн": "триллион"}
-_ABBREVIATED = "|".join(re.escape(unit) for unit in sorted([*_UNITS, *_CURRENCY_SIGNS], key=len, reverse=True))
+_ABBREVIATED = alternatives([*_UNITS, *_CURRENCY_SIGNS])
 _SCALE = "|".join(_SCALES)
 
 

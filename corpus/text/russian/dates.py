@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from corpus.text.cleaning import Rules, final_dot, roman_value
+from corpus.text.replacement_rules import CLOCK_TIME, Rules, final_dot, roman_value
 from corpus.text.russian.numbers import Case, Gender, cardinal, ordinal, word_before
 
 _MONTH = "января|февраля|марта|апреля|мая|июня|июля|августа|сентября|октября|ноября|декабря"
@@ -105,8 +105,12 @@ def _is_year(digits: str, match: re.Match[str]) -> bool:
     return early or _MIN_YEAR <= int(digits) <= _MAX_YEAR
 
 
-def _join(first: str, connector: str, last: str) -> str:
-    return f"{first}{' - ' if '-' in connector else connector}{last}"
+def _ordinals(first: int | None, connector: str, last: int, *, case: Case, gender: Gender = "m") -> str:
+    """Return words such as: девятнадцатый - двадцатый."""
+    words = ordinal(last, case=case, gender=gender)
+    if first is None:
+        return words
+    return f"{ordinal(first, case=case, gender=gender)}{' - ' if '-' in connector else connector}{words}"
 
 
 def _abbreviated_year_words(match: re.Match[str]) -> str:
@@ -115,9 +119,7 @@ def _abbreviated_year_words(match: re.Match[str]) -> str:
     if not _is_year(digits, match):
         return match[0]
     case = _case_of_years(match)
-    words = ordinal(int(digits), case=case)
-    if first:
-        words = _join(ordinal(int(first), case=case), connector, words)
+    words = _ordinals(int(first) if first else None, connector, int(digits), case=case)
     noun = (_YEARS if first or "гг" in mark or mark.count("г") == 2 else _YEAR)[case]
     return f"{words} {noun}{_dot_after(match, mark)}"
 
@@ -133,8 +135,7 @@ def _unabbreviated_year_words(match: re.Match[str]) -> str:
     if not _is_year(digits, match):
         return match[0]
     case = _CASE_BY_YEAR_WORD.get(word) or ("d" if _case_of_years(match) == "d" else "p")
-    words = ordinal(int(digits), case=case)
-    return (_join(ordinal(int(first), case=case), connector, words) if first else words) + " " + word
+    return f"{_ordinals(int(first) if first else None, connector, int(digits), case=case)} {word}"
 
 
 _YEAR_PAIR = rf"(?<![\d.,])(?:(\d{{3,4}}){_CONNECTOR})?(\d{{3,4}})"
@@ -168,9 +169,7 @@ def _century_words(match: re.Match[str]) -> str:
     if first and noun + ending == "века":
         case = "n"
     gender: Gender = "n" if noun == "столет" else "m"
-    words = ordinal(value, case=case, gender=gender)
-    if first_value:
-        words = _join(ordinal(first_value, case=case, gender=gender), connector, words)
+    words = _ordinals(first_value, connector, value, case=case, gender=gender)
     if not abbreviated:
         return f"{words} {noun}{ending}"
     return f"{words} {(_CENTURIES if noun == 'вв.' else _CENTURY)[case]}{final_dot(match)}"
@@ -207,5 +206,5 @@ CALENDAR_RULES: Rules = (
         re.compile(rf"\b(?:({_ROMAN}){_CONNECTOR})?({_ROMAN}) ?({_CENTURY_WORD})({_CENTURY_ENDING})(?!\w)"),
         _century_words,
     ),
-    (re.compile(r"(?<![\d:.])([01]?\d|2[0-4]):([0-5]\d)(?::([0-5]\d))?(?![\d:])"), _time_words),
+    (re.compile(CLOCK_TIME), _time_words),
 )

@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 
-from corpus.text.cleaning import Rules, apply_rules, roman_value, sign_rules, tidy_punctuation
+from corpus.text.replacement_rules import (
+    DOT_IN_VERSION,
+    SEPARATE_LETTERS_FROM_DIGITS,
+    WRITE_OUT_FRACTION_SIGN,
+    Rules,
+    alternatives,
+    apply_rules,
+    number_sign_rules,
+    roman_value,
+    sign_rules,
+    tidy_punctuation,
+)
 from corpus.text.russian.abbreviations import ABBREVIATION_RULES, LETTER_RULES, STANDALONE_ABBREVIATION_RULES
 from corpus.text.russian.amounts import AMOUNT_RULES, FIRST_OF_RANGE, first_of_range, join_range, whole_value
 from corpus.text.russian.dates import CALENDAR_RULES
@@ -22,15 +32,15 @@ from corpus.text.russian.numbers import (
     ordinal,
     word_before,
 )
+from corpus.text.symbols import STRESS
 
-_STRESS = "\u0301"
 _PLUS_STRESS = re.compile(r"(?:(?<=[^\W\d_])|(?<![\w)]))\+([аеёиоуыэюя])", re.IGNORECASE)
 
 
 def normalize(text: str) -> str:
     """Return words and punctuation for cleaned text; `+а` becomes the vowel with a combining acute (stress)."""
     text = text.replace("\u200c", "").replace("\u200d", "")
-    text = _PLUS_STRESS.sub(rf"\1{_STRESS}", text)
+    text = _PLUS_STRESS.sub(rf"\1{STRESS}", text)
     return tidy_punctuation(apply_rules(_RULES, tidy_punctuation(text)))
 
 
@@ -50,7 +60,7 @@ _ORDINAL_ENDINGS: dict[str, tuple[Case, Gender]] = {
 _PLURAL_ENDINGS: dict[str, Case] = {"х": "g", "ых": "g", "их": "g", "ми": "i", "ыми": "i", "ые": "n", "ие": "n"}
 _CARDINAL_ENDINGS: dict[str, Case] = {"ти": "g", "ух": "g", "ёх": "g", "рёх": "g", "мя": "i", "мь": "n", "ть": "n"}
 _FEMININE_OBLIQUE = re.compile(r" [а-яё]*(?:[ыие]|ой|ей|ью)\b")
-_ENDING = "|".join(sorted([*_ORDINAL_ENDINGS, *_PLURAL_ENDINGS, *_CARDINAL_ENDINGS], key=len, reverse=True))
+_ENDING = alternatives([*_ORDINAL_ENDINGS, *_PLURAL_ENDINGS, *_CARDINAL_ENDINGS])
 
 
 def _suffixed_words(match: re.Match[str]) -> str:
@@ -198,13 +208,13 @@ def _phone_words(match: re.Match[str]) -> str:
 
 
 _NUMBERS: Rules = (
-    (re.compile("[½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞]"), lambda m: " " + unicodedata.normalize("NFKD", m[0]).replace("⁄", "/")),
+    WRITE_OUT_FRACTION_SIGN,
     (re.compile(r"(?<![\d./])(?<!дом )(?:(\d{1,9}) )?(\d)/([2-9]|10)(?![\d/])"), _fraction_words),
-    (re.compile(r"(?<=\d)\.(?=\d+\.\d)|(?<=\d\.\d)\.(?=\d)"), " точка "),
+    (DOT_IN_VERSION, " точка "),
     (re.compile(r"(?<=\d)[xх×](?=\d)|(?<=\d) [xх×] (?=\d)", re.IGNORECASE), " на "),
     (re.compile(r"(?<=\d):(?=\d)"), " - "),
     (re.compile(r"(?<=\d)\s?/\s?(?=\d)"), " дробь "),
-    (re.compile(r"(?<=[^\W\d_])(?=\d)|(?<=\d)(?=[^\W\d_])"), " "),
+    SEPARATE_LETTERS_FROM_DIGITS,
     (re.compile(rf"{FIRST_OF_RANGE}(?P<amount>{NUMBER})"), _plain_number_words),
 )
 _SIGNS: Rules = (
@@ -219,11 +229,7 @@ _RULES: Rules = (
         re.compile(r"(?<![\d+])(\+7|8)[ -]?\(?(\d{3})\)?[ -]?(\d{3})[ -]?(\d{2})[ -]?(\d{2})(?![\d-])"),
         _phone_words,
     ),
-    (re.compile(r"№\s*"), " номер "),
-    (re.compile(r"#\s*(?=\d)"), " номер "),
-    (re.compile(r"#\s*"), " хештег "),
-    (re.compile(r"§+\s*"), " параграф "),
-    (re.compile(r"~\s*(?=\d)"), "примерно "),
+    *number_sign_rules(about="примерно", number="номер", hashtag="хештег", section="параграф"),
     (re.compile(r"°\s?С"), "°C"),
     (re.compile(r"(?<=\d)\s?(кв|куб)\.\s?(?=к?м\b)"), r" \1. "),
     (re.compile(r"(?<=\d)\s?(к?м)([23])\b"), lambda m: f" {m[1]}{'²' if m[2] == '2' else '³'}"),

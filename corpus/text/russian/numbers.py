@@ -6,14 +6,13 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from corpus.text.replacement_rules import MAX_NUMBER_DIGITS, is_read_by_digit
+
 Case = Literal["n", "g", "d", "a", "i", "p"]
 """Nominative, genitive, dative, accusative, instrumental, prepositional."""
 Gender = Literal["m", "f", "n"]
 
-MAX_NUMBER_DIGITS = 15
-MAX_FRACTION_DIGITS = 6
-"""Longer numbers and fractions are read digit by digit."""
-
+MAX_FRACTION_DIGITS = 6  # longer fractions are read digit by digit
 NUMBER = r"(?:(?<![\d,.])\d{1,3}(?: \d{3})+(?!\d)|\d+)(?:[.,]\d+)?"
 _WHOLE: dict[Case, tuple[str, str]] = {
     **{"n": ("целая", "целых"), "g": ("целой", "целых"), "d": ("целой", "целым")},
@@ -42,7 +41,7 @@ def number_words(digits: str, *, case: Case = "n", gender: Gender = "m") -> str:
     whole, _, fraction = digits.replace(" ", "").replace(".", ",").partition(",")
     if fraction:
         return _decimal(whole, fraction, case=case)
-    if len(whole) > MAX_NUMBER_DIGITS or (len(whole) > 1 and whole[0] == "0"):
+    if is_read_by_digit(whole):
         return digit_words(whole)
     return cardinal(int(whole), case=case, gender=gender)
 
