@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from corpus.check import rules
-from corpus.check.measure import Frontend, UsableUtterance, UtteranceMeasurements, measure_utterance
+from corpus.check.measure import UsableUtterance, UtteranceMeasurements, measure_utterance
 from corpus.check.rules import CheckRow
 from corpus.mel_cache import MelCache, ProgressCallback, worker_threads
+from corpus.text.frontend import TextFrontend
 from corpus.utterances import Corpus
 from hparams import HParams
 
@@ -54,7 +55,7 @@ def check_corpus(
     corpus: Corpus,
     hparams: HParams,
     *,
-    frontend: Frontend,
+    frontend: TextFrontend,
     cache_folder: Path | None,
     workers: int,
     progress: ProgressCallback | None = None,

@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 from corpus.audio.recording import Recording, UnusableAudio, loud_span, read_recording
 from corpus.batches import alignment_problem
 from corpus.mel_cache import MelCache, require_allowed_length
+from corpus.text.frontend import TextFrontend
 from corpus.utterances import Utterance
 from files import hex_digest
 from hparams import HParams
 
 Fault = Literal["audio", "length", "transcript"]
-
-
-class Frontend(Protocol):
-    """The methods of `TextFrontend` that the check calls."""
-
-    def normalize(self, text: str) -> str: ...
-
-    def encode(self, text: str) -> list[int]: ...
-
-    def unknown(self, text: str) -> list[str]: ...
 
 
 @dataclass(frozen=True)
@@ -70,7 +61,7 @@ class UsableUtterance:
 
 
 def measure_utterance(
-    utterance: Utterance, *, hparams: HParams, frontend: Frontend, cache: MelCache | None
+    utterance: Utterance, *, hparams: HParams, frontend: TextFrontend, cache: MelCache | None
 ) -> UtteranceMeasurements:
     """Read and measure one utterance; if there is a cache, add its mel to it."""
     text = _measure_text(utterance.text, frontend)
@@ -95,7 +86,7 @@ def measure_utterance(
     return UtteranceMeasurements(utterance, text, audio)
 
 
-def _measure_text(text: str, frontend: Frontend) -> TextMeasurements:
+def _measure_text(text: str, frontend: TextFrontend) -> TextMeasurements:
     characters = "".join(frontend.normalize(text).split())
     return TextMeasurements(len(characters), tuple(frontend.unknown(text)), n_symbols=len(frontend.encode(text)))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -89,48 +89,36 @@ def speaking_rate_row(usable: Sequence[UsableUtterance]) -> CheckRow:
 
 def edge_silence_row(usable: Sequence[UsableUtterance]) -> CheckRow:
     """Find long silence before or after speech."""
-    longest_first = sorted(usable, key=lambda item: -item.audio.edge_silence_seconds)
-    worst = tuple(
-        f"{item.utterance.id}: {item.audio.edge_silence_seconds:.2f} s"
-        for item in longest_first
-        if item.audio.edge_silence_seconds > MUCH_EDGE_SILENCE_SECONDS
-    )
+    silences = {item.utterance.id: item.audio.edge_silence_seconds for item in usable}
+    worst = _above(MUCH_EDGE_SILENCE_SECONDS, silences, "{:.2f} s")
     problem = f"with more than {MUCH_EDGE_SILENCE_SECONDS:g} s at an edge"
-    return _warn_if_any(
-        "silent edges", worst, problem=problem, advice="they are trimmed; check that no speech is missing"
-    )
+    advice = "they are trimmed; check that no speech is missing"
+    return _warn_if_any("silent edges", worst, problem=problem, advice=advice)
 
 
 def clipping_row(usable: Sequence[UsableUtterance]) -> CheckRow:
     """Find recordings with many samples at full scale."""
-    loudest_first = sorted(usable, key=lambda item: -item.audio.full_scale_share)
-    worst = tuple(
-        f"{item.utterance.id}: {item.audio.full_scale_share:.2%} of its samples"
-        for item in loudest_first
-        if item.audio.full_scale_share > MUCH_CLIPPING_SHARE
-    )
-    return _warn_if_any(
-        "clipping", worst, problem="at full scale", advice="record them again more quietly, or leave them out"
-    )
+    shares = {item.utterance.id: item.audio.full_scale_share for item in usable}
+    worst = _above(MUCH_CLIPPING_SHARE, shares, "{:.2%} of its samples")
+    advice = "record them again more quietly, or leave them out"
+    return _warn_if_any("clipping", worst, problem="at full scale", advice=advice)
 
 
 def sampling_rates_row(usable: Sequence[UsableUtterance], hparams: HParams) -> CheckRow:
     """Judge whether all recordings have the same sampling rate, and whether it is high enough."""
-    counts = Counter(item.audio.sampling_rate for item in usable)
+    counts, wanted = Counter(item.audio.sampling_rate for item in usable), hparams.sampling_rate
     finding = ", ".join(f"{count} at {rate} Hz" for rate, count in counts.most_common()) or NO_UTTERANCES
-    rare = {rate for rate, _ in counts.most_common()[1:]} | {rate for rate in counts if rate < hparams.sampling_rate}
+    rare = {rate for rate, _ in counts.most_common()[1:]} | {rate for rate in counts if rate < wanted}
     worst = tuple(
         f"{item.utterance.id}: {item.audio.sampling_rate} Hz" for item in usable if item.audio.sampling_rate in rare
     )
-    if any(rate < hparams.sampling_rate for rate in counts):
-        advice = (
-            f"below {hparams.sampling_rate} Hz the treble is missing: use better originals or a lower sampling_rate"
-        )
-        return CheckRow("sampling rates", "warn", finding, advice, worst[:MAX_WORST_SHOWN])
-    if len(counts) > 1:
+    if any(rate < wanted for rate in counts):
+        advice = f"below {wanted} Hz the treble is missing: use better originals or a lower sampling_rate"
+    elif len(counts) > 1:
         advice = "they are resampled; recordings of different origin sound different"
-        return CheckRow("sampling rates", "warn", finding, advice, worst[:MAX_WORST_SHOWN])
-    return CheckRow("sampling rates", "ok", finding)
+    else:
+        return CheckRow("sampling rates", "ok", finding)
+    return CheckRow("sampling rates", "warn", finding, advice, worst[:MAX_WORST_SHOWN])
 
 
 def duplicate_audio_row(usable: Sequence[UsableUtterance]) -> CheckRow:
@@ -179,6 +167,12 @@ def _warn_if_any(name: str, worst: tuple[str, ...], *, problem: str, advice: str
         return CheckRow(name, "ok", note or "nothing found")
     finding = f"{len(worst)} {problem}" + (f" ({note})" if note else "")
     return CheckRow(name, "warn", finding, advice, worst[:MAX_WORST_SHOWN])
+
+
+def _above(limit: float, values: Mapping[str, float], form: str) -> tuple[str, ...]:
+    """List the utterances whose values exceed a limit, the worst first."""
+    worst_first = sorted(values, key=lambda id_: -values[id_])
+    return tuple(f"{id_}: {form.format(values[id_])}" for id_ in worst_first if values[id_] > limit)
 
 
 def _empty(name: str) -> CheckRow:

@@ -11,24 +11,12 @@ from corpus import mel_cache
 from corpus.check.corpus_check import CheckReport, check_corpus, render_report
 from corpus.check.rules import CheckRow
 from corpus.mel_cache import MelCache
+from corpus.text.frontend import TextFrontend
 from corpus.utterances import Corpus, SkippedEntry, Utterance
 from hparams import HParams
 
 RATE = 22050
-ALPHABET = "abcdefghijklmnopqrstuvwxyz ."
-
-
-class Letters:
-    """Text front end for lower-case English letters."""
-
-    def normalize(self, text: str) -> str:
-        return text.lower()
-
-    def encode(self, text: str) -> list[int]:
-        return [ALPHABET.index(letter) for letter in self.normalize(text) if letter in ALPHABET]
-
-    def unknown(self, text: str) -> list[str]:
-        return [letter for letter in self.normalize(text) if letter not in ALPHABET]
+LETTERS = TextFrontend("de", "graphemes", tuple("abcdefghijklmnopqrstuvwxyz ."))
 
 
 def speech(seconds: float, *, seed: int, rate: int = RATE) -> np.ndarray:
@@ -59,7 +47,7 @@ def check(
     hparams: HParams | None = None,
 ) -> CheckReport:
     corpus = Corpus("ljspeech", tuple(utterances), skipped)
-    return check_corpus(corpus, hparams or HParams(), frontend=Letters(), cache_folder=cache, workers=2)
+    return check_corpus(corpus, hparams or HParams(), frontend=LETTERS, cache_folder=cache, workers=2)
 
 
 def row(report: CheckReport, name: str) -> CheckRow:
@@ -220,7 +208,7 @@ def test_the_longest_batch_is_computed_from_the_batch_limits(good: list[Utteranc
         (HParams(max_frames_per_batch=2 * 147 + 100), 2, "ok"),
         (HParams(max_frames_per_batch=100), 1, "warn"),
     ):
-        report = check_corpus(corpus, hparams, frontend=Letters(), cache_folder=None, workers=1)
+        report = check_corpus(corpus, hparams, frontend=LETTERS, cache_folder=None, workers=1)
         assert (
             row(report, "longest batch").finding == f"{n_utterances} x 147 = {n_utterances * 147} frames (good7, 1.7 s)"
         )
