@@ -23,8 +23,7 @@ from models.contract_case import (
     fill_padding,
     run_teacher_forced,
     synthesize,
-    valid_synthesis,
-    valid_teacher_forced,
+    valid_part,
 )
 from models.interface import FreeRunningOutput
 from models.layers import length_mask
@@ -65,16 +64,16 @@ def check_losses(case: ContractCase) -> None:
     _require(losses.parts.keys() == expected, f"loss parts are {sorted(losses.parts)}, declared are {sorted(expected)}")
     _require(knobs.read == set(model.LOSS_KNOBS), f"losses() read {sorted(knobs.read)} only, not all of LOSS_KNOBS")
     for name, value in (losses.parts | {"total": losses.total}).items():
-        _require(value.ndim == 0 and bool(value.isfinite()), f"{name} is not a finite scalar: {value}")
-    _require(bool(losses.total == losses.parts["total_loss"]), "total differs from the part total_loss")
+        _require(value.ndim == 0 and value.isfinite(), f"{name} is not a finite scalar: {value}")
+    _require(losses.total == losses.parts["total_loss"], "total differs from the part total_loss")
     errors = losses.by_utterance
     _require(errors.shape == (len(case.batch.ids),), f"by_utterance has shape {list(errors.shape)}, not one per item")
-    _require(bool((errors > 0).all()) and not errors.requires_grad, "by_utterance is not above zero, or has a gradient")
+    _require((errors > 0).all() and not errors.requires_grad, "by_utterance is not above zero, or has a gradient")
     _require(losses.total.requires_grad, "the total has no gradient")
     losses.total.backward()
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
-    _require(any(bool(gradient.any()) for gradient in gradients), "the total has no gradient but zero")
-    _require(all(bool(gradient.isfinite().all()) for gradient in gradients), "a gradient of the total is not finite")
+    _require(any(gradient.any() for gradient in gradients), "the total has no gradient but zero")
+    _require(all(gradient.isfinite().all() for gradient in gradients), "a gradient of the total is not finite")
 
 
 def check_snapshot(case: ContractCase) -> None:
@@ -110,24 +109,19 @@ def check_evaluation_has_no_effect(case: ContractCase) -> None:
 
 def check_padding(case: ContractCase) -> None:
     """An utterance alone gives the same as in a padded batch, whatever the size of the padding and the values in it."""
-    model = case.model()
-    output = run_teacher_forced(model, case.batch)
+    model, batch = case.model(), case.batch
+    losses, output = compute_losses(model, batch), run_teacher_forced(model, batch)
+    expected = [valid_part(output, batch, i) for i, _ in case.items()]
     for i, item in case.items():
-        expected = valid_teacher_forced(run_teacher_forced(model, item), item, 0)
-        _require_close(valid_teacher_forced(output, case.batch, i), expected, f"teacher-forced output of item {i}")
-    losses = compute_losses(model, case.batch)
-    for description, padded in (
-        ("more padding", add_padding(case.batch)),
-        ("filled padding", fill_padding(case.batch)),
-    ):
-        padded_losses = compute_losses(model, padded)
+        alone = valid_part(run_teacher_forced(model, item), item, 0)
+        _require_close(expected[i], alone, f"teacher-forced output of item {i}")
+    for description, padded in (("more padding", add_padding(batch)), ("filled padding", fill_padding(batch))):
+        padded_losses, padded_output = compute_losses(model, padded), run_teacher_forced(model, padded)
         _require_close(padded_losses.parts, losses.parts, f"losses with {description}")
         _require_close(padded_losses.by_utterance, losses.by_utterance, f"by_utterance with {description}")
-        padded_output = run_teacher_forced(model, padded)
-        for i, _ in case.items():
-            expected = valid_teacher_forced(output, case.batch, i)
-            valid = valid_teacher_forced(padded_output, padded, i)
-            _require_close(valid, expected, f"teacher-forced output of item {i} with {description}")
+        for i, part in enumerate(expected):
+            valid = valid_part(padded_output, padded, i)
+            _require_close(valid, part, f"teacher-forced output of item {i} with {description}")
 
 
 def check_teacher_forced_output(case: ContractCase) -> None:
@@ -135,14 +129,14 @@ def check_teacher_forced_output(case: ContractCase) -> None:
     model, batch = case.model(), case.batch
     output, (n_items, n_tokens) = run_teacher_forced(model, batch), batch.text.shape
     _require(output.mels.shape[:2] == (n_items, batch.mels.size(1)), f"mels have shape {list(output.mels.shape)}")
-    _require(bool((output.mel_lengths <= batch.mel_lengths).all()), "mel_lengths exceed those of the recordings")
+    _require((output.mel_lengths <= batch.mel_lengths).all(), "mel_lengths exceed those of the recordings")
     steps = torch.ceil(output.mel_lengths / model.frames_per_step)
-    _require(bool((output.steps == steps).all()), f"steps are {output.steps.tolist()}, frames give {steps.tolist()}")
+    _require((output.steps == steps).all(), f"steps are {output.steps.tolist()}, frames give {steps.tolist()}")
     _check_alignments(output.alignments, output.steps, batch)
     _require((output.gates is not None) == model.HAS_GATE, "gates are there without HAS_GATE, or missing with it")
     if output.gates is not None:
         _require(output.gates.shape == output.alignments.shape[:2], f"gates have shape {list(output.gates.shape)}")
-        _require(bool(((output.gates >= 0) & (output.gates <= 1)).all()), "gates are not probabilities")
+        _require(((output.gates >= 0) & (output.gates <= 1)).all(), "gates are not probabilities")
     if output.durations is not None:
         _require(output.durations.shape == (n_items, n_tokens), f"durations have shape {list(output.durations.shape)}")
 
@@ -153,17 +147,17 @@ def check_synthesis(case: ContractCase) -> None:
     model.set_gate_threshold(NEVER_STOPS)
     for max_steps in (3, max_decoder_steps * 10, None):
         output, limit = synthesize(model, batch, max_steps), min(max_steps or max_decoder_steps, max_decoder_steps)
-        _require(bool((output.steps <= limit).all()), f"{output.steps.tolist()} steps with a limit of {limit}")
+        _require((output.steps <= limit).all(), f"{output.steps.tolist()} steps with a limit of {limit}")
         most_frames = output.steps * model.frames_per_step
         fewest_frames = most_frames - model.frames_per_step + 1
         is_consistent = (output.mel_lengths >= fewest_frames) & (output.mel_lengths <= most_frames)
-        _require(bool(is_consistent.all()), f"mel_lengths {output.mel_lengths.tolist()} do not follow from the steps")
+        _require(is_consistent.all(), f"mel_lengths {output.mel_lengths.tolist()} do not follow from the steps")
         shape = len(batch.ids), batch.mels.size(1), int(output.mel_lengths.max())
         _require(output.mels.shape == shape, f"mels have shape {list(output.mels.shape)}, expected {list(shape)}")
         _check_alignments(output.alignments, output.steps, batch)
         for i, item in case.items():
-            expected = valid_synthesis(synthesize(model, item, max_steps), item, 0)
-            _require_close(valid_synthesis(output, batch, i), expected, f"synthesis of item {i} in a batch")
+            alone = valid_part(synthesize(model, item, max_steps), item, 0)
+            _require_close(valid_part(output, batch, i), alone, f"synthesis of item {i} in a batch")
 
 
 def check_stopping(case: ContractCase) -> None:
@@ -175,7 +169,7 @@ def check_stopping(case: ContractCase) -> None:
         if not full.stopped[i] or n_steps < MIN_STEPS_TO_CUT:
             continue
         whole, cut = synthesize(model, item, n_steps + 2), synthesize(model, item, n_steps - 2)
-        _require(bool(whole.stopped), f"item {i} ends after {n_steps} steps, but not within {n_steps + 2}")
+        _require(whole.stopped, f"item {i} ends after {n_steps} steps, but not within {n_steps + 2}")
         _require(int(whole.steps) == n_steps, f"item {i} has {n_steps} steps, with a lower limit {int(whole.steps)}")
         _require(not cut.stopped, f"item {i} was cut from {n_steps} to {n_steps - 2} steps, but counts as stopped")
     if model.HAS_GATE:
@@ -226,7 +220,7 @@ CHECKS = (
 )
 
 
-def _require(condition: bool, problem: str) -> None:
+def _require(condition: bool | Tensor, problem: str) -> None:
     if not condition:
         raise AssertionError(problem)
 
@@ -246,7 +240,7 @@ def _output_that_stops(model: TrainableModel, batch: Batch) -> FreeRunningOutput
     for threshold in GATE_THRESHOLDS:
         model.set_gate_threshold(threshold)
         output = synthesize(model, batch)
-        if bool((output.stopped & (output.steps >= MIN_STEPS_TO_CUT)).any()):
+        if (output.stopped & (output.steps >= MIN_STEPS_TO_CUT)).any():
             return output
     raise AssertionError(f"no item ends by itself after {MIN_STEPS_TO_CUT} steps or more")
 

@@ -96,22 +96,18 @@ def synthesize(model: TrainableModel, batch: Batch, max_steps: int | None = None
     return model.synthesize(batch.text, batch.text_lengths, max_steps, batch.inputs)
 
 
-def valid_teacher_forced(output: TeacherForcedOutput, batch: Batch, i: int) -> dict[str, Tensor]:
-    """Item i of a teacher-forced output within its lengths."""
-    n_tokens, n_frames, n_steps = int(batch.text_lengths[i]), int(output.mel_lengths[i]), int(output.steps[i])
-    valid = {"mels": output.mels[i, :, :n_frames], "alignments": output.alignments[i, :n_steps, :n_tokens]}
+def valid_part(output: TeacherForcedOutput | FreeRunningOutput, batch: Batch, i: int) -> dict[str, Tensor]:
+    """All fields of item i, without padding."""
+    n_symbols, n_steps = int(batch.text_lengths[i]), int(output.steps[i])
+    mel, alignment = output.item(i, n_symbols)
+    valid = {"mel": mel, "alignment": alignment, "steps": output.steps[i]}
+    if isinstance(output, FreeRunningOutput):
+        return valid | {"stopped": output.stopped[i]}
     if output.gates is not None:
         valid["gates"] = output.gates[i, :n_steps]
     if output.durations is not None:
-        valid["durations"] = output.durations[i, :n_tokens]
+        valid["durations"] = output.durations[i, :n_symbols]
     return valid
-
-
-def valid_synthesis(output: FreeRunningOutput, batch: Batch, i: int) -> dict[str, Tensor]:
-    """Item i of a synthesis within its lengths."""
-    n_tokens, n_frames, n_steps = int(batch.text_lengths[i]), int(output.mel_lengths[i]), int(output.steps[i])
-    mels, alignments = output.mels[i, :, :n_frames], output.alignments[i, :n_steps, :n_tokens]
-    return {"mels": mels, "alignments": alignments, "steps": output.steps[i], "stopped": output.stopped[i]}
 
 
 def copy_state(model: TrainableModel) -> dict[str, Tensor]:

@@ -43,25 +43,32 @@ class AttentionOutput:
 
 
 @dataclass(frozen=True)
-class TeacherForcedOutput:
-    """Teacher-forced pass in a form common to all models, for evaluation; item b is valid up to its lengths."""
+class AlignedMels:
+    """Mels with alignments, in a form common to all models; item b is valid up to its own lengths."""
 
     mels: Tensor  # [B, n_mel, T]
     mel_lengths: Tensor  # [B] frames
     alignments: Tensor  # [B, S, N], rows sum to 1
     steps: Tensor  # [B]
+
+    def item(self, i: int, n_symbols: int) -> tuple[Tensor, Tensor]:
+        """Mel [n_mel, T] and alignment [S, N] of one item, without padding."""
+        mel, alignment = self.mels[i, :, : int(self.mel_lengths[i])], self.alignments[i, : int(self.steps[i])]
+        return mel, alignment[:, :n_symbols]
+
+
+@dataclass(frozen=True)
+class TeacherForcedOutput(AlignedMels):
+    """Teacher-forced pass, for evaluation."""
+
     gates: Tensor | None  # [B, S] probability that speech ends; None for a model that predicts durations
     durations: Tensor | None  # [B, N] predicted frames of each symbol; None for a model that predicts none
 
 
 @dataclass(frozen=True)
-class FreeRunningOutput:
-    """Free-running synthesis; item b is valid up to its own lengths."""
+class FreeRunningOutput(AlignedMels):
+    """Free-running synthesis."""
 
-    mels: Tensor  # [B, n_mel, T]
-    mel_lengths: Tensor  # [B] frames
-    alignments: Tensor  # [B, S, N]
-    steps: Tensor  # [B]
     stopped: Tensor  # [B] bool: true if the model ended speech itself, false if it was cut at the step limit
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from corpus.batches import pad_inputs
 from corpus.text.frontend import TextFrontend
@@ -78,11 +78,16 @@ def _decode_batch(model: TrainableModel, sentences: Sequence[Sentence]) -> list[
 
 
 def _report(output: FreeRunningOutput, i: int, sentence: Sentence) -> SentenceReport:
+    mel, attention = map(to_numpy, output.item(i, len(sentence.symbol_ids)))
     return SentenceReport(
         id=sentence.id,
         text=sentence.text,
         symbol_ids=sentence.symbol_ids,
-        free_attention=output.alignments[i, : int(output.steps[i]), : len(sentence.symbol_ids)].float().cpu().numpy(),
-        free_mel=output.mels[i, :, : int(output.mel_lengths[i])].float().cpu().numpy(),
+        free_attention=attention,
+        free_mel=mel,
         stopped=bool(output.stopped[i]),
     )
+
+
+def to_numpy(x: Tensor) -> np.ndarray:
+    return x.float().cpu().numpy()

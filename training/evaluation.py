@@ -7,7 +7,7 @@ from hparams import HParams
 from models import TrainableModel
 from models.interface import FreeRunningOutput, LossKnobs, TeacherForcedOutput
 from reports import DecodeReport
-from speech.decoding import device_of
+from speech.decoding import device_of, to_numpy
 
 MAX_DECODE_RATIO = 2
 """Longest decode, as a multiple of the longest recording: one that is longer will not stop, and would take minutes."""
@@ -54,19 +54,21 @@ def _decode_report(
     model: TrainableModel,
     gate_threshold: float,
 ) -> DecodeReport:
-    n_tokens, n_frames, n_steps = int(batch.text_lengths[i]), int(batch.mel_lengths[i]), int(forced.steps[i])
+    n_tokens, n_steps = int(batch.text_lengths[i]), int(forced.steps[i])
+    forced_mel, forced_attention = map(to_numpy, forced.item(i, n_tokens))
+    free_mel, free_attention = map(to_numpy, decoded.item(i, n_tokens))
     return DecodeReport(
         id=batch.ids[i],
         text=text,
         symbol_ids=tuple(batch.text[i, :n_tokens].tolist()),
-        forced_attention=forced.alignments[i, :n_steps, :n_tokens].float().cpu().numpy(),
-        free_attention=decoded.alignments[i, : int(decoded.steps[i]), :n_tokens].float().cpu().numpy(),
+        forced_attention=forced_attention,
+        free_attention=free_attention,
         forced_gate=None if forced.gates is None else forced.gates[i, :n_steps].cpu().numpy(),
         gate_threshold=gate_threshold,
-        durations=None if forced.durations is None else forced.durations[i, :n_tokens].float().cpu().numpy(),
+        durations=None if forced.durations is None else to_numpy(forced.durations[i, :n_tokens]),
         n_frames_per_step=model.frames_per_step,
-        recorded_mel=batch.mels[i, :, :n_frames].float().cpu().numpy(),
-        forced_mel=forced.mels[i, :, : int(forced.mel_lengths[i])].float().cpu().numpy(),
-        free_mel=decoded.mels[i, :, : int(decoded.mel_lengths[i])].float().cpu().numpy(),
+        recorded_mel=to_numpy(batch.mels[i, :, : int(batch.mel_lengths[i])]),
+        forced_mel=forced_mel,
+        free_mel=free_mel,
         stopped=bool(decoded.stopped[i]),
     )

@@ -117,12 +117,8 @@ class FeedForward(nn.Module):
 
     def __init__(self, hparams: HParams) -> None:
         super().__init__()
-        width, inner, kernel = (
-            hparams.hidden_channels_enc,
-            hparams.encoder_hidden_channels_ffn,
-            hparams.encoder_kernel_size_ffn,
-        )
-        self.p_dropout = hparams.encoder_dropout_p
+        width, inner = hparams.hidden_channels_enc, hparams.encoder_hidden_channels_ffn
+        kernel, self.p_dropout = hparams.encoder_kernel_size_ffn, hparams.encoder_dropout_p
         self.conv_1 = nn.Conv1d(width, inner, kernel)
         self.conv_2 = nn.Conv1d(inner, width, kernel)
 
