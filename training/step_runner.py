@@ -59,8 +59,8 @@ class StepRunner:
             group["lr"] = rate
         return rate
 
-    def _update(self, batches: Sequence[Batch]) -> UpdateResult | None:
-        """Return None when it did not fit into memory; then nothing was changed."""
+    def _update(self, batches: Sequence[Batch]) -> UpdateResult:
+        """Return a result without losses when memory ran out; then nothing was changed."""
         state = self._state
         chunks = [chunk for batch in batches for chunk in split_batch(batch, int(state.knobs.micro_batches))]
         clip = state.knobs.grad_clip_thresh * state.phase_plan.grad_clip_share
@@ -75,7 +75,7 @@ class StepRunner:
                 raise
             state.progress.out_of_memory_steps += 1
             state.memory_error, state.failed_micro_batches = error, state.knobs.micro_batches
-            return None
+            return UpdateResult({}, tuple(id_ for batch in batches for id_ in batch.ids), (), None, None, {})
         state.progress.nonfinite_steps += updated.gradient_norm is None
         state.limits.stop = state.limits.stop or updated.stop_signal
         return updated
@@ -88,21 +88,18 @@ class StepRunner:
         if not state.learner.is_synchronized:
             state.learner.initialize_lazily(batches[0])
             ranks.broadcast(state.learner.shared_state(state.hparams, seed=state.hparams.seed + state.progress.step))
-        rows = tuple(tuple(batch.rank_indices[rank] for batch in batches) for rank in range(ranks.size))
-        total_frames = self._n_frames(batches)
-        rate = float(state.optimizer.param_groups[0]["lr"])
         task = StepTask(
-            rows,
-            state.progress.epoch,
-            batches[-1].number,
-            total_frames,
-            int(state.knobs.micro_batches),
-            self._loss_knobs(),
-            clip,
-            rate,
+            examples=tuple(tuple(batch.rank_indices[rank] for batch in batches) for rank in range(ranks.size)),
+            epoch=state.progress.epoch,
+            last_batch=batches[-1].number,
+            total_frames=self._n_frames(batches),
+            micro_batches=int(state.knobs.micro_batches),
+            loss_knobs=self._loss_knobs(),
+            clip_norm=clip,
+            learning_rate=float(state.optimizer.param_groups[0]["lr"]),
         )
         ranks.broadcast(task)
-        return total_frames
+        return task.total_frames
 
     def _n_frames(self, batches: Sequence[Batch]) -> int:
         """Count the frames of all ranks."""
@@ -113,27 +110,26 @@ class StepRunner:
     def _report(
         self,
         batches: Sequence[Batch],
-        updated: UpdateResult | None,
+        updated: UpdateResult,
         learning_rate: float,
         *,
         seconds: float,
         waited: float,
     ) -> StepReport:
         state, progress = self._state, self._state.progress
-        is_finite = updated is not None and updated.gradient_norm is not None
-        losses = updated.losses if updated is not None and is_finite else {}
-        measures = updated.measures if updated is not None else {}
+        losses = {} if updated.gradient_norm is None else updated.losses
+        measure_names = (*state.model.MEASURES, *state.model.gradient_parts())
         return StepReport(
             step=progress.step,
             epoch=progress.epoch,
-            utterance_ids=updated.utterance_ids if updated else tuple(id_ for batch in batches for id_ in batch.ids),
-            utterance_losses=updated.utterance_losses if updated else (),
+            utterance_ids=updated.utterance_ids,
+            utterance_losses=updated.utterance_losses,
             total_loss=losses.get("total_loss"),
             loss_parts={name: losses.get(name) for name in state.model.LOSS_PARTS},
-            measures={name: measures.get(name) for name in (*state.model.MEASURES, *state.model.gradient_parts())},
-            gradient_norm=updated.gradient_norm if updated else None,
+            measures={name: updated.measures.get(name) for name in measure_names},
+            gradient_norm=updated.gradient_norm,
             learning_rate=learning_rate,
-            update_ratio=updated.update_ratio if updated else None,
+            update_ratio=updated.update_ratio,
             frames_per_second=self._n_frames(batches) / seconds,
             data_wait_share=waited / seconds,
             memory_bytes=self._memory_bytes(),

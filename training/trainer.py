@@ -5,43 +5,26 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
-
-import torch
 
 from corpus.batches import Batch
-from hparams import HParams, build_hparams
-from models import TrainableModel
+from hparams import build_hparams
 from models.checkpoint_file import load_checkpoint
-from reports import EvaluationReport, StepReport, TrainingObserver
+from reports import EvaluationReport, StepReport
 from speech.voice import save_voice
 from training.control import RunControl
-from training.distributed.rank_group import RankGroup
 from training.rewind import Rewind
-from training.run_state import RunLimits, RunState, TrainingData
+from training.run_state import RunLimits, RunState
 from training.step_runner import StepRunner
 
 
 class EnhancedTrainer:
     """Trainer of one model on one corpus; reports to its observer and judges nothing."""
 
-    def __init__(
-        self,
-        model: TrainableModel,
-        data: TrainingData,
-        hparams: HParams,
-        *,
-        folder: Path,
-        observer: TrainingObserver,
-        device: torch.device,
-        rank_group: RankGroup | None = None,
-    ) -> None:
-        self.state = RunState(
-            model, data, hparams, folder=folder, observer=observer, device=device, rank_group=rank_group
-        )
-        self.control = RunControl(self.state)
-        self._steps = StepRunner(self.state)
-        self._rewind = Rewind(self.state, self._steps)
+    def __init__(self, state: RunState) -> None:
+        self.state = state
+        self.control = RunControl(state)
+        self._steps = StepRunner(state)
+        self._rewind = Rewind(state, self._steps)
         self.before_step: Callable[[], None] = lambda: None
         """Called before each step: the moment for requests from outside."""
         self.after_evaluation: Callable[[float | None], None] = lambda score: None
@@ -134,9 +117,3 @@ class EnhancedTrainer:
         hparams = build_hparams(state["hparams"], {"gate_threshold": threshold})
         save_voice(path, state["model"], hparams, symbols=self.state.data.symbols, step=step)
         return path
-
-    def state_dict(self) -> dict[str, Any]:
-        return self.state.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.state.load_state_dict(state)

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
-from typing import Any, cast
+from typing import cast
 from unittest.mock import patch
 
 import train_enhanced
@@ -24,6 +24,7 @@ from smart_tuner.settings import load_settings
 from smart_tuner.treatment import selection
 from smart_tuner.treatment.remedies import Remedy
 from smart_tuner.treatment.remedy_order import REMEDIES_BY_AILMENT
+from training.run_state import RunState
 from training.trainer import EnhancedTrainer
 
 POLICIES: dict[str, tuple[str, ...]] = {
@@ -37,8 +38,8 @@ def faulty_trainer(fault: Fault) -> type[EnhancedTrainer]:
     """Make a trainer class that injects the fault once in a run, also when the run is resumed."""
 
     class FaultyTrainer(EnhancedTrainer):
-        def __init__(self, *arguments: Any, **options: Any) -> None:
-            super().__init__(*arguments, **options)
+        def __init__(self, state: RunState) -> None:
+            super().__init__(state)
             self._marker = self.state.folder / ".fault-happened"  # outlives the process
             if fault.prepare is not None:
                 fault.prepare(self)

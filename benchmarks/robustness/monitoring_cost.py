@@ -41,7 +41,7 @@ from monitoring.journal.recorder import RunRecorder
 from monitoring.journal.sample_writer import SampleWriter
 from monitoring.terminal.progress import ProgressDisplay
 from smart_tuner.settings import load_settings
-from training.run_state import RunLimits
+from training.run_state import RunLimits, RunState
 from training.trainer import EnhancedTrainer
 
 MAX_SHARE = 0.01
@@ -139,7 +139,8 @@ def train_monitored(folder: Path, api: FakeBotApi, max_steps: int) -> tuple[Time
     publisher = EventPublisher(recorder, [report_progress(Heartbeat(None))])
     observer, measuring = TimedObserver(publisher, switch.on_step_end), CallTimer()
     model = build_model(job.hparams, len(data.symbols))
-    trainer = EnhancedTrainer(model, data, job.hparams, folder=run, observer=observer, device=job.device)
+    state = RunState(model, data, job.hparams, folder=run, observer=observer, device=job.device)
+    trainer = EnhancedTrainer(state)
     settings = load_settings(config).supervision
     requests = RequestHandler(
         trainer, recorder, supervisor=None, settings=settings, heartbeat=Heartbeat(None), position=None

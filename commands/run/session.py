@@ -33,6 +33,7 @@ from monitoring.terminal.progress import ProgressDisplay
 from training.checkpoints.checkpoint import DiskFull
 from training.checkpoints.initial_weights import delete_initial_weights, save_initial_weights
 from training.checkpoints.json_files import QUARANTINE_FILE, read_quarantine
+from training.run_state import RunState
 from training.trainer import EnhancedTrainer
 
 
@@ -102,9 +103,9 @@ def open_session(
         delete_initial_weights(folder)
     with closing(_open_recorder(job, corpus, folder=folder, plan=plan)) as recorder:
         publisher = EventPublisher(recorder, [report_progress(heartbeat)])
-        trainer = EnhancedTrainer(
-            model, data, hparams, folder=folder, observer=publisher, device=job.device, rank_group=job.rank_group
-        )
+        device, ranks = job.device, job.rank_group
+        state = RunState(model, data, hparams, folder=folder, observer=publisher, device=device, rank_group=ranks)
+        trainer = EnhancedTrainer(state)
         _load_start(job, trainer, publisher, start, planned_steps=plan.length)
         trainer.before_step = RequestHandler(
             trainer,

@@ -25,7 +25,7 @@ from reports import (
 )
 from speech.decoding import Sentence
 from training.distributed.rank_group import RankGroup
-from training.run_state import TrainingData
+from training.run_state import RunState, TrainingData
 from training.step.learner import Learner
 from training.trainer import EnhancedTrainer
 
@@ -184,13 +184,23 @@ def tiny_trainer(
 ) -> tuple[EnhancedTrainer, RecordingObserver]:
     """A trainer of a fresh model, always the same one, and its observer."""
     observer = observer or RecordingObserver()
-    trainer = EnhancedTrainer(
+    return EnhancedTrainer(tiny_state(folder, hparams, data=data, observer=observer, rank_group=rank_group)), observer
+
+
+def tiny_state(
+    folder: Path,
+    hparams: HParams,
+    *,
+    data: TrainingData | None = None,
+    observer: RecordingObserver | None = None,
+    rank_group: RankGroup | None = None,
+) -> RunState:
+    return RunState(
         tiny_model(hparams),
         data or tiny_data(hparams),
         hparams,
         folder=folder,
-        observer=observer,
+        observer=observer or RecordingObserver(),
         device=torch.device("cpu"),
         rank_group=rank_group,
     )
-    return trainer, observer

@@ -80,7 +80,7 @@ def saved_path(trainer: EnhancedTrainer, step: int) -> Path:
 
 
 def resume(trainer: EnhancedTrainer, path: Path) -> None:
-    trainer.load_state_dict(load_checkpoint(path))
+    trainer.state.load_state_dict(load_checkpoint(path))
 
 
 def truncate(path: Path) -> None:
@@ -88,7 +88,7 @@ def truncate(path: Path) -> None:
 
 
 def comparable_state(trainer: EnhancedTrainer) -> dict[str, Any]:
-    return remove_volatile(deepcopy(trainer.state_dict()))
+    return remove_volatile(deepcopy(trainer.state.state_dict()))
 
 
 def remove_volatile(state: dict[str, Any]) -> dict[str, Any]:

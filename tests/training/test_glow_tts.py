@@ -70,7 +70,7 @@ def test_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tmp_path: Path) ->
     half, _ = tiny_trainer(tmp_path / "half", hparams)
     half.fit(RunLimits(max_steps=3))
     resumed, _ = tiny_trainer(tmp_path / "half", hparams)
-    resumed.load_state_dict(load_checkpoint(list_checkpoints(tmp_path / "half" / "checkpoints")[-1].path))
+    resumed.state.load_state_dict(load_checkpoint(list_checkpoints(tmp_path / "half" / "checkpoints")[-1].path))
     resumed.fit(RunLimits(max_steps=7))
     for a, b in zip(weights_of(uninterrupted), weights_of(resumed), strict=True):
         assert torch.equal(a, b)

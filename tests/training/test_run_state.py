@@ -35,7 +35,7 @@ def test_resumed_run_equals_the_uninterrupted_one_bit_for_bit(
     path = next(c.path for c in list_checkpoints(uninterrupted.state.folder / "checkpoints") if c.step == k)
     trainer, observer = tiny_trainer(tmp_path, uninterrupted.state.hparams)
     torch.rand(k)
-    trainer.load_state_dict(load_checkpoint(path))
+    trainer.state.load_state_dict(load_checkpoint(path))
     trainer.fit(RunLimits(max_steps=8))
     assert observer.restored == {"n_steps": k}
     assert observer.losses == expected.losses[k:] and None not in observer.losses
@@ -62,7 +62,7 @@ def test_epoch_starts_over_with_other_data(
     trainer, _ = tiny_trainer(
         tmp_path, uninterrupted.state.hparams, data=tiny_data(uninterrupted.state.hparams, fingerprint="other")
     )
-    trainer.load_state_dict(load_checkpoint(path))
+    trainer.state.load_state_dict(load_checkpoint(path))
     assert (trainer.state.progress.step, trainer.state.progress.epoch, trainer.state.progress.batch) == (5, 1, 0)
 
 
@@ -72,7 +72,7 @@ def test_resume_keeps_turned_knobs_and_applies_changed_settings(tmp_path: Path) 
     trainer.state.knobs.grad_clip_thresh = 0.5
     state = load_checkpoint(trainer.state.save())
     resumed, _ = tiny_trainer(tmp_path, tiny_hparams(grad_clip_thresh=3.0, weight_decay=0.01))
-    resumed.load_state_dict(state)
+    resumed.state.load_state_dict(state)
     assert (resumed.state.knobs.learning_rate_multiplier, resumed.state.knobs.guide_sigma) == (0.25, 0.7)
     assert resumed.state.knobs.grad_clip_thresh == 3.0
     assert resumed.state.optimizer.param_groups[0]["weight_decay"] == 0.01
@@ -85,7 +85,7 @@ def test_resume_restores_the_moments_but_not_the_settings_of_the_optimizer(tmp_p
     state["optimizer"]["param_groups"][0] |= {"fused": None, "eps": 1.0, "betas": (0.1, 0.2)}
     resumed, _ = tiny_trainer(tmp_path, tiny_hparams())
     settings = {**resumed.state.optimizer.param_groups[0], "params": None}
-    resumed.load_state_dict(state)
+    resumed.state.load_state_dict(state)
     assert {**resumed.state.optimizer.param_groups[0], "params": None} == settings
     assert resumed.state.optimizer.state_dict()["state"][0]["step"] == 1
     resumed.train_step(first_batch(resumed))
@@ -96,7 +96,7 @@ def test_branch_does_not_inherit_a_best_voice_that_is_not_in_its_folder(tmp_path
     first, observer = tiny_trainer(tmp_path / "a", hparams, observer=RecordingObserver({1: 0.9}))
     first.fit(RunLimits(max_steps=1))
     branch, _ = tiny_trainer(tmp_path / "b", hparams, observer=RecordingObserver({2: 0.5, 3: 0.4}))
-    branch.load_state_dict(load_checkpoint(observer.checkpoints[-1][0]))
+    branch.state.load_state_dict(load_checkpoint(observer.checkpoints[-1][0]))
     branch.fit(RunLimits(max_steps=3))
     assert (branch.state.progress.best_step, branch.state.progress.best_score) == (2, 0.5)
     assert load_voice(branch.write_voice()).step == 2

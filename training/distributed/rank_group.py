@@ -65,6 +65,9 @@ class LeaderActivity:
     work: str | None
 
 
+GroupMessage = StepTask | SharedState | LeaderActivity | None
+
+
 class RankGroup:
     """All ranks of a training, as one of them sees them; a single process is a group of one."""
 
@@ -87,13 +90,14 @@ class RankGroup:
     def is_leader(self) -> bool:
         return self.rank == 0
 
-    def broadcast(self, message: StepTask | SharedState | None) -> None:
+    def broadcast(self, message: GroupMessage) -> None:
         """Send the workers their next task or state; None ends the training. Only the leader calls this."""
-        self._send(message)
+        if self.size > 1:
+            self._run("send to the other ranks", lambda: dist.broadcast_object_list([message], src=0), self._timeout)
 
     def report_activity(self, work: str | None) -> None:
         """Tell the waiting workers which work the leader begins, or (None) that it is finished."""
-        self._send(LeaderActivity(work))
+        self.broadcast(LeaderActivity(work))
 
     def receive(self) -> StepTask | SharedState | None:
         """The leader's next message; how long that may take is learnt from the duration of its earlier work."""
@@ -107,15 +111,10 @@ class RankGroup:
         timeout.done(time.monotonic())
         return message
 
-    def _send(self, message: StepTask | SharedState | LeaderActivity | None) -> None:
-        if self.size > 1:
-            self._run("send to the other ranks", lambda: dist.broadcast_object_list([message], src=0), self._timeout)
-
-    def _receive(self, timeout_seconds: float) -> StepTask | SharedState | LeaderActivity | None:
-        received: list[Any] = [None]
+    def _receive(self, timeout_seconds: float) -> GroupMessage:
+        received: list[GroupMessage] = [None]
         self._run("receive from rank 0", lambda: dist.broadcast_object_list(received, src=0), timeout_seconds)
-        message: StepTask | SharedState | LeaderActivity | None = received[0]
-        return message
+        return received[0]
 
     def gather(self, value: Value, *, at_start: bool = False) -> list[Value]:
         """The value of each rank, by rank; a missing rank is named in the error.

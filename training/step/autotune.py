@@ -11,7 +11,7 @@ import torch
 
 from corpus.batches import Batch, BatchLoader
 from hparams import HParams, UserError
-from models import TrainableModel, release_gpu_memory
+from models import TrainableModel, count_parameters, release_gpu_memory
 from training.step.micro_batches import is_out_of_memory
 from training.step.precision import half_precision
 from training.step.probe import ProbeResult, run_probe
@@ -116,7 +116,7 @@ def _gpu_memory_check(
     free, total = torch.cuda.mem_get_info(device)
     allowed = total * torch.cuda.get_per_process_memory_fraction(device.index)
     available = min(free + torch.cuda.memory_reserved(device), allowed)
-    n_weights = sum(p.numel() for p in model.parameters())
+    n_weights = count_parameters(model)
 
     def fits(n: int) -> bool:
         torch.cuda.reset_peak_memory_stats(device)
@@ -138,7 +138,7 @@ def _main_memory_check(
     model: TrainableModel, loader: BatchLoader, indices: list[int], hparams: HParams, device: torch.device
 ) -> Callable[[int], bool]:
     """Check by extrapolating from one and two utterances: a pass that exceeds main memory would kill the process."""
-    n_weights = sum(p.numel() for p in model.parameters())
+    n_weights = count_parameters(model)
     one = run_probe(model, loader.load(indices[:1]), hparams).activation_bytes
     two = run_probe(model, loader.load(indices[:2]), hparams).activation_bytes
     each, first = (two - one, one) if len(indices) > 1 else (0, one)

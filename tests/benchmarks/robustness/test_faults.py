@@ -21,7 +21,7 @@ from commands.run import session
 from hparams import ModelName
 from smart_tuner.treatment import selection
 from smart_tuner.treatment.remedy_order import REMEDIES_BY_AILMENT
-from tests.support.tiny import GLOW, RecordingObserver, tiny_data, tiny_hparams, tiny_model
+from tests.support.tiny import GLOW, tiny_hparams, tiny_state
 from training.checkpoints.checkpoint import DiskFull
 from training.trainer import EnhancedTrainer
 
@@ -37,14 +37,7 @@ INJECTED = [
 def make_trainer(folder: Path, fault: Fault, model: ModelName = "tacotron2", **changes: Any) -> EnhancedTrainer:
     """A tiny trainer with the fault, a step before the events in mid-run."""
     hparams = tiny_hparams(**(GLOW if model == "glow_tts" else {}), **changes)
-    trainer = faulty_trainer(fault)(
-        tiny_model(hparams),
-        tiny_data(hparams),
-        hparams,
-        folder=folder,
-        observer=RecordingObserver(),
-        device=torch.device("cpu"),
-    )
+    trainer = faulty_trainer(fault)(tiny_state(folder, hparams))
     trainer.state.progress.step = EVENT_STEP - 1
     return trainer
 

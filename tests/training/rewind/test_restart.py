@@ -77,7 +77,7 @@ def test_restart_with_a_larger_reduction_factor_trains_and_resumes(tmp_path: Pat
     assert observer.evaluations[-1].decodes[0].n_frames_per_step == 4
     assert load_voice(trainer.write_voice()).hparams.n_frames_per_step == 4
     resumed, _ = trainer_with_orders(tmp_path, hparams=apply_amendments(tmp_path, hparams))
-    resumed.load_state_dict(load_checkpoint(saved_path(trainer, 6)))
+    resumed.state.load_state_dict(load_checkpoint(saved_path(trainer, 6)))
     resumed.fit(RunLimits(max_steps=8))
     assert resumed.state.progress.step == 8
 
