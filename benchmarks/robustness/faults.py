@@ -8,7 +8,8 @@ import os
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -38,7 +39,7 @@ class Fault:
     hparams: Mapping[str, Any] = field(default_factory=dict)
     damage: Callable[[Rows, np.random.Generator], Rows] | None = None  # a copy of the recordings
     prepare: Callable[[EnhancedTrainer], None] | None = None  # the trainer, once in every session
-    inject: Callable[[EnhancedTrainer, Batch], Batch] | None = None  # once in a run, before a step
+    inject: Callable[[EnhancedTrainer, Batch], None] | None = None  # once in a run, before a step
     from_step: int = 0  # earliest step of `inject`
     damages_held_out: bool = False  # where all recordings of a corpus would be alike
     compares_with_own_best: bool = False  # rescued: near its own best score, not near the clean run's
@@ -65,12 +66,8 @@ def damage_mels(trainer: EnhancedTrainer, share: float, value: float) -> None:
     loader.load = load_damaged  # type: ignore[method-assign]
 
 
-def huge_clip(trainer: EnhancedTrainer) -> None:
-    damage_mels(trainer, 0.0, 1e4)
-
-
-def nan_clips(trainer: EnhancedTrainer) -> None:
-    damage_mels(trainer, 0.1, math.nan)
+huge_clip = partial(damage_mels, share=0.0, value=1e4)
+nan_clips = partial(damage_mels, share=0.1, value=math.nan)
 
 
 def wrong_transcripts(rows: Rows, rng: np.random.Generator) -> Rows:
@@ -92,105 +89,89 @@ def silent_edges(rows: Rows, rng: np.random.Generator) -> Rows:
     return rows
 
 
+def draw(count: int, rows: Rows, rng: np.random.Generator) -> Rows:
+    """Draw recordings, none of them twice."""
+    return [rows[i] for i in rng.choice(len(rows), count, replace=False)]
+
+
 def noisy_clips(rows: Rows, rng: np.random.Generator) -> Rows:
     """Replace three recordings of ten by noise."""
-    for path, _ in (rows[i] for i in rng.choice(len(rows), 3 * len(rows) // 10, replace=False)):
+    for path, _ in draw(3 * len(rows) // 10, rows, rng):
         rewrite(path, lambda wave, rate: 0.1 * rng.standard_normal(len(wave)))
     return rows
 
 
 def quiet_clips(rows: Rows, rng: np.random.Generator) -> Rows:
     """Make a fifth of the recordings a hundred times quieter."""
-    for path, _ in (rows[i] for i in rng.choice(len(rows), len(rows) // 5, replace=False)):
+    for path, _ in draw(len(rows) // 5, rows, rng):
         rewrite(path, lambda wave, rate: 0.01 * wave)
     return rows
 
 
-def few_utterances(rows: Rows, rng: np.random.Generator) -> Rows:
-    return [rows[i] for i in rng.choice(len(rows), 20, replace=False)]
+few_utterances = partial(draw, 20)
 
 
 @torch.no_grad()
-def perturb_weights(trainer: EnhancedTrainer, batch: Batch) -> Batch:
+def perturb_weights(trainer: EnhancedTrainer, batch: Batch) -> None:
     generator = torch.Generator().manual_seed(trainer.state.hparams.seed)
     for weight in trainer.state.model.parameters():
         weight.add_(2.5 * weight.std(unbiased=False) * torch.randn(weight.shape, generator=generator))
-    return batch
 
 
 @torch.no_grad()
-def corrupt_moments(trainer: EnhancedTrainer, batch: Batch) -> Batch:
+def corrupt_moments(trainer: EnhancedTrainer, batch: Batch) -> None:
     generator = torch.Generator().manual_seed(trainer.state.hparams.seed)
     for moments in trainer.state.optimizer.state.values():
         moments["exp_avg"].copy_(0.1 * torch.randn(moments["exp_avg"].shape, generator=generator))
         moments["exp_avg_sq"].fill_(1e-4)
-    return batch
 
 
-def raise_learning_rate_x20(trainer: EnhancedTrainer, batch: Batch) -> Batch:
-    trainer.state.knobs.learning_rate_multiplier *= 20
-    return batch
+def multiply_learning_rate(trainer: EnhancedTrainer, batch: Batch, *, factor: float) -> None:
+    trainer.state.knobs.learning_rate_multiplier *= factor
 
 
-def lower_learning_rate(trainer: EnhancedTrainer, batch: Batch) -> Batch:
-    trainer.state.knobs.learning_rate_multiplier /= 1000
-    return batch
-
-
-def freeze_moments(trainer: EnhancedTrainer, batch: Batch) -> Batch:
+def freeze_moments(trainer: EnhancedTrainer, batch: Batch) -> None:
     for moments in trainer.state.optimizer.state.values():
         moments["exp_avg_sq"].fill_(1e8)
-    return batch
 
 
 @torch.no_grad()
-def scale_weights(trainer: EnhancedTrainer, batch: Batch) -> Batch:
+def scale_weights(trainer: EnhancedTrainer, batch: Batch) -> None:
     for weight in trainer.state.model.decoder.parameters():
         weight.mul_(3)
-    return batch
 
 
 @torch.no_grad()
-def randomize_attention(trainer: EnhancedTrainer, batch: Batch) -> Batch:
+def randomize_attention(trainer: EnhancedTrainer, batch: Batch) -> None:
     generator = torch.Generator().manual_seed(trainer.state.hparams.seed)
     assert isinstance(trainer.state.model, Tacotron2)
     for weight in trainer.state.model.decoder.attention_layer.parameters():
         weight.copy_(0.1 * torch.randn(weight.shape, generator=generator))
-    return batch
 
 
 @torch.no_grad()
-def set_weight_to_nan(trainer: EnhancedTrainer, batch: Batch) -> Batch:
+def set_weight_to_nan(trainer: EnhancedTrainer, batch: Batch) -> None:
     next(trainer.state.model.decoder.parameters()).view(-1)[0] = math.nan
-    return batch
 
 
-def raise_learning_rate_x4(trainer: EnhancedTrainer, batch: Batch) -> Batch:
-    trainer.state.knobs.learning_rate_multiplier *= 4
-    return batch
-
-
-def amplify_batch(trainer: EnhancedTrainer, batch: Batch) -> Batch:
-    return replace(batch, mels=batch.mels * 200)
+def amplify_batch(trainer: EnhancedTrainer, batch: Batch) -> None:
+    batch.mels.mul_(200)
 
 
 @torch.no_grad()
-def overflow_weights(trainer: EnhancedTrainer, batch: Batch) -> Batch:
+def overflow_weights(trainer: EnhancedTrainer, batch: Batch) -> None:
     """Make weights as large as an overflow in half precision leaves them: no later loss is finite."""
     assert isinstance(trainer.state.model, GlowTTS)
     _, _, coupling = trainer.state.model.decoder.blocks()[-1]
     coupling.end.weight.mul_(1e5)
-    return batch
 
 
-def kill_process(trainer: EnhancedTrainer, batch: Batch) -> Batch:
+def kill_process(trainer: EnhancedTrainer, batch: Batch) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
-    return batch
 
 
-def stall(trainer: EnhancedTrainer, batch: Batch) -> Batch:
+def stall(trainer: EnhancedTrainer, batch: Batch) -> None:
     time.sleep(3600)
-    return batch
 
 
 def limit_memory(trainer: EnhancedTrainer) -> None:
@@ -205,14 +186,13 @@ def limit_memory(trainer: EnhancedTrainer) -> None:
     trainer.state.model.forward = limited  # type: ignore[method-assign]
 
 
-def fill_disk(trainer: EnhancedTrainer, batch: Batch) -> Batch:
+def fill_disk(trainer: EnhancedTrainer, batch: Batch) -> None:
     """Leave no room for checkpoints until this process ends; the next one finds room again."""
 
     def raise_disk_full(path: Path, content: bytes | memoryview) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
     patch.object(checkpoint, "write_atomically", raise_disk_full).start()
-    return batch
 
 
 MAIN_FAULTS: dict[str, Fault] = {
@@ -222,7 +202,7 @@ MAIN_FAULTS: dict[str, Fault] = {
     "all_at_once": Fault(
         {"learning_rate": 5e-3 * 30, "guide_loss_weight": 0, "batch_size": 4, "epochs": 4}, prepare=nan_clips
     ),
-    "learning_rate_x20_midrun": Fault(inject=raise_learning_rate_x20, from_step=EVENT_STEP),
+    "learning_rate_x20_midrun": Fault(inject=partial(multiply_learning_rate, factor=20), from_step=EVENT_STEP),
     "moments_corrupted": Fault(inject=corrupt_moments, from_step=EVENT_STEP),
     "weights_perturbed": Fault(inject=perturb_weights, from_step=EVENT_STEP),
     "huge_clip": Fault({"grad_clip_thresh": 1e9}, prepare=huge_clip),
@@ -246,7 +226,7 @@ DEVELOPMENT_FAULTS: dict[str, Fault] = {
     "learning_rate_x8": Fault({"learning_rate": 5e-3 * 8}),
     "learning_rate_x8_no_warmup": Fault({"learning_rate": 5e-3 * 8, "warmup_steps": 0}),
     "learning_rate_/10": Fault({"learning_rate": 5e-3 / 10}),
-    "learning_rate_/1000_midrun": Fault(inject=lower_learning_rate, from_step=EVENT_STEP),
+    "learning_rate_/1000_midrun": Fault(inject=partial(multiply_learning_rate, factor=1e-3), from_step=EVENT_STEP),
     "moments_frozen": Fault(inject=freeze_moments, from_step=EVENT_STEP),
     "decoder_scaled_x3": Fault(inject=scale_weights, from_step=EVENT_STEP),
     "heavy_weight_decay": Fault({"weight_decay": 0.1}),
@@ -259,7 +239,7 @@ DEVELOPMENT_FAULTS: dict[str, Fault] = {
 UNSEEN_FAULTS: dict[str, Fault] = {
     "attention_forgotten": Fault(inject=randomize_attention, from_step=EVENT_STEP),
     "a_weight_not_finite": Fault(inject=set_weight_to_nan, from_step=EVENT_STEP),
-    "learning_rate_x4_midrun": Fault(inject=raise_learning_rate_x4, from_step=EVENT_STEP),
+    "learning_rate_x4_midrun": Fault(inject=partial(multiply_learning_rate, factor=4), from_step=EVENT_STEP),
     "noisy_clips": Fault(damage=noisy_clips),
     "quiet_clips": Fault(damage=quiet_clips),
     "batch_of_one": Fault({"batch_size": 1, "epochs": 1}),

@@ -47,7 +47,7 @@ def faulty_trainer(fault: Fault) -> type[EnhancedTrainer]:
         def train_step(self, *batches: Batch, started: float | None = None) -> StepReport:
             if fault.inject is not None and self.state.progress.step >= fault.from_step and not self._marker.exists():
                 self._marker.touch()
-                batches = (fault.inject(self, batches[0]), *batches[1:])
+                fault.inject(self, batches[0])
             return super().train_step(*batches, started=started)
 
     return FaultyTrainer
