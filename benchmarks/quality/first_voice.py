@@ -22,7 +22,6 @@ from benchmarks.quality.recogniser import Recogniser, character_error_rate, copy
 from benchmarks.quality.sentences import ORDINARY_SENTENCES
 from benchmarks.reporting import result_word
 from corpus.demo.demo_corpus import make_demo_corpus
-from monitoring.journal.journal import read_journal
 
 ALIGNED_DIAGONALITY = 0.7  # free-running
 MAX_SECONDS = {"tacotron2": 300, "glow_tts": 480}
@@ -72,8 +71,8 @@ def measure(
     started = time.perf_counter()
     run = program.train(output, run_name, "--resume", "none", *arguments)  # a finished run would end within seconds
     seconds = time.perf_counter() - started
-    records = read_journal(run / "journal.jsonl")
-    wait_shares = [w for r in records if r["kind"] == "steps" for w in r["signals"]["data_wait_share"]]
+    records = program.read_records(run)
+    wait_shares = [share for _, (share,) in program.step_values(records, "data_wait_share")]
     language = "ru" if "ru" in arguments else "en-us"
     corpus = make_demo_corpus(output / ".cache", language)
     return VoiceResult(

@@ -23,7 +23,7 @@ from benchmarks.quality.recogniser import Recogniser, character_error_rate, load
 from benchmarks.quality.sentences import ORDINARY_SENTENCES
 from benchmarks.reporting import result_word
 from files import truncate_torn_line
-from monitoring.journal.journal import iter_records, read_journal
+from monitoring.journal.journal import iter_records
 from smart_tuner.search.importance import rank
 from training.checkpoints.checkpoint import SavedCheckpoint, list_checkpoints
 
@@ -50,7 +50,7 @@ def train(output: Path, name: str, changes: str) -> Path:
 
 def scores_by_step(run: Path) -> dict[int, float]:
     """composite_tts_score of each evaluation that has one."""
-    evaluations = [record for record in read_journal(run / "journal.jsonl") if record["kind"] == "evaluation"]
+    evaluations = [record for record in program.read_records(run) if record["kind"] == "evaluation"]
     scores = {record["step"]: record["signals"]["composite_tts_score"] for record in evaluations}
     return {step: float(score) for step, score in scores.items() if score is not None}
 

@@ -29,7 +29,6 @@ from scipy.stats import t as students_t
 
 from benchmarks import program
 from benchmarks.reporting import Write, conclude
-from monitoring.journal.journal import read_journal
 from smart_tuner.search.storage import JOURNAL
 from smart_tuner.search.trials import finished_trials, is_feasible
 
@@ -163,7 +162,7 @@ def train(output: Path, name: str, seed: int, arguments: Sequence[str]) -> float
     step = int(Path(best).name[5:13])
     return max(
         float(record["signals"]["composite_tts_score"])
-        for record in read_journal(run / "journal.jsonl")
+        for record in program.read_records(run)
         if record["kind"] == "evaluation" and record["step"] == step
     )
 

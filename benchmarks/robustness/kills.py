@@ -22,10 +22,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from benchmarks.program import read_records, step_values
 from benchmarks.reporting import Write, conclude
 from corpus.demo.demo_corpus import make_demo_corpus
 from files import REPOSITORY
-from monitoring.journal.journal import read_journal
 
 KINDS: tuple[Literal["start", "training", "save"], ...] = ("training", "save", "training", "start", "training")
 MAX_SECONDS = {"start": 6.0, "training": 4.0, "save": 3.0}
@@ -112,7 +112,7 @@ def kill_at(moment: KillMoment, process: subprocess.Popen[bytes], run: Path) -> 
         return None
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    return Kill(moment, _last_step(run), _has_temporary_file(run), len(_journal(run)))
+    return Kill(moment, _last_step(run), _has_temporary_file(run), len(read_records(run)))
 
 
 def train_to_end(arguments: Sequence[str], run: Path) -> None:
@@ -135,7 +135,7 @@ def train_with_kills(arguments: Sequence[str], run: Path, moments: Iterable[Kill
 
 def check_resumes(kills: Sequence[Kill], run: Path, reference: Path) -> list[ResumeCheck]:
     """Compare each session that followed a kill with the undisturbed run; a kill after the last record has none."""
-    records, expected = _journal(run), values_by_step(_journal(reference))
+    records, expected = read_records(run), values_by_step(read_records(reference))
     checks = []
     for kill in kills:
         later = records[kill.n_records :]
@@ -150,17 +150,12 @@ def check_resumes(kills: Sequence[Kill], run: Path, reference: Path) -> list[Res
 
 def values_by_step(records: Sequence[dict[str, Any]]) -> dict[int, StepValues]:
     """Values of each step in full precision; of a step that was repeated, the later ones."""
-    values: dict[int, StepValues] = {}
-    for record in records:
-        if record["kind"] == "steps":
-            columns = [record["signals"][name] for name in COLUMNS]
-            values |= dict(zip(record["steps"], zip(*columns, strict=True), strict=True))
-    return values
+    return dict(step_values(records, *COLUMNS))
 
 
 def has_same_losses(run: Path, reference: Path) -> bool:
     """Whether the run has all steps of the undisturbed one, with equal values."""
-    return values_by_step(_journal(run)) == values_by_step(_journal(reference))
+    return values_by_step(read_records(run)) == values_by_step(read_records(reference))
 
 
 def _wait(condition: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
@@ -184,11 +179,6 @@ def _last_step(run: Path) -> int | None:
 
 def _has_temporary_file(run: Path) -> bool:
     return any((run / "checkpoints").glob(".*.tmp"))
-
-
-def _journal(run: Path) -> list[dict[str, Any]]:
-    path = run / "journal.jsonl"
-    return read_journal(path) if path.is_file() else []
 
 
 def _line(number: int, check: ResumeCheck) -> str:

@@ -23,6 +23,7 @@ from typing import Any
 from unittest.mock import patch
 
 import train_enhanced
+from benchmarks import program
 from benchmarks.reporting import conclude
 from benchmarks.robustness.fake_bot_api import TOKEN, FakeBotApi
 from commands.console import open_console
@@ -36,7 +37,6 @@ from commands.run.person_requests import RequestHandler
 from commands.run.session import write_hparams
 from files import safe_name
 from models import build_model
-from monitoring.journal.journal import read_journal
 from monitoring.journal.recorder import RunRecorder
 from monitoring.journal.sample_writer import SampleWriter
 from monitoring.terminal.progress import ProgressDisplay
@@ -233,19 +233,11 @@ def loses_no_step(folder: Path, cache: Path) -> bool:
         config.write_text(content, encoding="utf-8")
         arguments = ["--preset", "tiny", "--max_steps", "120", "--output", str(output), "--config", str(config)]
         train_enhanced.main([*arguments, "--run_name", "run", "--quiet"])
-        losses[name] = _losses(output / "run")
+        values = program.step_values(program.read_records(output / "run"), "total_loss")
+        losses[name] = {step: loss for step, (loss,) in values}
         lost = sum(losses[name].get(step) != loss for step, loss in losses["undisturbed"].items())
         sys.stdout.write(f"{name:<72} {len(losses[name])} steps, {lost} lost or other than undisturbed\n")
     return all(steps == losses["undisturbed"] and len(steps) == 120 for steps in losses.values())
-
-
-def _losses(run: Path) -> dict[int, float]:
-    records = [record for record in read_journal(run / "journal.jsonl") if record["kind"] == "steps"]
-    return {
-        step: loss
-        for record in records
-        for step, loss in zip(record["steps"], record["signals"]["total_loss"], strict=True)
-    }
 
 
 def main(arguments: list[str]) -> int:

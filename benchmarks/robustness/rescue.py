@@ -27,13 +27,13 @@ from typing import Any
 import numpy as np
 import soundfile
 
+from benchmarks.program import read_records
 from benchmarks.robustness.faults import FAULT_GROUPS, Fault, faults_of
 from benchmarks.robustness.scorecard import POLICIES, Record, print_scorecard
 from corpus.demo.demo_corpus import make_demo_corpus
 from corpus.utterances import read_corpus
 from files import REPOSITORY
 from hparams import ModelName
-from monitoring.journal.journal import read_journal
 from recipes import RECIPES
 from smart_tuner.replay import first_difference, replay
 
@@ -174,7 +174,7 @@ def _run_until_limit(command: Sequence[str], log_path: Path) -> int:
 
 def measure_run(folder: Path, job: RescueJob) -> Record:
     """Scores, amount of work, diagnoses and interventions of a run, from its journal."""
-    records = read_journal(folder / "journal.jsonl") if (folder / "journal.jsonl").exists() else []
+    records = read_records(folder)
     evaluations = [r for r in records if r["kind"] == "evaluation"]
     scores = [r["signals"]["composite_tts_score"] for r in evaluations]
     aligned = [r["step"] for r in evaluations if (r["signals"]["free_diagonality"] or 0) > ALIGNED_DIAGONALITY]
@@ -199,7 +199,7 @@ def measure_replay(folder: Path) -> Record:
     started = time.process_time()
     replayed = replay(folder)
     seconds = time.process_time() - started
-    records = read_journal(folder / "journal.jsonl")
+    records = read_records(folder)
     n_steps = sum(len(r["steps"]) for r in records if r["kind"] == "steps")
     blocks = [(before, after) for before, after in pairwise(records) if before["kind"] == after["kind"] == "steps"]
     step_seconds = [_seconds_between(before, after) / len(after["steps"]) for before, after in blocks]

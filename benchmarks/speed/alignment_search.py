@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import statistics
 import sys
-import time
 
 import torch
 
 from benchmarks.reporting import Write, conclude
+from benchmarks.speed.interleave import time_interleaved
 from models.glow_tts.alignment_search import monotonic_path
 
 MAX_MILLISECONDS = {(16, 128, 512): 6.3, (16, 256, 1024): 51.0}
@@ -25,13 +25,8 @@ def milliseconds(n_items: int, n_symbols: int, n_frames: int) -> float:
     generator = torch.Generator().manual_seed(1)
     value = torch.randn(n_items, n_frames, n_symbols, generator=generator)
     lengths = torch.full((n_items,), n_symbols), torch.full((n_items,), n_frames)
-    monotonic_path(value, *lengths)  # the first call compiles
-    times = []
-    for _ in range(REPEATS):
-        started = time.perf_counter()
-        monotonic_path(value, *lengths)
-        times.append(time.perf_counter() - started)
-    return 1000 * statistics.median(times)
+    search = {"search": lambda: monotonic_path(value, *lengths)}
+    return 1000 * statistics.median(time_interleaved(search, rounds=REPEATS)["search"])  # compiled in the warm-up
 
 
 def main(write: Write) -> int:

@@ -13,9 +13,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.program import PROGRAM
+from benchmarks.program import PROGRAM, read_records, step_values
 from benchmarks.reporting import Write
-from monitoring.journal.journal import read_journal
 
 STEPS, WARM_UP, ROUNDS = 16, 4, 2
 
@@ -27,10 +26,7 @@ def frames_per_second(n_processes: int, output: Path, name: str) -> float:
     options += ["--hparams", "precision=float32,iters_per_evaluation=100000", "--companion", "off", "--quiet"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     subprocess.run([*torchrun, str(PROGRAM), *options], env=environment, check=True, capture_output=True)
-    speeds: list[float] = []
-    for record in read_journal(output / name / "journal.jsonl"):
-        if record["kind"] == "steps":
-            speeds += record["signals"]["frames_per_second"]
+    speeds = [speed for _, (speed,) in step_values(read_records(output / name), "frames_per_second")]
     return statistics.median(speeds[WARM_UP:])
 
 
