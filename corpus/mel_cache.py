@@ -60,7 +60,7 @@ class MelCache:
         mel = self._load(content_digest)
         if mel is None:
             return self.add_recording(utterance, read_recording(utterance.audio_path))
-        self._keep_in_memory(utterance, content_digest, mel.shape[1])
+        self.remember(utterance, content_digest, mel.shape[1])
         return mel
 
     def add_recording(self, utterance: Utterance, recording: Recording) -> np.ndarray:
@@ -71,24 +71,20 @@ class MelCache:
         if mel is None:
             mel = self._compute(recording, key)
             self._store(content_digest, mel)
-        self._keep_in_memory(utterance, content_digest, mel.shape[1])
+        self.remember(utterance, content_digest, mel.shape[1])
         if self._index.get(key) != [content_digest, mel.shape[1]]:
             self._index.add({key: [content_digest, mel.shape[1]]})
         return mel
 
-    def _keep_in_memory(self, utterance: Utterance, content_digest: str, n_frames: int) -> None:
-        """Keep digest and length of a stored mel in memory, or raise if its length is not allowed."""
+    def remember(self, utterance: Utterance, content_digest: str, n_frames: int) -> None:
+        """Keep digest and length of a stored mel in memory; raise `UnusableAudio` if the length is not allowed."""
         self._require_length(n_frames)
         self._n_frames[utterance.audio_path] = n_frames
         self._content_digests[utterance.audio_path] = content_digest
 
     def content_digest(self, utterance: Utterance) -> str:
-        """Digest of a recording whose mel is stored, to be handed to `restore` in another process."""
+        """Digest of a recording whose mel is stored, to be handed to `remember` in another process."""
         return self._content_digests[utterance.audio_path]
-
-    def restore(self, utterance: Utterance, content_digest: str, n_frames: int) -> None:
-        """Take over what another process knows of a stored mel, without reading recording, index or mel."""
-        self._keep_in_memory(utterance, content_digest, n_frames)
 
     def n_frames(self, utterance: Utterance) -> int:
         """Return the length of a mel without reading it a second time."""
@@ -121,7 +117,7 @@ class MelCache:
         if n_frames:
             self._require_length(n_frames)
         if self._file_name(content_digest) in file_names:
-            self._keep_in_memory(utterance, content_digest, n_frames)
+            self.remember(utterance, content_digest, n_frames)
 
     def _compute(self, recording: Recording, key: str) -> np.ndarray:
         """Resample, trim and transform a recording; if its length is not allowed, put that in the index and raise."""

@@ -48,7 +48,7 @@ class RunControl:
 
     @property
     def needs_new_batches(self) -> bool:
-        """Whether the batches that are being read no longer follow."""
+        """Whether the prefetched batches are not the next ones to train on."""
         return self._must_reload or self.ends_or_moves
 
     @property

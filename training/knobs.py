@@ -12,7 +12,7 @@ from training.schedule import RECIPE_PLAN, PhasePlan, planned_guide_weight
 
 @dataclass
 class Knobs:
-    """Current positions; only the trainer writes them. Multipliers act on the recipe's schedules."""
+    """Current positions of the knobs; only the trainer writes them. Multipliers act on the recipe's schedules."""
 
     learning_rate_multiplier: float
     guide_weight_multiplier: float

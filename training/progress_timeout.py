@@ -36,11 +36,11 @@ class ProgressTimeout:
         self.begin("start", 0.0)
 
     def begin(self, work: str, now: float) -> None:
-        """Other work begins before the current one is finished; the duration of that is not counted."""
+        """Note that other work begins; the duration of the unfinished current work is not counted."""
         self.work, self._since = work, now
 
     def done(self, now: float) -> None:
-        """The current work is finished; a step follows."""
+        """Note that the current work is finished and that a step follows."""
         if self.work != "start":  # a start may find its caches filled or empty: one says nothing about the next
             self._longest[self.work] = max(self._longest.get(self.work, 0.0), now - self._since)
         self.begin("step", now)

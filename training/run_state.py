@@ -64,7 +64,7 @@ class RunLimits:
 
     @property
     def interruption(self) -> str | None:
-        """The reason to end at once, whatever is going on."""
+        """The reason to end before the next step, also in the middle of a race; None to go on."""
         if self.stop is None and self.deadline is not None and time.monotonic() >= self.deadline:
             return "max_minutes"
         return self.stop

@@ -41,7 +41,7 @@ def median_deviation_steps(voice_path: Path, corpus_folder: Path, mel_folder: Pa
 
 
 def phone_centres(attention: np.ndarray, ipa: str, audio_path: Path, hparams: HParams) -> Iterator[tuple[float, float]]:
-    """For each phone: the centre of the attention to its characters and its true centre, both in decoder steps.
+    """Yield the centre of the attention to each phone's characters and its true centre, both in decoder steps.
 
     `attention`: [steps, characters of `ipa`].
     """

@@ -25,6 +25,7 @@ from torch.nn import functional
 from benchmarks.quality.sentences import ORDINARY_SENTENCES
 from corpus.audio.mel import MelFrontend
 from corpus.audio.recording import resample
+from corpus.demo.sentences import WORD_PATTERNS
 from corpus.text.espeak import synthesize
 from files import atomic_replacement
 from hparams import HParams
@@ -38,7 +39,6 @@ N_WORDS = 20_000  # the most frequent ones
 FREQUENCY_EXPONENT = 0.75  # below 1: content words occur more often than in running text
 MIN_WORDS, MAX_WORDS = 3, 9  # in a sentence
 DYNAMIC_RANGE = 7.0  # natural-log units (60 dB) below the maximum; everything quieter counts as silence
-_WORD = re.compile(r"[ai]|(?=.*[aeiouy])[a-z]{2,}('(s|t|m|d|re|ve|ll))?")
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def random_sentences(count: int, seed: int) -> list[str]:
     import wordfreq
 
     rng = random.Random(seed)
-    words = [word for word in wordfreq.top_n_list("en", N_WORDS) if _WORD.fullmatch(word)]
+    words = [word for word in wordfreq.top_n_list("en", N_WORDS) if re.fullmatch(WORD_PATTERNS["en"], word)]
     weights = [wordfreq.word_frequency(word, "en") ** FREQUENCY_EXPONENT for word in words]
     return [" ".join(rng.choices(words, weights, k=rng.randint(MIN_WORDS, MAX_WORDS))) + "." for _ in range(count)]
 

@@ -210,7 +210,7 @@ def report_cost(observer: TimedObserver, measuring: CallTimer, stopped_steps: se
 
 
 def _seconds_per_frame(steps: Sequence[tuple[int, float, float]]) -> float:
-    """Batches differ in length, and the time of a step is proportional to its frames."""
+    """Mean time per mel frame: batches differ in length, and the time of a step is proportional to its frames."""
     return sum(seconds for _, seconds, _ in steps) / sum(frames for _, _, frames in steps)
 
 

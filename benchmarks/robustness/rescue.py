@@ -47,9 +47,7 @@ LONGER_TRAINING = {  # for languages with longer words
     **{"epochs": 11, "decay_start_step": 330, "decay_half_life_steps": 65},
     **{"guide_anneal_start_step": 120, "guide_anneal_steps": 120, "alignment_patience_steps": 360},
 }
-CONFIG = """
-watchdog: {least_patience_seconds: 15}
-"""
+CONFIG = "watchdog: {least_patience_seconds: 15}\n"
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ class RescueJob:
 
     @property
     def definition(self) -> Fault | None:
-        """None of a run without a fault."""
+        """The fault; None in a run without one."""
         return faults_of(self.model).get(self.fault)
 
 

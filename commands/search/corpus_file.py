@@ -69,5 +69,5 @@ def _example_fields(example: Example, cache: MelCache) -> dict[str, Any]:
 def _example(fields: Mapping[str, Any], hparams: HParams, cache: MelCache) -> Example:
     path, speaker, n_frames = Path(fields["audio_path"]), fields["speaker"], int(fields["n_frames"])
     utterance = Utterance(fields["id"], path, fields["text"], speaker, fields["split"])
-    cache.restore(utterance, fields["content_digest"], n_frames)
+    cache.remember(utterance, fields["content_digest"], n_frames)
     return Example(utterance, tuple(fields["symbol_ids"]), n_frames, speaker_inputs(speaker, hparams))

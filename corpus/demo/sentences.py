@@ -22,7 +22,7 @@ ZIPF_EXPONENT = 0.75  # of a frequent word's rank: the first few occur hundreds 
 FREQUENT_SHARE, COMMA_SHARE, QUESTION_SHARE, EXCLAMATION_SHARE = 0.5, 0.2, 0.1, 0.1
 
 _WORD_LISTS = {"cmn": "zh", "no": "nb"}  # wordfreq's name of a language, if it differs from espeak-ng's
-_WORDS = {
+WORD_PATTERNS = {
     "en": r"[ai]|(?=.*[aeiouy])[a-z]{2,}('(s|t|m|d|re|ve|ll))?",
     "ru": r"[авикосуя]|(?=.*[аеёиоуыэюя])[а-яё]{2,}",
 }
@@ -99,8 +99,8 @@ def _word_list(language: str) -> str:
 
 def _select_native_words(code: str, words: list[str]) -> list[str]:
     """Remove numbers, abbreviations, words in other scripts, and words with е if the list has them with ё."""
-    if code in _WORDS:
-        words = [word for word in words if re.fullmatch(_WORDS[code], word)]
+    if code in WORD_PATTERNS:
+        words = [word for word in words if re.fullmatch(WORD_PATTERNS[code], word)]
     else:
         scripts = Counter(script for word in words if len(script := _scripts(word)) == 1)
         native = _SCRIPTS.get(code) or max(scripts, key=lambda script: scripts[script])

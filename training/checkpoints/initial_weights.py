@@ -26,12 +26,12 @@ def save_initial_weights(folder: Path, model: TrainableModel, *, fresh: Collecti
 
 
 def delete_initial_weights(folder: Path) -> None:
-    """Delete those of an earlier run in this folder that never reached a checkpoint: this one starts at random."""
+    """Delete what an earlier run left that never reached a checkpoint: the new run starts from random weights."""
     (folder / FILE_NAME).unlink(missing_ok=True)
 
 
 def load_initial_weights(folder: Path, model: TrainableModel) -> None:
-    """Load those whose shapes fit the model; nothing if the run started from random weights."""
+    """Load the stored weights whose shapes fit the model; none are stored if the run started from random weights."""
     path = folder / FILE_NAME
     if not path.is_file():
         return
