@@ -90,7 +90,7 @@ def speaking_rate_row(usable: Sequence[UsableUtterance]) -> CheckRow:
 def edge_silence_row(usable: Sequence[UsableUtterance]) -> CheckRow:
     """Find long silence before or after speech."""
     silences = {item.utterance.id: item.audio.edge_silence_seconds for item in usable}
-    worst = _above(MUCH_EDGE_SILENCE_SECONDS, silences, "{:.2f} s")
+    worst = _list_above(MUCH_EDGE_SILENCE_SECONDS, silences, "{:.2f} s")
     problem = f"with more than {MUCH_EDGE_SILENCE_SECONDS:g} s at an edge"
     advice = "they are trimmed; check that no speech is missing"
     return _warn_if_any("silent edges", worst, problem=problem, advice=advice)
@@ -99,7 +99,7 @@ def edge_silence_row(usable: Sequence[UsableUtterance]) -> CheckRow:
 def clipping_row(usable: Sequence[UsableUtterance]) -> CheckRow:
     """Find recordings with many samples at full scale."""
     shares = {item.utterance.id: item.audio.full_scale_share for item in usable}
-    worst = _above(MUCH_CLIPPING_SHARE, shares, "{:.2%} of its samples")
+    worst = _list_above(MUCH_CLIPPING_SHARE, shares, "{:.2%} of its samples")
     advice = "record them again more quietly, or leave them out"
     return _warn_if_any("clipping", worst, problem="at full scale", advice=advice)
 
@@ -169,7 +169,7 @@ def _warn_if_any(name: str, worst: tuple[str, ...], *, problem: str, advice: str
     return CheckRow(name, "warn", finding, advice, worst[:MAX_WORST_SHOWN])
 
 
-def _above(limit: float, values: Mapping[str, float], form: str) -> tuple[str, ...]:
+def _list_above(limit: float, values: Mapping[str, float], form: str) -> tuple[str, ...]:
     """List the utterances whose values exceed a limit, the worst first."""
     worst_first = sorted(values, key=lambda id_: -values[id_])
     return tuple(f"{id_}: {form.format(values[id_])}" for id_ in worst_first if values[id_] > limit)
