@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import statistics
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from typing import Any
 from unittest.mock import patch
 
 import torch
@@ -51,18 +51,10 @@ def plain_convolution(x: Tensor, layer: nn.Module) -> Tensor:
     return F.conv1d(padded, layer.weight, layer.bias, dilation=layer.dilation).transpose(1, 2)
 
 
-def plain_dropout(x: Tensor, p: float, *, training: bool) -> Tensor:
-    return F.dropout(x, p, training)
-
-
-@contextmanager
-def plain_operations() -> Iterator[None]:
-    """Replace the model's own convolutions and dropout by torch's."""
-    with ExitStack() as patches:
-        for module in (flows, text_encoder):
-            patches.enter_context(patch.object(module, "convolve", plain_convolution))
-            patches.enter_context(patch.object(module, "dropout", plain_dropout))
-        yield
+PLAIN_OPERATIONS: dict[str, Any] = {
+    "convolve": plain_convolution,
+    "dropout": lambda x, p, *, training: F.dropout(x, p, training),
+}
 
 
 def training_step(precision: str, *, plain: bool = False) -> Callable[[], object]:
@@ -90,10 +82,10 @@ def synthesis(*, plain: bool = False) -> tuple[Callable[[], object], float]:
 
 
 def with_plain_operations(functions: dict[str, Callable[[], object]]) -> dict[str, Callable[[], object]]:
-    """Have the function named `plain` run with torch's own operations."""
+    """Have the function named `plain` run with torch's convolutions and dropout in place of the model's."""
 
     def run_plain() -> object:
-        with plain_operations():
+        with patch.multiple(flows, **PLAIN_OPERATIONS), patch.multiple(text_encoder, **PLAIN_OPERATIONS):
             return functions[PLAIN]()
 
     return functions | {PLAIN: run_plain}

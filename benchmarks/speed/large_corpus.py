@@ -62,10 +62,6 @@ def make_corpus(folder: Path) -> None:
     (folder / "metadata.csv").write_text("\n".join(rows) + "\n")
 
 
-def options_for(folder: Path) -> TrainOptions:
-    return TrainOptions(data=str(folder / "corpus"), data_format="ljspeech", output=folder / "logs")
-
-
 def prepare_first(folder: Path) -> None:
     """Compute the mels of the few recordings and add all names to the index."""
     hparams, cache_folder = HParams(), folder / "logs" / ".cache"
@@ -83,7 +79,8 @@ def measure(folder: Path) -> StartMeasurement:
     """Start as a training does, until the first batch is loaded; then shuffle an epoch and load more batches."""
     started, hparams = time.perf_counter(), HParams()
     memory_before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    corpus = prepare_corpus(options_for(folder), hparams, Console(quiet=True))
+    options = TrainOptions(data=str(folder / "corpus"), data_format="ljspeech", output=folder / "logs")
+    corpus = prepare_corpus(options, hparams, Console(quiet=True))
     batches = corpus.training_data(hparams, ()).train.epoch(0)
     next(batches)
     start_seconds = time.perf_counter() - started

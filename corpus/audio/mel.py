@@ -41,27 +41,15 @@ def stft(wave: Tensor, hparams: HParams) -> Tensor:
     )
 
 
+@functools.lru_cache(maxsize=4)
 def mel_basis(hparams: HParams) -> Tensor:
     """Return the Slaney filter bank [n_mel_channels, filter_length // 2 + 1]."""
-    return _mel_basis(
-        sampling_rate=hparams.sampling_rate,
-        filter_length=hparams.filter_length,
-        n_mel_channels=hparams.n_mel_channels,
-        mel_fmin=hparams.mel_fmin,
-        mel_fmax=hparams.mel_fmax,
-    )
-
-
-@functools.lru_cache(maxsize=4)
-def _mel_basis(
-    *, sampling_rate: int, filter_length: int, n_mel_channels: int, mel_fmin: float, mel_fmax: float
-) -> Tensor:
     bank = torchaudio_module().functional.melscale_fbanks(
-        n_freqs=filter_length // 2 + 1,
-        f_min=mel_fmin,
-        f_max=mel_fmax,
-        n_mels=n_mel_channels,
-        sample_rate=sampling_rate,
+        n_freqs=hparams.filter_length // 2 + 1,
+        f_min=hparams.mel_fmin,
+        f_max=hparams.mel_fmax,
+        n_mels=hparams.n_mel_channels,
+        sample_rate=hparams.sampling_rate,
         norm="slaney",
         mel_scale="slaney",
     )
