@@ -184,23 +184,13 @@ def tiny_trainer(
 ) -> tuple[EnhancedTrainer, RecordingObserver]:
     """A trainer of a fresh model, always the same one, and its observer."""
     observer = observer or RecordingObserver()
-    return EnhancedTrainer(tiny_state(folder, hparams, data=data, observer=observer, rank_group=rank_group)), observer
-
-
-def tiny_state(
-    folder: Path,
-    hparams: HParams,
-    *,
-    data: TrainingData | None = None,
-    observer: RecordingObserver | None = None,
-    rank_group: RankGroup | None = None,
-) -> RunState:
-    return RunState(
+    state = RunState(
         tiny_model(hparams),
         data or tiny_data(hparams),
         hparams,
         folder=folder,
-        observer=observer or RecordingObserver(),
+        observer=observer,
         device=torch.device("cpu"),
         rank_group=rank_group,
     )
+    return EnhancedTrainer(state), observer

@@ -123,12 +123,9 @@ class Learner:
             if not is_out_of_memory(error):
                 raise
             return RankResult({}, math.nan, (), (), out_of_memory=str(error).splitlines()[0]), error
-        names = losses[0].parts if losses else ()
-        parts = {
-            name: math.fsum(share * float(loss.parts[name]) for share, loss in zip(shares, losses, strict=True))
-            for name in names
-        }
-        total = sum(share * float(loss.total) for share, loss in zip(shares, losses, strict=True))
+        names, weighted = losses[0].parts if losses else (), list(zip(shares, losses, strict=True))
+        parts = {name: math.fsum(share * float(loss.parts[name]) for share, loss in weighted) for name in names}
+        total = sum(share * float(loss.total) for share, loss in weighted)
         utterance_ids = tuple(id_ for chunk in chunks for id_ in chunk.ids)
         utterance_losses = tuple(value for loss in losses for value in loss.by_utterance.tolist())
         return RankResult(parts, total, utterance_ids, utterance_losses, stop_signal=self.stop_signal), None

@@ -21,7 +21,7 @@ from commands.run import session
 from hparams import ModelName
 from smart_tuner.treatment import selection
 from smart_tuner.treatment.remedy_order import REMEDIES_BY_AILMENT
-from tests.support.tiny import GLOW, tiny_hparams, tiny_state
+from tests.support.tiny import GLOW, tiny_hparams, tiny_trainer
 from training.checkpoints.checkpoint import DiskFull
 from training.trainer import EnhancedTrainer
 
@@ -37,7 +37,8 @@ INJECTED = [
 def make_trainer(folder: Path, fault: Fault, model: ModelName = "tacotron2", **changes: Any) -> EnhancedTrainer:
     """A tiny trainer with the fault, a step before the events in mid-run."""
     hparams = tiny_hparams(**(GLOW if model == "glow_tts" else {}), **changes)
-    trainer = faulty_trainer(fault)(tiny_state(folder, hparams))
+    healthy, _ = tiny_trainer(folder, hparams)
+    trainer = faulty_trainer(fault)(healthy.state)
     trainer.state.progress.step = EVENT_STEP - 1
     return trainer
 
