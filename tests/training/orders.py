@@ -15,7 +15,7 @@ from models.checkpoint_file import load_checkpoint
 from reports import EvaluationReport, StepReport, TrainerOrder
 from tests.support.tiny import RecordingObserver, tiny_hparams, tiny_trainer
 from training.checkpoints.checkpoint import list_checkpoints
-from training.run_state import TrainingData
+from training.run_state import RunLimits, TrainingData
 from training.trainer import EnhancedTrainer
 
 ALL_SAVED: dict[str, Any] = {"iters_per_checkpoint": 1, "iters_per_evaluation": 1000, "keep_checkpoints": 99}
@@ -68,6 +68,22 @@ def trainer_with_orders(
     observer = observer or OrderingObserver(orders or {})
     trainer, _ = tiny_trainer(folder, hparams or tiny_hparams(**ALL_SAVED), observer=observer, data=data)
     observer.trainer = trainer
+    return trainer, observer
+
+
+def train_with_orders(
+    folder: Path,
+    orders: Mapping[int, Sequence[TrainerOrder]] | None = None,
+    *,
+    max_steps: int,
+    start: Path | None = None,
+    **options: Any,
+) -> tuple[EnhancedTrainer, OrderingObserver]:
+    """Train such a trainer, from the checkpoint `start` on if there is one."""
+    trainer, observer = trainer_with_orders(folder, orders, **options)
+    if start is not None:
+        resume(trainer, start)
+    trainer.fit(RunLimits(max_steps=max_steps))
     return trainer, observer
 
 

@@ -22,6 +22,7 @@ from tests.training.orders import (
     resume,
     saved_path,
     saved_steps,
+    train_with_orders,
     trainer_with_orders,
 )
 from training.run_state import RunLimits
@@ -179,9 +180,9 @@ def test_step_can_be_repeated_with_the_same_utterances(tmp_path: Path, n_batches
     assert [r.step for r in observer.steps] == list(range(1, 9))
     for step in (1, 4):
         orders = {4: rerun} if step < 4 else {}
-        resumed, resumed_observer = trainer_with_orders(tmp_path / f"from {step}", orders)
-        resume(resumed, saved_path(trainer, step))
-        resumed.fit(RunLimits(max_steps=8))
+        _, resumed_observer = train_with_orders(
+            tmp_path / f"from {step}", orders, start=saved_path(trainer, step), max_steps=8
+        )
         assert resumed_observer.losses == observer.losses[step:]
 
 
@@ -194,6 +195,5 @@ def test_repetition_before_the_first_step_does_nothing(tmp_path: Path) -> None:
 
 def test_evaluation_is_due_after_a_repeated_step(tmp_path: Path) -> None:
     hparams = tiny_hparams(**ALL_SAVED | {"iters_per_evaluation": 2})
-    trainer, observer = trainer_with_orders(tmp_path, {2: [TrainerOrder("rerun_step")]}, hparams=hparams)
-    trainer.fit(RunLimits(max_steps=4))
+    _, observer = train_with_orders(tmp_path, {2: [TrainerOrder("rerun_step")]}, hparams=hparams, max_steps=4)
     assert [e.step for e in observer.evaluations] == [2, 4]

@@ -9,7 +9,7 @@ import numpy as np
 from corpus.utterances import Utterance
 from reports import TrainerOrder
 from tests.support.tiny import tiny_data, tiny_hparams, tiny_mel
-from tests.training.orders import ALL_SAVED, OrderingObserver, trainer_with_orders
+from tests.training.orders import ALL_SAVED, OrderingObserver, train_with_orders, trainer_with_orders
 from training.checkpoints.json_files import read_quarantine
 from training.run_state import RunLimits
 
@@ -21,11 +21,9 @@ def quarantine(*ids: str) -> TrainerOrder:
 
 
 def test_quarantine_takes_effect_at_once_although_batches_were_prefetched(tmp_path: Path) -> None:
-    reference, expected = trainer_with_orders(tmp_path / "reference")
-    reference.fit(RunLimits(max_steps=6))
+    reference, expected = train_with_orders(tmp_path / "reference", max_steps=6)
     excluded = expected.ids[1][:1] + expected.ids[2][1:2]
-    trainer, observer = trainer_with_orders(tmp_path / "quarantine", {1: [quarantine(*excluded)]})
-    trainer.fit(RunLimits(max_steps=6))
+    trainer, observer = train_with_orders(tmp_path / "quarantine", {1: [quarantine(*excluded)]}, max_steps=6)
     assert [set(ids) for ids in observer.ids] == [
         set(ids) - (set(excluded) if i else set()) for i, ids in enumerate(expected.ids)
     ]
@@ -34,20 +32,18 @@ def test_quarantine_takes_effect_at_once_although_batches_were_prefetched(tmp_pa
 
 
 def test_batch_without_remaining_utterances_is_skipped(tmp_path: Path) -> None:
-    reference, expected = trainer_with_orders(tmp_path / "reference")
-    reference.fit(RunLimits(max_steps=3))
-    trainer, observer = trainer_with_orders(tmp_path / "quarantine", {1: [quarantine(*expected.ids[1])]})
-    trainer.fit(RunLimits(max_steps=2))
+    reference, expected = train_with_orders(tmp_path / "reference", max_steps=3)
+    trainer, observer = train_with_orders(tmp_path / "quarantine", {1: [quarantine(*expected.ids[1])]}, max_steps=2)
     assert observer.ids == [expected.ids[0], expected.ids[2]]
     assert (trainer.state.progress.epoch, trainer.state.progress.batch) == (0, 3)
 
 
 def test_repeated_step_excludes_an_utterance_quarantined_after_it(tmp_path: Path) -> None:
-    trainer, observer = trainer_with_orders(tmp_path)
-    trainer.fit(RunLimits(max_steps=1))
+    trainer, observer = train_with_orders(tmp_path, max_steps=1)
     excluded = observer.ids[0][0]
-    trainer, observer = trainer_with_orders(tmp_path, {1: [quarantine(excluded), TrainerOrder("rerun_step")]})
-    trainer.fit(RunLimits(max_steps=2))
+    trainer, observer = train_with_orders(
+        tmp_path, {1: [quarantine(excluded), TrainerOrder("rerun_step")]}, max_steps=2
+    )
     assert set(observer.ids[1]) == set(observer.ids[0]) - {excluded}
 
 
@@ -62,8 +58,7 @@ def test_training_ends_with_a_reason_when_all_utterances_are_quarantined(tmp_pat
 def test_evaluation_and_checkpoint_stay_due_after_data_orders(tmp_path: Path) -> None:
     hparams = tiny_hparams(**ALL_SAVED | {"iters_per_evaluation": 2})
     observer = OrderingObserver({2: [quarantine("u00-7"), TrainerOrder("fetch_faster")]})
-    trainer, _ = trainer_with_orders(tmp_path, hparams=hparams, observer=observer)
-    trainer.fit(RunLimits(max_steps=3))
+    _, _ = train_with_orders(tmp_path, hparams=hparams, observer=observer, max_steps=3)
     assert observer.events[:11] == [
         *("step 1", "before checkpoint", "after checkpoint"),
         *("step 2", "quarantine u00-7: ", "before evaluation", "evaluation 2", "before checkpoint", "after checkpoint"),
@@ -72,11 +67,9 @@ def test_evaluation_and_checkpoint_stay_due_after_data_orders(tmp_path: Path) ->
 
 
 def test_fetching_faster_does_not_change_the_batches(tmp_path: Path) -> None:
-    reference, expected = trainer_with_orders(tmp_path / "reference")
-    reference.fit(RunLimits(max_steps=6))
+    reference, expected = train_with_orders(tmp_path / "reference", max_steps=6)
     orders = {1: [TrainerOrder("fetch_faster")], 4: [TrainerOrder("fetch_faster")]}
-    trainer, observer = trainer_with_orders(tmp_path / "faster", orders)
-    trainer.fit(RunLimits(max_steps=6))
+    trainer, observer = train_with_orders(tmp_path / "faster", orders, max_steps=6)
     assert trainer.state.data.train.n_threads == 4
     assert observer.ids == expected.ids and observer.losses == expected.losses
 
@@ -89,17 +82,14 @@ def load_partly_nan(utterance: Utterance) -> np.ndarray:
 def test_screening_quarantines_every_recording_that_is_not_finite(tmp_path: Path) -> None:
     hparams = tiny_hparams()
     data = tiny_data(hparams, load_partly_nan)
-    trainer, observer = trainer_with_orders(tmp_path, {1: [TrainerOrder("screen")]}, hparams=hparams, data=data)
-    trainer.fit(RunLimits(max_steps=6))
+    _, observer = train_with_orders(tmp_path, {1: [TrainerOrder("screen")]}, hparams=hparams, data=data, max_steps=6)
     assert data.train.quarantined == NAN_UTTERANCES == read_quarantine(tmp_path).keys()
     assert f"quarantine {', '.join(sorted(NAN_UTTERANCES))}: not finite" in observer.events
     assert not NAN_UTTERANCES & {id_ for ids in observer.ids[1:] for id_ in ids}
 
 
 def test_screening_of_finite_recordings_changes_nothing(tmp_path: Path) -> None:
-    trainer, observer = trainer_with_orders(tmp_path / "screened", {1: [TrainerOrder("screen")]})
-    trainer.fit(RunLimits(max_steps=4))
-    reference, expected = trainer_with_orders(tmp_path / "reference")
-    reference.fit(RunLimits(max_steps=4))
+    _, observer = train_with_orders(tmp_path / "screened", {1: [TrainerOrder("screen")]}, max_steps=4)
+    reference, expected = train_with_orders(tmp_path / "reference", max_steps=4)
     assert observer.losses == expected.losses
     assert read_quarantine(tmp_path / "screened") == {}

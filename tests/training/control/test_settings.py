@@ -18,6 +18,7 @@ from tests.training.orders import (
     resume,
     saved_path,
     saved_steps,
+    train_with_orders,
     trainer_with_orders,
 )
 from training.knobs import KNOB_BOUNDS, Knobs
@@ -65,8 +66,9 @@ def test_knob_may_return_to_a_start_outside_its_bounds(tmp_path: Path) -> None:
 
 
 def test_turned_knob_takes_effect_with_the_next_step(tmp_path: Path) -> None:
-    trainer, observer = trainer_with_orders(tmp_path, {2: [TrainerOrder("turn", {"learning_rate_multiplier": 0.25})]})
-    trainer.fit(RunLimits(max_steps=4))
+    _, observer = train_with_orders(
+        tmp_path, {2: [TrainerOrder("turn", {"learning_rate_multiplier": 0.25})]}, max_steps=4
+    )
     assert [r.learning_rate for r in observer.steps] == pytest.approx([1e-2, 1e-2, 0.25e-2, 0.25e-2])
 
 
@@ -103,8 +105,9 @@ def test_phase_modifies_the_schedules_until_the_next(tmp_path: Path) -> None:
         1: [TrainerOrder("enter_phase", targets=shares | {"other": 1.0})],
         2: [TrainerOrder("enter_phase")],
     }
-    trainer, observer = trainer_with_orders(tmp_path, {1: orders[1]}, hparams=tiny_hparams(grad_clip_thresh=2.0))
-    trainer.fit(RunLimits(max_steps=2))
+    trainer, observer = train_with_orders(
+        tmp_path, {1: orders[1]}, hparams=tiny_hparams(grad_clip_thresh=2.0), max_steps=2
+    )
     assert trainer.state.phase_plan == PhasePlan(**shares)
     losses = trainer.state.knobs.for_losses(1, trainer.state.hparams, trainer.state.phase_plan)
     assert (losses["guide_weight"], losses["guide_sigma"]) == pytest.approx((3 * 2.5, 0.2))
@@ -117,8 +120,7 @@ def test_phase_modifies_the_schedules_until_the_next(tmp_path: Path) -> None:
 
 def test_holding_changes_nothing_before_the_late_part_of_the_schedules(tmp_path: Path) -> None:
     hparams = tiny_hparams(warmup_steps=3, guide_anneal_start_step=8, guide_anneal_steps=4, **QUIET)
-    reference, expected = trainer_with_orders(tmp_path / "reference", hparams=hparams)
-    reference.fit(RunLimits(max_steps=8))
+    reference, expected = train_with_orders(tmp_path / "reference", hparams=hparams, max_steps=8)
     held, observer = trainer_with_orders(tmp_path / "held", hparams=hparams)
     held.control.execute(TrainerOrder("enter_phase", targets={"hold_schedules": 1.0}))
     held.fit(RunLimits(max_steps=8))
@@ -132,8 +134,7 @@ def test_held_schedules_stay_before_their_late_part(tmp_path: Path) -> None:
         8: [TrainerOrder("enter_phase", targets={"hold_schedules": 1.0})],
         12: [TrainerOrder("enter_phase")],
     }
-    trainer, observer = trainer_with_orders(tmp_path, orders, hparams=hparams)
-    trainer.fit(RunLimits(max_steps=14))
+    _, observer = train_with_orders(tmp_path, orders, hparams=hparams, max_steps=14)
     rates = [r.learning_rate for r in observer.steps]
     assert rates[7] == pytest.approx(0.25e-2)  # halved twice before it was held
     assert rates[8:12] == pytest.approx([1e-2] * 4)
@@ -141,8 +142,7 @@ def test_held_schedules_stay_before_their_late_part(tmp_path: Path) -> None:
 
 
 def test_reset_of_moments_starts_a_warm_up_that_a_resume_continues(tmp_path: Path) -> None:
-    trainer, observer = trainer_with_orders(tmp_path, {3: [TrainerOrder("reset_moments", n_steps=4)]})
-    trainer.fit(RunLimits(max_steps=3))
+    trainer, observer = train_with_orders(tmp_path, {3: [TrainerOrder("reset_moments", n_steps=4)]}, max_steps=3)
     assert trainer.state.optimizer.state_dict()["state"] == {}
     trainer.fit(RunLimits(max_steps=9))
     assert [r.learning_rate for r in observer.steps] == pytest.approx(
@@ -150,9 +150,9 @@ def test_reset_of_moments_starts_a_warm_up_that_a_resume_continues(tmp_path: Pat
     )
     assert trainer.state.optimizer.state_dict()["state"][0]["step"] == 6
     for step in (3, 5):
-        resumed, resumed_observer = trainer_with_orders(tmp_path / f"from {step}")
-        resume(resumed, saved_path(trainer, step))
-        resumed.fit(RunLimits(max_steps=9))
+        resumed, resumed_observer = train_with_orders(
+            tmp_path / f"from {step}", start=saved_path(trainer, step), max_steps=9
+        )
         assert resumed_observer.losses == observer.losses[step:]
         assert differences(comparable_state(resumed), comparable_state(trainer)) == []
 
@@ -160,16 +160,14 @@ def test_reset_of_moments_starts_a_warm_up_that_a_resume_continues(tmp_path: Pat
 def test_keep_fewer_checkpoints_keeps_the_newest_and_the_best(tmp_path: Path) -> None:
     hparams = tiny_hparams(iters_per_checkpoint=1, iters_per_evaluation=2, keep_checkpoints=99)
     observer = OrderingObserver({4: [TrainerOrder("keep_fewer_checkpoints")]}, scores={2: 0.9})
-    trainer, _ = trainer_with_orders(tmp_path, hparams=hparams, observer=observer)
-    trainer.fit(RunLimits(max_steps=3))
+    trainer, _ = train_with_orders(tmp_path, hparams=hparams, observer=observer, max_steps=3)
     assert saved_steps(trainer) == [1, 2, 3]
     trainer.fit(RunLimits(max_steps=6))
     assert saved_steps(trainer) == [2, 6]
 
 
 def test_two_batches_per_update_make_one_step(tmp_path: Path) -> None:
-    single, expected = trainer_with_orders(tmp_path / "single", hparams=tiny_hparams(**QUIET))
-    single.fit(RunLimits(max_steps=6))
+    single, expected = train_with_orders(tmp_path / "single", hparams=tiny_hparams(**QUIET), max_steps=6)
     trainer, observer = trainer_with_orders(tmp_path / "both")
     trainer.state.turn_knobs({"batches_per_update": 2.0})
     trainer.fit(RunLimits(max_steps=4))
@@ -186,12 +184,9 @@ def test_two_batches_per_update_make_one_step(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("step", [1, 2, 3])
 def test_resume_between_updates_of_two_batches_is_exact(tmp_path: Path, step: int) -> None:
-    trainer, observer = trainer_with_orders(
-        tmp_path / "uninterrupted", {1: [TrainerOrder("turn", {"batches_per_update": 2.0})]}
+    trainer, observer = train_with_orders(
+        tmp_path / "uninterrupted", {1: [TrainerOrder("turn", {"batches_per_update": 2.0})]}, max_steps=5
     )
-    trainer.fit(RunLimits(max_steps=5))
-    resumed, resumed_observer = trainer_with_orders(tmp_path / "resumed")
-    resume(resumed, saved_path(trainer, step))
-    resumed.fit(RunLimits(max_steps=5))
+    resumed, resumed_observer = train_with_orders(tmp_path / "resumed", start=saved_path(trainer, step), max_steps=5)
     assert resumed_observer.ids == observer.ids[step:] and resumed_observer.losses == observer.losses[step:]
     assert differences(comparable_state(resumed), comparable_state(trainer)) == []

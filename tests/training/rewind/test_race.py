@@ -18,6 +18,7 @@ from tests.training.orders import (
     resume,
     saved_path,
     saved_steps,
+    train_with_orders,
     trainer_with_orders,
     truncate,
 )
@@ -40,8 +41,7 @@ def run_race(
     folder: Path, winner: int, order: TrainerOrder = RACE, *, steps: int = 7
 ) -> tuple[EnhancedTrainer, RaceObserver]:
     observer = RaceObserver(winner, order)
-    trainer, _ = trainer_with_orders(folder, observer=observer)
-    trainer.fit(RunLimits(max_steps=steps))
+    trainer, _ = train_with_orders(folder, observer=observer, max_steps=steps)
     return trainer, observer
 
 
@@ -113,8 +113,7 @@ def test_arms_may_differ_in_batches_per_update(tmp_path: Path) -> None:
 
 
 def test_damaged_start_checkpoint_is_replaced_by_the_previous_one(tmp_path: Path) -> None:
-    trainer, observer = trainer_with_orders(tmp_path, observer=RaceObserver(1))
-    trainer.fit(RunLimits(max_steps=5))
+    trainer, observer = train_with_orders(tmp_path, observer=RaceObserver(1), max_steps=5)
     truncate(saved_path(trainer, 4))
     trainer.fit(RunLimits(max_steps=6))
     assert "race from 3" in observer.events
@@ -124,10 +123,8 @@ def test_damaged_start_checkpoint_is_replaced_by_the_previous_one(tmp_path: Path
 
 def test_missing_start_checkpoint_is_reported_and_changes_nothing(tmp_path: Path) -> None:
     hparams = tiny_hparams(iters_per_checkpoint=1000, iters_per_evaluation=1000)
-    reference, expected = trainer_with_orders(tmp_path / "reference", hparams=hparams)
-    reference.fit(RunLimits(max_steps=8))
-    trainer, observer = trainer_with_orders(tmp_path / "race", hparams=hparams, observer=RaceObserver(1))
-    trainer.fit(RunLimits(max_steps=8))
+    reference, expected = train_with_orders(tmp_path / "reference", hparams=hparams, max_steps=8)
+    trainer, observer = train_with_orders(tmp_path / "race", hparams=hparams, observer=RaceObserver(1), max_steps=8)
     assert [report.step for report in observer.rollbacks] == [None] and observer.races == []
     assert observer.losses == expected.losses
     assert differences(comparable_state(trainer), comparable_state(reference)) == []
@@ -141,11 +138,9 @@ def test_start_checkpoint_lost_between_the_arms_changes_nothing(tmp_path: Path) 
             if 4 in saved_steps(self.trainer):
                 saved_path(self.trainer, 4).unlink()
 
-    reference, expected = trainer_with_orders(tmp_path / "reference")
-    reference.fit(RunLimits(max_steps=8))
+    reference, expected = train_with_orders(tmp_path / "reference", max_steps=8)
     observer = CheckpointDeleter(1)
-    trainer, _ = trainer_with_orders(tmp_path / "race", observer=observer)
-    trainer.fit(RunLimits(max_steps=8))
+    trainer, _ = train_with_orders(tmp_path / "race", observer=observer, max_steps=8)
     assert [report.step for report in observer.rollbacks] == [None] and observer.races == []
     assert observer.losses == expected.losses
     assert differences(comparable_state(trainer), comparable_state(reference)) == []
@@ -168,9 +163,7 @@ def test_interrupted_race_is_run_after_a_resume(tmp_path: Path, at_arm_step: int
     assert observer.events.count("arm step") == at_arm_step and observer.races == []
     assert saved_steps(trainer) == [1, 2, 3, 4, 5, 6] and trainer.state.progress.step == 6
     last = RaceObserver(1, after_step=1000)
-    resumed, _ = trainer_with_orders(tmp_path / "race", observer=last)
-    resume(resumed, saved_path(trainer, 6))
-    resumed.fit(RunLimits(max_steps=9))
+    resumed, _ = train_with_orders(tmp_path / "race", observer=last, start=saved_path(trainer, 6), max_steps=9)
     assert len(last.races) == 1 and last.losses == expected.losses[6:]
     assert differences(state_without_evaluation(resumed), state_without_evaluation(uninterrupted)) == []
 
@@ -195,10 +188,9 @@ def test_arm_that_runs_out_of_memory_is_reported_and_does_not_end_the_run(
             assert [[r.out_of_memory_steps for r in arm.steps] for arm in report.arms] == [[1, 1, 1], [0, 0, 0]]
             return super().on_race(report)
 
-    trainer, observer = trainer_with_orders(
-        tmp_path, observer=FirstArmOutOfMemory(1), hparams=tiny_hparams(**ALL_SAVED)
+    trainer, observer = train_with_orders(
+        tmp_path, observer=FirstArmOutOfMemory(1), hparams=tiny_hparams(**ALL_SAVED), max_steps=5
     )
-    trainer.fit(RunLimits(max_steps=5))
     limit_memory(trainer, 1, monkeypatch)
     trainer.control.execute(RACE)
     trainer.fit(RunLimits(max_steps=8))

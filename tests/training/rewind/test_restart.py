@@ -16,9 +16,9 @@ from tests.training.orders import (
     OrderingObserver,
     comparable_state,
     differences,
-    resume,
     saved_path,
     saved_steps,
+    train_with_orders,
     trainer_with_orders,
 )
 from training.checkpoints.json_files import apply_amendments
@@ -42,16 +42,15 @@ def test_restart_draws_fresh_weights_and_continues_the_step_count(tmp_path: Path
     assert not torch.equal(restarted["model"]["embedding.weight"], fresh["embedding.weight"])
     assert (restarted["model"]["postnet.convolutions.0.1.running_mean"] == 0).all()
     for step in (5, 6):
-        resumed, resumed_observer = trainer_with_orders(tmp_path / f"resumed-{step}", hparams=hparams)
-        resume(resumed, saved_path(trainer, step))
-        resumed.fit(RunLimits(max_steps=8))
+        resumed, resumed_observer = train_with_orders(
+            tmp_path / f"resumed-{step}", hparams=hparams, start=saved_path(trainer, step), max_steps=8
+        )
         assert resumed_observer.losses == observer.losses[step:]
         assert differences(comparable_state(resumed), comparable_state(trainer)) == []
 
 
 def test_restarts_begin_with_different_weights(tmp_path: Path) -> None:
-    trainer, _ = trainer_with_orders(tmp_path, {1: [TrainerOrder("restart")], 2: [TrainerOrder("restart")]})
-    trainer.fit(RunLimits(max_steps=2))
+    trainer, _ = train_with_orders(tmp_path, {1: [TrainerOrder("restart")], 2: [TrainerOrder("restart")]}, max_steps=2)
     weights = [load_checkpoint(saved_path(trainer, step))["model"]["embedding.weight"] for step in (1, 2)]
     assert not torch.equal(*weights)
 
@@ -59,8 +58,7 @@ def test_restarts_begin_with_different_weights(tmp_path: Path) -> None:
 def test_best_of_an_earlier_attempt_stays_the_best_until_exceeded(tmp_path: Path) -> None:
     hparams = tiny_hparams(iters_per_checkpoint=1, iters_per_evaluation=2, keep_checkpoints=1)
     observer = OrderingObserver({3: [TrainerOrder("restart")]}, scores={2: 0.5, 4: 0.4, 6: 0.45, 8: 0.6})
-    trainer, _ = trainer_with_orders(tmp_path, hparams=hparams, observer=observer)
-    trainer.fit(RunLimits(max_steps=7))
+    trainer, _ = train_with_orders(tmp_path, hparams=hparams, observer=observer, max_steps=7)
     assert trainer.state.progress.best_step == 2 and saved_steps(trainer) == [2, 7]
     assert load_voice(trainer.write_voice()).step == 2
     trainer.fit(RunLimits(max_steps=8))
@@ -71,8 +69,7 @@ def test_restart_with_a_larger_reduction_factor_trains_and_resumes(tmp_path: Pat
     order = TrainerOrder("restart", knobs={"learning_rate_multiplier": 0.5}, hparams={"n_frames_per_step": 4})
     observer = OrderingObserver({2: [order]}, scores={6: 0.5})
     hparams = tiny_hparams(**ALL_SAVED | {"iters_per_evaluation": 6})
-    trainer, _ = trainer_with_orders(tmp_path, hparams=hparams, observer=observer)
-    trainer.fit(RunLimits(max_steps=6))
+    trainer, _ = train_with_orders(tmp_path, hparams=hparams, observer=observer, max_steps=6)
     assert trainer.state.hparams.n_frames_per_step == 4 and tacotron(trainer).decoder.r == 4
     assert observer.evaluations[-1].decodes[0].n_frames_per_step == 4
     assert load_voice(trainer.write_voice()).hparams.n_frames_per_step == 4
@@ -86,8 +83,7 @@ def test_best_voice_before_the_restart_is_written_with_its_own_recipe(tmp_path: 
     order = TrainerOrder("restart", hparams={"n_frames_per_step": 4})
     observer = OrderingObserver({3: [order]}, scores={2: 0.9, 4: 0.1})
     hparams = tiny_hparams(**ALL_SAVED | {"iters_per_evaluation": 2})
-    trainer, _ = trainer_with_orders(tmp_path, hparams=hparams, observer=observer)
-    trainer.fit(RunLimits(max_steps=4))
+    trainer, _ = train_with_orders(tmp_path, hparams=hparams, observer=observer, max_steps=4)
     voice = load_voice(trainer.write_voice())
     assert (voice.step, voice.hparams.n_frames_per_step) == (2, 2)
 
