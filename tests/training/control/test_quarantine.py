@@ -58,7 +58,7 @@ def test_training_ends_with_a_reason_when_all_utterances_are_quarantined(tmp_pat
 def test_evaluation_and_checkpoint_stay_due_after_data_orders(tmp_path: Path) -> None:
     hparams = tiny_hparams(**ALL_SAVED | {"iters_per_evaluation": 2})
     observer = OrderingObserver({2: [quarantine("u00-7"), TrainerOrder("fetch_faster")]})
-    _, _ = train_with_orders(tmp_path, hparams=hparams, observer=observer, max_steps=3)
+    train_with_orders(tmp_path, hparams=hparams, observer=observer, max_steps=3)
     assert observer.events[:11] == [
         *("step 1", "before checkpoint", "after checkpoint"),
         *("step 2", "quarantine u00-7: ", "before evaluation", "evaluation 2", "before checkpoint", "after checkpoint"),
