@@ -77,19 +77,16 @@ def has_pending_output(run: Path, settings: Settings, output: Path | None = None
     """
     folder, length = run / "companion", (run / "journal.jsonl").stat().st_size
     saved = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json")}
-    channels = _enabled_channels(settings)
-    subscribers = [
-        "samples",
-        *(["tensorboard"] if settings.tensorboard else []),
-        *(["report"] if settings.report.enabled else []),
-        *([subscriber_state_name(settings.mlflow.store_uri(output or run.parent))] if settings.mlflow.enabled else []),
-        *channels,
-    ]
-    if any(saved.get(name, {"offset": 0})["offset"] < length for name in subscribers):
-        return True
-    return any(saved.get(f"{name}-outbox", {"waiting": []})["waiting"] for name in channels)
-
-
-def _enabled_channels(settings: Settings) -> list[str]:
-    is_enabled = {"telegram": settings.telegram.enabled, "webhook": settings.webhook.url is not None}
-    return [name for name, enabled in is_enabled.items() if enabled]
+    is_enabled = {
+        "samples": True,
+        "tensorboard": settings.tensorboard,
+        "report": settings.report.enabled,
+        subscriber_state_name(settings.mlflow.store_uri(output or run.parent)): settings.mlflow.enabled,
+        "telegram": settings.telegram.enabled,
+        "webhook": settings.webhook.url is not None,
+    }
+    return any(
+        saved.get(name, {"offset": 0})["offset"] < length or saved.get(f"{name}-outbox", {}).get("waiting")
+        for name, enabled in is_enabled.items()
+        if enabled
+    )
