@@ -28,6 +28,7 @@ UNWATCHED = ("--watchdog", "off", "--companion", "off")
 RATE = 16_000
 TINY: dict[str, Any] = {
     "precision": "float32",
+    "cpu_threads": 1,  # the last bits of a run depend on it, and 0 means what an earlier run in this process has set
     "text_frontend": "graphemes",
     "symbols_embedding_dim": 8,
     "encoder_embedding_dim": 16,
