@@ -5,8 +5,17 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from files import READ_BLOCK_BYTES, ChecksummedIndex, atomic_replacement, hex_digest, truncate_torn_line
+from files import (
+    READ_BLOCK_BYTES,
+    ChecksummedIndex,
+    atomic_replacement,
+    hex_digest,
+    safe_name,
+    truncate_torn_line,
+)
 
 
 @pytest.mark.parametrize(
@@ -104,3 +113,36 @@ def test_several_processes_may_add_entries_at_the_same_time(tmp_path: Path) -> N
         writer.join(timeout=60)
     index = ChecksummedIndex(path)
     assert all(index.get(f"{name}{i}") == "x" * (i % 50) for name in "ab" for i in range(200))
+
+
+@pytest.mark.parametrize("id", ["LJ001-0001", "000000_RUSLAN", "v1.5"])
+def test_an_ordinary_id_is_its_own_name(id: str) -> None:
+    assert safe_name(id) == id
+
+
+@given(st.text(max_size=200))
+@example("..")
+@example("../../etc/passwd")
+@example("-rf")
+@example("<b>.")
+@example("a.")
+def test_a_safe_name_stays_in_its_folder(id: str) -> None:
+    name = safe_name(id)
+    assert Path("/folder", name).parent == Path("/folder") and Path("/folder", name).name == name
+    assert (
+        not name.startswith((".", "-"))
+        and not name.endswith(".")
+        and len(name.encode()) < 120
+        and name.isascii()
+        and name.isprintable()
+    )
+
+
+@given(st.text(max_size=30), st.text(max_size=30))
+def test_different_ids_have_different_names(first: str, second: str) -> None:
+    assert (safe_name(first) == safe_name(second)) == (first == second)
+
+
+def test_an_id_that_looks_like_a_safe_name_does_not_collide_with_it() -> None:
+    assert safe_name(safe_name("a/b")) != safe_name("a/b")
+    assert safe_name("a/b") != safe_name("a_b")

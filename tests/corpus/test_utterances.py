@@ -4,11 +4,8 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
 
 from corpus.utterances import Corpus, SkippedEntry, Utterance, is_held_out, read_corpus, require_usable
-from files import safe_name
 from hparams import UserError
 
 
@@ -265,36 +262,3 @@ def test_the_hash_of_the_id_holds_out_about_the_given_share(tmp_path: Path) -> N
 def test_the_split_does_not_change_between_versions(tmp_path: Path) -> None:
     held_out = [n for n in range(100) if is_held_out(Utterance(f"LJ001-{n:04}", tmp_path, "text"), 5)]
     assert held_out == [10, 11, 16, 50, 57, 59, 65, 82, 95]
-
-
-@pytest.mark.parametrize("id", ["LJ001-0001", "000000_RUSLAN", "v1.5"])
-def test_an_ordinary_id_is_its_own_name(id: str) -> None:
-    assert safe_name(id) == id
-
-
-@given(st.text(max_size=200))
-@example("..")
-@example("../../etc/passwd")
-@example("-rf")
-@example("<b>.")
-@example("a.")
-def test_a_safe_name_stays_in_its_folder(id: str) -> None:
-    name = safe_name(id)
-    assert Path("/folder", name).parent == Path("/folder") and Path("/folder", name).name == name
-    assert (
-        not name.startswith((".", "-"))
-        and not name.endswith(".")
-        and len(name.encode()) < 120
-        and name.isascii()
-        and name.isprintable()
-    )
-
-
-@given(st.text(max_size=30), st.text(max_size=30))
-def test_different_ids_have_different_names(first: str, second: str) -> None:
-    assert (safe_name(first) == safe_name(second)) == (first == second)
-
-
-def test_an_id_that_looks_like_a_safe_name_does_not_collide_with_it() -> None:
-    assert safe_name(safe_name("a/b")) != safe_name("a/b")
-    assert safe_name("a/b") != safe_name("a_b")
