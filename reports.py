@@ -118,6 +118,14 @@ class RaceReport:
     arms: tuple[ArmReport, ...]
 
 
+@dataclass(frozen=True)
+class RaceWinner:
+    """The arm that training continues with, by index, and the score of its evaluation."""
+
+    arm: int
+    score: float | None
+
+
 class TrainingObserver(Protocol):
     """Receiver of a trainer's reports; scores evaluations and chooses the winner of a race."""
 
@@ -143,8 +151,8 @@ class TrainingObserver(Protocol):
         """One step of an arm is done; it is not a step of the run yet."""
         ...
 
-    def on_race(self, report: RaceReport) -> int:
-        """Return the index of the arm that training continues with."""
+    def on_race(self, report: RaceReport) -> RaceWinner:
+        """Choose the arm that training continues with."""
         ...
 
     def state_dict(self) -> dict[str, Any]: ...

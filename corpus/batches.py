@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -58,11 +58,16 @@ class Batch:
     rank_indices: tuple[tuple[int, ...], ...] = ()  # examples of the whole batch per rank; the tensors hold rank 0's
 
     def to(self, device: torch.device) -> Batch:
-        text, text_lengths, mels, mel_lengths = (
-            x.to(device, non_blocking=True) for x in (self.text, self.text_lengths, self.mels, self.mel_lengths)
-        )
-        inputs = {name: x.to(device, non_blocking=True) for name, x in self.inputs.items()}
-        return replace(self, text=text, text_lengths=text_lengths, mels=mels, mel_lengths=mel_lengths, inputs=inputs)
+        return self._convert(lambda x: x.to(device, non_blocking=True))
+
+    def pin_memory(self) -> Batch:
+        """Copy to page-locked memory, from which a GPU copies without making the processor wait."""
+        return self._convert(Tensor.pin_memory)
+
+    def _convert(self, convert: Callable[[Tensor], Tensor]) -> Batch:
+        names = ("text", "text_lengths", "mels", "mel_lengths")
+        tensors: dict[str, Any] = {name: convert(getattr(self, name)) for name in names}
+        return replace(self, **tensors, inputs={name: convert(x) for name, x in self.inputs.items()})
 
     def rows(self, rows: list[int]) -> Batch:
         """Select some of the examples, padded to the longest of them."""
@@ -166,13 +171,15 @@ class BatchLoader:
         self.skipped_batches: set[tuple[int, int]] = set()  # (epoch, number of the batch)
         self.n_threads = 1
         self.n_ranks = 1  # processes that share a batch
+        self.pins_memory = False  # whether batches are loaded into page-locked memory
 
     def n_frames(self, indices: Iterable[int]) -> int:
         return sum(self.examples[i].n_frames for i in indices)
 
     def load(self, indices: Sequence[int], number: int = 0) -> Batch:
         examples = [self.examples[i] for i in indices]
-        return collate(examples, [self._load_mel(e.utterance) for e in examples], number, self._axes)
+        batch = collate(examples, [self._load_mel(e.utterance) for e in examples], number, self._axes)
+        return batch.pin_memory() if self.pins_memory else batch
 
     @property
     def has_utterances(self) -> bool:

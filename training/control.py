@@ -12,6 +12,8 @@ from training.run_state import RunState
 from training.schedule import PhasePlan
 
 NOTHING_LEFT = "every utterance to train on is quarantined"
+MAX_LOADER_THREADS = 8
+"""More threads would only hold more batches in memory: each reads up to four ahead."""
 MOVES = ("roll_back", "restart", "race")
 """Actions that change the step and weights training continues from; they wait for the end of the step."""
 
@@ -105,7 +107,8 @@ class RunControl:
             self._quarantine(broken, reason="not finite")
 
     def _fetch_faster(self) -> None:
-        self._state.data.train.n_threads *= 2
+        loader = self._state.data.train
+        loader.n_threads = min(2 * loader.n_threads, MAX_LOADER_THREADS)
         self._must_reload = True
 
     def _keep_fewer_checkpoints(self) -> None:

@@ -123,9 +123,11 @@ class Rewind:
             state.observer.on_evaluation_start()
             arms.append(ArmReport(knobs, tuple(reports), self._steps.validate()))
             ends.append(_copy_to_memory(state.state_dict()))
-        self._restore(ends[state.observer.on_race(RaceReport(start, tuple(arms)))])
+        winner = state.observer.on_race(RaceReport(start, tuple(arms)))
+        self._restore(ends[winner.arm])
         self._delete_checkpoints_after(start)
-        state.save()
+        if not state.keep_if_best(winner.score):
+            state.save()
         return True
 
     def _run_arm(self, n_steps: int) -> list[StepReport]:

@@ -12,11 +12,12 @@ from typing import Any
 import torch
 
 from corpus.batches import Batch, BatchLoader
-from hparams import HParams
+from hparams import HParams, build_hparams
 from models import TrainableModel
-from models.checkpoint_file import foreign_step, optimizer_fits
+from models.checkpoint_file import foreign_step, load_checkpoint, optimizer_fits
 from reports import CheckpointReport, TrainerOrder, TrainingObserver
 from speech.decoding import Sentence
+from speech.voice import save_voice
 from training.checkpoints.checkpoint import list_checkpoints, save_checkpoint
 from training.distributed.rank_group import RankGroup
 from training.knobs import RECIPE_FIELDS, Knobs, bounds_of
@@ -86,7 +87,7 @@ class RunState:
     ) -> None:
         self.rank_group = rank_group or RankGroup.single()
         self.learner, self.data, self.hparams = Learner(model, hparams, device, self.rank_group), data, hparams
-        self.data.train.n_ranks = self.rank_group.size
+        self.data.train.n_ranks, self.data.train.pins_memory = self.rank_group.size, device.type == "cuda"
         self.folder, self.observer, self.device = folder, observer, device
         self.knobs, self.progress, self.limits = Knobs.from_hparams(hparams), TrainingProgress(), RunLimits()
         self.clock, self.phase_plan = ScheduleClock(), PhasePlan()
@@ -125,6 +126,25 @@ class RunState:
         saved = list_checkpoints(self.folder / "checkpoints")
         return next((c.path for c in reversed(saved) if c.step == self.progress.best_step), None)
 
+    def keep_if_best(self, score: float | None) -> bool:
+        """Save a checkpoint and the voice if this evaluation's score is the best so far."""
+        progress = self.progress
+        if score is None or (progress.best_score is not None and score <= progress.best_score):
+            return False
+        progress.best_score, progress.best_step = score, progress.step
+        self.save()
+        self.write_voice()
+        return True
+
+    def write_voice(self) -> Path:
+        """Write the best checkpoint (without one: the present weights) as one portable file."""
+        path, best = self.folder / "voice.safetensors", self.best_checkpoint()
+        state = self.state_dict() if best is None else load_checkpoint(best)
+        step, threshold = int(state["progress"]["step"]), float(state["knobs"]["gate_threshold"])
+        hparams = build_hparams(state["hparams"], {"gate_threshold": threshold})
+        save_voice(path, state["model"], hparams, symbols=self.data.symbols, step=step)
+        return path
+
     def save(self) -> Path:
         """Write a checkpoint and report it."""
         self.observer.on_save_start()
@@ -149,6 +169,7 @@ class RunState:
             "clock": asdict(self.clock),
             "left_out": sorted(self.data.train.skipped_batches),
             "steering": {"moves": orders, "places": [list(batch) for batch in self.recent_batches]},
+            "resources": {"keep_checkpoints": self.keep_checkpoints, "loader_threads": self.data.train.n_threads},
             "hparams": self.hparams.model_dump(mode="json"),
             "symbols": list(self.data.symbols),
             "data_fingerprint": self.data.fingerprint,
@@ -160,6 +181,7 @@ class RunState:
         """Go on exactly where `state_dict` was taken; with other data the current epoch starts anew."""
         self.rewind_to(state)
         self.restore_knobs(state)
+        self._restore_resources(state)
         self.pending_orders = [TrainerOrder(**order) for order in state["steering"]["moves"]]
         if state["data_fingerprint"] != self.data.fingerprint:
             self.progress.batch = 0
@@ -194,6 +216,15 @@ class RunState:
         }
         self.knobs = replace(self.knobs, **unchanged)
         self.model.set_gate_threshold(self.knobs.gate_threshold)
+
+    def _restore_resources(self, state: dict[str, Any]) -> None:
+        """Keep what was ordered for a full disk or slow loading; earlier checkpoints do not hold it."""
+        resources = state.get("resources")
+        if resources is None:
+            return
+        self.data.train.n_threads = resources["loader_threads"]
+        if state["hparams"]["keep_checkpoints"] == self.hparams.keep_checkpoints:
+            self.keep_checkpoints = resources["keep_checkpoints"]
 
     def load_optimizer(self, saved: dict[str, Any]) -> None:
         """Load the moments; the settings stay those of the recipe."""

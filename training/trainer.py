@@ -7,10 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from corpus.batches import Batch
-from hparams import build_hparams
-from models.checkpoint_file import load_checkpoint
 from reports import EvaluationReport, StepReport
-from speech.voice import save_voice
 from training.control import RunControl
 from training.rewind import Rewind
 from training.run_state import RunLimits, RunState
@@ -103,17 +100,8 @@ class EnhancedTrainer:
         score = state.observer.on_evaluation(self.validate())
         progress.evaluated_step = progress.step
         state.is_unsaved = True
-        if score is not None and (progress.best_score is None or score > progress.best_score):
-            progress.best_score, progress.best_step = score, progress.step
-            state.save()
-            self.write_voice()
+        state.keep_if_best(score)
         self.after_evaluation(score)
 
     def write_voice(self) -> Path:
-        """Write the best checkpoint (without one: the present weights) as one portable file."""
-        path, best = self.state.folder / "voice.safetensors", self.state.best_checkpoint()
-        state = self.state.state_dict() if best is None else load_checkpoint(best)
-        step, threshold = int(state["progress"]["step"]), float(state["knobs"]["gate_threshold"])
-        hparams = build_hparams(state["hparams"], {"gate_threshold": threshold})
-        save_voice(path, state["model"], hparams, symbols=self.state.data.symbols, step=step)
-        return path
+        return self.state.write_voice()

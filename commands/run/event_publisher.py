@@ -29,6 +29,7 @@ from reports import (
     EvaluationReport,
     QuarantineReport,
     RaceReport,
+    RaceWinner,
     RollbackReport,
     StepReport,
 )
@@ -85,13 +86,13 @@ class EventPublisher:
     def on_race_step(self) -> None:
         self.publish(RaceStepEvent())
 
-    def on_race(self, report: RaceReport) -> int:
+    def on_race(self, report: RaceReport) -> RaceWinner:
         arms = tuple(_arm_signals(arm) for arm in report.arms)
         self.publish(RaceEvent(report.start_step, arms))
         assert self.supervisor is not None, "only a supervisor orders races"
         winner = self.supervisor.on_race(report.start_step, arms)
         self.publish(RaceDecisionEvent(report.start_step, arms[winner], report.arms[winner]))
-        return winner
+        return RaceWinner(winner, arms[winner].evaluation["composite_tts_score"])
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of recorder and supervisor; the key "listener" is that of earlier checkpoints."""

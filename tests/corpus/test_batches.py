@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from corpus.batches import Axis, Batch, BatchLoader, Example, collate, epoch_order, prefetch
 from corpus.utterances import Utterance
@@ -231,6 +232,20 @@ def ids_by_number(epoch: int) -> list[set[str]]:
 def test_a_batch_has_its_number_in_the_epoch(start: int) -> None:
     numbers = [batch.number for batch in loader().epoch(1, start=start)]
     assert numbers == list(range(start, loader().n_batches(1)))
+
+
+def test_batches_for_a_gpu_are_loaded_into_pinned_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    pinned: list[Tensor] = []
+    monkeypatch.setattr(Tensor, "pin_memory", lambda x: (pinned.append(x), x.clone())[1])  # real pinning needs a GPU
+    batches = loader()
+    batches.pins_memory = True
+
+    batch = next(batches.epoch(0))
+
+    assert [x.shape for x in pinned] == [
+        x.shape for x in (batch.text, batch.text_lengths, batch.mels, batch.mel_lengths)
+    ]
+    assert batch.mels is not pinned[2] and torch.equal(batch.mels, pinned[2])
 
 
 def test_quarantined_utterances_are_left_out_and_batches_keep_their_numbers() -> None:

@@ -20,6 +20,7 @@ from reports import (
     EvaluationReport,
     QuarantineReport,
     RaceReport,
+    RaceWinner,
     RollbackReport,
     StepReport,
 )
@@ -158,10 +159,10 @@ class RecordingObserver:
     def on_quarantine(self, report: QuarantineReport) -> None:
         self.events.append(f"quarantine {', '.join(report.utterances)}: {report.reason}")
 
-    def on_race(self, report: RaceReport) -> int:
+    def on_race(self, report: RaceReport) -> RaceWinner:
         self.races.append(list(report.arms))
         self.events.append(f"race from {report.start_step}")
-        return self.winner
+        return RaceWinner(self.winner, self.scores.get(report.arms[self.winner].evaluation.step))
 
     def state_dict(self) -> dict[str, Any]:
         return {"n_steps": len(self.steps)}

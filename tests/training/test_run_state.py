@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from models.checkpoint_file import load_checkpoint
+from reports import TrainerOrder
 from speech.voice import load_voice
 from tests.support.tiny import RecordingObserver, tiny_data, tiny_hparams, tiny_trainer
 from tests.training.test_step_runner import assert_same, first_batch, learned_state
@@ -89,6 +90,21 @@ def test_resume_restores_the_moments_but_not_the_settings_of_the_optimizer(tmp_p
     assert {**resumed.state.optimizer.param_groups[0], "params": None} == settings
     assert resumed.state.optimizer.state_dict()["state"][0]["step"] == 1
     resumed.train_step(first_batch(resumed))
+
+
+def test_resume_keeps_what_was_ordered_for_a_full_disk_and_slow_loading(tmp_path: Path) -> None:
+    trainer, _ = tiny_trainer(tmp_path, tiny_hparams(keep_checkpoints=5))
+    for order in (TrainerOrder("keep_fewer_checkpoints"), TrainerOrder("fetch_faster")):
+        trainer.control.execute(order)
+    state = load_checkpoint(trainer.state.save())
+
+    resumed, _ = tiny_trainer(tmp_path, tiny_hparams(keep_checkpoints=5))
+    resumed.load_state_dict(state)
+    assert (resumed.state.keep_checkpoints, resumed.state.data.train.n_threads) == (1, 2)
+
+    with_another_number, _ = tiny_trainer(tmp_path, tiny_hparams(keep_checkpoints=3))
+    with_another_number.load_state_dict(state)
+    assert with_another_number.state.keep_checkpoints == 3
 
 
 def test_branch_does_not_inherit_a_best_voice_that_is_not_in_its_folder(tmp_path: Path) -> None:

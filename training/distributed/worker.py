@@ -32,7 +32,9 @@ def run_worker(
         hparams = build_hparams(message.hparams)
         learner = Learner(build_model(hparams, n_symbols), hparams, device, rank_group)
         learner.load_shared_state(message)
-        with BatchPrefetcher(build_loader(hparams), hparams, rank_group) as batches:
+        loader = build_loader(hparams)
+        loader.pins_memory = device.type == "cuda"
+        with BatchPrefetcher(loader, hparams, rank_group) as batches:
             while isinstance(message := rank_group.receive(), StepTask):
                 learner.stop_signal = read_stop_signal()
                 run_task(message, learner, batches.load(message))

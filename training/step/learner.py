@@ -132,8 +132,9 @@ class Learner:
 
     def _run_chunk(self, chunk: Batch, loss_knobs: LossKnobs, share: float) -> Losses:
         """Add the chunk's share to the gradient unless its loss is not finite; returns the losses without graph."""
+        chunk = chunk.to(self.device)
         with self.precision.autocast():
-            losses = self.model.losses(self.model(chunk.to(self.device)), chunk.to(self.device), loss_knobs)
+            losses = self.model.losses(self.model(chunk), chunk, loss_knobs)
         if math.isfinite(float(losses.total.detach())):
             self.precision.scale(share * losses.total if share != 1 else losses.total).backward()
         return losses.detached()

@@ -11,6 +11,7 @@ from reports import TrainerOrder
 from tests.support.tiny import tiny_data, tiny_hparams, tiny_mel
 from tests.training.orders import ALL_SAVED, OrderingObserver, train_with_orders, trainer_with_orders
 from training.checkpoints.json_files import read_quarantine
+from training.control import MAX_LOADER_THREADS
 from training.run_state import RunLimits
 
 NAN_UTTERANCES = {"u01-12", "u03-9"}
@@ -72,6 +73,13 @@ def test_fetching_faster_does_not_change_the_batches(tmp_path: Path) -> None:
     trainer, observer = train_with_orders(tmp_path / "faster", orders, max_steps=6)
     assert trainer.state.data.train.n_threads == 4
     assert observer.ids == expected.ids and observer.losses == expected.losses
+
+
+def test_fetching_faster_has_a_limit(tmp_path: Path) -> None:
+    trainer, _ = trainer_with_orders(tmp_path)
+    for _ in range(10):
+        trainer.control.execute(TrainerOrder("fetch_faster"))
+    assert trainer.state.data.train.n_threads == MAX_LOADER_THREADS
 
 
 def load_partly_nan(utterance: Utterance) -> np.ndarray:

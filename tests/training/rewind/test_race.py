@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from reports import RaceReport, TrainerOrder
+from reports import RaceReport, RaceWinner, TrainerOrder
+from speech.voice import load_voice
 from tests.support.tiny import tiny_hparams
 from tests.training.control.test_out_of_memory import limit_memory
 from tests.training.orders import (
@@ -82,6 +83,20 @@ def test_training_continues_exactly_as_if_only_the_winner_had_run(tmp_path: Path
     assert trainer.state.knobs.guide_sigma == ARMS[winner]["guide_sigma"]
     assert differences(state, comparable_state(single)) == []
     assert [r.step for r in observer.steps] == [1, 2, 3, 4, 5, 6, 8, 9, 10]
+
+
+@pytest.mark.parametrize(("score", "best"), [(0.8, 7), (0.4, 2)])
+def test_winner_competes_for_the_best_checkpoint(tmp_path: Path, score: float, best: int) -> None:
+    observer = RaceObserver(1)
+    observer.scores = {2: 0.6, 7: score}
+    hparams = tiny_hparams(**ALL_SAVED | {"iters_per_evaluation": 2})
+    trainer, _ = trainer_with_orders(tmp_path, observer=observer, hparams=hparams)
+
+    trainer.fit(RunLimits(max_steps=8))
+
+    assert trainer.state.progress.best_step == best
+    assert load_voice(tmp_path / "voice.safetensors").step == best
+    assert observer.checkpoints[-1][1] == saved_path(trainer, best)
 
 
 def test_losing_arm_leaves_no_trace(tmp_path: Path) -> None:
@@ -184,7 +199,7 @@ def test_arm_that_runs_out_of_memory_is_reported_and_does_not_end_the_run(
             super().on_race_step()
             monkeypatch.undo()
 
-        def on_race(self, report: RaceReport) -> int:
+        def on_race(self, report: RaceReport) -> RaceWinner:
             assert [[r.out_of_memory_steps for r in arm.steps] for arm in report.arms] == [[1, 1, 1], [0, 0, 0]]
             return super().on_race(report)
 

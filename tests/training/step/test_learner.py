@@ -87,6 +87,16 @@ def test_parts_are_weighted_by_their_frames() -> None:
     assert both.utterance_losses == pytest.approx(separate[0].utterance_losses + separate[1].utterance_losses, rel=1e-5)
 
 
+def test_each_chunk_is_moved_to_the_device_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    hparams, moved, move = tiny_hparams(), [], Batch.to
+    monkeypatch.setattr(Batch, "to", lambda batch, device: (moved.append(batch.ids), move(batch, device))[1])
+    chunks = split_batch(first_batches(hparams)[0], 2)
+
+    update(build_learner(hparams), chunks)
+
+    assert moved == [chunk.ids for chunk in chunks]
+
+
 def test_loss_of_a_single_chunk_is_not_scaled() -> None:
     """The gradient is bit for bit that of the unscaled loss."""
     hparams = tiny_hparams(**NO_DROPOUT)
