@@ -16,7 +16,7 @@ import numpy as np
 from filelock import FileLock
 
 from commands.companion.channels import MessageChannel, Warn, open_webhook_channel
-from commands.companion.log import LOG, RedactingFormatter
+from commands.companion.log import LOG, RedactingFormatter, Redactor
 from corpus.audio.recording import write_wave
 from hparams import HParams, build_hparams
 from monitoring.exporters.mlflow_run import MlflowRun
@@ -125,11 +125,12 @@ def vocoding_of(run: Path) -> SampleVocoder:
 def run_companion(run: Path, settings: Settings, *, follow: bool, study: MlflowStudy | None = None) -> int:
     """Show and send what is new; wait for another companion of this run to end first. Return the exit code."""
     (run / "companion").mkdir(exist_ok=True)
+    redact = Redactor(settings)
     for handler in logging.getLogger().handlers:
-        handler.setFormatter(RedactingFormatter(settings))
+        handler.setFormatter(RedactingFormatter(redact))
     _import_before_threads()
     with FileLock(run / "companion" / ".lock"):
-        companion = Companion(run, settings, functools.partial(warn, run), study)
+        companion = Companion(run, settings, lambda text: warn(run, redact(text)), study)
         companion.start()
         if follow:
             sys.stdin.buffer.read()

@@ -1,29 +1,41 @@
-"""Log of the companion, without secrets."""
+"""Log of the companion and its notes to the training, without secrets."""
 
 from __future__ import annotations
 
 import logging
 import threading
+from urllib.parse import unquote, urlsplit
 
 from smart_tuner.settings import Settings
 
 LOG = logging.getLogger("companion")
 
 
-class RedactingFormatter(logging.Formatter):
-    """Formatter that removes tokens and passwords, which libraries log and exceptions contain."""
+class Redactor:
+    """Function that removes tokens and passwords from a text: libraries log them, and exceptions contain them."""
 
     def __init__(self, settings: Settings) -> None:
-        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
-        secrets = (settings.telegram.bot_token, settings.webhook.url)
-        self._secrets = [secret.get_secret_value() for secret in secrets if secret is not None]
-        self._secrets += [settings.mlflow.uri] if settings.mlflow.uri and "@" in settings.mlflow.uri else []
+        given = (settings.telegram.bot_token, settings.webhook.url)
+        secrets = [secret.get_secret_value() for secret in given if secret is not None]
+        if settings.mlflow.uri and (password := urlsplit(settings.mlflow.uri).password):
+            secrets += [settings.mlflow.uri, password, unquote(password)]
+        self._secrets = secrets
 
-    def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
+    def __call__(self, text: str) -> str:
         for secret in self._secrets:
             text = text.replace(secret, "…")
         return text
+
+
+class RedactingFormatter(logging.Formatter):
+    """Formatter of log records without secrets."""
+
+    def __init__(self, redact: Redactor) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+        self._redact = redact
+
+    def format(self, record: logging.LogRecord) -> str:
+        return self._redact(super().format(record))
 
 
 def log_exception(arguments: threading.ExceptHookArgs) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from monitoring.journal.control_file import RequestFile
-from monitoring.journal.journal_state import JournalState
+from monitoring.journal.current_state import CurrentState
 from monitoring.language.base import Language
 from monitoring.messaging.message import Button, Message, Priority
 from monitoring.messaging.outbox import Outbox
@@ -22,7 +22,7 @@ from monitoring.report.summary import summary_sentence
 
 CONFIRM_SECONDS = 120.0
 MAX_TEXT_LENGTH = 500  # characters
-MAX_SOUND_FILES = 10  # the oldest, which was sent long ago, is overwritten
+MAX_WAITING_SOUNDS = 10  # spoken texts that are not sent yet
 MAX_JOURNAL_ENTRIES = 10
 MAX_NUMBER_LENGTH, MAX_ECHO_LENGTH = 9, 100  # characters
 
@@ -36,7 +36,8 @@ class BotCommands:
     def __init__(self, run: Path, outbox: Outbox, language: Language, synthesize: Synthesize) -> None:
         self._run, self._outbox, self._language, self._synthesize = run, outbox, language, synthesize
         self._requests = RequestFile(run)
-        self._speech_lock, self._n_speeches = threading.Lock(), 0
+        self._current = CurrentState(run)
+        self._speech_lock = threading.Lock()
         self._stop_code, self._stop_deadline = "", 0.0
 
     def handle(self, text: str, user: int, *, pressed: bool) -> str:
@@ -66,7 +67,9 @@ class BotCommands:
 
     def _request(self, order: str, user: int, **fields: object) -> None:
         """Pass a request on to the training, whose journal will report the result."""
-        if JournalState.load(self._run).is_over:
+        with self._current.read() as state:
+            is_over = state.is_over
+        if is_over:
             self._send(self._language.text("training_over"))
         else:
             self._requests.append(order, f"user {user}", **fields)
@@ -88,24 +91,26 @@ class BotCommands:
             self._send(self._language.text("not_a_number", value=value[:MAX_ECHO_LENGTH]))
 
     def _send_status(self) -> None:
-        state = JournalState.load(self._run)
-        lines = [*progress_lines(state, self._language), summary_sentence(state, self._language)]
-        self._send(progress_title(state, self._language), *lines)
+        with self._current.read() as state:
+            lines = [*progress_lines(state, self._language), summary_sentence(state, self._language)]
+            self._send(progress_title(state, self._language), *lines)
 
     def _send_plot(self) -> None:
-        state = JournalState.load(self._run)
         curves = self._run / "companion" / "plot.png"
-        save_png(pixels(curves_picture(state, self._language)), curves)
-        pictures = [sample_file(self._run, evaluation, ".png") for evaluation in reversed(state.evaluations)]
-        newest = [picture for picture in pictures if picture is not None][:1]
-        self._send(progress_title(state, self._language), pictures=(str(curves), *newest))
+        with self._current.read() as state:
+            save_png(pixels(curves_picture(state, self._language)), curves)
+            pictures = (sample_file(self._run, evaluation, ".png") for evaluation in reversed(state.evaluations))
+            newest = next((picture for picture in pictures if picture is not None), None)
+            title = progress_title(state, self._language)
+        self._send(title, pictures=(str(curves), *([] if newest is None else [newest])))
 
     def _send_journal(self) -> None:
-        entries = JournalState.load(self._run).interventions[-MAX_JOURNAL_ENTRIES:]
         lines = []
-        for entry in entries:
-            title, verdict = intervention_title(entry, self._language), verdict_text(entry, self._language)
-            lines += ["", f"#{entry.number} {title}: {verdict}", *intervention_lines(entry, self._language)]
+        with self._current.read() as state:
+            entries = state.interventions[-MAX_JOURNAL_ENTRIES:]
+            for entry in entries:
+                title, verdict = intervention_title(entry, self._language), verdict_text(entry, self._language)
+                lines += ["", f"#{entry.number} {title}: {verdict}", *intervention_lines(entry, self._language)]
         self._send(self._language.text("interventions" if entries else "no_interventions"), *lines)
 
     def _speak(self, text: str) -> None:
@@ -115,14 +120,24 @@ class BotCommands:
         if not self._speech_lock.acquire(blocking=False):
             return self._send(self._language.text("busy_speaking"))
         try:
-            self._n_speeches += 1
-            path = self._run / "companion" / f"said-{self._n_speeches % MAX_SOUND_FILES}.wav"
+            if self._delete_sent_sounds() >= MAX_WAITING_SOUNDS:
+                return self._send(self._language.text("sounds_waiting"))
+            path = self._run / "companion" / f"said-{secrets.token_hex(6)}.wav"
             self._synthesize(text, path)
+            return self._send(text, voice=str(path))
         except ValueError as error:
             return self._send(self._language.text("cannot_speak"), str(error))
         finally:
             self._speech_lock.release()
-        return self._send(text, voice=str(path))
+
+    def _delete_sent_sounds(self) -> int:
+        """Delete the spoken texts that no message waits to send; return how many are left."""
+        waiting = self._outbox.voices()
+        sounds = list((self._run / "companion").glob("said-*.wav"))
+        for path in sounds:
+            if str(path) not in waiting:
+                path.unlink()
+        return sum(str(path) in waiting for path in sounds)
 
     def _stop(self, argument: str, user: int) -> str:
         """Ask for confirmation first: its button sends a code that is valid for a short time and only once."""

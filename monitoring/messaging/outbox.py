@@ -42,6 +42,11 @@ class Outbox:
         with self._lock:
             return len(self._waiting)
 
+    def voices(self) -> set[str]:
+        """Return the sound files of the waiting messages."""
+        with self._lock:
+            return {message.voice for message in self._waiting if message.voice is not None}
+
     def put(self, message: Message) -> None:
         with self._lock:
             if not self._merge(message):

@@ -16,10 +16,12 @@ import psutil
 import pytest
 
 from commands.companion.__main__ import main as companion_main
-from commands.companion.log import RedactingFormatter
+from commands.companion.companion import run_companion
+from commands.companion.log import RedactingFormatter, Redactor
 from commands.process.companion_process import has_pending_output
 from files import REPOSITORY
 from monitoring.journal.control_file import RequestFile
+from monitoring.report.report import RunReport
 from smart_tuner.settings import Settings
 from tests.commands.program import Program, journal, losses, start, summary, tiny, wait_for
 from tests.monitoring.bot_api import CHAT, TOKEN, USER, BotApi
@@ -274,10 +276,25 @@ def test_secrets_are_removed_from_the_log() -> None:
         )
     except ValueError:
         record = logging.LogRecord("x", logging.ERROR, "x", 1, TOKEN, (), sys.exc_info())
-    text = RedactingFormatter(settings).format(record)
+    text = RedactingFormatter(Redactor(settings)).format(record)
     assert (
         "geheim" not in text
         and TOKEN not in text
         and "hooks.example" not in text
         and "ValueError: POST https://api" in text
     )
+
+
+def test_secrets_are_removed_from_notes_to_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = sick_run(tmp_path / "run").path
+    settings = Settings.model_validate({"mlflow": {"enabled": False, "uri": "http://u:ge%20heim@127.0.0.1:9"}})
+    flush = RunReport.flush
+
+    def fail_once(report: RunReport) -> None:
+        monkeypatch.setattr(RunReport, "flush", flush)
+        raise OSError(f"no answer from {settings.mlflow.uri} with the password 'ge heim'")
+
+    monkeypatch.setattr(RunReport, "flush", fail_once)
+    assert run_companion(run, settings, follow=False) == 0
+    notes = (run / "companion" / "orders.jsonl").read_text(encoding="utf-8")
+    assert "no answer from" in notes and "heim" not in notes

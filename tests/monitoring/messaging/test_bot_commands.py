@@ -11,7 +11,7 @@ import pytest
 
 from monitoring.journal.control_file import RequestReader
 from monitoring.language.english import ENGLISH
-from monitoring.messaging.bot_commands import MAX_SOUND_FILES, MAX_TEXT_LENGTH, BotCommands
+from monitoring.messaging.bot_commands import MAX_TEXT_LENGTH, MAX_WAITING_SOUNDS, BotCommands
 from monitoring.messaging.message import Message, Priority
 from monitoring.messaging.outbox import Outbox
 from monitoring.report.plots import save_png
@@ -120,9 +120,22 @@ def test_one_text_is_spoken_at_a_time(tmp_path: Path) -> None:
     assert answer is not None and answer.title == "one"
 
 
-def test_the_number_of_sound_files_is_limited(finished: Chat) -> None:
-    voices = [finished.ask(f"say {i}").voice for i in range(3 * MAX_SOUND_FILES)]
-    assert len(set(voices)) == len(list((finished.run / "companion").glob("*.wav"))) == MAX_SOUND_FILES
+def test_every_waiting_message_keeps_its_own_sound(finished: Chat) -> None:
+    for i in range(MAX_WAITING_SOUNDS + 2):
+        finished.commands.handle(f"say {i}", 7, pressed=False)
+    answers = []
+    while (answer := finished.outbox.first()) is not None:
+        answers.append(answer)
+        finished.outbox.remove(answer)
+    spoken = answers[:MAX_WAITING_SOUNDS]
+    assert [a.title for a in spoken] == finished.spoken_texts == [str(i) for i in range(MAX_WAITING_SOUNDS)]
+    assert len({a.voice for a in spoken}) == MAX_WAITING_SOUNDS
+    assert all(a.voice is None for a in answers[MAX_WAITING_SOUNDS:])
+
+
+def test_sounds_that_were_sent_are_deleted(finished: Chat) -> None:
+    sounds = [finished.ask(f"say {i}").voice for i in range(3)]
+    assert [str(path) for path in (finished.run / "companion").glob("*.wav")] == sounds[-1:]
 
 
 def test_a_failed_synthesis_is_reported(finished: Chat) -> None:
