@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,12 +56,27 @@ class TrainingProgress:
 
 
 @dataclass
+class StopRequest:
+    """Request from outside (a signal, a person) to save and stop; shared by all trainings of a process."""
+
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
 class RunLimits:
-    """Limits at which training ends early; `stop` is set from outside (a signal, a person)."""
+    """Limits at which training ends early."""
 
     max_steps: int | None = None
     deadline: float | None = None  # of time.monotonic()
-    stop: str | None = None
+    stop_request: StopRequest = field(default_factory=StopRequest)
+
+    @property
+    def stop(self) -> str | None:
+        """The reason of a request to stop."""
+        return self.stop_request.reason
+
+    def request_stop(self, reason: str) -> None:
+        self.stop_request.reason = reason
 
     @property
     def interruption(self) -> str | None:

@@ -77,7 +77,8 @@ class StepRunner:
             state.memory_error, state.failed_micro_batches = error, state.knobs.micro_batches
             return UpdateResult({}, tuple(id_ for batch in batches for id_ in batch.ids), (), None, None, {})
         state.progress.nonfinite_steps += updated.gradient_norm is None
-        state.limits.stop = state.limits.stop or updated.stop_signal
+        if updated.stop_signal is not None and state.limits.stop is None:
+            state.limits.request_stop(updated.stop_signal)
         return updated
 
     def _send_task(self, batches: Sequence[Batch], clip: float) -> int | None:

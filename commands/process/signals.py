@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # the watchdog imports this module and must not load torch
 class StopSignals:
     """Stop signals of a training process, handled while this context is active.
 
-    Before `training_starts` a signal ends the program. During training it sets `limits.stop` to its name, so that the
+    Before `training_starts` a signal ends the program. During training it requests a stop with its name, so that the
     training saves and stops; a second Ctrl-C ends the program. After `training_ends` the result is written, signals do
     nothing, and Ctrl-C stays ignored until the process exits.
     """
@@ -49,7 +49,7 @@ class StopSignals:
         is_second_interrupt = self._limits.stop is not None and number == signal.SIGINT
         if not self._is_training or is_second_interrupt:
             raise SystemExit(STOP_SIGNALS[number])
-        self._limits.stop = signal.Signals(number).name
+        self._limits.request_stop(signal.Signals(number).name)
 
 
 class SignalForwarder:

@@ -147,7 +147,7 @@ class RequestHandler:
         self._paused_by = request.by if wants_pause else None
 
     def _stop(self, _request: PersonRequest) -> None:
-        self._trainer.state.limits.stop = STOP_SIGNAL
+        self._trainer.state.limits.request_stop(STOP_SIGNAL)
 
     def _set(self, request: PersonRequest) -> None:
         assert request.knob is not None and request.value is not None, "validated for this kind of request"

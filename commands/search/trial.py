@@ -101,8 +101,7 @@ def _training_job(context: StudyContext, reporter: PruningReporter, *, recipe: H
         companion="off",
         pin=",".join(name for name in KNOB_NAMES if name not in MACHINE_KNOBS),
     )
-    silent, limits = open_console(quiet=True), context.limits
-    limits.max_steps = reporter.last_step
+    silent = open_console(quiet=True)
     return TrainingJob(
         options=options,
         settings=context.settings,
@@ -110,7 +109,7 @@ def _training_job(context: StudyContext, reporter: PruningReporter, *, recipe: H
         device=context.device,
         console=silent,
         progress_console=silent,
-        limits=limits,
+        limits=replace(context.limits, max_steps=reporter.last_step),
         on_trainer_ready=reporter.attach,
         disabled_actions=DISABLED_ACTIONS,
         is_estimated=False,

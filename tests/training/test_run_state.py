@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -116,3 +117,10 @@ def test_branch_does_not_inherit_a_best_voice_that_is_not_in_its_folder(tmp_path
     branch.fit(RunLimits(max_steps=3))
     assert (branch.state.progress.best_step, branch.state.progress.best_score) == (2, 0.5)
     assert load_voice(branch.write_voice()).step == 2
+
+
+def test_limits_of_several_trainings_are_their_own_but_share_a_request_to_stop() -> None:
+    limits = RunLimits()
+    trial = replace(limits, max_steps=3)
+    limits.request_stop("SIGTERM")
+    assert trial.stop == "SIGTERM" and limits.max_steps is None

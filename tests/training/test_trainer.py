@@ -38,7 +38,8 @@ def test_stop_request_saves_without_evaluating(tmp_path: Path) -> None:
     class Stopper(RecordingObserver):
         def on_step(self, report: Any) -> None:
             super().on_step(report)
-            limits.stop = "SIGINT" if report.step == 2 else None
+            if report.step == 2:
+                limits.request_stop("SIGINT")
 
     trainer, observer = tiny_trainer(tmp_path, tiny_hparams(**QUIET), observer=Stopper())
     assert trainer.fit(limits) == "SIGINT"

@@ -170,7 +170,7 @@ def test_interrupted_race_is_run_after_a_resume(tmp_path: Path, at_arm_step: int
         def on_race_step(self) -> None:
             super().on_race_step()
             if self.events.count("arm step") == at_arm_step:
-                limits.stop = "SIGTERM"
+                limits.request_stop("SIGTERM")
 
     observer = Interrupted(1)
     trainer, _ = trainer_with_orders(tmp_path / "race", observer=observer)

@@ -83,7 +83,7 @@ def test_skipped_batches_stay_left_out_after_a_kill(tmp_path: Path) -> None:
     class Killed(OrderingObserver):
         def on_rollback(self, report: RollbackReport) -> None:
             super().on_rollback(report)
-            limits.stop = "SIGTERM"
+            limits.request_stop("SIGTERM")
 
     trainer, _ = trainer_with_orders(tmp_path / "killed", observer=Killed({5: [order]}))
     trainer.fit(limits)
@@ -205,7 +205,8 @@ def test_pending_order_is_executed_after_a_resume(tmp_path: Path) -> None:
     class Killed(OrderingObserver):
         def on_checkpoint(self, report: CheckpointReport) -> None:
             super().on_checkpoint(report)
-            limits.stop = "SIGTERM" if report.step == 4 else None
+            if report.step == 4:
+                limits.request_stop("SIGTERM")
 
     killed = Killed({}, after_evaluation=orders, scores=scores)
     trainer, _ = trainer_with_orders(tmp_path / "killed", hparams=hparams, observer=killed)
