@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import nn
 
 from hparams import HParams
 from models.glow_tts.model import GlowTTS
-from models.tacotron2.attention_gpu import free_chunks
 from models.tacotron2.model import Tacotron2
 
 TrainableModel = Tacotron2 | GlowTTS
@@ -23,9 +21,3 @@ def build_model(hparams: HParams, n_symbols: int) -> TrainableModel:
 
 def count_parameters(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
-
-
-def release_gpu_memory() -> None:
-    """Return GPU memory that models and torch hold in reserve for their next pass."""
-    free_chunks()
-    torch.cuda.empty_cache()

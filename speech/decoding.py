@@ -15,6 +15,7 @@ from corpus.text.frontend import TextFrontend
 from hparams import UserError
 from models import TrainableModel
 from models.interface import FreeRunningOutput
+from models.memory import run_in_fitting_parts
 from reports import SentenceReport
 
 SHOWN_CHARACTERS = 60
@@ -63,7 +64,8 @@ def decode_sentences(model: TrainableModel, sentences: Sequence[Sentence], batch
     """Decode sentences, with similar lengths in one batch; the reports are in the order of the sentences."""
     by_length = sorted(sentences, key=lambda sentence: -len(sentence.symbol_ids))
     batches = [by_length[i : i + batch_size] for i in range(0, len(by_length), batch_size)]
-    reports = {report.id: report for batch in batches for report in _decode_batch(model, batch)}
+    parts = [part for batch in batches for part in run_in_fitting_parts(batch, lambda some: _decode_batch(model, some))]
+    reports = {report.id: report for part in parts for report in part}
     return [reports[sentence.id] for sentence in sentences]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from models import release_gpu_memory
+from models.memory import release_gpu_memory
 from reports import QuarantineReport, TrainerOrder
 from training.checkpoints.json_files import add_to_quarantine
 from training.rewind import Rewind

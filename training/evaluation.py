@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from corpus.batches import Batch, BatchLoader
 from hparams import HParams
 from models import TrainableModel
 from models.interface import FreeRunningOutput, LossKnobs, TeacherForcedOutput
+from models.memory import run_in_fitting_parts
 from reports import DecodeReport
 from speech.decoding import device_of, to_numpy
 
@@ -17,24 +20,35 @@ def evaluate_utterances(
     model: TrainableModel, loader: BatchLoader, hparams: HParams, loss_knobs: LossKnobs
 ) -> tuple[dict[str, float], list[DecodeReport]]:
     """Mean losses over all utterances (`val_…`) and a report on the decodes of each."""
-    device = device_of(model)
-    examples = {e.utterance.id: e for e in loader.examples}
+    results = [
+        result
+        for indices in _batches_by_length(loader, hparams)
+        for result in run_in_fitting_parts(
+            indices, lambda some: _evaluate_batch(model, loader, some, hparams, loss_knobs)
+        )
+    ]
+    decodes = [decode for _, reports in results for decode in reports]
     sums: dict[str, float] = {}
-    decodes: list[DecodeReport] = []
-    for indices in _batches_by_length(loader, hparams):
-        batch = loader.load(indices).to(device)
-        output = model(batch)
-        for name, value in model.losses(output, batch, loss_knobs).parts.items():
-            sums[f"val_{name}"] = sums.get(f"val_{name}", 0.0) + float(value) * len(batch.ids)
-        forced = model.teacher_forced_output(output, batch)
-        max_steps = MAX_DECODE_RATIO * -(-batch.mels.size(2) // model.frames_per_step)
-        decoded = model.synthesize(batch.text, batch.text_lengths, max_steps, batch.inputs)
-        texts = [examples[id_].utterance.text for id_ in batch.ids]
-        decodes += [
-            _decode_report(i, batch, forced, decoded, text=texts[i], model=model, gate_threshold=hparams.gate_threshold)
-            for i in range(len(texts))
-        ]
+    for losses, reports in results:
+        for name, value in losses.items():
+            sums[f"val_{name}"] = sums.get(f"val_{name}", 0.0) + value * len(reports)
     return {name: total / len(decodes) for name, total in sums.items()}, decodes
+
+
+def _evaluate_batch(
+    model: TrainableModel, loader: BatchLoader, indices: Sequence[int], hparams: HParams, loss_knobs: LossKnobs
+) -> tuple[dict[str, float], list[DecodeReport]]:
+    batch = loader.load(indices).to(device_of(model))
+    output = model(batch)
+    losses = {name: float(value) for name, value in model.losses(output, batch, loss_knobs).parts.items()}
+    forced = model.teacher_forced_output(output, batch)
+    max_steps = MAX_DECODE_RATIO * -(-batch.mels.size(2) // model.frames_per_step)
+    decoded = model.synthesize(batch.text, batch.text_lengths, max_steps, batch.inputs)
+    texts = {loader.examples[i].utterance.id: loader.examples[i].utterance.text for i in indices}
+    return losses, [
+        _decode_report(i, batch, forced, decoded, text=texts[id_], model=model, gate_threshold=hparams.gate_threshold)
+        for i, id_ in enumerate(batch.ids)
+    ]
 
 
 def _batches_by_length(loader: BatchLoader, hparams: HParams) -> list[list[int]]:

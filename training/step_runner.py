@@ -11,6 +11,7 @@ import torch
 
 from corpus.batches import Batch
 from models.interface import LossKnobs
+from models.memory import is_out_of_memory
 from reports import EvaluationReport, StepReport
 from speech.decoding import decode_sentences, evaluation_mode
 from training.distributed.rank_group import StepTask
@@ -18,7 +19,7 @@ from training.evaluation import evaluate_utterances
 from training.run_state import RunState
 from training.schedule import planned_learning_rate
 from training.step.learner import UpdateResult
-from training.step.micro_batches import is_out_of_memory, split_batch
+from training.step.micro_batches import split_batch
 
 UPDATE_RATIO_EVERY = 10  # steps; measuring it needs a copy of all weights
 

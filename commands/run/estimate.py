@@ -12,9 +12,10 @@ import torch
 from commands.run.corpus import PreparedCorpus
 from corpus.batches import Batch, epoch_order
 from hparams import HParams
-from models import TrainableModel, count_parameters, release_gpu_memory
+from models import TrainableModel, count_parameters
+from models.memory import release_gpu_memory
 from training.run_state import RunLimits
-from training.step.micro_batches import is_out_of_memory
+from models.memory import is_out_of_memory
 from training.step.probe import ProbeResult, run_probe
 
 SMALL_BATCH_UTTERANCES = 4

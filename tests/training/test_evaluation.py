@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from corpus.batches import BatchLoader
+from models.interface import FreeRunningOutput
 from speech.decoding import evaluation_mode
-from tests.support.tiny import NO_DROPOUT, tiny_examples, tiny_hparams, tiny_mel, tiny_model, tiny_trainer
+from tests.support.tiny import NO_DROPOUT, tacotron, tiny_examples, tiny_hparams, tiny_mel, tiny_model, tiny_trainer
 from training.evaluation import evaluate_utterances
 
 KNOBS = {"guide_weight": 1.0, "guide_sigma": 0.4, "gate_positive_weight": 8.0}
@@ -77,3 +80,28 @@ def test_decode_that_does_not_stop_is_cut_and_reported_as_not_stopped() -> None:
         _, decodes = evaluate_utterances(model, loader, hparams, KNOBS)
     assert [d.stopped for d in decodes] == [False, False]
     assert all(d.free_mel.shape[1] < 100 for d in decodes)
+
+
+def test_evaluation_that_runs_out_of_memory_goes_on_in_smaller_batches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hparams = tiny_hparams(**NO_DROPOUT)
+    trainer, _ = tiny_trainer(tmp_path, hparams)
+    expected = trainer.validate()
+    model, n_sizes = tacotron(trainer), []
+    synthesize = model.synthesize
+
+    def limited(text: Tensor, *arguments: Any, **options: Any) -> FreeRunningOutput:
+        n_sizes.append(len(text))
+        if len(text) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return synthesize(text, *arguments, **options)
+
+    monkeypatch.setattr(model, "synthesize", limited)
+    report = trainer.validate()
+    assert max(n_sizes) > 1
+    assert [d.id for d in report.decodes] == [d.id for d in expected.decodes]
+    assert report.losses.keys() == expected.losses.keys()
+    for name, value in expected.losses.items():
+        assert report.losses[name] == pytest.approx(value, rel=0.05)  # each batch has its own mean over frames
+    assert [s.id for s in report.sentences] == [s.id for s in expected.sentences]

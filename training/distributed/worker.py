@@ -10,9 +10,10 @@ import torch
 from corpus.batches import Batch, BatchLoader, epoch_order
 from hparams import HParams, build_hparams
 from models import build_model
+from models.memory import is_out_of_memory
 from training.distributed.rank_group import RankGroup, SharedState, StepTask
 from training.step.learner import Learner
-from training.step.micro_batches import is_out_of_memory, split_batch
+from training.step.micro_batches import split_batch
 
 BatchExamples = tuple[tuple[int, ...], ...]
 """Indices of one rank's examples, for each batch of a step."""

@@ -11,8 +11,8 @@ import torch
 
 from corpus.batches import Batch, BatchLoader
 from hparams import HParams, UserError
-from models import TrainableModel, count_parameters, release_gpu_memory
-from training.step.micro_batches import is_out_of_memory
+from models import TrainableModel, count_parameters
+from models.memory import is_out_of_memory, release_gpu_memory
 from training.step.precision import half_precision
 from training.step.probe import ProbeResult, run_probe
 

@@ -14,8 +14,8 @@ from corpus.batches import Batch
 from hparams import HParams
 from models import TrainableModel
 from models.interface import Losses, LossKnobs
+from models.memory import is_out_of_memory
 from training.distributed.rank_group import RankGroup, SharedState
-from training.step.micro_batches import is_out_of_memory
 from training.step.optimizers import build_optimizer
 from training.step.precision import Precision
 

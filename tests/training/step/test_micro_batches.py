@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.support.tiny import tiny_data, tiny_hparams
-from training.step.micro_batches import is_out_of_memory, split_batch
+from training.step.micro_batches import split_batch
 
 
 def test_parts_are_nearly_equal_and_padded_to_their_own_longest_utterance() -> None:
@@ -29,21 +29,3 @@ def test_parts_are_nearly_equal_and_padded_to_their_own_longest_utterance() -> N
 def test_no_part_is_empty(n_parts: int, sizes: list[int]) -> None:
     batch = next(iter(tiny_data(tiny_hparams()).train.epoch(0)))
     assert [len(part.ids) for part in split_batch(batch, n_parts)] == sizes
-
-
-@pytest.mark.parametrize(
-    ("error", "expected"),
-    [
-        (torch.OutOfMemoryError("CUDA out of memory"), True),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), True),
-        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
-    ],
-)
-def test_out_of_memory_is_distinguished_from_other_errors(error: RuntimeError, expected: bool) -> None:
-    assert is_out_of_memory(error) == expected
-
-
-def test_real_allocation_failure_on_a_cpu_is_recognized() -> None:
-    with pytest.raises(RuntimeError) as caught:
-        torch.empty(2**52)
-    assert is_out_of_memory(caught.value)
