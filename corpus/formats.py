@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from corpus.audio.phone_formats import PHONE_SUFFIXES, needs_pyav
 from hparams import UserError
 
 AUDIO_ENDINGS = "wav wave flac ogg oga opus mp3 aiff aif aifc au snd caf w64 rf64 voc sph nist"
-AUDIO_SUFFIXES = frozenset(f".{ending}" for ending in AUDIO_ENDINGS.split())
+AUDIO_SUFFIXES = PHONE_SUFFIXES.union(f".{ending}" for ending in AUDIO_ENDINGS.split())
 PATH_COLUMNS = ("path", "audio", "file", "filename", "file_name", "audio_file", "audio_path", "audio_filepath", "wav")
 TEXT_COLUMNS = ("text", "transcript", "transcription", "sentence", "normalized_text", "normalised_text")
 SPEAKER_COLUMNS = ("speaker", "speaker_id", "speaker_name", "client_id")
@@ -172,7 +173,7 @@ def read_pairs(folder: Path) -> Iterator[MetadataRow]:
     for path in walk_files(folder):
         name = path.relative_to(folder).with_suffix("").as_posix()
         if path.suffix.lower() in AUDIO_SUFFIXES:
-            audio.setdefault(name, path)
+            _add_recording(audio, name, path)
         elif path.suffix.lower() == ".txt":
             texts[name] = path
     for name in sorted(audio.keys() | texts.keys()):
@@ -186,6 +187,12 @@ def read_pairs(folder: Path) -> Iterator[MetadataRow]:
         else:
             text = " ".join(line.strip() for line in read_lines(texts[name])).strip()
             yield MetadataRow(where, name, audio[name], text)
+
+
+def _add_recording(recordings: dict[str, Path], name: str, path: Path) -> None:
+    """Of several files with the same name the first counts, but rather one that needs no PyAV."""
+    if name not in recordings or (needs_pyav(recordings[name]) and not needs_pyav(path)):
+        recordings[name] = path
 
 
 def has_pairs(folder: Path) -> bool:
@@ -234,7 +241,7 @@ class AudioFolder:
         recordings: dict[str, Path] = {}
         for path in walk_files(self._folder):
             if path.suffix.lower() in AUDIO_SUFFIXES:
-                recordings.setdefault(path.relative_to(self._folder).with_suffix("").as_posix(), path)
+                _add_recording(recordings, path.relative_to(self._folder).with_suffix("").as_posix(), path)
         return recordings
 
     @functools.cached_property

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from corpus import formats
+from corpus.audio.phone_formats import require_pyav
 from hparams import UserError
 
 Split = Literal["train", "validation"]
@@ -177,6 +178,7 @@ def _build_corpus(name: str, *, source: Path, rows: Iterable[tuple[formats.Metad
         utterances[row.id] = Utterance(row.id, row.audio_path, row.text, row.speaker, split)
     if not utterances and not skipped:
         raise UserError(f"{source} is empty; expected {EXPECTED_METADATA}")
+    require_pyav(utterance.audio_path for utterance in utterances.values())
     return Corpus(name, tuple(utterances.values()), tuple(skipped))
 
 

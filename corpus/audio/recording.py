@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from corpus.audio.phone_formats import UndecodableAudio, decode, needs_pyav
 from corpus.audio.torchaudio_compat import torchaudio_module
 from files import atomic_replacement
 from hparams import HParams
@@ -47,11 +48,30 @@ def read_audio(path: Path, sampling_rate: int) -> np.ndarray:
 
 
 def read_recording(path: Path) -> Recording:
-    """Read any file that libsndfile can decode, or raise `UnusableAudio` with the reason."""
-    import soundfile
-
+    """Read any file that libsndfile or PyAV can decode, or raise `UnusableAudio` with the reason."""
     if not path.is_file():
         raise UnusableAudio("there is no such file")
+    samples, sampling_rate, stated_seconds = _decode_with_pyav(path) if needs_pyav(path) else _read_sound_file(path)
+    present_seconds = len(samples) / sampling_rate
+    if stated_seconds - present_seconds > MAX_SHORTFALL_SECONDS:
+        raise UnusableAudio(
+            f"truncated: the header states {stated_seconds:.2f} s, the file has {present_seconds:.2f} s"
+        )
+    return _mix_to_mono(samples, sampling_rate)
+
+
+def _decode_with_pyav(path: Path) -> tuple[np.ndarray, int, float]:
+    try:
+        samples, sampling_rate, stated_seconds = decode(path)
+    except UndecodableAudio as error:
+        raise UnusableAudio(f"not readable as audio ({error})") from error
+    return samples, sampling_rate, stated_seconds or 0.0
+
+
+def _read_sound_file(path: Path) -> tuple[np.ndarray, int, float]:
+    """Samples [frames, channels], their rate in Hz, and the seconds that the header states."""
+    import soundfile
+
     try:
         with soundfile.SoundFile(path) as file:
             stated_frames = _frames_in_header(file.extra_info, file.frames)
@@ -60,10 +80,7 @@ def read_recording(path: Path) -> Recording:
     except (OSError, soundfile.LibsndfileError, TypeError) as error:  # TypeError: a .raw file does not name its format
         reason = str(error).removeprefix(f"Error opening {str(path)!r}: ").rstrip(".")
         raise UnusableAudio(f"not readable as audio ({reason})") from error
-    if stated_frames - len(samples) > MAX_SHORTFALL_SECONDS * sampling_rate:
-        stated, present = stated_frames / sampling_rate, len(samples) / sampling_rate
-        raise UnusableAudio(f"truncated: the header states {stated:.2f} s, the file has {present:.2f} s")
-    return _mix_to_mono(samples, sampling_rate)
+    return samples, sampling_rate, stated_frames / sampling_rate
 
 
 def _frames_in_header(extra_info: str, frames: int) -> int:
