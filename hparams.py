@@ -31,6 +31,9 @@ class GeneralFields(BaseModel):
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="number format of the forward pass; auto: the fastest one, measured when a run begins"
     )
+    kernels: Literal["auto", "plain"] = Field(
+        "auto", description="auto: this program's compiled code where it is faster; plain: torch's own operations"
+    )
     iters_per_checkpoint: int = Field(1000, ge=1, description="steps between checkpoints")
     iters_per_evaluation: int = Field(1000, ge=1, description="steps between evaluations")
     evaluation_utterances: int = Field(32, ge=1, description="largest number of held-out utterances in an evaluation")

@@ -26,6 +26,7 @@ from models.contract_case import (
     valid_part,
 )
 from models.interface import FreeRunningOutput
+from models.kernels.choice import plain_operations
 from models.layers import length_mask
 
 TOLERANCE = 1e-3
@@ -213,10 +214,19 @@ def check_determinism(case: ContractCase) -> None:
     _require_equal((case.batch.mels, case.batch.text), (mels_before, text_before), "the batch after the passes")
 
 
+def check_plain_operations(case: ContractCase) -> None:
+    """Compiled kernels and torch's own operations give the same losses, gradients and speech."""
+    compiled = _outputs(case)
+    with plain_operations():
+        plain = _outputs(case)
+    _require_close(plain, compiled, "outputs of plain operations")
+
+
 CHECKS = (
     *(check_declarations, check_losses, check_snapshot, check_evaluation_has_no_effect, check_padding),
     *(check_teacher_forced_output, check_synthesis, check_stopping, check_folding, check_state_dict),
     check_determinism,
+    check_plain_operations,
 )
 
 
@@ -233,6 +243,17 @@ def _require_close(value: Any, expected: Any, description: str, tolerance: float
 
 def _require_equal(value: Any, expected: Any, description: str) -> None:
     _require_close(value, expected, description, tolerance=0)
+
+
+def _outputs(case: ContractCase) -> dict[str, Tensor]:
+    """Losses, gradients and speech of the evaluation mode, in which nothing is random."""
+    model = case.model()
+    losses = compute_losses(model, case.batch)
+    losses.total.backward()
+    gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    speech = [valid_synthesis(synthesize(model, case.batch), case.batch, i) for i in range(len(case.batch.ids))]
+    spoken = {f"{name} of item {i}": value for i, values in enumerate(speech) for name, value in values.items()}
+    return {name: value.detach() for name, value in losses.parts.items()} | gradients | spoken
 
 
 def _output_that_stops(model: TrainableModel, batch: Batch) -> FreeRunningOutput:

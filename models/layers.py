@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.kernels.choice import may_compile, uses_cpu_kernels
 from models.kernels.conv1d import convolve
 from models.kernels.lstm import LstmScan
 
@@ -44,7 +45,7 @@ def dropout(x: Tensor, p: float, *, training: bool) -> Tensor:
     """F.dropout; on a CPU with 16 random bits an element from a faster generator, which torch's generator seeds."""
     if not training or p == 0:
         return x
-    if x.device.type != "cpu":
+    if not uses_cpu_kernels(x):
         return F.dropout(x, p)
     n_dropped = min(round(p * 2**16), 2**16 - 1)
     seed = int(torch.randint(2**63 - 1, ()))
@@ -57,6 +58,9 @@ def run_lstm(x: Tensor, weights: list[Tensor]) -> Tensor:
     """All steps of a one-way LSTM from a zero state: [B, T, n_in] → [B, T, H]; weights in the order of LSTMCell."""
     dtype = matmul_dtype(x)
     if x.device.type == "cpu" and dtype == torch.bfloat16:  # torch.lstm computes a wrong gradient of wide layers there
+        if not may_compile():
+            with without_autocast(x):
+                return run_lstm(x.float(), weights).to(dtype)
         input_weight, recurrent, *biases = weights
         inputs = F.linear(x, input_weight, biases[0] + biases[1]).transpose(0, 1)
         states: Tensor = LstmScan.apply(inputs, recurrent)

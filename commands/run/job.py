@@ -16,6 +16,7 @@ from commands.console import open_console
 from commands.options import TrainOptions
 from commands.process.ranks import rank_device
 from hparams import HParams, UserError, build_hparams, parse_overrides
+from models.kernels.choice import choose_kernels
 from recipes import PRESET_NAMES, RECIPES
 from smart_tuner.settings import Settings, load_settings
 from training.distributed.rank_group import RankGroup
@@ -75,6 +76,7 @@ def set_up_processor(hparams: HParams) -> None:
     """Set the number of threads: two programs with more threads than cores slow each other down 25 times."""
     torch.set_num_threads(hparams.cpu_threads or torch.get_num_threads())
     keep_freed_memory()
+    choose_kernels(hparams.kernels)
     torch.set_flush_denormal(True)  # denormal numbers cost a tenth of a CPU's step
 
 

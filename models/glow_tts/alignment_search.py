@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from models.kernels.choice import uses_cpu_kernels
 from models.kernels.compile import jit
 from models.kernels.openmp_loop import parallel_for
 
@@ -19,10 +20,10 @@ def monotonic_path(log_likelihood: Tensor, text_lengths: Tensor, mel_lengths: Te
     `log_likelihood` [B, T, N] is that of each frame under each symbol; no item may have more symbols than frames. On a
     tie the path stays at its symbol, going backwards from the end.
     """
-    if log_likelihood.is_cuda:
-        return search_by_frame(log_likelihood, text_lengths, mel_lengths)
-    if bool((text_lengths > mel_lengths).any()):
+    if log_likelihood.device.type == "cpu" and bool((text_lengths > mel_lengths).any()):
         raise ValueError("an utterance has more symbols than frames and cannot be aligned")
+    if not uses_cpu_kernels(log_likelihood):
+        return search_by_frame(log_likelihood, text_lengths, mel_lengths)
     value = np.ascontiguousarray(log_likelihood.detach().float().numpy())
     symbol_of_frame = torch.zeros(log_likelihood.shape[:2], dtype=torch.int64)
     _search(torch.get_num_threads(), value, text_lengths.numpy(), mel_lengths.numpy(), symbol_of_frame.numpy())

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.kernels.choice import uses_cpu_kernels
 from models.kernels.weight_cache import weight_version
 from models.kernels.winograd_tiles import from_tiles, to_tiles
 
@@ -39,7 +40,7 @@ def convolve(x: Tensor, layer: nn.Module) -> Tensor:
         return result
     padding = dilation * (n_taps - 1)
     line = F.pad(x, (0, 0, padding // 2, padding - padding // 2)).transpose(1, 2)
-    if x.device.type != "cpu":
+    if not uses_cpu_kernels(x):
         return F.conv1d(line, weight, bias, dilation=dilation).transpose(1, 2)
     image = line.unsqueeze(2)  # an image with channels last, which a CPU convolves without copying
     if torch.is_autocast_enabled("cpu") and dilation == 1 and x.dtype != torch.float64 and _is_large(x, weight):
@@ -54,7 +55,7 @@ def convolve(x: Tensor, layer: nn.Module) -> Tensor:
 def _suits_winograd(x: Tensor, weight: Tensor) -> bool:
     """Half precision is excluded, because the transforms would lose too much; a GPU has kernels of its own."""
     is_float32 = x.dtype == torch.float32 and not torch.is_autocast_enabled(x.device.type)
-    return x.device.type == "cpu" and is_float32 and min(weight.size(0), weight.size(1)) >= WINOGRAD_MIN_CHANNELS
+    return uses_cpu_kernels(x) and is_float32 and min(weight.size(0), weight.size(1)) >= WINOGRAD_MIN_CHANNELS
 
 
 def _is_large(x: Tensor, weight: Tensor) -> bool:

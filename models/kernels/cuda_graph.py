@@ -6,14 +6,16 @@ from collections.abc import Callable
 
 import torch
 
+from models.kernels.choice import may_compile
+
 
 def captured_graph(work: Callable[[], None], device: torch.device) -> Callable[[], None]:
-    """Capture `work` as a CUDA graph and return its replay; on other devices return `work` itself.
+    """Capture `work` as a CUDA graph and return its replay; on other devices, or with plain operations, return `work`.
 
     `work` runs once before the capture, since some libraries initialise themselves on first use, which cannot be
     captured. Its tensors must keep their addresses.
     """
-    if device.type != "cuda":
+    if device.type != "cuda" or not may_compile():
         return work
     stream = torch.cuda.Stream(device)
     stream.wait_stream(torch.cuda.current_stream(device))

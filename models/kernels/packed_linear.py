@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from models.kernels.bfloat16 import supports_bfloat16_matmul
+from models.kernels.choice import uses_cpu_kernels
 
 
 class PackedLinear:
@@ -18,7 +19,7 @@ class PackedLinear:
 
     def __init__(self, weight: Tensor, dtype: torch.dtype, n_rows: int) -> None:
         self._dtype, self._weight = dtype, weight.detach().to(dtype).contiguous()
-        self._is_packed = weight.device.type == "cpu" and _has_packed_layout(dtype)
+        self._is_packed = uses_cpu_kernels(weight) and _has_packed_layout(dtype)
         if self._is_packed:
             min_rows = 2 if dtype == torch.bfloat16 else 1  # for a single row oneDNN would choose a slow layout
             self._weight = torch.ops.mkldnn._reorder_linear_weight(self._weight, max(n_rows, min_rows))

@@ -6,15 +6,22 @@ steps compute only what depends on the step before; the gradients of the large w
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from models.kernels.choice import uses_cpu_kernels
 from models.tacotron2 import attention_cpu, attention_gpu
 from models.tacotron2.attention_buffers import AttentionBuffers, ScanInputs, ScanWeights
 
 N_BUFFERS = len(AttentionBuffers._fields)
+
+
+def _steps_module(x: Tensor) -> ModuleType:
+    """The module that computes the steps; `attention_gpu` consists of torch operations."""
+    return attention_cpu if uses_cpu_kernels(x) else attention_gpu
 
 
 class AttentionScan(torch.autograd.Function):
@@ -39,7 +46,7 @@ class AttentionScan(torch.autograd.Function):
         inputs = ScanInputs(memory.contiguous(), processed_memory.contiguous(), lengths, keep, scan_weights)
         kernel_size = scan_weights.location.size(0) // 2
         buffers = AttentionBuffers.allocate(keep, inputs.processed_memory, memory_width=width, kernel_size=kernel_size)
-        (attention_cpu if memory.device.type == "cpu" else attention_gpu).scan(buffers, inputs, gate_inputs)
+        _steps_module(memory).scan(buffers, inputs, gate_inputs)
         ctx.save_for_backward(*inputs[:4], *buffers, *weights)
         contexts, hiddens = buffers.states[1:].split([width, buffers.cells.size(2)], dim=2)
         return hiddens, contexts, buffers.attention.contiguous()
@@ -50,7 +57,7 @@ class AttentionScan(torch.autograd.Function):
         memory, processed_memory, lengths, keep, *saved = ctx.saved_tensors
         buffers, weights = AttentionBuffers(*saved[:N_BUFFERS]), ScanWeights(*saved[N_BUFFERS:])
         inputs = ScanInputs(memory, processed_memory, lengths, keep, weights)
-        steps = attention_cpu if d_hiddens.device.type == "cpu" else attention_gpu
+        steps = _steps_module(memory)
         d_states = torch.cat([d_contexts, d_hiddens], dim=2)
         d = steps.scan_back(buffers, inputs, d_states, d_attention.clone(memory_format=torch.contiguous_format))
         width = memory.size(2)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from models.kernels.choice import uses_cpu_kernels
 from models.kernels.cuda_graph import captured_graph
 from models.kernels.packed_linear import PackedLinear
 from models.kernels.weight_cache import cached_weights
@@ -52,19 +53,19 @@ def decode(weights: DecoderWeights, memory: Tensor, lengths: Tensor, options: De
 
 def uses_single_decoder(items: Tensor) -> bool:
     """Tell whether `SingleDecoder` decodes this batch: it has a lower latency for one item on a CPU."""
-    return len(items) == 1 and items.device.type == "cpu"
+    return len(items) == 1 and uses_cpu_kernels(items)
 
 
 class BatchDecoder:
     """Decoder state of a batch; each call of `run_steps` sets the outputs and alignments of the next steps."""
 
     def __init__(self, weights: DecoderWeights, memory: Tensor, lengths: Tensor, options: DecodeOptions) -> None:
-        layout = "batch", options.dtype, len(memory)
+        layout = "batch", options.dtype, len(memory), uses_cpu_kernels(memory)
         self._attention_product, self._decoder_product = cached_weights(
             weights.module, layout, lambda: _pack_lstm_weights(weights, options.dtype, len(memory))
         )
         self._p_dropout, self._state = options.p_prenet_dropout, _new_state(weights, memory, lengths, options.dtype)
-        self._steps = (NumbaSteps if memory.device.type == "cpu" else TorchSteps)(self._state)
+        self._steps = (NumbaSteps if uses_cpu_kernels(memory) else TorchSteps)(self._state)
         self.outputs, self.alignments = self._state.outputs, self._state.alignments
         self._run = captured_graph(self._run_captured, memory.device)
         self._state.reset()
