@@ -17,6 +17,7 @@ if __name__ == "__main__":  # before slow imports: Ctrl-C during them ends witho
 
 from commands.options import TrainOptions  # noqa: E402
 from commands.process.exit_codes import EXIT_FAILED, EXIT_USER_ERROR  # noqa: E402
+from commands.process.heartbeat import VARIABLE as HEARTBEAT  # noqa: E402
 from files import REPOSITORY, is_disk_full  # noqa: E402
 from hparams import UserError  # noqa: E402
 from recipes import PRESET_NAMES  # noqa: E402
@@ -139,6 +140,14 @@ def module_of(options: TrainOptions) -> str:
     return MODES[options.mode][0]
 
 
+def print_first_line(options: TrainOptions) -> None:
+    """Say at once what begins: loading the libraries takes seconds. A restarted or further process says nothing."""
+    is_first = HEARTBEAT not in os.environ and os.environ.get("RANK", "0") == "0"
+    if options.mode == "train" and is_first and not options.quiet:
+        sys.stdout.write(f"Smart Tuner {version()} trains on {options.data or 'its demo corpus'}; loading libraries\n")
+        sys.stdout.flush()
+
+
 def require_one_process(mode: str) -> None:
     if mode != "train" and os.environ.get("WORLD_SIZE", "1") != "1":
         raise UserError(f"--mode {mode} runs in one process; start it without torchrun, and unset WORLD_SIZE")
@@ -149,6 +158,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         options = parse_options(arguments)
         require_one_process(options.mode)
+        print_first_line(options)
         command = importlib.import_module(f"commands.{module_of(options)}")
         return int(command.run(options))
     except UserError as error:

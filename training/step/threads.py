@@ -40,7 +40,6 @@ def _cores_of_other_programs() -> float:
 
 
 def _busy_seconds_of_others() -> float:
-    """Processor time of other programs so far; those of lower priority (`nice`) give way and do not count."""
     cores, own = psutil.cpu_times(percpu=True), psutil.Process().cpu_times()
-    used = (cores[i].user + cores[i].system + cores[i].irq + cores[i].softirq for i in os.sched_getaffinity(0))
+    used = (cores[i].user + cores[i].nice + cores[i].system for i in os.sched_getaffinity(0))
     return float(sum(used) - own.user - own.system)
