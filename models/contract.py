@@ -251,7 +251,7 @@ def _outputs(case: ContractCase) -> dict[str, Tensor]:
     losses = compute_losses(model, case.batch)
     losses.total.backward()
     gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
-    speech = [valid_synthesis(synthesize(model, case.batch), case.batch, i) for i in range(len(case.batch.ids))]
+    speech = [valid_part(synthesize(model, case.batch), case.batch, i) for i in range(len(case.batch.ids))]
     spoken = {f"{name} of item {i}": value for i, values in enumerate(speech) for name, value in values.items()}
     return {name: value.detach() for name, value in losses.parts.items()} | gradients | spoken
 

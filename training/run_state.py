@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -79,9 +80,13 @@ class RunLimits:
         self.stop_request.reason = reason
 
     @property
+    def seconds_left(self) -> float:
+        return math.inf if self.deadline is None else max(0.0, self.deadline - time.monotonic())
+
+    @property
     def interruption(self) -> str | None:
         """The reason to end before the next step, also in the middle of a race; None to go on."""
-        if self.stop is None and self.deadline is not None and time.monotonic() >= self.deadline:
+        if self.stop is None and self.seconds_left == 0:
             return "max_minutes"
         return self.stop
 

@@ -9,43 +9,73 @@ import torch
 
 from commands.run.corpus import PreparedCorpus
 from commands.run.job import TrainingJob
+from commands.run.task_progress import task_progress
 from hparams import HParams, build_hparams
 from models import build_model
+from training.checkpoints.checkpoint import list_checkpoints
 from training.checkpoints.json_files import read_choices, write_choices
 from training.step.autotune import choose_frame_budget, choose_precision
 from training.step.precision import NO_BFLOAT16, half_precision, require_precision
+from training.step.probe import ProbeTime
+from training.step.threads import choose_threads
 
-CHOOSE_SETTING = {"precision": ("format", choose_precision), "max_frames_per_batch": ("batches", choose_frame_budget)}
-"""Label for the console and measuring function of each setting that may be "auto"."""
 
-
-def resolve_auto_settings(job: TrainingJob, corpus: PreparedCorpus, folder: Path) -> HParams:
-    """Return the recipe with every "auto" replaced by a stored or measured value."""
-    choices, hparams = read_choices(folder), job.hparams
-    is_auto = {"precision": hparams.precision == "auto", "max_frames_per_batch": job.options.batch_frames == "auto"}
-    stored = {name: value for name, value in choices.items() if is_auto.get(name)}
-    hparams = build_hparams(hparams.model_dump(), stored)
-    missing = [name for name in is_auto if is_auto[name] and name not in stored]
-    if missing:
-        measured = _measure(missing, hparams, job, corpus)
-        write_choices(folder, choices | measured)
-        hparams = build_hparams(hparams.model_dump(), measured)
-    else:
+def resolve_auto_settings(job: TrainingJob, corpus: PreparedCorpus, folder: Path, probe_time: ProbeTime) -> HParams:
+    """Return the recipe with every "auto" replaced by a stored or measured value; set the number of threads."""
+    choices = read_choices(folder)
+    hparams = _with_choices(job, choices)
+    measured = _choose_threads(job, hparams, folder)
+    hparams = build_hparams(hparams.model_dump(), measured)
+    torch.set_num_threads(hparams.cpu_threads or torch.get_num_threads())
+    if hparams.precision != "auto":
         require_precision(hparams.precision, job.device)
+    measured |= _measure(job, hparams, corpus, probe_time, is_stored="max_frames_per_batch" in choices)
+    if measured:
+        write_choices(folder, choices | measured)
+    hparams = build_hparams(hparams.model_dump(), measured)
     if hparams.precision == "bfloat16" and half_precision(job.device) is None:
         job.progress_console.print(f"format  {NO_BFLOAT16}: training in it is slow, float32 is faster", soft_wrap=True)
     return hparams
 
 
-def _measure(names: list[str], hparams: HParams, job: TrainingJob, corpus: PreparedCorpus) -> dict[str, Any]:
-    """Measure settings one after another, each with the values found before it."""
+def _with_choices(job: TrainingJob, choices: dict[str, Any]) -> HParams:
+    """Take over what an earlier session chose, except where a person has given a value since."""
+    hparams = job.hparams
+    is_auto = {
+        "cpu_threads": hparams.cpu_threads == 0,
+        "precision": hparams.precision == "auto",
+        "max_frames_per_batch": job.options.batch_frames == "auto",
+    }
+    return build_hparams(hparams.model_dump(), {n: value for n, value in choices.items() if is_auto.get(n)})
+
+
+def _choose_threads(job: TrainingJob, hparams: HParams, folder: Path) -> dict[str, Any]:
+    """Choose for a new run; one that was trained before this was chosen has a thread for each core, and keeps them."""
+    if hparams.cpu_threads or job.device.type != "cpu" or job.rank_group.size > 1:
+        return {}
+    if list_checkpoints(folder / "checkpoints"):
+        return {"cpu_threads": torch.get_num_threads()}
+    n_threads, reason = choose_threads()
+    job.progress_console.print(f"threads {reason}", soft_wrap=True)
+    return {"cpu_threads": n_threads}
+
+
+def _measure(
+    job: TrainingJob, hparams: HParams, corpus: PreparedCorpus, probe_time: ProbeTime, *, is_stored: bool
+) -> dict[str, Any]:
+    """Choose number format and frame budget where they are open, the second with the first."""
     measured: dict[str, Any] = {}
-    loader = corpus.loader(corpus.train, hparams)
+    console, loader = job.progress_console, corpus.loader(corpus.train, hparams)
     with torch.random.fork_rng(devices=[]):
         model = build_model(hparams, len(corpus.frontend.symbols))
-    for name in names:
-        label, choose = CHOOSE_SETTING[name]
-        measured[name], reason = choose(model, loader, hparams, job.device)
+    if hparams.precision == "auto":
+        with task_progress(console, "trying number formats") as progress:
+            measured["precision"], reason = choose_precision(
+                model, loader, hparams, device=job.device, probe_time=probe_time, progress=progress
+            )
+        console.print(f"format  {reason}", soft_wrap=True)
         hparams = build_hparams(hparams.model_dump(), measured)
-        job.progress_console.print(f"{label:<8}{reason}", soft_wrap=True)
+    if job.options.batch_frames == "auto" and not is_stored:
+        measured["max_frames_per_batch"], reason = choose_frame_budget(model, loader, hparams, job.device)
+        console.print(f"batches {reason}", soft_wrap=True)
     return measured

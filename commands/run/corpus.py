@@ -5,17 +5,16 @@ from __future__ import annotations
 import itertools
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import Progress
 
 from commands.options import TrainOptions
 from commands.run.run_folder import make_writable
 from commands.run.speakers import select_speakers, with_speaker_names
+from commands.run.task_progress import task_progress
 from corpus.batches import BatchLoader, Example, alignment_problem
 from corpus.demo.demo_corpus import make_demo_corpus
 from corpus.mel_cache import MelCache
@@ -83,12 +82,12 @@ def prepare_corpus(options: TrainOptions, hparams: HParams, console: Console) ->
     name, corpus = find_corpus(options, hparams)
     require_usable(corpus)
     cache, workers = MelCache(options.output / ".cache" / "mels", hparams), os.cpu_count() or 1
-    with progress_bar(console, "reading recordings") as progress:
+    with task_progress(console, "reading recordings") as progress:
         unreadable = cache.fill(corpus.utterances, workers, progress)
     unreadable_ids = {skip.where for skip in unreadable}
     utterances = [u for u in corpus.utterances if u.id not in unreadable_ids]
     texts = [u.text for u in utterances]
-    with progress_bar(console, "reading transcripts") as progress:
+    with task_progress(console, "reading transcripts") as progress:
         fill_text_cache(frontend, texts, options.output / ".cache", workers=workers, progress=progress)
     _report_unknown_symbols(frontend, utterances, console)
     _report_mixed_speakers(utterances, hparams, console)
@@ -102,17 +101,6 @@ def prepare_corpus(options: TrainOptions, hparams: HParams, console: Console) ->
     return PreparedCorpus(
         name=name, frontend=frontend, train=train, held_out=held_out, skipped=skipped, cache=cache, hparams=hparams
     )
-
-
-@contextmanager
-def progress_bar(console: Console, task_name: str) -> Iterator[Callable[[int, int], None] | None]:
-    """Yield a function for (done, total) that moves a bar on a terminal; None elsewhere."""
-    if not console.is_terminal:
-        yield None
-        return
-    with Progress(console=console, transient=True) as bar:
-        task = bar.add_task(task_name)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _encode(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import psutil
@@ -13,14 +13,12 @@ from commands.run.corpus import PreparedCorpus
 from corpus.batches import Batch, epoch_order
 from hparams import HParams
 from models import TrainableModel, count_parameters
-from models.memory import release_gpu_memory
+from models.memory import is_out_of_memory, release_gpu_memory
 from training.run_state import RunLimits
-from models.memory import is_out_of_memory
-from training.step.probe import ProbeResult, run_probe
+from training.step.probe import ProbeResult, ProbeTime, run_probe
 
-SMALL_BATCH_UTTERANCES = 4
-MAX_SMALL_BATCH_SECONDS = 1.0
-"""Time of the small batch up to which a whole batch is measured too, which is more accurate."""
+GROWTH = 4
+"""Factor by which the measured batch grows, as long as there is time."""
 BYTES_PER_WEIGHT = 16  # float32 weight, gradient and Adam's two moments
 CHECKPOINT_BYTES_PER_WEIGHT = 12
 
@@ -39,6 +37,7 @@ class Estimate:
 
     text: str
     seconds: float
+    seconds_per_step: float
 
 
 def estimate_run(
@@ -49,14 +48,13 @@ def estimate_run(
     n_steps: int,
     limits: RunLimits,
     device: torch.device,
+    probe_time: ProbeTime,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Estimate:
-    cost = measure_step(corpus, model, hparams, device=device)
+    cost = measure_step(corpus, model, hparams, device=device, probe_time=probe_time, progress=progress)
     n_weights = count_parameters(model)
     n_frames = sum(e.n_frames for e in corpus.train)
     hours = n_frames * hparams.hop_length / hparams.sampling_rate / 3600
-    seconds = n_steps * cost.seconds
-    if limits.deadline is not None:
-        seconds = min(seconds, max(0.0, limits.deadline - time.monotonic()))
     disk_bytes = (hparams.keep_checkpoints + 2) * CHECKPOINT_BYTES_PER_WEIGHT * n_weights
     disk_bytes += n_frames * hparams.n_mel_channels * 4
     text = (
@@ -64,29 +62,59 @@ def estimate_run(
         f"{len(corpus.held_out)} held out, {len(corpus.skipped)} skipped\n"
         f"model   {hparams.model}: {n_weights / 1e6:.1f} million weights, {len(corpus.frontend.symbols)} symbols, "
         f"{hparams.language}\n"
-        f"time    about {_format_duration(seconds)} for {n_steps:,} steps of {cost.seconds:.2f} s\n"
+        f"time    {time_text(n_steps, cost.seconds, limits.seconds_left)}\n"
         f"memory  about {cost.memory_bytes / 1e9:.1f} GB\n"
         f"disk    about {disk_bytes / 1e9:.2f} GB"
     )
-    return Estimate(text, seconds)
+    seconds = min(n_steps * cost.seconds, limits.seconds_left)
+    return Estimate(text, seconds, cost.seconds)
 
 
-def measure_step(corpus: PreparedCorpus, model: TrainableModel, hparams: HParams, *, device: torch.device) -> StepCost:
-    """Measure forward and backward passes on a copy of the model; model and random state stay as they are."""
+def time_text(n_steps: int, seconds_per_step: float, seconds_left: float) -> str:
+    """Time that the steps take, or what can be reached in the time that is left."""
+    needed, steps = n_steps * seconds_per_step, f"{n_steps:,} steps of {seconds_per_step:.2f} s"
+    if needed <= seconds_left:
+        return f"about {format_duration(needed)} for {steps}"
+    n_reached = int(seconds_left / seconds_per_step)
+    all_steps = f"all of them would take {format_duration(needed)}"
+    return f"{format_duration(seconds_left)} of --max_minutes are left: about {n_reached:,} of {steps}; {all_steps}"
+
+
+def measure_step(
+    corpus: PreparedCorpus,
+    model: TrainableModel,
+    hparams: HParams,
+    *,
+    device: torch.device,
+    probe_time: ProbeTime,
+    progress: Callable[[int, int], None],
+) -> StepCost:
+    """Measure passes of growing batches on a copy of the model, as far as time and memory allow.
+
+    Model and random state stay as they are. `progress` receives the utterances measured at once and those of a batch.
+    """
     loader = corpus.loader(corpus.train, hparams)
     order = epoch_order(corpus.train, hparams, 0)
     frames = [max(corpus.train[i].n_frames for i in indices) * len(indices) for indices in order]
     median_batch = order[frames.index(sorted(frames)[len(frames) // 2])]
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         model_copy = copy.deepcopy(model).to(device).train()
-        small_batch = loader.load(median_batch[:SMALL_BATCH_UTTERANCES]).to(device)
-        probe = _run_second_probe(model_copy, small_batch, hparams)
-        if probe.seconds < MAX_SMALL_BATCH_SECONDS:
+        set_up = run_probe(model_copy, loader.load(median_batch[:1]).to(device), hparams)
+        probe_time.exclude(set_up.seconds)
+        n, probe = 1, run_probe(model_copy, loader.load(median_batch[:1]).to(device), hparams)
+        probe_time.limit_to_run(probe.seconds * len(median_batch))
+        while n < len(median_batch):
+            n_next = min(GROWTH * n, len(median_batch))
+            if 2 * probe.seconds * n_next / n > probe_time.left:
+                break
             try:
-                probe = _run_second_probe(model_copy, loader.load(median_batch).to(device), hparams)
+                probe = _run_second_probe(model_copy, loader.load(median_batch[:n_next]).to(device), hparams)
             except RuntimeError as error:  # if it does not fit into memory, training will use micro-batches
                 if not is_out_of_memory(error):
                     raise
+                break
+            n = n_next
+            progress(n, len(median_batch))
     del model_copy
     release_gpu_memory()
     memory = probe.activation_bytes * max(frames) / probe.padded_frames + count_parameters(model) * BYTES_PER_WEIGHT
@@ -102,7 +130,7 @@ def _run_second_probe(model: TrainableModel, batch: Batch, hparams: HParams) -> 
     return run_probe(model, batch, hparams)
 
 
-def _format_duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -6,8 +6,9 @@ import statistics
 import time
 from collections.abc import Callable
 
-from commands.run.estimate import format_duration
-from monitoring.events import EvaluationStarted, Event, SaveStarted, StepEvent
+from commands.run.estimate import time_text
+from monitoring.events import EvaluationStartEvent, Event, SaveStartEvent, StepEvent
+from training.run_state import RunLimits
 
 FIRST_CHECK_STEPS = 10
 """Measured steps before the first check; each further check needs twice as many."""
@@ -22,10 +23,12 @@ class ForecastCheck:
         seconds_per_step: float,
         *,
         last_step: int,
-        print_line: Callable[[str], None],
+        limits: RunLimits,
+        write_note: Callable[[int, str], None],
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._forecast, self._last_step, self._print_line, self._now = seconds_per_step, last_step, print_line, now
+        self._forecast, self._last_step, self._limits = seconds_per_step, last_step, limits
+        self._write_note, self._now = write_note, now
         self._step_end: float | None = None  # None: other work lies between the last step and the next
         self._seconds: list[float] = []
         self._next_check = FIRST_CHECK_STEPS
@@ -39,16 +42,13 @@ class ForecastCheck:
                 self._step_end = now
                 if len(self._seconds) == self._next_check:
                     self._check(event.report.step)
-            case EvaluationStarted() | SaveStarted():
+            case EvaluationStartEvent() | SaveStartEvent():
                 self._step_end = None
 
     def _check(self, step: int) -> None:
         measured, self._seconds, self._next_check = statistics.median(self._seconds), [], 2 * self._next_check
         if abs(measured / self._forecast - 1) <= MAX_ERROR:
             return
-        n_left = max(0, self._last_step - step)
-        self._print_line(
-            f"time    about {format_duration(n_left * measured)} for the other {n_left:,} steps: a step takes "
-            f"{measured:.2f} s, not {self._forecast:.2f} s"
-        )
+        text = time_text(max(0, self._last_step - step), measured, self._limits.seconds_left)
+        self._write_note(step, f"the forecast of {self._forecast:.2f} s a step was wrong: {text}")
         self._forecast = measured

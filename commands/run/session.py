@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,14 +18,17 @@ from commands.run.auto_settings import resolve_auto_settings
 from commands.run.corpus import PreparedCorpus, read_sentences
 from commands.run.estimate import Estimate, estimate_run
 from commands.run.event_publisher import EventPublisher, report_progress
+from commands.run.forecast_check import ForecastCheck
 from commands.run.job import TrainingJob
 from commands.run.person_requests import RequestHandler, load_position
 from commands.run.start_point import StartPoint, StepPlan, find_start, plan_steps
 from commands.run.start_record import journal_start
+from commands.run.task_progress import task_progress
 from corpus.batches import BatchLoader
 from files import is_disk_full, write_atomically
 from hparams import HParams, UserError
 from models import TrainableModel, build_model, count_parameters
+from monitoring.events import Subscriber
 from monitoring.journal.recorder import RunRecorder
 from monitoring.journal.sample_writer import SampleWriter
 from monitoring.journal.summary import read_summary
@@ -34,6 +37,7 @@ from training.checkpoints.checkpoint import DiskFull
 from training.checkpoints.initial_weights import delete_initial_weights, save_initial_weights
 from training.checkpoints.json_files import QUARANTINE_FILE, read_quarantine
 from training.run_state import RunState
+from training.step.probe import ProbeTime
 from training.trainer import EnhancedTrainer
 
 
@@ -83,7 +87,9 @@ def open_session(
     job: TrainingJob, corpus: PreparedCorpus, *, folder: Path, heartbeat: Heartbeat
 ) -> Iterator[Session | None]:
     """Load what the run starts from and journal the start; yield None when the run is finished already."""
-    job = replace(job, hparams=resolve_auto_settings(job, corpus, folder))
+    n_batches = corpus.loader(corpus.train, job.hparams).n_batches(0)
+    probe_time = ProbeTime(job.limits.max_steps or job.hparams.epochs * n_batches, job.limits.seconds_left)
+    job = replace(job, hparams=resolve_auto_settings(job, corpus, folder, probe_time))
     hparams = job.hparams
     data = corpus.training_data(hparams, read_sentences(job.options.eval_sentences, corpus.frontend, hparams))
     exclude_quarantined(data.train, folder)
@@ -96,13 +102,17 @@ def open_session(
         yield None
         return
     n_steps = max(0, plan.last_step - start.progress.step)
-    estimate = _print_estimate(job, corpus, model, fresh=fresh, n_steps=n_steps) if job.is_estimated else None
+    estimate = _print_estimate(job, corpus, model, n_steps=n_steps, probe_time=probe_time) if job.is_estimated else None
+    if fresh:
+        names = ", ".join(fresh)
+        job.progress_console.print(f"warm start: {len(fresh)} weights start at random: {names}", soft_wrap=True)
     if start.is_outside(folder):
         save_initial_weights(folder, model, fresh=fresh)
     elif start.kind == "started":
         delete_initial_weights(folder)
     with closing(_open_recorder(job, corpus, folder=folder, plan=plan)) as recorder:
-        publisher = EventPublisher(recorder, [report_progress(heartbeat)])
+        checks = _forecast_checks(job, plan, estimate, recorder)
+        publisher = EventPublisher(recorder, [report_progress(heartbeat), *checks])
         device, ranks = job.device, job.rank_group
         state = RunState(model, data, hparams, folder=folder, observer=publisher, device=device, rank_group=ranks)
         trainer = EnhancedTrainer(state)
@@ -125,15 +135,32 @@ def open_session(
 
 
 def _print_estimate(
-    job: TrainingJob, corpus: PreparedCorpus, model: TrainableModel, *, fresh: Sequence[str], n_steps: int
+    job: TrainingJob, corpus: PreparedCorpus, model: TrainableModel, *, n_steps: int, probe_time: ProbeTime
 ) -> Estimate:
     """Measure a step, and print what the training will take."""
-    estimate = estimate_run(corpus, model, job.hparams, n_steps=n_steps, limits=job.limits, device=job.device)
+    with task_progress(job.progress_console, "measuring a step") as progress:
+        estimate = estimate_run(
+            corpus,
+            model,
+            job.hparams,
+            n_steps=n_steps,
+            limits=job.limits,
+            device=job.device,
+            probe_time=probe_time,
+            progress=progress,
+        )
     job.progress_console.print(estimate.text)
-    if fresh:
-        names = ", ".join(fresh)
-        job.progress_console.print(f"warm start: {len(fresh)} weights start at random: {names}", soft_wrap=True)
     return estimate
+
+
+def _forecast_checks(
+    job: TrainingJob, plan: StepPlan, estimate: Estimate | None, recorder: RunRecorder
+) -> Iterator[Subscriber]:
+    if estimate is not None:
+        check = ForecastCheck(
+            estimate.seconds_per_step, last_step=plan.last_step, limits=job.limits, write_note=recorder.on_note
+        )
+        yield check.on_event
 
 
 def _load_start(

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Sequence
 
 import psutil
 import torch
 
-from corpus.batches import Batch, BatchLoader
+from corpus.batches import BatchLoader
 from hparams import HParams, UserError
 from models import TrainableModel, count_parameters
 from models.memory import is_out_of_memory, release_gpu_memory
 from training.step.precision import half_precision
-from training.step.probe import ProbeResult, run_probe
+from training.step.probe import ProbeResult, ProbeTime, run_probe
 
 MIN_SPEEDUP = {"cpu": 1.25, "cuda": 1.1}  # a smaller one may be noise: timings vary as much from hour to hour
 TIMED_PASSES = 2  # the faster one counts
+N_PASSES = 2 + 2 * (1 + TIMED_PASSES)
 LOSS_TOLERANCE, GRADIENT_TOLERANCE = 1e-2, 0.1  # relative
 CPU_UTTERANCES = 8  # on a CPU a whole batch may take a minute
 OPTIMIZER_BYTES_PER_WEIGHT = 8  # Adam's two moments
@@ -25,21 +27,39 @@ CPU_MEMORY_SHARE, GPU_MEMORY_SHARE = 0.7, 0.85
 
 
 def choose_precision(
-    model: TrainableModel, loader: BatchLoader, hparams: HParams, device: torch.device
+    model: TrainableModel,
+    loader: BatchLoader,
+    hparams: HParams,
+    *,
+    device: torch.device,
+    probe_time: ProbeTime,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[str, str]:
-    """The number format to train in, and the reason as a text."""
+    """The number format to train in, and the reason as a text; `progress` receives the passes done and in all."""
     half = half_precision(device)
     if half is None:
         return "float32", "float32: this processor has no shorter format"
     order = _longest_first(loader)
     indices = order[len(order) // 2 :][:CPU_UTTERANCES] if device.type == "cpu" else order[: hparams.batch_size]
+    passes = itertools.count(1)
 
-    def measure(indices: list[int]) -> dict[str, ProbeResult]:
+    def probe(indices: Sequence[int], precision: str) -> ProbeResult:
+        torch.manual_seed(hparams.seed)
         batch = loader.load(indices).to(device)
-        return {name: _fastest_pass(model, batch, hparams, name) for name in ("float32", half)}
+        copied = copy.deepcopy(model).to(device).train()
+        result = run_probe(copied, batch, hparams.model_copy(update={"precision": precision}))
+        progress(next(passes), N_PASSES)
+        return result
 
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        results = _measure_what_fits(indices, measure)
+        set_up, single = probe(indices[:1], "float32"), probe(indices[:1], "float32")
+        probe_time.exclude(set_up.seconds)
+        probe_time.limit_to_run(single.seconds * len(loader.examples) / loader.n_batches(0))
+        left = probe_time.left - (set_up.seconds - single.seconds)  # the other format is set up too
+        n_fit = int(left / single.seconds / (2 * (1 + TIMED_PASSES)))
+        if n_fit < 1:
+            return "float32", f"float32: trying {half} would take more than {max(0.0, probe_time.left):.0f} s"
+        results = _measure_what_fits(indices[:n_fit], probe, half)
     full, short = results["float32"], results[half]
     speedup = full.seconds / short.seconds
     loss_error = abs(short.loss - full.loss) / max(1.0, abs(full.loss))
@@ -51,25 +71,17 @@ def choose_precision(
     return "float32", f"{comparison}: using float32"
 
 
-def _fastest_pass(model: TrainableModel, batch: Batch, hparams: HParams, precision: str) -> ProbeResult:
-    """The fastest of a few passes with the same random numbers, after one that pays for one-time initialization."""
-    hparams, results = hparams.model_copy(update={"precision": precision}), []
-    for _ in range(1 + TIMED_PASSES):
-        torch.manual_seed(hparams.seed)
-        results.append(run_probe(copy.deepcopy(model).to(batch.mels.device).train(), batch, hparams))
-    return min(results[1:], key=lambda result: result.seconds)
-
-
 def _measure_what_fits(
-    indices: list[int], measure: Callable[[list[int]], dict[str, ProbeResult]]
+    indices: Sequence[int], probe: Callable[[Sequence[int], str], ProbeResult], half: str
 ) -> dict[str, ProbeResult]:
-    """Measure with these utterances; as often as memory runs out, with half as many."""
+    """The faster pass of each format, after one that pays for set-up; where memory runs out, with half the utterances."""
     try:
-        return measure(indices)
+        passes = {name: [probe(indices, name) for _ in range(1 + TIMED_PASSES)] for name in ("float32", half)}
+        return {name: min(results[1:], key=lambda result: result.seconds) for name, results in passes.items()}
     except RuntimeError as error:
         if not is_out_of_memory(error) or len(indices) == 1:
             raise
-    return _measure_what_fits(indices[: len(indices) // 2], measure)
+    return _measure_what_fits(indices[: len(indices) // 2], probe, half)
 
 
 def _longest_first(loader: BatchLoader) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +14,30 @@ from hparams import HParams
 from models import TrainableModel
 from training.knobs import Knobs
 from training.step.precision import Precision
+
+MAX_PROBE_SECONDS, RUN_SHARE = 30.0, 0.1
+
+
+class ProbeTime:
+    """Time for measuring before a run begins: half a minute at most, and a tenth of the run's own length."""
+
+    def __init__(self, n_steps: int, run_seconds: float, now: Callable[[], float] = time.monotonic) -> None:
+        """`run_seconds`: limit of the run; infinity without one."""
+        self._n_steps, self._now = n_steps, now
+        self._seconds = min(MAX_PROBE_SECONDS, RUN_SHARE * run_seconds)
+        self._started = now()
+
+    @property
+    def left(self) -> float:
+        return self._seconds - (self._now() - self._started)
+
+    def limit_to_run(self, step_seconds: float) -> None:
+        """Now that the time of a step is roughly known, the length of the run is too."""
+        self._seconds = min(self._seconds, RUN_SHARE * self._n_steps * step_seconds)
+
+    def exclude(self, seconds: float) -> None:
+        """Do not count work that training would have to do otherwise, such as compiling kernels."""
+        self._started += seconds
 
 
 @dataclass(frozen=True)
