@@ -74,7 +74,7 @@ def choose_precision(
 def _measure_what_fits(
     indices: Sequence[int], probe: Callable[[Sequence[int], str], ProbeResult], half: str
 ) -> dict[str, ProbeResult]:
-    """The faster pass of each format, after one that pays for set-up; where memory runs out, with half the utterances."""
+    """The faster pass of each format, after one that pays for set-up; with fewer utterances where memory runs out."""
     try:
         passes = {name: [probe(indices, name) for _ in range(1 + TIMED_PASSES)] for name in ("float32", half)}
         return {name: min(results[1:], key=lambda result: result.seconds) for name, results in passes.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from training.step.autotune import (
     choose_precision,
     largest_that_fits,
 )
-from training.step.probe import ProbeResult
+from training.step.probe import ProbeResult, ProbeTime
 
 CPU = torch.device("cpu")
 
@@ -48,7 +49,13 @@ def fake_probes(monkeypatch: pytest.MonkeyPatch, bfloat16: dict[str, float], mos
 
 def chosen_precision() -> tuple[str, str]:
     hparams = tiny_hparams()
-    return choose_precision(tiny_model(hparams), tiny_data(hparams).train, hparams, CPU)
+    return choose_precision(
+        tiny_model(hparams), tiny_data(hparams).train, hparams, device=CPU, probe_time=unlimited_time()
+    )
+
+
+def unlimited_time() -> ProbeTime:
+    return ProbeTime(n_steps=10**9, run_seconds=math.inf)
 
 
 @pytest.mark.usefixtures("has_bfloat16")
@@ -78,7 +85,31 @@ def test_bfloat16_is_chosen_if_it_is_faster_and_accurate(
 def test_fewer_utterances_are_measured_if_memory_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = fake_probes(monkeypatch, {"seconds": 0.5}, most=1)
     assert chosen_precision()[0] == "bfloat16"
-    assert sizes[0] > 1 and set(sizes[-6:]) == {1}
+    assert sizes[:2] == [1, 1] and max(sizes) > 1 and set(sizes[-6:]) == {1}
+
+
+@pytest.mark.usefixtures("has_bfloat16")
+@pytest.mark.parametrize(("run_seconds", "n_utterances"), [(math.inf, 4), (300.0, 4), (150.0, 2), (70.0, 1), (50.0, 0)])
+def test_trying_formats_takes_a_tenth_of_the_run_at_most(
+    monkeypatch: pytest.MonkeyPatch, run_seconds: float, n_utterances: int
+) -> None:
+    """A pass takes a second an utterance; each format is tried three times."""
+    sizes: list[int] = []
+
+    def probe(model: TrainableModel, batch: Batch, hparams: HParams) -> ProbeResult:
+        sizes.append(len(batch.ids))
+        return ProbeResult(float(sizes[-1]), 1, 1, 2.0, 3.0)
+
+    monkeypatch.setattr(autotune, "run_probe", probe)
+    hparams = tiny_hparams()
+    probe_time = ProbeTime(n_steps=1000, run_seconds=run_seconds, now=lambda: float(sum(sizes)))
+    name, reason = choose_precision(
+        tiny_model(hparams), tiny_data(hparams).train, hparams, device=CPU, probe_time=probe_time
+    )
+    assert name == "float32"
+    assert sizes == [1, 1] + 6 * [n_utterances] * (n_utterances > 0)
+    assert probe_time.left >= 0
+    assert ("trying bfloat16 would take more than" in reason) == (n_utterances == 0)
 
 
 @pytest.mark.usefixtures("has_bfloat16")
@@ -86,7 +117,7 @@ def test_measuring_changes_neither_the_model_nor_the_random_state() -> None:
     hparams = tiny_hparams()
     model = tiny_model(hparams)
     before, state = {name: value.clone() for name, value in model.state_dict().items()}, torch.get_rng_state()
-    choose_precision(model, tiny_data(hparams).train, hparams, CPU)
+    choose_precision(model, tiny_data(hparams).train, hparams, device=CPU, probe_time=unlimited_time())
     choose_frame_budget(model, tiny_data(hparams).train, hparams, CPU)
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
