@@ -232,6 +232,7 @@ def loses_no_step(folder: Path, cache: Path) -> bool:
         config = output / "config.yaml"
         config.write_text(content, encoding="utf-8")
         arguments = ["--preset", "tiny", "--max_steps", "120", "--output", str(output), "--config", str(config)]
+        arguments += ["--hparams", "precision=float32,cpu_threads=1"]  # measured choices may differ from run to run
         train_enhanced.main([*arguments, "--run_name", "run", "--quiet"])
         values = program.step_values(program.read_records(output / "run"), "total_loss")
         losses[name] = {step: loss for step, (loss,) in values}
