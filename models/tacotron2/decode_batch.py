@@ -13,7 +13,6 @@ from models.kernels.cuda_graph import captured_graph
 from models.kernels.packed_linear import PackedLinear
 from models.kernels.weight_cache import cached_weights
 from models.layers import dropout
-from models.tacotron2.decode_one import SingleDecoder
 from models.tacotron2.decode_state import DecodeOptions, DecoderState, DecoderWeights, NumbaSteps, TorchSteps
 
 STEPS = 8
@@ -34,7 +33,7 @@ def decode(weights: DecoderWeights, memory: Tensor, lengths: Tensor, options: De
     outputs: list[Tensor] = []
     alignments: list[Tensor] = []
     steps, stopped = torch.full_like(lengths, options.max_steps), torch.zeros_like(lengths, dtype=torch.bool)
-    decoder = (SingleDecoder if uses_single_decoder(memory) else BatchDecoder)(weights, memory, lengths, options)
+    decoder = BatchDecoder(weights, memory, lengths, options)
     n_done = 0
     while n_done < options.max_steps and not bool(stopped.all()):
         decoder.run_steps()
@@ -49,11 +48,6 @@ def decode(weights: DecoderWeights, memory: Tensor, lengths: Tensor, options: De
     n_steps = int(steps.max())
     all_outputs, all_alignments = (torch.cat(each)[:n_steps].transpose(0, 1) for each in (outputs, alignments))
     return DecoderOutput(all_outputs, all_alignments, steps, stopped)
-
-
-def uses_single_decoder(items: Tensor) -> bool:
-    """Tell whether `SingleDecoder` decodes this batch: it has a lower latency for one item on a CPU."""
-    return len(items) == 1 and uses_cpu_kernels(items)
 
 
 class BatchDecoder:

@@ -18,7 +18,6 @@ from corpus.batches import Axis, Batch
 from hparams import HParams
 from models.interface import AttentionOutput, FreeRunningOutput, Losses, LossKnobs, TeacherForcedOutput
 from models.layers import ConvNorm, dropout, length_mask, matmul_dtype, run_bidirectional_lstm, without_autocast
-from models.tacotron2.decode_batch import uses_single_decoder
 from models.tacotron2.decoder import Decoder
 from models.tacotron2.loss import tacotron2_losses
 
@@ -164,7 +163,7 @@ class Tacotron2(nn.Module):
     ) -> TacotronFreeRunningOutput:
         max_steps = min(max_steps or self.hparams.max_decoder_steps, self.hparams.max_decoder_steps)
         # A single item takes so little time that converting the encoder's weights would cost more than it saves.
-        with without_autocast(text) if uses_single_decoder(text) else nullcontext():
+        with without_autocast(text) if len(text) == 1 and text.device.type == "cpu" else nullcontext():
             memory, _ = self._encode(text, text_lengths)
         decoded = self.decoder.decode(memory, text_lengths, max_steps=max_steps, dtype=matmul_dtype(memory))
         frames, gates = decoded.outputs[..., :-1], decoded.outputs[..., -1]

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import ctypes
 import subprocess
 import sys
 from typing import Any
 
+import numba
 import numpy as np
 import pytest
 
 from files import REPOSITORY
 from models.kernels.compile import jit
 from models.kernels.openmp_loop import parallel_for
-from models.kernels.spin_barrier import wait_at_barrier
 
-BARRIER_PROGRAM = """
+MEETING_PROGRAM = """
 import numpy as np
-from models.kernels.spin_barrier import SPACING
 from tests.models.kernels.test_openmp_loop import wait_for_each_other
-wait_for_each_other(2, np.zeros(2 * SPACING, np.int64))
+wait_for_each_other(2, np.zeros(2, np.int64))
 """
 SERIAL_PROGRAM = """
 import ctypes
@@ -45,19 +45,26 @@ def count(n_threads: int, *arguments: Any) -> None:
     parallel_for(count_item, n_threads, len(arguments[0]), arguments)
 
 
-@jit
-def wait_for_each_other_item(i: int, counters: np.ndarray) -> None:
-    wait_at_barrier(counters, i, 2)
+sched_yield = ctypes.CDLL(None).sched_yield
+sched_yield.argtypes, sched_yield.restype = (), ctypes.c_int
 
 
-@jit
+@numba.njit(nogil=True)
+def wait_for_each_other_item(i: int, arrived: np.ndarray) -> None:
+    """Return when both items have begun; the call makes the compiler read the array anew."""
+    arrived[i] = 1
+    while arrived[1 - i] == 0:
+        sched_yield()
+
+
+@numba.njit(nogil=True)
 def wait_for_each_other(n_threads: int, *arguments: Any) -> None:
     parallel_for(wait_for_each_other_item, n_threads, 2, arguments)
 
 
 def test_two_threads_run_at_the_same_time() -> None:
-    """In a process of its own: with one thread only, it would wait at the barrier for ever."""
-    subprocess.run([sys.executable, "-c", BARRIER_PROGRAM], cwd=REPOSITORY, check=True, timeout=100)
+    """In a process of its own: with one thread only, the first item would wait for ever."""
+    subprocess.run([sys.executable, "-c", MEETING_PROGRAM], cwd=REPOSITORY, check=True, timeout=100)
 
 
 @pytest.mark.parametrize("n_threads", [1, 2, 5])  # also more than there are cores

@@ -80,7 +80,7 @@ def test_packed_weights_are_cached_until_a_weight_changes_or_training_goes_on() 
 
 @pytest.mark.parametrize("n_threads", [1, 2])
 @pytest.mark.parametrize("n_padding", [0, 3])
-def test_the_single_decoder_equals_the_batch_decoder(n_threads: int, n_padding: int) -> None:
+def test_one_item_is_decoded_as_it_is_in_a_batch(n_threads: int, n_padding: int) -> None:
     model = model_with_large_weights(max_decoder_steps=60, gate_threshold=1.0)
     batch = batch_of([11, 7])
     text, lengths = torch.nn.functional.pad(batch.text[:1], (0, n_padding)), batch.text_lengths[:1]
@@ -105,7 +105,7 @@ def test_two_threads_decode_the_same_as_one() -> None:
     torch.testing.assert_close(outputs[0].alignments, outputs[1].alignments)
 
 
-def test_the_single_decoder_in_bfloat16_is_close_to_float32() -> None:
+def test_one_item_in_bfloat16_is_close_to_float32() -> None:
     model = model_with_large_weights(max_decoder_steps=60, gate_threshold=1.0)
     batch = batch_of([11])
     full = model.synthesize(batch.text, batch.text_lengths, 20)
@@ -115,7 +115,7 @@ def test_the_single_decoder_in_bfloat16_is_close_to_float32() -> None:
     assert 0 < float((half.alignments - full.alignments).abs().max()) < 0.05
 
 
-def test_the_single_decoder_stops_at_the_step_whose_gate_opens_first() -> None:
+def test_one_item_stops_at_the_step_whose_gate_opens_first() -> None:
     model = model_with_large_weights(max_decoder_steps=60, gate_threshold=1.0)
     batch = batch_of([11, 7])
     gates = torch.sigmoid(model.synthesize(batch.text, batch.text_lengths, 37).gates[0])
