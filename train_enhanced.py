@@ -18,6 +18,7 @@ if __name__ == "__main__":  # before slow imports: Ctrl-C during them ends witho
 from commands.options import TrainOptions  # noqa: E402
 from commands.process.exit_codes import EXIT_FAILED, EXIT_USER_ERROR  # noqa: E402
 from commands.process.heartbeat import VARIABLE as HEARTBEAT  # noqa: E402
+from commands.process.openmp_settings import limit_spinning  # noqa: E402
 from files import REPOSITORY, is_disk_full  # noqa: E402
 from hparams import UserError  # noqa: E402
 from recipes import PRESET_NAMES  # noqa: E402
@@ -159,6 +160,7 @@ def main(arguments: Sequence[str]) -> int:
         options = parse_options(arguments)
         require_one_process(options.mode)
         print_first_line(options)
+        limit_spinning()
         command = importlib.import_module(f"commands.{module_of(options)}")
         return int(command.run(options))
     except UserError as error:

@@ -8,6 +8,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+from commands.process.openmp_settings import limit_spinning
+
 MAIN_GUARD = 'if __name__ == "__main__":'
 
 
@@ -32,6 +34,7 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write("error: expected the name of a benchmark:\n")
         sys.stderr.writelines(f"  {name:<18}{summary_line(path)}\n" for name, path in known.items())
         return 2
+    limit_spinning()
     sys.argv = arguments
     path = known[arguments[0]]
     runpy.run_module(f"benchmarks.{path.parent.name}.{path.stem}", run_name="__main__", alter_sys=True)
