@@ -9,7 +9,8 @@ import torch
 
 from models.tacotron2.attention_gpu import free_chunks
 
-Item, Result = TypeVar("Item"), TypeVar("Result")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:

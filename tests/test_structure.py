@@ -193,10 +193,12 @@ def test_a_blind_except_is_recognised(code: str, blind: bool) -> None:
     assert [is_blind(n) for n in ast.walk(tree) if isinstance(n, ast.ExceptHandler)] == [blind]
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+@pytest.mark.parametrize("name", sorted(path.name for path in REPOSITORY.glob("requirements*.txt")))
 def test_requirements_are_pinned(name: str) -> None:
     lines = (REPOSITORY / name).read_text(encoding="utf-8").splitlines()
     required = [line.split("#")[0].strip() for line in lines if line.split("#")[0].strip()]
     assert required
-    loose = [line for line in required if not re.fullmatch(r"[\w.\[\]-]+==[\w.]+(; .*)?|-r requirements\.txt", line)]
+    loose = [
+        line for line in required if not re.fullmatch(r"[\w.\[\]-]+==[\w.]+(; .*)?|-r requirements[\w-]*\.txt", line)
+    ]
     assert loose == []

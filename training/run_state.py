@@ -57,7 +57,7 @@ class TrainingProgress:
 
 
 @dataclass
-class StopRequest:
+class SharedStop:
     """Request from outside (a signal, a person) to save and stop; shared by all trainings of a process."""
 
     reason: str | None = None
@@ -69,15 +69,15 @@ class RunLimits:
 
     max_steps: int | None = None
     deadline: float | None = None  # of time.monotonic()
-    stop_request: StopRequest = field(default_factory=StopRequest)
+    shared_stop: SharedStop = field(default_factory=SharedStop)
 
     @property
     def stop(self) -> str | None:
         """The reason of a request to stop."""
-        return self.stop_request.reason
+        return self.shared_stop.reason
 
     def request_stop(self, reason: str) -> None:
-        self.stop_request.reason = reason
+        self.shared_stop.reason = reason
 
     @property
     def seconds_left(self) -> float:

@@ -9,9 +9,9 @@ import torch
 
 from commands.run.corpus import PreparedCorpus
 from commands.run.job import TrainingJob
-from commands.run.task_progress import task_progress
 from hparams import HParams, build_hparams
 from models import build_model
+from monitoring.terminal.task_progress import task_progress
 from training.checkpoints.checkpoint import list_checkpoints
 from training.checkpoints.json_files import read_choices, write_choices
 from training.step.autotune import choose_frame_budget, choose_precision

@@ -14,7 +14,6 @@ from rich.console import Console
 from commands.options import TrainOptions
 from commands.run.run_folder import make_writable
 from commands.run.speakers import select_speakers, with_speaker_names
-from commands.run.task_progress import task_progress
 from corpus.batches import BatchLoader, Example, alignment_problem
 from corpus.demo.demo_corpus import make_demo_corpus
 from corpus.mel_cache import MelCache
@@ -24,6 +23,7 @@ from corpus.utterances import Corpus, SkippedEntry, Utterance, is_held_out, read
 from files import hex_digest
 from hparams import HParams, UserError
 from models import ARCHITECTURES
+from monitoring.terminal.task_progress import task_progress
 from speech.decoding import Sentence, encode_sentence
 from speech.speakers import speaker_inputs
 from training.run_state import TrainingData

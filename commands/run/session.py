@@ -23,7 +23,6 @@ from commands.run.job import TrainingJob
 from commands.run.person_requests import RequestHandler, load_position
 from commands.run.start_point import StartPoint, StepPlan, find_start, plan_steps
 from commands.run.start_record import journal_start
-from commands.run.task_progress import task_progress
 from corpus.batches import BatchLoader
 from files import is_disk_full, write_atomically
 from hparams import HParams, UserError
@@ -33,6 +32,7 @@ from monitoring.journal.recorder import RunRecorder
 from monitoring.journal.sample_writer import SampleWriter
 from monitoring.journal.summary import read_summary
 from monitoring.terminal.progress import ProgressDisplay
+from monitoring.terminal.task_progress import task_progress
 from training.checkpoints.checkpoint import DiskFull
 from training.checkpoints.initial_weights import delete_initial_weights, save_initial_weights
 from training.checkpoints.json_files import QUARANTINE_FILE, read_quarantine

@@ -41,7 +41,8 @@ def decode(path: Path) -> tuple[np.ndarray, int, float | None]:
             if not file.streams.audio:
                 raise UndecodableAudio("it has no sound")
             stream = file.streams.audio[0]
-            seconds = None if stream.duration is None else float(stream.duration * stream.time_base)
+            duration, unit = stream.duration, stream.time_base
+            seconds = None if duration is None or unit is None else float(duration * unit)
             rate = stream.rate
             resampler = av.AudioResampler(format="fltp", layout=stream.layout, rate=rate)
             for frame in file.decode(stream):

@@ -71,7 +71,7 @@ def test_own_sentences_are_spoken_at_every_evaluation(program: Program, data: Pa
 def test_the_estimate_is_printed_before_training(program: Program, data: Path) -> None:
     outcome = program.train(data, "--max_steps", 1)
     words = [line.split()[0] for line in outcome.out.splitlines()]
-    assert words[:5] == ["data", "model", "time", "memory", "disk"]
+    assert words[:6] == ["Smart", "data", "model", "time", "memory", "disk"]
     assert "7 utterances to train on" in outcome.out
 
 

@@ -235,17 +235,19 @@ def test_a_batch_has_its_number_in_the_epoch(start: int) -> None:
 
 
 def test_batches_for_a_gpu_are_loaded_into_pinned_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    pinned: list[Tensor] = []
-    monkeypatch.setattr(Tensor, "pin_memory", lambda x: (pinned.append(x), x.clone())[1])  # real pinning needs a GPU
+    copies: list[Tensor] = []
+
+    def pin(x: Tensor) -> Tensor:
+        """Real pinning needs a GPU."""
+        copies.append(x.clone())
+        return copies[-1]
+
+    monkeypatch.setattr(Tensor, "pin_memory", pin)
     batches = loader()
     batches.pins_memory = True
-
     batch = next(batches.epoch(0))
-
-    assert [x.shape for x in pinned] == [
-        x.shape for x in (batch.text, batch.text_lengths, batch.mels, batch.mel_lengths)
-    ]
-    assert batch.mels is not pinned[2] and torch.equal(batch.mels, pinned[2])
+    for x in (batch.text, batch.text_lengths, batch.mels, batch.mel_lengths):
+        assert any(x is copy for copy in copies)
 
 
 def test_quarantined_utterances_are_left_out_and_batches_keep_their_numbers() -> None:

@@ -85,9 +85,9 @@ def test_decode_that_does_not_stop_is_cut_and_reported_as_not_stopped() -> None:
 def test_evaluation_that_runs_out_of_memory_goes_on_in_smaller_batches(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hparams = tiny_hparams(**NO_DROPOUT)
-    trainer, _ = tiny_trainer(tmp_path, hparams)
-    expected = trainer.validate()
+    one_by_one, _ = tiny_trainer(tmp_path, tiny_hparams(**NO_DROPOUT, batch_size=1))
+    expected = one_by_one.validate()
+    trainer, _ = tiny_trainer(tmp_path, tiny_hparams(**NO_DROPOUT))
     model, n_sizes = tacotron(trainer), []
     synthesize = model.synthesize
 
@@ -100,8 +100,6 @@ def test_evaluation_that_runs_out_of_memory_goes_on_in_smaller_batches(
     monkeypatch.setattr(model, "synthesize", limited)
     report = trainer.validate()
     assert max(n_sizes) > 1
-    assert [d.id for d in report.decodes] == [d.id for d in expected.decodes]
-    assert report.losses.keys() == expected.losses.keys()
-    for name, value in expected.losses.items():
-        assert report.losses[name] == pytest.approx(value, rel=0.05)  # each batch has its own mean over frames
+    assert {d.id for d in report.decodes} == {d.id for d in expected.decodes}
+    assert report.losses == pytest.approx(expected.losses)
     assert [s.id for s in report.sentences] == [s.id for s in expected.sentences]

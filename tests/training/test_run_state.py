@@ -100,11 +100,11 @@ def test_resume_keeps_what_was_ordered_for_a_full_disk_and_slow_loading(tmp_path
     state = load_checkpoint(trainer.state.save())
 
     resumed, _ = tiny_trainer(tmp_path, tiny_hparams(keep_checkpoints=5))
-    resumed.load_state_dict(state)
+    resumed.state.load_state_dict(state)
     assert (resumed.state.keep_checkpoints, resumed.state.data.train.n_threads) == (1, 2)
 
     with_another_number, _ = tiny_trainer(tmp_path, tiny_hparams(keep_checkpoints=3))
-    with_another_number.load_state_dict(state)
+    with_another_number.state.load_state_dict(state)
     assert with_another_number.state.keep_checkpoints == 3
 
 

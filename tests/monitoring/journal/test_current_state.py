@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ def test_each_record_is_applied_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
     current = CurrentState(tmp_path)
     with current.read() as state:
         assert state.step == 0
-    with Journal(tmp_path / "journal.jsonl") as journal:
+    with closing(Journal(tmp_path / "journal.jsonl")) as journal:
         write_steps(journal, 1, 2)
         with current.read() as state:
             assert state.step == 2

@@ -89,7 +89,12 @@ def test_parts_are_weighted_by_their_frames() -> None:
 
 def test_each_chunk_is_moved_to_the_device_once(monkeypatch: pytest.MonkeyPatch) -> None:
     hparams, moved, move = tiny_hparams(), [], Batch.to
-    monkeypatch.setattr(Batch, "to", lambda batch, device: (moved.append(batch.ids), move(batch, device))[1])
+
+    def record(batch: Batch, device: torch.device) -> Batch:
+        moved.append(batch.ids)
+        return move(batch, device)
+
+    monkeypatch.setattr(Batch, "to", record)
     chunks = split_batch(first_batches(hparams)[0], 2)
 
     update(build_learner(hparams), chunks)

@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from commands.run.task_progress import ProgressLines, task_progress
+from monitoring.terminal.task_progress import ProgressLines, task_progress
 
 
 def console(output: io.StringIO, *, terminal: bool = False) -> Console:
