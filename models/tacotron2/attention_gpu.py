@@ -1,4 +1,4 @@
-"""Attention scan on a GPU: a chunk of steps is captured once as a CUDA graph and replayed for the whole sequence.
+"""Attention scan in torch operations; on a GPU a chunk of steps is one CUDA graph, replayed for the whole sequence.
 
 A step consists of some twenty tiny kernels; launched one by one from Python, the GPU would wait most of the time. A
 graph needs fixed addresses and sizes, so each chunk has buffers of its own. Their sizes are rounded up, so that few

@@ -61,7 +61,8 @@ class ProgressDisplay:
         if self._pace_start_step is None or report.step <= self._pace_start_step:  # training went back
             self._pace_start_step, self._pace_start = report.step - 1, now
         seconds_per_step = (now - self._pace_start) / (report.step - self._pace_start_step)
-        time_left = _format_minutes(seconds_per_step * max(0, self._last_step - report.step))
+        n_steps_left = max(0, self._last_step - report.step)
+        time_left = _format_minutes(seconds_per_step * n_steps_left) if seconds_per_step or not n_steps_left else "?"
         self._panel.on_step(report, last_step=self._last_step, time_left=time_left)
         if now - self._last_shown < (self._line_seconds if self._live is None else REDRAW_SECONDS):
             return

@@ -53,7 +53,6 @@ def choose_precision(
 
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         set_up, single = probe(indices[:1], "float32"), probe(indices[:1], "float32")
-        probe_time.exclude(set_up.seconds)
         probe_time.limit_to_run(single.seconds * len(loader.examples) / loader.n_batches(0))
         left = probe_time.left - (set_up.seconds - single.seconds)  # the other format is set up too
         n_fit = int(left / single.seconds / (2 * (1 + TIMED_PASSES)))

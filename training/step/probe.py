@@ -35,10 +35,6 @@ class ProbeTime:
         """Now that the time of a step is roughly known, the length of the run is too."""
         self._seconds = min(self._seconds, RUN_SHARE * self._n_steps * step_seconds)
 
-    def exclude(self, seconds: float) -> None:
-        """Do not count work that training would have to do otherwise, such as compiling kernels."""
-        self._started += seconds
-
 
 @dataclass(frozen=True)
 class ProbeResult:

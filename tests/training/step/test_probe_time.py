@@ -31,11 +31,3 @@ def test_a_short_run_leaves_less_as_soon_as_its_length_is_known() -> None:
     assert time.left == pytest.approx(2.0)
     time.limit_to_run(100.0)
     assert time.left == pytest.approx(2.0)
-
-
-def test_set_up_that_training_needs_anyway_does_not_count() -> None:
-    clock = Clock()
-    time = ProbeTime(100, math.inf, now=clock)
-    clock.seconds += 12.0
-    time.exclude(10.0)
-    assert time.left == pytest.approx(28.0)
