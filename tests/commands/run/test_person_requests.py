@@ -218,8 +218,7 @@ def test_a_request_that_a_checkpoint_holds_is_not_repeated(running: Running, pro
 
 def test_a_note_of_the_companion_is_shown_and_journalled(running: Running) -> None:
     running.requests.append_note("telegram: the token is refused\n" + "x" * 1000)
-    running.wait(lambda: journal(running.run, "note"))
-    assert journal(running.run, "note")[0]["text"].startswith("telegram: the token is refused")
+    running.wait(lambda: any(note["text"].startswith("telegram: the") for note in journal(running.run, "note")))
     running.request("stop")
     out, _ = running.process.communicate(timeout=60)
     assert "note: telegram: the token is refused" in out
