@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,12 @@ def resolve_auto_settings(job: TrainingJob, corpus: PreparedCorpus, folder: Path
     torch.set_num_threads(hparams.cpu_threads or torch.get_num_threads())
     if hparams.precision != "auto":
         require_precision(hparams.precision, job.device)
-    measured |= _measure(job, hparams, corpus, probe_time, is_stored="max_frames_per_batch" in choices)
+    is_open = {
+        "precision": hparams.precision == "auto",
+        "max_frames_per_batch": job.options.batch_frames == "auto" and "max_frames_per_batch" not in choices,
+    }
+    if any(is_open.values()):
+        measured |= _measure(job, hparams, corpus, probe_time, is_open)
     if measured:
         write_choices(folder, choices | measured)
     hparams = build_hparams(hparams.model_dump(), measured)
@@ -51,7 +57,7 @@ def _with_choices(job: TrainingJob, choices: dict[str, Any]) -> HParams:
 
 def _choose_threads(job: TrainingJob, hparams: HParams, folder: Path) -> dict[str, Any]:
     """Choose for a new run; one that was trained before this was chosen has a thread for each core, and keeps them."""
-    if hparams.cpu_threads or job.device.type != "cpu" or job.rank_group.size > 1:
+    if hparams.cpu_threads or not job.is_estimated or job.device.type != "cpu" or job.rank_group.size > 1:
         return {}
     if list_checkpoints(folder / "checkpoints"):
         return {"cpu_threads": torch.get_num_threads()}
@@ -61,21 +67,21 @@ def _choose_threads(job: TrainingJob, hparams: HParams, folder: Path) -> dict[st
 
 
 def _measure(
-    job: TrainingJob, hparams: HParams, corpus: PreparedCorpus, probe_time: ProbeTime, *, is_stored: bool
+    job: TrainingJob, hparams: HParams, corpus: PreparedCorpus, probe_time: ProbeTime, is_open: Mapping[str, bool]
 ) -> dict[str, Any]:
     """Choose number format and frame budget where they are open, the second with the first."""
     measured: dict[str, Any] = {}
     console, loader = job.progress_console, corpus.loader(corpus.train, hparams)
     with torch.random.fork_rng(devices=[]):
         model = build_model(hparams, len(corpus.frontend.symbols))
-    if hparams.precision == "auto":
+    if is_open["precision"]:
         with task_progress(console, "trying number formats") as progress:
             measured["precision"], reason = choose_precision(
                 model, loader, hparams, device=job.device, probe_time=probe_time, progress=progress
             )
         console.print(f"format  {reason}", soft_wrap=True)
         hparams = build_hparams(hparams.model_dump(), measured)
-    if job.options.batch_frames == "auto" and not is_stored:
+    if is_open["max_frames_per_batch"]:
         measured["max_frames_per_batch"], reason = choose_frame_budget(model, loader, hparams, job.device)
         console.print(f"batches {reason}", soft_wrap=True)
     return measured

@@ -42,7 +42,7 @@ class TrainingJob:
     limits: RunLimits
     on_trainer_ready: Callable[[EnhancedTrainer], None] = lambda trainer: None  # called before the first step
     disabled_actions: frozenset[str] = frozenset()  # actions that the supervisor must not order
-    is_estimated: bool = True  # whether time and memory are measured before the first step
+    is_estimated: bool = True  # whether free cores, time and memory are measured before the first step
     rank_group: RankGroup = field(default_factory=RankGroup.single)
 
 
