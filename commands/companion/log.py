@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
+from monitoring.exporters.mlflow_settings import without_credentials
 from smart_tuner.settings import Settings
 
 LOG = logging.getLogger("companion")
@@ -17,9 +18,18 @@ class Redactor:
     def __init__(self, settings: Settings) -> None:
         given = (settings.telegram.bot_token, settings.webhook.url)
         secrets = [secret.get_secret_value() for secret in given if secret is not None]
-        if settings.mlflow.uri and (password := urlsplit(settings.mlflow.uri).password):
-            secrets += [settings.mlflow.uri, password, unquote(password)]
-        self._secrets = secrets
+        uri = settings.mlflow.uri
+        if uri is not None and without_credentials(uri) != uri:
+            parts = urlsplit(uri)
+            secret = parts.password or parts.username or ""  # https://TOKEN@host has a name only
+            secrets += [
+                uri,
+                parts.netloc.rpartition("@")[0],
+                secret,
+                unquote(secret),
+                *(value for _, value in parse_qsl(parts.query)),
+            ]
+        self._secrets = [secret for secret in secrets if secret]
 
     def __call__(self, text: str) -> str:
         for secret in self._secrets:

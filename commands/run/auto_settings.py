@@ -25,9 +25,8 @@ def resolve_auto_settings(job: TrainingJob, corpus: PreparedCorpus, folder: Path
     """Return the recipe with every "auto" replaced by a stored or measured value; set the number of threads."""
     choices = read_choices(folder)
     hparams = _with_choices(job, choices)
-    measured = _choose_threads(job, hparams, folder)
-    hparams = build_hparams(hparams.model_dump(), measured)
-    torch.set_num_threads(hparams.cpu_threads or torch.get_num_threads())
+    measured = {} if "cpu_threads" in choices else _choose_threads(job, hparams, folder)
+    _set_threads(job, hparams, choices | measured)
     if hparams.precision != "auto":
         require_precision(hparams.precision, job.device)
     is_open = {
@@ -38,7 +37,7 @@ def resolve_auto_settings(job: TrainingJob, corpus: PreparedCorpus, folder: Path
         measured |= _measure(job, hparams, corpus, probe_time, is_open)
     if measured:
         write_choices(folder, choices | measured)
-    hparams = build_hparams(hparams.model_dump(), measured)
+    hparams = build_hparams(hparams.model_dump(), _of_recipe(measured))
     if hparams.precision == "bfloat16" and half_precision(job.device) is None:
         job.progress_console.print(f"format  {NO_BFLOAT16}: training in it is slow, float32 is faster", soft_wrap=True)
     return hparams
@@ -48,7 +47,6 @@ def _with_choices(job: TrainingJob, choices: dict[str, Any]) -> HParams:
     """Take over what an earlier session chose, except where a person has given a value since."""
     hparams = job.hparams
     is_auto = {
-        "cpu_threads": hparams.cpu_threads == 0,
         "precision": hparams.precision == "auto",
         "max_frames_per_batch": job.options.batch_frames == "auto",
     }
@@ -57,13 +55,27 @@ def _with_choices(job: TrainingJob, choices: dict[str, Any]) -> HParams:
 
 def _choose_threads(job: TrainingJob, hparams: HParams, folder: Path) -> dict[str, Any]:
     """Choose for a new run; one that was trained before this was chosen has a thread for each core, and keeps them."""
-    if hparams.cpu_threads or not job.is_estimated or job.device.type != "cpu" or job.rank_group.size > 1:
+    if hparams.cpu_threads or not job.is_estimated or not _computes_alone(job):
         return {}
     if list_checkpoints(folder / "checkpoints"):
         return {"cpu_threads": torch.get_num_threads()}
     n_threads, reason = choose_threads()
     job.progress_console.print(f"threads {reason}", soft_wrap=True)
     return {"cpu_threads": n_threads}
+
+
+def _set_threads(job: TrainingJob, hparams: HParams, choices: Mapping[str, Any]) -> None:
+    """Set the chosen number for this process; it belongs to this machine, so it does not enter recipe and voice."""
+    if hparams.cpu_threads == 0 and "cpu_threads" in choices and _computes_alone(job):
+        torch.set_num_threads(choices["cpu_threads"])
+
+
+def _computes_alone(job: TrainingJob) -> bool:
+    return job.device.type == "cpu" and job.rank_group.size == 1
+
+
+def _of_recipe(choices: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in choices.items() if name != "cpu_threads"}
 
 
 def _measure(

@@ -19,6 +19,8 @@ from training.step.probe import ProbeResult, ProbeTime, run_probe
 
 GROWTH = 4
 """Factor by which the measured batch grows, as long as there is time."""
+QUICK_SECONDS = 1.0
+"""Measurements that take no longer are always made."""
 BYTES_PER_WEIGHT = 16  # float32 weight, gradient and Adam's two moments
 CHECKPOINT_BYTES_PER_WEIGHT = 12
 
@@ -103,7 +105,7 @@ def measure_step(
         probe_time.limit_to_run(probe.seconds * len(median_batch))
         while n < len(median_batch):
             n_next = min(GROWTH * n, len(median_batch))
-            if 2 * probe.seconds * n_next / n > probe_time.left:
+            if 2 * probe.seconds * n_next / n > max(probe_time.left, QUICK_SECONDS):
                 break
             try:
                 probe = _run_second_probe(model_copy, loader.load(median_batch[:n_next]).to(device), hparams)

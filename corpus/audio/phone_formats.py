@@ -15,6 +15,12 @@ PHONE_SUFFIXES = frozenset(f".{ending}" for ending in PHONE_ENDINGS.split())
 INSTALL_COMMAND = "pip install -r requirements-phone.txt"
 
 
+CONTAINERS_WITH_LENGTH = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
+"""Names in FFmpeg; for other files it estimates the length from the bit rate."""
+MAX_DELAY_SECONDS = 0.2
+"""Samples at the beginning that an encoder adds and a decoder may cut; a stated length may include them."""
+
+
 class UndecodableAudio(Exception):
     """A file that PyAV cannot decode; the message is the reason."""
 
@@ -32,7 +38,7 @@ def require_pyav(paths: Iterable[Path]) -> None:
 
 
 def decode(path: Path) -> tuple[np.ndarray, int, float | None]:
-    """Return float32 samples [frames, channels], the sampling rate in Hz, and the length in seconds that is stated."""
+    """Return float32 samples [frames, channels], the sampling rate in Hz, and the least stated length in seconds."""
     import av
 
     blocks = []
@@ -41,8 +47,9 @@ def decode(path: Path) -> tuple[np.ndarray, int, float | None]:
             if not file.streams.audio:
                 raise UndecodableAudio("it has no sound")
             stream = file.streams.audio[0]
-            duration, unit = stream.duration, stream.time_base
-            seconds = None if duration is None or unit is None else float(duration * unit)
+            duration, unit, seconds = stream.duration, stream.time_base, None
+            if file.format.name in CONTAINERS_WITH_LENGTH and duration is not None and unit is not None:
+                seconds = float(duration * unit) - MAX_DELAY_SECONDS
             rate = stream.rate
             resampler = av.AudioResampler(format="fltp", layout=stream.layout, rate=rate)
             for frame in file.decode(stream):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from models.kernels.choice import may_compile
 from models.kernels.cuda_graph import captured_graph
 from models.tacotron2.attention_buffers import AttentionBuffers, ScanGradients, ScanInputs, ScanWeights
 
@@ -201,7 +202,7 @@ def _lstm_step_back(buffers: AttentionBuffers, t: int, d_hidden: Tensor, d_cell:
     torch.mul(d_new, forget_gate, out=d_cell)
 
 
-_chunks: OrderedDict[ChunkSizes, StepChunk] = OrderedDict()
+_chunks: OrderedDict[tuple[ChunkSizes, bool], StepChunk] = OrderedDict()  # by sizes, and whether they may be captured
 
 
 def free_chunks() -> None:
@@ -211,14 +212,15 @@ def free_chunks() -> None:
 
 def _chunk_for(inputs: ScanInputs) -> StepChunk:
     sizes = ChunkSizes.rounded_up(inputs)
-    if sizes not in _chunks:
+    key = sizes, may_compile()
+    if key not in _chunks:
         while len(_chunks) >= MAX_CACHED_CHUNKS:
             _chunks.popitem(last=False)
         with torch.inference_mode(False), torch.no_grad():
-            _chunks[sizes] = StepChunk(sizes)
-    _chunks.move_to_end(sizes)
-    _chunks[sizes].load(inputs)
-    return _chunks[sizes]
+            _chunks[key] = StepChunk(sizes)
+    _chunks.move_to_end(key)
+    _chunks[key].load(inputs)
+    return _chunks[key]
 
 
 def _split_steps(n_steps: int) -> list[tuple[slice, int]]:

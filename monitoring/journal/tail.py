@@ -58,8 +58,10 @@ class JournalReader:
             if content and b"\n" not in content:
                 content += file.readline()
         complete = content[: content.rfind(b"\n") + 1]
-        location, self.offset = f"{self._path} from byte {self.offset} on", self.offset + len(complete)
-        return [parse_record(line, location) for line in complete.split(b"\n")[:-1]]
+        location = f"{self._path} from byte {self.offset} on"
+        records = [parse_record(line, location) for line in complete.split(b"\n")[:-1]]
+        self.offset += len(complete)
+        return records
 
 
 class JournalTail(threading.Thread):

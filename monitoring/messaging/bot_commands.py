@@ -121,7 +121,7 @@ class BotCommands:
             return self._send(self._language.text("busy_speaking"))
         try:
             if self._delete_sent_sounds() >= MAX_WAITING_SOUNDS:
-                return self._send(self._language.text("sounds_waiting"))
+                return self._send(self._language.text("sounds_waiting", max=MAX_WAITING_SOUNDS))
             path = self._run / "companion" / f"said-{secrets.token_hex(6)}.wav"
             self._synthesize(text, path)
             return self._send(text, voice=str(path))
@@ -132,12 +132,12 @@ class BotCommands:
 
     def _delete_sent_sounds(self) -> int:
         """Delete the spoken texts that no message waits to send; return how many are left."""
-        waiting = self._outbox.voices()
+        waiting = {Path(voice).name for voice in self._outbox.voices()}
         sounds = list((self._run / "companion").glob("said-*.wav"))
         for path in sounds:
-            if str(path) not in waiting:
+            if path.name not in waiting:
                 path.unlink()
-        return sum(str(path) in waiting for path in sounds)
+        return sum(path.name in waiting for path in sounds)
 
     def _stop(self, argument: str, user: int) -> str:
         """Ask for confirmation first: its button sends a code that is valid for a short time and only once."""

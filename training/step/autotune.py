@@ -19,6 +19,7 @@ from training.step.probe import ProbeResult, ProbeTime, run_probe
 
 MIN_SPEEDUP = {"cpu": 1.25, "cuda": 1.1}  # a smaller one may be noise: timings vary as much from hour to hour
 TIMED_PASSES = 2  # the faster one counts
+BUDGET_SHARE = 0.7  # of the time for measuring; the rest is for the forecast
 N_PASSES = 2 + 2 * (1 + TIMED_PASSES)
 LOSS_TOLERANCE, GRADIENT_TOLERANCE = 1e-2, 0.1  # relative
 CPU_UTTERANCES = 8  # on a CPU a whole batch may take a minute
@@ -54,7 +55,7 @@ def choose_precision(
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         set_up, single = probe(indices[:1], "float32"), probe(indices[:1], "float32")
         probe_time.limit_to_run(single.seconds * len(loader.examples) / loader.n_batches(0))
-        left = probe_time.left - (set_up.seconds - single.seconds)  # the other format is set up too
+        left = BUDGET_SHARE * probe_time.left - (set_up.seconds - single.seconds)  # the other format is set up too
         n_fit = int(left / single.seconds / (2 * (1 + TIMED_PASSES)))
         if n_fit < 1:
             return "float32", f"float32: trying {half} would take more than {max(0.0, probe_time.left):.0f} s"

@@ -96,7 +96,7 @@ TEXTS = {
     "/set KNOB VALUE, for example /set learning_rate_multiplier 0.5\n/approve N and /reject N",
     "text_length": "Give a text of at most {max} characters: /say Good morning.",
     "busy_speaking": "Still speaking; please ask again in a moment",
-    "sounds_waiting": "Ten spoken texts wait to be sent; please ask again when they have arrived",
+    "sounds_waiting": "{max} spoken texts wait to be sent; please ask again when they have arrived",
     "training_over": "The training is over",
     "cannot_speak": "The voice cannot speak this",
     "not_a_number": "{value} is not a number",

@@ -285,6 +285,12 @@ def test_secrets_are_removed_from_the_log() -> None:
     )
 
 
+@pytest.mark.parametrize("uri", ["https://geheim@host:5000/", "https://u:geheim@host/", "https://host/?key=geheim"])
+def test_credentials_of_an_mlflow_server_are_removed(uri: str) -> None:
+    redact = Redactor(Settings.model_validate({"mlflow": {"uri": uri}}))
+    assert "geheim" not in redact(f"no answer from {uri}; geheim was refused")
+
+
 def test_secrets_are_removed_from_notes_to_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = sick_run(tmp_path / "run").path
     settings = Settings.model_validate({"mlflow": {"enabled": False, "uri": "http://u:ge%20heim@127.0.0.1:9"}})

@@ -133,7 +133,7 @@ def test_every_waiting_message_keeps_its_own_sound(finished: Chat) -> None:
     assert all(a.voice is None for a in answers[MAX_WAITING_SOUNDS:])
 
 
-def test_sounds_that_were_sent_are_deleted(finished: Chat) -> None:
+def test_sounds_that_were_sent_are_deleted_by_the_next_text(finished: Chat) -> None:
     sounds = [finished.ask(f"say {i}").voice for i in range(3)]
     assert [str(path) for path in (finished.run / "companion").glob("*.wav")] == sounds[-1:]
 

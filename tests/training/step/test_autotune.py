@@ -89,7 +89,9 @@ def test_fewer_utterances_are_measured_if_memory_is_short(monkeypatch: pytest.Mo
 
 
 @pytest.mark.usefixtures("has_bfloat16")
-@pytest.mark.parametrize(("run_seconds", "n_utterances"), [(math.inf, 4), (300.0, 4), (150.0, 2), (90.0, 1), (50.0, 0)])
+@pytest.mark.parametrize(
+    ("run_seconds", "n_utterances"), [(math.inf, 3), (300.0, 3), (200.0, 2), (120.0, 1), (50.0, 0)]
+)
 def test_trying_formats_takes_a_tenth_of_the_run_at_most(
     monkeypatch: pytest.MonkeyPatch, run_seconds: float, n_utterances: int
 ) -> None:
