@@ -38,3 +38,15 @@ def test_each_record_is_applied_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
         with current.read() as state:
             assert state.step == 3 and state.series["total_loss"].points() == [(1, 1.0), (2, 0.5), (3, 1 / 3)]
     assert applied == [1, 2, 3]
+
+
+def test_a_bad_line_is_reported_each_time_and_hides_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    with closing(Journal(path)) as journal:
+        write_steps(journal, 1)
+    with path.open("a", encoding="utf-8") as file:
+        file.write("no record\n")
+    current = CurrentState(tmp_path)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="expected one JSON object a line"), current.read():
+            pass
