@@ -205,6 +205,7 @@ def _open_recorder(job: TrainingJob, corpus: PreparedCorpus, *, folder: Path, pl
         plan_steps=plan.length,
         line_seconds=job.settings.progress_every_seconds,
         max_steps=job.limits.max_steps,
+        seconds_left=lambda: job.limits.seconds_left,
     )
     try:
         samples = SampleWriter(folder, corpus.frontend.symbols, n_samples=job.hparams.evaluation_samples)

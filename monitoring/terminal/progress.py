@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rich.console import Console
@@ -34,9 +35,13 @@ class ProgressDisplay:
         plan_steps: int,
         line_seconds: float,
         max_steps: int | None = None,
+        seconds_left: Callable[[], float] = lambda: math.inf,
     ) -> None:
-        """`plan_steps`: trained again after a restart, up to `max_steps`; `line_seconds`: time between plain lines."""
-        self._console, self._line_seconds = console, line_seconds
+        """`plan_steps`: trained again after a restart, up to `max_steps`; `line_seconds`: time between plain lines.
+
+        `seconds_left`: time until a limit ends the training.
+        """
+        self._console, self._line_seconds, self._seconds_left = console, line_seconds, seconds_left
         self._last_step, self._plan_steps, self._max_steps = last_step, plan_steps, max_steps
         self._session_start = self._last_shown = time.monotonic()
         self._seconds_before_session = 0.0
@@ -62,7 +67,8 @@ class ProgressDisplay:
             self._pace_start_step, self._pace_start = report.step - 1, now
         seconds_per_step = (now - self._pace_start) / (report.step - self._pace_start_step)
         n_steps_left = max(0, self._last_step - report.step)
-        time_left = _format_minutes(seconds_per_step * n_steps_left) if seconds_per_step or not n_steps_left else "?"
+        seconds = min(seconds_per_step * n_steps_left, self._seconds_left())
+        time_left = _format_minutes(seconds) if seconds_per_step or not n_steps_left else "?"
         self._panel.on_step(report, last_step=self._last_step, time_left=time_left)
         if now - self._last_shown < (self._line_seconds if self._live is None else REDRAW_SECONDS):
             return

@@ -149,3 +149,13 @@ def test_after_training_goes_back_the_time_left_is_never_negative() -> None:
         display.on_step(make_step(step=step))
     times = [line.split(" · ")[-1] for line in file.getvalue().splitlines()]
     assert len(times) == 6 and not any("-" in time for time in times)
+
+
+def test_the_time_left_is_that_of_a_nearer_limit() -> None:
+    file = io.StringIO()
+    options: dict[str, Any] = {"name": "run", "last_step": 10**9, "plan_steps": 10**9, "line_seconds": 0}
+    display = ProgressDisplay(Console(file=file, width=200), **options, seconds_left=lambda: 83.0)
+    for step in (1, 2):
+        display.on_step(make_step(step=step))
+    first, second = file.getvalue().splitlines()
+    assert first.endswith("? left") and second.endswith("1:23 left")
