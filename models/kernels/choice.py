@@ -19,6 +19,7 @@ def choose_kernels(kernels: Kernels) -> None:
 
 
 def may_compile() -> bool:
+    """Whether compiled kernels and captured CUDA graphs may be used."""
     return _choice == "auto"
 
 

@@ -52,6 +52,22 @@ def test_where_a_whole_batch_does_not_fit_a_smaller_one_is_the_measure(
     assert sizes == [1, 1, GROWTH, GROWTH, 7]
 
 
+@pytest.mark.parametrize(("seconds", "sizes"), [(0.01, [1, 1, GROWTH, GROWTH, 7, 7]), (0.2, [1, 1])])
+def test_only_quick_measurements_are_made_when_the_time_for_them_is_over(
+    program: Program, data: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, sizes: list[int]
+) -> None:
+    measured: list[int] = []
+
+    def probe(model: TrainableModel, batch: Batch, hparams: HParams) -> ProbeResult:
+        measured.append(len(batch.ids))
+        return replace(run_probe(model, batch, hparams), seconds=seconds * measured[-1])
+
+    monkeypatch.setattr("commands.run.estimate.run_probe", probe)
+    monkeypatch.setattr("commands.run.session.ProbeTime", lambda *_: ProbeTime(10**9, 0.0, now=lambda: 0.0))
+    assert program.train(data, "--max_steps", 1, batch_size=8).code == 0
+    assert measured == sizes
+
+
 def test_another_error_of_the_measurement_is_raised(
     program: Program, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

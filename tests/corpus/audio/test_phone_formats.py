@@ -97,6 +97,22 @@ def test_without_pyav_one_line_says_what_to_install(tmp_path: Path, monkeypatch:
     assert str(error.value) == ("reading 2 recordings (.m4a, .webm) needs PyAV: pip install -r requirements-phone.txt")
 
 
+@pytest.mark.parametrize("suffix", [".aac", ".m4a"])
+@pytest.mark.parametrize("rate", [16_000, 48_000])
+def test_silence_at_the_beginning_is_not_taken_for_truncation(tmp_path: Path, suffix: str, rate: int) -> None:
+    """FFmpeg estimates the length of raw AAC from the bit rate of its beginning."""
+    path, wave = tmp_path / f"x{suffix}", np.concatenate([np.zeros(3 * rate, np.float32), tone()])
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("aac", rate=rate)
+        assert isinstance(stream, av.AudioStream)
+        stream.layout = "mono"
+        frame = av.AudioFrame.from_ndarray(wave[None], format="fltp", layout="mono")
+        frame.sample_rate, frame.pts = rate, 0
+        for packet in [*stream.encode(frame), *stream.encode(None)]:
+            file.mux(packet)
+    assert read_recording(path).seconds == pytest.approx(len(wave) / rate, abs=0.2)
+
+
 def test_a_damaged_file_is_named_as_unreadable(tmp_path: Path) -> None:
     path = write_phone_recording(tmp_path / "x.m4a")
     path.write_bytes(path.read_bytes()[:500])

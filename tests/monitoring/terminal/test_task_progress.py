@@ -14,25 +14,20 @@ def console(output: io.StringIO, *, terminal: bool = False) -> Console:
     return Console(file=output, force_terminal=terminal, width=100, soft_wrap=True)
 
 
-def test_long_tasks_print_a_line_now_and_then() -> None:
+@pytest.mark.parametrize(
+    ("n_items", "per_second", "lines"),
+    [
+        (100, 100, []),
+        (1200, 50, ["100 of 1,200, 22 s left", "600 of 1,200, 12 s left", "1,100 of 1,200, 2 s left"]),
+    ],
+)
+def test_only_long_tasks_print_a_line_now_and_then(n_items: int, per_second: int, lines: list[str]) -> None:
     output, seconds = io.StringIO(), 0.0
     progress = ProgressLines(console(output), "reading recordings", now=lambda: seconds)
-    for done in range(1, 2001):
-        seconds = done / 50
-        progress(done, 2000)
-    assert output.getvalue().splitlines() == [
-        *("reading recordings: 100 of 2,000, 38 s left", "reading recordings: 600 of 2,000, 28 s left"),
-        *("reading recordings: 1,100 of 2,000, 18 s left", "reading recordings: 1,600 of 2,000, 8 s left"),
-    ]
-
-
-def test_short_tasks_print_nothing() -> None:
-    output, seconds = io.StringIO(), 0.0
-    progress = ProgressLines(console(output), "reading recordings", now=lambda: seconds)
-    for done in range(1, 101):
-        seconds = done / 100
-        progress(done, 100)
-    assert output.getvalue() == ""
+    for done in range(1, n_items + 1):
+        seconds = done / per_second
+        progress(done, n_items)
+    assert output.getvalue().splitlines() == [f"reading recordings: {line}" for line in lines]
 
 
 @pytest.mark.parametrize("terminal", [True, False])
