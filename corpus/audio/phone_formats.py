@@ -13,8 +13,6 @@ from hparams import UserError
 PHONE_ENDINGS = "m4a aac mp4 webm 3gp amr wma mka"
 PHONE_SUFFIXES = frozenset(f".{ending}" for ending in PHONE_ENDINGS.split())
 INSTALL_COMMAND = "pip install -r requirements-phone.txt"
-
-
 CONTAINERS_WITH_LENGTH = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
 """Names in FFmpeg; for other files it estimates the length from the bit rate."""
 MAX_DELAY_SECONDS = 0.2
