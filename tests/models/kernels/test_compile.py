@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import ast
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numba
@@ -40,3 +42,46 @@ def test_every_file_with_compiled_functions_counts() -> None:
 def test_that_folder_is_used_unless_the_environment_names_another() -> None:
     expected = os.environ.get("NUMBA_CACHE_DIR", str(cache_folder(MODELS_FOLDER)))
     assert expected == numba.config.CACHE_DIR  # type: ignore[attr-defined]
+
+
+LOOP_MODULE = """
+from models.kernels.compile import jit
+
+@jit
+def add_up(values):
+    total = values[0]
+    for value in values:
+        total += value
+    return total
+"""
+CALL_IT = """
+import sys
+import numpy as np
+from loop_module import add_up
+
+print("ready", flush=True)
+sys.stdin.readline()
+add_up(np.ones(3))
+print(len(add_up.stats.cache_misses))
+"""
+
+
+def test_processes_that_start_together_compile_a_function_once(tmp_path: Path) -> None:
+    (tmp_path / "loop_module.py").write_text(LOOP_MODULE)
+    environment = os.environ | {
+        "PYTHONPATH": f"{tmp_path}:{MODELS_FOLDER.parent}",
+        "NUMBA_CACHE_DIR": str(tmp_path / "cache"),
+    }
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", CALL_IT], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(3)
+    ]
+    for process in processes:
+        assert process.stdout and process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin
+        process.stdin.write("\n")
+        process.stdin.flush()
+    assert sorted(process.communicate()[0] for process in processes) == ["0\n", "0\n", "1\n"]
