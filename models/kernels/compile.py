@@ -41,10 +41,10 @@ def jit(function: Callable[..., Any]) -> Any:
     """Compile `function` at its first call, or load the machine code of an earlier process."""
     dispatcher: Any = numba.njit(cache=True, nogil=True, fastmath=FAST_MATH, error_model="numpy")(function)
     compile_signature = dispatcher.compile
-    lock = FileLock(Path(dispatcher.stats.cache_path, f"{function.__module__}.{function.__qualname__}.lock"))
+    lock = Path(dispatcher.stats.cache_path, f"{function.__module__}.{function.__qualname__}.lock")
 
     def compile_one_at_a_time(signature: object) -> Any:
-        with global_compiler_lock, lock:
+        with global_compiler_lock, FileLock(lock):  # a new lock each time: one that a fork inherits is of no use
             return compile_signature(signature)
 
     dispatcher.compile = compile_one_at_a_time
