@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-if __name__ == "__main__":  # before slow imports: Ctrl-C during them ends without a traceback
-    signal.signal(signal.SIGINT, lambda *_: sys.exit(130))
+if __name__ == "__main__":  # slow imports follow, some of which would swallow an exception; nothing is written yet
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 
 from commands.options import TrainOptions  # noqa: E402
 from commands.process.exit_codes import EXIT_FAILED, EXIT_USER_ERROR  # noqa: E402

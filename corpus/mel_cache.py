@@ -170,9 +170,13 @@ def require_allowed_length(seconds: float, hparams: HParams) -> None:
     """Raise `UnusableAudio` for a trimmed recording shorter or longer than the settings allow."""
     minimum, maximum = hparams.min_utterance_seconds, hparams.max_utterance_seconds
     if seconds < minimum:
-        raise UnusableAudio(f"too short: {seconds:.2f} s after trimming, at least {minimum:g} s are needed")
+        raise UnusableAudio(
+            f"too short: {seconds:.2f} s after trimming, at least {minimum:g} s are needed (min_utterance_seconds)"
+        )
     if seconds > maximum:
-        raise UnusableAudio(f"too long: {seconds:.2f} s after trimming, at most {maximum:g} s are allowed")
+        raise UnusableAudio(
+            f"too long: {seconds:.2f} s after trimming, at most {maximum:g} s are allowed (max_utterance_seconds)"
+        )
 
 
 @contextmanager

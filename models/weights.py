@@ -31,9 +31,12 @@ def require_compatible(saved: SavedSettings, hparams: HParams, symbols: tuple[st
     fields = ("model", *RECIPES[hparams.model].architecture_fields, *AUDIO_FIELDS)
     differing = [name for name in fields if before[name] != now[name]]
     if differing:
-        listed = ", ".join(f"{name} is {before[name]!r} in the checkpoint, {now[name]!r} here" for name in differing)
+        shown = differing[:NAMED_PROBLEMS]
+        listed = ", ".join(f"{name} is {before[name]!r} in the checkpoint, {now[name]!r} here" for name in shown)
+        more = f" and {len(differing) - len(shown)} more" if len(differing) > len(shown) else ""
         raise UserError(
-            f"checkpoint {saved.path} does not fit: {listed}; use its settings, --warm_start or --resume none"
+            f"checkpoint {saved.path} does not fit: {listed}{more}; use the settings of its run, or start "
+            "another one with --run_name NAME, --resume none or --warm_start"
         )
     if saved.symbols != symbols:
         raise UserError(

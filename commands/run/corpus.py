@@ -176,7 +176,7 @@ def report_skipped(skipped: tuple[SkippedEntry, ...], console: Console) -> None:
     for skip in skipped[:SHOWN_SKIPPED]:
         console.print(f"skipped {skip.where}: {skip.reason}")
     if len(skipped) > SHOWN_SKIPPED:
-        console.print(f"… {len(skipped)} skipped in all; --mode check and the journal list every one")
+        console.print(f"… {len(skipped)} skipped in all; the run's journal lists every one")
 
 
 def _report_unknown_symbols(frontend: TextFrontend, utterances: list[Utterance], console: Console) -> None:

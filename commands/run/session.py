@@ -28,9 +28,12 @@ from files import is_disk_full, write_atomically
 from hparams import HParams, UserError
 from models import TrainableModel, build_model, count_parameters
 from monitoring.events import Subscriber
+from monitoring.journal.journal_state import JournalState
 from monitoring.journal.recorder import RunRecorder
 from monitoring.journal.sample_writer import SampleWriter
 from monitoring.journal.summary import read_summary
+from monitoring.language.english import ENGLISH
+from monitoring.report.summary import voice_quality
 from monitoring.terminal.progress import ProgressDisplay
 from monitoring.terminal.task_progress import task_progress
 from training.checkpoints.checkpoint import DiskFull
@@ -78,8 +81,23 @@ class Session:
         if is_hopeless:
             console.print(f"stopped at step {step}: {reason}")
             return EXIT_HOPELESS
-        console.print(_next_commands(self.trainer.state.folder))
+        console.print(self._next_commands(), soft_wrap=True)
         return 0
+
+    def _next_commands(self) -> str:
+        """Result in a sentence, and how to see and hear it."""
+        folder, options = self.trainer.state.folder, self.job.options
+        state = JournalState.load(folder)
+        lines = [f"finished at step {state.step}: {voice_quality(state, ENGLISH)}"]
+        if self.job.settings.report.enabled and options.companion == "on":
+            lines.append(f"report: {folder / 'report.html'}")
+        return "\n".join(
+            (
+                *lines,
+                f"listen: {folder / 'samples'}   see: tensorboard --logdir {folder.parent}",
+                f'speak: python train_enhanced.py --mode synthesize --run {folder} --text "…" --out x.wav',
+            )
+        )
 
 
 @contextmanager
@@ -110,6 +128,8 @@ def open_session(
         save_initial_weights(folder, model, fresh=fresh)
     elif start.kind == "started":
         delete_initial_weights(folder)
+    if start.kind == "resumed":
+        job.progress_console.print(f"continues at step {start.progress.step:,} from {start.path}", soft_wrap=True)
     with closing(_open_recorder(job, corpus, folder=folder, plan=plan)) as recorder:
         checks = _forecast_checks(job, plan, estimate, recorder)
         publisher = EventPublisher(recorder, [report_progress(heartbeat), *checks])
@@ -227,14 +247,6 @@ def _status(stop: str | None, *, is_hopeless: bool) -> str:
 
 def _is_disk_full(error: BaseException) -> bool:
     return isinstance(error, DiskFull) or is_disk_full(error)
-
-
-def _next_commands(folder: Path) -> str:
-    return (
-        f"finished at step {read_summary(folder)['step']}: {folder / 'voice.safetensors'}\n"
-        f"listen: {folder / 'samples'}   see: tensorboard --logdir {folder.parent}\n"
-        f'speak: python train_enhanced.py --mode synthesize --run {folder} --text "…" --out x.wav'
-    )
 
 
 def write_hparams(folder: Path, hparams: HParams) -> None:

@@ -21,7 +21,9 @@ def run(options: TrainOptions) -> int:
     if (options.text is None) == (options.text_file is None) or options.out is None:
         raise UserError('--mode synthesize: expected --text "…" --out x.wav, or --text_file FILE --out FOLDER/')
     console = open_console()
-    voice = load_voice(find_voice_file(options), parse_overrides(options.hparams), option_values(options))
+    path = find_voice_file(options)
+    voice = load_voice(path, parse_overrides(options.hparams), option_values(options))
+    console.print(f"voice {path}: {voice.hparams.model}, {voice.hparams.language}, step {voice.step:,}", soft_wrap=True)
     synthesizer = Synthesizer(voice, choose_device(options.device))
     speaker = choose_speaker(options.speaker, voice.hparams)
     texts = read_lines(options.text_file, "--text_file") if options.text_file is not None else [str(options.text)]

@@ -7,9 +7,12 @@ import math
 import multiprocessing
 import os
 import shutil
+import signal
+import threading
 import wave
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from filelock import FileLock
@@ -106,11 +109,29 @@ def _synthesize_in_processes(corpus: Path, language: str, utterances: list[tuple
     context = multiprocessing.get_context("spawn")
     with ExitStack() as stack:
         tasks = []
-        for first in range(processes):
-            executor = stack.enter_context(ProcessPoolExecutor(1, mp_context=context))
-            tasks.append(executor.submit(_synthesize_all, corpus, language, utterances[first::processes]))
-        for task in tasks:
-            task.result()
+        with _ignored_interrupts():  # inherited by the workers: Ctrl-C is for this process to handle
+            for first in range(processes):
+                executor = stack.enter_context(ProcessPoolExecutor(1, mp_context=context))
+                tasks.append(executor.submit(_synthesize_all, corpus, language, utterances[first::processes]))
+        try:
+            for task in tasks:
+                task.result()
+        except BaseException:
+            for process in multiprocessing.active_children():  # leaving the pools would wait for them
+                process.terminate()
+            raise
+
+
+@contextmanager
+def _ignored_interrupts() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
+        yield
+        return
+    earlier = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, earlier)
 
 
 def _synthesize_all(corpus: Path, language: str, utterances: list[tuple[str, str]]) -> None:

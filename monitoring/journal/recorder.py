@@ -62,7 +62,10 @@ class RunRecorder:
         match event:
             case StepEvent():
                 self._on_step(event)
-            case EvaluationStartEvent() | SaveStartEvent():
+            case EvaluationStartEvent():
+                self.write_steps()
+                self._display.on_evaluation_start()
+            case SaveStartEvent():
                 self.write_steps()
             case EvaluationEvent():
                 self._on_evaluation(event)

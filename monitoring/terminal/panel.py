@@ -40,10 +40,13 @@ class ProgressPanel:
         self._phase, self._last_intervention, self._step, self._last_step, self._time_left = "", "", 0, 1, ""
 
     def on_step(self, report: StepReport, *, last_step: int, time_left: str) -> None:
-        self._step, self._last_step, self._time_left = report.step, last_step, time_left
+        self._step, self._last_step, self._time_left = report.step, last_step, f"{time_left} left"
         for signal, values in self._step_values.items():
             if (value := getattr(report, signal)) is not None:
                 values.append(value)
+
+    def on_evaluation_start(self) -> None:
+        self._time_left = "evaluating"
 
     def on_evaluation(self, signals: Signals) -> None:
         for signal, values in self._speech_values.items():
@@ -70,7 +73,7 @@ class ProgressPanel:
             f"step {self._step:,}/{self._last_step:,}",
             ProgressBar(total=1.0, completed=share, width=24),
             f"{share:.0%}",
-            f"{self._time_left} left" if self._time_left else "",
+            self._time_left,
         )
         lines: list[RenderableType] = [head, Columns(self._signals(), padding=(0, 3))]
         if self._last_intervention:

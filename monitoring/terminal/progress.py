@@ -81,6 +81,12 @@ class ProgressDisplay:
             speed = f"{report.frames_per_second:,.0f} frames/s"
             self._print(f"{place} · {ENGLISH.format_values(signals)} · {speed} · {time_left} left")
 
+    def on_evaluation_start(self) -> None:
+        """Say why the steps stand still for a while."""
+        self._panel.on_evaluation_start()
+        if self._live is not None:
+            self._live.refresh()
+
     def on_evaluation(self, step: int, signals: Signals) -> None:
         self._panel.on_evaluation(signals)
         shown = {name: signals[name] for name in EVALUATION_SIGNALS if name in signals}

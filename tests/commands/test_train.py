@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -79,6 +80,18 @@ def test_quiet_prints_only_the_result(program: Program, data: Path) -> None:
     outcome = program.train(data, "--quiet")
     assert outcome.code == 0
     assert [line.split()[0] for line in outcome.out.splitlines()] == ["finished", "listen:", "speak:"]
+    assert re.search(r"finished at step \d+: the voice ", outcome.out)
+
+
+def test_the_result_names_the_report_where_a_companion_writes_one(program: Program, data: Path) -> None:
+    outcome = program.train(data, "--max_steps", 1, "--companion", "on")
+    report = program.output / "run" / "report.html"
+    assert f"report: {report}" in outcome.out and report.is_file()
+
+
+def test_a_later_session_says_where_it_continues(program: Program, data: Path) -> None:
+    program.trained(data, "--max_steps", 1)
+    assert "continues at step 1 from " in program.train(data, "--max_steps", 2).flat
 
 
 def test_denormal_numbers_are_flushed_in_training(program: Program, data: Path) -> None:

@@ -88,8 +88,8 @@ def test_too_short_and_too_long_recordings_are_listed(good: list[Utterance], tmp
     report = check([*good, short, long])
     assert names_not_ok(report) == {"usable", "length"}
     assert row(report, "length").worst == (
-        "short: too short: 0.10 s after trimming, at least 0.2 s are needed",
-        "long: too long: 21.00 s after trimming, at most 20 s are allowed",
+        "short: too short: 0.10 s after trimming, at least 0.2 s are needed (min_utterance_seconds)",
+        "long: too long: 21.00 s after trimming, at most 20 s are allowed (max_utterance_seconds)",
     )
 
 

@@ -195,3 +195,20 @@ def test_a_folder_that_cannot_be_written_is_a_user_error(tmp_path: Path) -> None
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UserError, match="cannot be written to .*choose another --output"):
         make_demo_corpus(tmp_path / "file", "en-us", SIZE)
+
+
+def test_ctrl_c_ends_the_workers_at_once_and_without_tracebacks(tmp_path: Path) -> None:
+    script = tmp_path / "make.py"
+    script.write_text(
+        "import sys\nfrom pathlib import Path\nfrom corpus.demo.demo_corpus import make_demo_corpus\n"
+        "if __name__ == '__main__':\n    try:\n        make_demo_corpus(Path(sys.argv[1]), 'en-us', 20_000)\n"
+        "    except KeyboardInterrupt:\n        sys.exit(130)\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(demo.__file__).parents[2])}
+    arguments = [sys.executable, str(script), str(tmp_path)]
+    process = subprocess.Popen(arguments, env=environment, start_new_session=True, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not any(tmp_path.glob(".demo-*.partial/timings/*.json")):
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.communicate(timeout=60)[1] == ""
+    assert process.returncode == 130
