@@ -85,6 +85,9 @@ class GeneralFields(BaseModel):
     text_frontend: Literal["auto", "graphemes", "phonemes"] = Field(
         "auto", description="auto: graphemes for English and Russian, phonemes for every other language"
     )
+    plain_text_share: float = Field(
+        0.0, ge=0, le=1, description="share of training texts that lose the punctuation at their end, as people type"
+    )
     validation_percent: float = Field(
         5.0, ge=0, le=50, description="utterances held out, chosen by a hash of their id; 0: none"
     )

@@ -63,6 +63,16 @@ class SentenceReport:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PlainDecodeReport:
+    """One raw decode of a text as people type it."""
+
+    text: str
+    n_frames: int
+    expected_frames: float  # by the mean of the training texts
+    stopped: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvaluationReport:
     """Held-out losses (`val_…`) and decodes at one step."""
 
@@ -72,6 +82,7 @@ class EvaluationReport:
     losses: dict[str, float]
     decodes: Sequence[DecodeReport]
     sentences: Sequence[SentenceReport]
+    plain_decodes: Sequence[PlainDecodeReport] = ()
 
 
 @dataclass(frozen=True)

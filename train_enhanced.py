@@ -101,7 +101,12 @@ def _add_run(run: argparse._ArgumentGroup) -> None:
     add("--max_minutes", type=float, metavar="X", help="stop after this time")
     add("--max_steps", type=int, metavar="N", help="stop at this step")
     add("--resume", metavar="auto|none|PATH", help="continue from a run folder or a checkpoint; default: auto")
-    add("--warm_start", type=Path, metavar="PATH", help="begin with those weights of a checkpoint that fit")
+    add(
+        "--warm_start",
+        metavar="auto|espeak|none|PATH",
+        help="begin with the weights of a voice, checkpoint or run, or of a base voice that espeak-ng teaches first; "
+        "default: auto, which is espeak for less than two hours of recordings",
+    )
     add("--device", choices=("auto", "cpu", "cuda"))
     add("--eval_sentences", type=Path, metavar="FILE", help="your own sentences, spoken at every evaluation")
     add("--supervise", choices=("on", "advise", "off"), help="treat problems, only advise, or neither; default: on")
@@ -122,9 +127,12 @@ def _add_speech(speech: argparse._ArgumentGroup) -> None:
     add = speech.add_argument
     add("--run", type=Path, metavar="FOLDER", help="the run to speak with or report on; default: the latest")
     add("--text", help="text to speak")
-    add("--text_file", type=Path, metavar="FILE", help="text to speak, one sentence a line")
+    add("--text_file", type=Path, metavar="FILE", help="text to speak; with --out FOLDER/ each line becomes a sound")
     add("--speaker", metavar="NAME", help="one of a voice's several speakers; default: the first")
-    add("--out", type=Path, help="the .wav to write; a folder for --text_file")
+    add("--out", type=Path, help="the .wav to write, or a folder for the lines of --text_file")
+    add("--speed", type=float, metavar="X", help="faster or slower, for models with durations; default: 1")
+    add("--stream", action="store_true", help="write the .wav while it is spoken, so that it can be played at once")
+    add("--timings", action="store_true", help="write subtitles (.srt) beside the .wav")
     add("--json", action="store_true", help="validate and check print one JSON object")
 
 

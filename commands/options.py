@@ -42,7 +42,7 @@ class TrainOptions:
     max_minutes: float | None = None
     max_steps: int | None = None
     resume: str = "auto"  # or "none", or a path
-    warm_start: Path | None = None
+    warm_start: str = "auto"  # or "espeak", "none", or a path
     device: str = "auto"
     eval_sentences: Path | None = None
     supervise: str = "on"
@@ -62,6 +62,9 @@ class TrainOptions:
     text_file: Path | None = None
     speaker: str | None = None
     out: Path | None = None
+    speed: float = 1.0
+    stream: bool = False
+    timings: bool = False
     json: bool = False
 
     def __post_init__(self) -> None:
@@ -78,6 +81,11 @@ class TrainOptions:
     def resume_path(self) -> Path | None:
         """Path that --resume names; None for auto and none."""
         return None if self.resume in ("auto", "none") else Path(self.resume)
+
+    @property
+    def warm_start_path(self) -> Path | None:
+        """Path that --warm_start names; None for auto, espeak and none."""
+        return None if self.warm_start in ("auto", "espeak", "none") else Path(self.warm_start)
 
     @property
     def pinned_knobs(self) -> tuple[str, ...]:

@@ -112,7 +112,7 @@ def _check_corpus(context: CheckContext) -> str:
 
 def _check_training(context: CheckContext) -> str:
     common = [*_small_corpus(context), "--run_name", "test"]
-    context.program("train", *common, "--max_steps", str(STEPS // 2), "--companion", "off")
+    context.program("train", *common, "--max_steps", str(STEPS // 2), "--companion", "off", "--warm_start", "none")
     context.program("train", *common, "--max_steps", str(STEPS))  # resumes; its companion writes the report and samples
     summary = read_summary(context.run)
     if summary["step"] != STEPS:

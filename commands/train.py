@@ -9,8 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from commands.options import TrainOptions
+from commands.plan.base_voice import with_base_voice
 from commands.process.companion_process import CompanionProcess, has_pending_output
-from commands.process.exit_codes import EXIT_FAILED
+from commands.process.exit_codes import EXIT_FAILED, exit_code_of
 from commands.process.heartbeat import Heartbeat, open_heartbeat
 from commands.process.ranks import (
     RankHeartbeat,
@@ -56,6 +57,10 @@ def _train_run(job: TrainingJob, corpus: PreparedCorpus, heartbeat: Heartbeat, s
     with lock_folder(folder):
         heartbeat.report_folder(folder)
         job = replace(job, hparams=apply_amendments(folder, corpus.hparams))
+        job = with_base_voice(job, corpus.facts, folder, on_start=signals.training_starts)
+        if job.limits.stop is not None:
+            job.console.print(f"stopped by {job.limits.stop} before the run began; the same command continues")
+            return exit_code_of(job.limits.stop)
         with open_session(job, corpus, folder=folder, heartbeat=heartbeat) as session:
             if session is None:
                 code = _finished_before(job, folder, heartbeat, signals)
@@ -96,7 +101,9 @@ def _prepare_corpus(job: TrainingJob, rank_group: RankGroup) -> PreparedCorpus:
         require_examples_of_speakers(corpus.hparams, corpus.train)
         if len(corpus.train) < rank_group.size:
             raise UserError(f"{rank_group.size} processes for {len(corpus.train)} utterances; start fewer")
-        return corpus
+        if corpus.hparams.alignment_guide == "diagonal":
+            return corpus
+        return corpus.aligned(job.options.output / ".cache" / "alignments", job.progress_console)
 
     corpus = run_leader_first(rank_group, prepare)
     settings = {f"setting {name}": value for name, value in corpus.hparams.model_dump().items()}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import zlib
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -23,13 +24,15 @@ Axis = Literal["utterance", "token", "frame"]
 
 @dataclass(frozen=True)
 class Example:
-    """An utterance with its symbol ids, its number of mel frames and further inputs of the model."""
+    """An utterance with its symbol ids, its number of mel frames, further inputs of the model and its alignment."""
 
     utterance: Utterance
     symbol_ids: tuple[int, ...]
     n_frames: int
     inputs: Mapping[str, np.ndarray] = field(default_factory=dict)
     """Further inputs that the model declares, by name: [...], [..., N] or [..., T], depending on the axis."""
+    durations: np.ndarray | None = None
+    """Frames of each symbol [N] by the alignment of the corpus, which guides a model at first; None: not aligned."""
 
 
 def alignment_problem(n_symbols: int, n_frames: int, hparams: HParams) -> str | None:
@@ -55,6 +58,7 @@ class Batch:
     number: int = 0  # index in the epoch
     inputs: Mapping[str, Tensor] = field(default_factory=dict)  # [B, ...], [B, ..., N] or [B, ..., T]
     axes: Mapping[str, Axis] = field(default_factory=dict)  # of each of the inputs
+    durations: Tensor | None = None  # [B, N] frames of each symbol by the alignment of the corpus
     rank_indices: tuple[tuple[int, ...], ...] = ()  # examples of the whole batch per rank; the tensors hold rank 0's
 
     def to(self, device: torch.device) -> Batch:
@@ -67,7 +71,9 @@ class Batch:
     def _convert(self, convert: Callable[[Tensor], Tensor]) -> Batch:
         names = ("text", "text_lengths", "mels", "mel_lengths")
         tensors: dict[str, Any] = {name: convert(getattr(self, name)) for name in names}
-        return replace(self, **tensors, inputs={name: convert(x) for name, x in self.inputs.items()})
+        durations = None if self.durations is None else convert(self.durations)
+        inputs = {name: convert(x) for name, x in self.inputs.items()}
+        return replace(self, **tensors, inputs=inputs, durations=durations)
 
     def rows(self, rows: list[int]) -> Batch:
         """Select some of the examples, padded to the longest of them."""
@@ -83,6 +89,7 @@ class Batch:
             number=self.number,
             inputs={name: x[rows][..., : sizes[self.axes[name]]] for name, x in self.inputs.items()},
             axes=self.axes,
+            durations=None if self.durations is None else self.durations[rows, :n_tokens],
         )
 
 
@@ -112,7 +119,13 @@ def collate(
         number=number,
         inputs=pad_inputs([e.inputs for e in rows], axes or {}, text_lengths, mel_lengths),
         axes=axes or {},
+        durations=_pad_durations(rows, text_lengths),
     )
+
+
+def _pad_durations(rows: Sequence[Example], text_lengths: np.ndarray) -> Tensor | None:
+    durations = [example.durations for example in rows if example.durations is not None]
+    return torch.from_numpy(_pad(durations, text_lengths)) if len(durations) == len(rows) else None
 
 
 def pad_inputs(
@@ -164,9 +177,14 @@ class BatchLoader:
         hparams: HParams,
         load_mel: Callable[[Utterance], np.ndarray],
         axes: Mapping[str, Axis] | None = None,
+        final_marks: Collection[int] = (),
     ) -> None:
-        """`axes` are those of the further inputs that the model declares."""
+        """`axes` are those of the further inputs that the model declares.
+
+        `final_marks`: ids of the punctuation that a share of the training texts loses at its end.
+        """
         self.examples, self._hparams, self._load_mel, self._axes = tuple(examples), hparams, load_mel, axes
+        self._final_marks = frozenset(final_marks)
         self.quarantined: set[str] = set()  # utterance ids
         self.skipped_batches: set[tuple[int, int]] = set()  # (epoch, number of the batch)
         self.n_threads = 1
@@ -176,8 +194,11 @@ class BatchLoader:
     def n_frames(self, indices: Iterable[int]) -> int:
         return sum(self.examples[i].n_frames for i in indices)
 
-    def load(self, indices: Sequence[int], number: int = 0) -> Batch:
+    def load(self, indices: Sequence[int], number: int = 0, *, epoch: int | None = None) -> Batch:
+        """Load examples as one batch; with the epoch of the training some lose the punctuation at their end."""
         examples = [self.examples[i] for i in indices]
+        if epoch is not None:
+            examples = [self._as_people_type(e) if self._is_plain(e, epoch) else e for e in examples]
         batch = collate(examples, [self._load_mel(e.utterance) for e in examples], number, self._axes)
         return batch.pin_memory() if self.pins_memory else batch
 
@@ -197,7 +218,7 @@ class BatchLoader:
             for number, indices in batches
             if (epoch, number) not in self.skipped_batches
         ]
-        loads = (partial(self.load_for_ranks, indices, number) for number, indices in wanted if indices)
+        loads = (partial(self.load_for_ranks, indices, number, epoch) for number, indices in wanted if indices)
         return prefetch(loads, n_threads=self.n_threads)
 
     def find_nonfinite(self) -> list[str]:
@@ -206,13 +227,28 @@ class BatchLoader:
         to_check = [i for i, id_ in enumerate(ids) if id_ not in self.quarantined]
         return [ids[i] for i in to_check if not bool(torch.isfinite(self.load([i]).mels).all())]
 
-    def load_for_ranks(self, indices: Sequence[int], number: int) -> Batch:
+    def load_for_ranks(self, indices: Sequence[int], number: int, epoch: int | None = None) -> Batch:
         """Split a batch among the ranks and load the rows of rank 0.
 
         The ranks take rows in turns: the indices are ordered by length, so each rank gets short and long examples.
         """
         rank_indices = tuple(tuple(indices[rank :: self.n_ranks]) for rank in range(self.n_ranks))
-        return replace(self.load(rank_indices[0], number), rank_indices=rank_indices)
+        return replace(self.load(rank_indices[0], number, epoch=epoch), rank_indices=rank_indices)
+
+    def _is_plain(self, example: Example, epoch: int) -> bool:
+        """Whether the text loses its final punctuation: by seed, epoch and utterance alone."""
+        key = f"{self._hparams.seed} {epoch} {example.utterance.id}".encode()
+        return zlib.crc32(key) < self._hparams.plain_text_share * 2**32
+
+    def _as_people_type(self, example: Example) -> Example:
+        """The example without the punctuation at the end of its text; its time goes to the symbol before."""
+        ids, durations = example.symbol_ids, example.durations
+        n_kept = len(ids)
+        while n_kept > 1 and ids[n_kept - 1] in self._final_marks:
+            n_kept -= 1
+        if durations is not None:
+            durations = np.append(durations[: n_kept - 1], durations[n_kept - 1 :].sum())
+        return replace(example, symbol_ids=ids[:n_kept], durations=durations)
 
     def _without_quarantined(self, indices: list[int]) -> list[int]:
         if not self.quarantined:

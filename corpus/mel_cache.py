@@ -41,7 +41,7 @@ class MelCache:
         self._hparams = hparams
         self._frontend = MelFrontend(hparams)
         settings = hparams.model_dump(include=set(MEL_SETTINGS)) | {"version": ANALYSIS_VERSION}
-        self._settings_digest = hex_digest(json.dumps(settings, sort_keys=True))
+        self.settings_digest = hex_digest(json.dumps(settings, sort_keys=True))
         self._n_frames: dict[Path, int] = {}
         self._content_digests: dict[Path, str] = {}  # kept, so that a recording may be moved away during training
         try:
@@ -50,7 +50,7 @@ class MelCache:
             raise UserError(
                 f"{folder}: the folder for mels cannot be created ({error.strerror}); choose another --output"
             ) from error
-        self._index = ChecksummedIndex(folder / f"index-{self._settings_digest}.txt")
+        self._index = ChecksummedIndex(folder / f"index-{self.settings_digest}.txt")
 
     def mel(self, utterance: Utterance) -> np.ndarray:
         """Return float32 log-mels [n_mel_channels, frames] of the trimmed recording, or raise `UnusableAudio`."""
@@ -136,7 +136,7 @@ class MelCache:
         require_allowed_length((n_frames - 1) * self._hparams.hop_length / self._hparams.sampling_rate, self._hparams)
 
     def _file_name(self, content_digest: str) -> str:
-        return f"{content_digest}-{self._settings_digest}.npy"
+        return f"{content_digest}-{self.settings_digest}.npy"
 
     def _store(self, content_digest: str, mel: np.ndarray) -> None:
         """Write a mel and its checksum atomically."""

@@ -76,7 +76,8 @@ def add_padding(batch: Batch) -> Batch:
     n_more: dict[Axis, int] = {"utterance": 0, "token": MORE_TOKENS, "frame": MORE_FRAMES}
     inputs = {name: F.pad(x, (0, n_more[batch.axes[name]])) for name, x in batch.inputs.items()}
     text, mels = F.pad(batch.text, (0, MORE_TOKENS)), F.pad(batch.mels, (0, MORE_FRAMES))
-    return replace(batch, text=text, mels=mels, inputs=inputs)
+    durations = None if batch.durations is None else F.pad(batch.durations, (0, MORE_TOKENS))
+    return replace(batch, text=text, mels=mels, inputs=inputs, durations=durations)
 
 
 def fill_padding(batch: Batch) -> Batch:

@@ -135,6 +135,10 @@ class AcousticModel(Protocol):
         """Merge parametrised weights for faster synthesis; the model cannot be trained afterwards."""
         ...
 
+    def set_speed(self, speed: float) -> None:
+        """Set the speed of synthesis, 1: as trained; no effect on a model that predicts no durations."""
+        ...
+
     def set_gate_threshold(self, threshold: float) -> None:
         """Set the gate probability that ends synthesis; no effect on a model without a gate."""
         ...

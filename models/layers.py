@@ -147,3 +147,10 @@ class ConvNorm(nn.Sequential):
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         return self.norm(self[0](x if mask is None else x * mask.unsqueeze(2)), mask)
+
+
+def expand_durations(durations: Tensor) -> Tensor:
+    """Durations [B, N] → symbol index of each frame [B, T]; beyond an item's end that of its last symbol."""
+    ends = durations.cumsum(1)
+    frames = torch.arange(int(ends[:, -1].max()), device=durations.device).expand(len(durations), -1)
+    return torch.searchsorted(ends, frames.contiguous(), right=True).clamp(max=durations.size(1) - 1)

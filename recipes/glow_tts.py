@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
@@ -36,7 +36,10 @@ class GlowTTSFields(BaseModel):
     alignment_prior: float = Field(
         0.0,
         ge=0,
-        description="preference for a diagonal alignment in training, in nats per frame; 0: none, as published",
+        description="preference for alignments near the guide in training, in nats per frame; 0: none, as published",
+    )
+    alignment_guide: Literal["diagonal", "corpus"] = Field(
+        "diagonal", description="equal durations, or an alignment that the corpus itself yields"
     )
     inference_noise_scale: float = Field(0.33, ge=0, le=100, description="scale of the latents' noise in synthesis")
     length_scale: float = Field(1.0, gt=0, description="factor on durations; above 1: slower speech")
@@ -85,6 +88,7 @@ SMALL: dict[str, Any] = FULL | {
 DEMO: dict[str, Any] = FULL | {
     "alignment_prior": 30.0,
     "text_frontend": "phonemes",
+    "plain_text_share": 0.25,
     "mel_floor": 3e-4,  # espeak-ng is digitally silent between sounds: no need to learn how silent
     "hidden_channels_enc": 96,
     "encoder_num_layers": 3,
@@ -112,6 +116,7 @@ DEMO: dict[str, Any] = FULL | {
     "iters_per_evaluation": 240,
 }
 TINY: dict[str, Any] = DEMO | {
+    "plain_text_share": 0.0,
     "max_utterance_seconds": 1.5,
     "n_mel_channels": 40,
     "mel_floor": 1e-3,
@@ -134,8 +139,19 @@ TINY: dict[str, Any] = DEMO | {
     "iters_per_evaluation": 30,
 }
 
+# A straight diagonal is too far from real speech: without a better guide the model learns the texture of speech alone.
+RECORDINGS: dict[str, Any] = {"alignment_guide": "corpus", "alignment_prior": 5000.0, "plain_text_share": 0.25}
+
 RECIPE = Recipe(
     presets={"full": FULL, "small": SMALL, "demo": DEMO, "tiny": TINY},
+    base_steps={"full": 8_000, "small": 4_000, "demo": 1_800, "tiny": 360},
+    recordings={
+        "full": RECORDINGS,
+        "small": RECORDINGS,
+        "demo": RECORDINGS | {"learning_rate": 4e-3},
+        "tiny": RECORDINGS | {"learning_rate": 4e-3, "max_utterance_seconds": 20.0},
+    },
+    reference_steps={"full": 780_000, "small": 100_000, "demo": 1_800, "tiny": 440},
     architecture_fields=(
         *("num_speakers", "speakers", "hidden_channels_enc"),
         *("use_encoder_prenet", "encoder_num_layers", "encoder_num_heads"),

@@ -8,7 +8,15 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Recipe:
-    """Presets of a model by name, and the fields that its weights depend on."""
+    """Presets of a model by name, and the fields that its weights depend on.
+
+    `reference_steps`: length of the training that the schedules of each preset are written for. `base_steps`: of one on
+    speech of espeak-ng, from which recordings go on. `recordings`: changes
+    of each preset for recordings of people, whose speech has no even pace as that of espeak-ng.
+    """
 
     presets: dict[str, dict[str, Any]]
+    reference_steps: dict[str, int]
+    base_steps: dict[str, int]
+    recordings: dict[str, dict[str, Any]]
     architecture_fields: tuple[str, ...]

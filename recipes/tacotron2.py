@@ -65,6 +65,7 @@ SMALL: dict[str, Any] = {
 }
 DEMO: dict[str, Any] = {
     "text_frontend": "phonemes",
+    "plain_text_share": 0.25,
     "cpu_threads": 1,  # a second thread gains little for so small a model, and costs much beside another busy program
     "symbols_embedding_dim": 128,
     "encoder_embedding_dim": 128,
@@ -105,6 +106,7 @@ DEMO: dict[str, Any] = {
     "iters_per_evaluation": 240,
 }
 TINY: dict[str, Any] = DEMO | {
+    "plain_text_share": 0.0,
     "max_utterance_seconds": 1.5,
     "n_mel_channels": 40,
     "mel_floor": 1e-3,
@@ -137,8 +139,16 @@ TINY: dict[str, Any] = DEMO | {
     "iters_per_evaluation": 30,
 }
 
+RECORDINGS: dict[str, Any] = {"plain_text_share": 0.25}
+
 RECIPE = Recipe(
     presets={"full": {}, "small": SMALL, "demo": DEMO, "tiny": TINY},
+    base_steps={"full": 6_000, "small": 3_000, "demo": 1_200, "tiny": 360},
+    recordings={
+        **dict.fromkeys(("full", "small", "demo"), RECORDINGS),
+        "tiny": RECORDINGS | {"max_utterance_seconds": 20.0},
+    },
+    reference_steps={"full": 195_000, "small": 100_000, "demo": 1_200, "tiny": 440},
     architecture_fields=(
         *("symbols_embedding_dim", "encoder_kernel_size", "encoder_n_convolutions", "encoder_embedding_dim"),
         *("n_frames_per_step", "decoder_rnn_dim", "prenet_dim", "attention_rnn_dim", "attention_dim"),

@@ -60,22 +60,32 @@ def device_of(model: nn.Module) -> torch.device:
     return next(model.parameters()).device
 
 
-def decode_sentences(model: TrainableModel, sentences: Sequence[Sentence], batch_size: int) -> list[SentenceReport]:
-    """Decode sentences, with similar lengths in one batch; the reports are in the order of the sentences."""
+def decode_sentences(
+    model: TrainableModel, sentences: Sequence[Sentence], batch_size: int, *, max_steps: int | None = None
+) -> list[SentenceReport]:
+    """Decode sentences, with similar lengths in one batch; the reports are in the order of the sentences.
+
+    `max_steps`: a limit on decoder steps below that of the recipe.
+    """
     by_length = sorted(sentences, key=lambda sentence: -len(sentence.symbol_ids))
     batches = [by_length[i : i + batch_size] for i in range(0, len(by_length), batch_size)]
-    parts = [part for batch in batches for part in run_in_fitting_parts(batch, lambda some: _decode_batch(model, some))]
+
+    def decode(some: Sequence[Sentence]) -> list[SentenceReport]:
+        return _decode_batch(model, some, max_steps)
+
+    parts = [part for batch in batches for part in run_in_fitting_parts(batch, decode)]
     reports = {report.id: report for part in parts for report in part}
     return [reports[sentence.id] for sentence in sentences]
 
 
-def _decode_batch(model: TrainableModel, sentences: Sequence[Sentence]) -> list[SentenceReport]:
+def _decode_batch(model: TrainableModel, sentences: Sequence[Sentence], max_steps: int | None) -> list[SentenceReport]:
     device = device_of(model)
     lengths = torch.tensor([len(sentence.symbol_ids) for sentence in sentences])
     inputs = pad_inputs([sentence.inputs for sentence in sentences], model.INPUTS, lengths.numpy())
     rows = [torch.tensor(sentence.symbol_ids, device=device) for sentence in sentences]
     text = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
-    output = model.synthesize(text, lengths.to(device), inputs={name: x.to(device) for name, x in inputs.items()})
+    on_device = {name: x.to(device) for name, x in inputs.items()}
+    output = model.synthesize(text, lengths.to(device), max_steps, on_device)
     return [_report(output, i, sentence) for i, sentence in enumerate(sentences)]
 
 

@@ -1,8 +1,9 @@
-"""A loaded voice that speaks texts."""
+"""A loaded voice that speaks texts of any kind and length."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,15 +12,30 @@ from corpus.text.frontend import text_frontend
 from hparams import HParams, UserError
 from models.vocoders.griffin_lim import griffin_lim
 from models.weights import require_compatible
-from speech.decoding import SHOWN_CHARACTERS, Sentence, decode_sentences, encode_sentence, evaluation_mode
+from speech.decode_check import Pace
+from speech.decoding import SHOWN_CHARACTERS, Sentence, encode_sentence
+from speech.levels import gain_to, speech_level_db
 from speech.speakers import choose_speaker, speaker_inputs
-from speech.text_splitting import split_sentences
+from speech.text_filter import describe_left_out, filter_text
+from speech.text_units import Unit, split_units, with_ending
+from speech.unit_decoder import DecodedUnit, UnitDecoder
 from speech.voice import Voice
 
-PAUSE_SECONDS = 0.2
-"""Silence between the sentences of one text."""
+FIRST_UNITS = 1
+"""Units decoded before the first sound of a stream; the next groups are larger."""
+MAX_UNITS_AT_ONCE = 8
+SHORTEST_SPEED, HIGHEST_SPEED = 0.25, 4.0
 
 Warn = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class SpokenUnit:
+    """A piece of text with its sound [samples], and the silence after it."""
+
+    text: str
+    wave: np.ndarray
+    pause_seconds: float
 
 
 class Synthesizer:
@@ -29,43 +45,119 @@ class Synthesizer:
         self.hparams, self._voice, self._frontend = voice.hparams, voice, text_frontend(voice.hparams)
         require_compatible(voice.saved, voice.hparams, self._frontend.symbols)
         self._model = voice.model.to(device)
+        self.text_statistics = statistics = voice.text_statistics
+        frame_seconds = self.hparams.hop_length / self.hparams.sampling_rate
+        self._pace = Pace(
+            symbol_seconds=None if statistics is None else statistics.seconds_per_symbol,
+            frame_seconds=frame_seconds,
+            step_seconds=frame_seconds * self._model.frames_per_step,
+        )
+        self._decoder = UnitDecoder(self._model, self.hparams, self._pace, self._encode_piece)
 
     def speak(
-        self, texts: Sequence[str], *, speaker: str | None = None, warn: Warn = lambda text: None
+        self, texts: Sequence[str], *, speaker: str | None = None, speed: float = 1.0, warn: Warn = lambda text: None
     ) -> list[np.ndarray]:
-        """Return a wave [samples] for each text; texts of several sentences are spoken sentence by sentence.
+        """Return a wave [samples] for each text, spoken unit by unit.
 
-        The first speaker of the voice is the default. `warn` receives messages on what was left out or cut.
+        The first speaker of the voice is the default. `warn` receives messages on what was left out or said badly.
         """
+        self._set_speed(speed)
         inputs = speaker_inputs(choose_speaker(speaker, self.hparams), self.hparams)
-        texts_as_sentences = [self._encode(i, text, inputs, warn) for i, text in enumerate(texts)]
-        mels = self._decode([sentence for sentences in texts_as_sentences for sentence in sentences], warn)
-        return [self._vocode([mels[sentence.id] for sentence in sentences]) for sentences in texts_as_sentences]
+        texts_as_units = [self._units(text, f"text {i}: ", warn) for i, text in enumerate(texts)]
+        sentences = [
+            self._encode(f"{i}-{n}", unit.text, inputs)
+            for i, u in enumerate(texts_as_units)
+            for n, unit in enumerate(u)
+        ]
+        decoded = iter(self._decode(sentences, warn))
+        return [self._join([self._vocode(unit, next(decoded)) for unit in units]) for units in texts_as_units]
 
-    def _encode(self, number: int, text: str, inputs: dict[str, np.ndarray], warn: Warn) -> list[Sentence]:
-        for symbol in self._frontend.unknown(text):
-            warn(f"text {number}: symbol {symbol!r} is not in the voice's symbol set; it is left out")
-        parts = [part for part in split_sentences(text) if self._frontend.encode(part)] or [text]
-        return [encode_sentence(f"{number}-{i}", part, self._frontend, inputs) for i, part in enumerate(parts)]
+    def stream(
+        self, text: str, *, speaker: str | None = None, speed: float = 1.0, warn: Warn = lambda text: None
+    ) -> Iterator[SpokenUnit]:
+        """Yield the units of a text as they are spoken; memory and the time to the first sound do not grow with it."""
+        self._set_speed(speed)
+        inputs = speaker_inputs(choose_speaker(speaker, self.hparams), self.hparams)
+        units = self._units(text, "", warn)
+        first, n, level_db = 0, FIRST_UNITS, None
+        while first < len(units):
+            group = units[first : first + n]
+            sentences = [self._encode(str(first + i), unit.text, inputs) for i, unit in enumerate(group)]
+            for unit, decoded in zip(group, self._decode(sentences, warn), strict=True):
+                spoken = self._vocode(unit, decoded)
+                if level_db is None:
+                    level_db = speech_level_db(spoken.wave, self.hparams.sampling_rate)
+                yield self._at_level(spoken, level_db)
+            first, n = first + n, min(2 * n, MAX_UNITS_AT_ONCE)
 
-    def _decode(self, sentences: Sequence[Sentence], warn: Warn) -> dict[str, np.ndarray]:
-        """Mels [n_mel, T] by the ids of the sentences."""
-        with evaluation_mode(self._model, self.hparams.seed):
-            reports = decode_sentences(self._model, sentences, self.hparams.batch_size)
-        for report in reports:
-            if not report.stopped:
-                warn(f"{report.text[:SHOWN_CHARACTERS]!r}: the voice did not end by itself and was cut")
-        if not all(np.isfinite(report.free_mel).all() for report in reports):
-            raise UserError(
-                f"{self._voice.saved.path}: this voice produces values that are not finite; "
-                "use an earlier checkpoint with --resume"
-            )
-        return {report.id: report.free_mel for report in reports}
+    def _set_speed(self, speed: float) -> None:
+        if not SHORTEST_SPEED <= speed <= HIGHEST_SPEED:
+            raise UserError(f"speed {speed:g}: expected {SHORTEST_SPEED:g} to {HIGHEST_SPEED:g}")
+        if self._model.HAS_GATE and speed != 1.0:
+            raise UserError(f"speed {speed:g}: {self.hparams.model} predicts no durations that could be changed")
+        self._model.set_speed(speed)
 
-    def _vocode(self, mels: Sequence[np.ndarray]) -> np.ndarray:
-        """Samples of the mels one after another, with pauses between them."""
-        pause = np.zeros(round(PAUSE_SECONDS * self.hparams.sampling_rate), dtype=np.float32)
-        return np.concatenate([piece for mel in mels for piece in (pause, vocode(mel, self.hparams))][1:])
+    def _units(self, text: str, where: str, warn: Warn) -> list[Unit]:
+        """Units that end as training texts do; pieces without a symbol of the voice are left out."""
+        statistics, language = self.text_statistics, self.hparams.language
+        filtered = filter_text(text, language, None if statistics is None else statistics.scripts)
+        if filtered.left_out:
+            warn(where + describe_left_out(filtered.left_out))
+        for symbol in dict.fromkeys(self._frontend.unknown(filtered.text)):
+            warn(f"{where}symbol {symbol!r} is not in the voice's symbol set; it is left out")
+        units = split_units(
+            filtered.text,
+            language,
+            length_of=lambda part: len(self._frontend.encode(part)),
+            longest=None if statistics is None else statistics.longest_symbols,
+        )
+        ending = "" if statistics is None else statistics.ending
+        units = [Unit(with_ending(unit.text, ending), unit.pause_seconds) for unit in units]
+        units = [unit for unit in units if self._frontend.encode(unit.text)]
+        if not units:
+            raise UserError(f"{text[:SHOWN_CHARACTERS]!r} holds nothing that can be spoken by this voice")
+        return units
+
+    def _encode(self, id_: str, text: str, inputs: dict[str, np.ndarray]) -> Sentence:
+        return encode_sentence(id_, text, self._frontend, inputs)
+
+    def _encode_piece(self, id_: str, text: str, whole: Sentence) -> Sentence | None:
+        """A piece of a sentence, with the ending of training texts; None if it holds nothing to say."""
+        ending = "" if self.text_statistics is None else self.text_statistics.ending
+        text = with_ending(text, ending)
+        return encode_sentence(id_, text, self._frontend, whole.inputs) if self._frontend.encode(text) else None
+
+    def _decode(self, sentences: Sequence[Sentence], warn: Warn) -> list[DecodedUnit]:
+        decoded = self._decoder.decode(sentences)
+        for unit in decoded:
+            if unit.fault.reason:
+                warn(f"{unit.text[:SHOWN_CHARACTERS]!r}: the voice {unit.fault.reason}")
+            if not np.isfinite(unit.mel).all():
+                raise UserError(
+                    f"{self._voice.saved.path}: this voice produces values that are not finite; "
+                    "use an earlier checkpoint with --resume"
+                )
+        return decoded
+
+    def _vocode(self, unit: Unit, decoded: DecodedUnit) -> SpokenUnit:
+        return SpokenUnit(unit.text, vocode(decoded.mel, self.hparams), unit.pause_seconds)
+
+    def _at_level(self, unit: SpokenUnit, level_db: float | None) -> SpokenUnit:
+        if level_db is None:
+            return unit
+        gain = gain_to(level_db, unit.wave, self.hparams.sampling_rate)
+        return SpokenUnit(unit.text, unit.wave * gain, unit.pause_seconds)
+
+    def _join(self, units: Sequence[SpokenUnit]) -> np.ndarray:
+        """Samples of the units at one level, with the pauses between them."""
+        rate = self.hparams.sampling_rate
+        level_db = speech_level_db(units[0].wave, rate) if len(units) > 1 else None
+        pieces = [x for unit in units for x in (self._at_level(unit, level_db).wave, silence(unit.pause_seconds, rate))]
+        return np.concatenate(pieces[:-1])
+
+
+def silence(seconds: float, sampling_rate: int) -> np.ndarray:
+    return np.zeros(round(seconds * sampling_rate), dtype=np.float32)
 
 
 def vocode(mel: np.ndarray, hparams: HParams) -> np.ndarray:

@@ -17,8 +17,8 @@ import soundfile
 from files import REPOSITORY
 from smart_tuner.replay import first_difference, replay
 from smart_tuner.search.trials import find_best_trial
-from tests.commands.program import Program, journal, losses, tiny
 from tests.commands.search.studies import study_in
+from tests.support.program import Program, journal, losses, tiny
 
 FIXTURES = REPOSITORY / "tests" / "fixtures" / "earlier_version"
 MODELS = ["tacotron2", "glow_tts"]
@@ -29,7 +29,7 @@ CHANGES = {
 GLOW_TTS = {
     **{"hidden_channels_enc": 8, "encoder_num_layers": 1, "encoder_hidden_channels_ffn": 12, "hidden_channels_dp": 8},
     **{"num_flow_blocks_dec": 2, "num_block_layers": 2, "hidden_channels_dec": 8, "kernel_size_dec": 3},
-    **{"max_decoder_steps": 40, "guide_loss_weight": 0.0},
+    **{"max_decoder_steps": 40, "guide_loss_weight": 0.0, "warmup_steps": 8_000},
 }
 
 

@@ -14,6 +14,7 @@ from files import REPOSITORY
 
 PRIVATE_APIS = {
     "argparse._ArgumentGroup": "type of the groups that add_argument_group returns",
+    "os._exit": "ends the process while imports run that would swallow an exception",
     "optuna.Trial._trial_id": "argument of record_heartbeat",
     "optuna.Study._storage": "argument of upload_artifact",
     "torch.Tensor._version": "counts changes of a weight, after which values derived from it are stale",

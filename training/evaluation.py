@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from corpus.batches import Batch, BatchLoader
@@ -9,11 +10,15 @@ from hparams import HParams
 from models import TrainableModel
 from models.interface import FreeRunningOutput, LossKnobs, TeacherForcedOutput
 from models.memory import run_in_fitting_parts
-from reports import DecodeReport
-from speech.decoding import device_of, to_numpy
+from reports import DecodeReport, PlainDecodeReport
+from speech.decoding import decode_sentences, device_of, to_numpy
+from training.run_state import TrainingData
 
 MAX_DECODE_RATIO = 2
 """Longest decode, as a multiple of the longest recording: one that is longer will not stop, and would take minutes."""
+
+MAX_PLAIN_RATIO = 2.1
+"""Longest decode of a plain text, as a multiple of its expected length; twice that length has failed already."""
 
 
 def evaluate_utterances(
@@ -33,6 +38,21 @@ def evaluate_utterances(
         for name, value in losses.items():
             sums[f"val_{name}"] = sums.get(f"val_{name}", 0.0) + value * len(reports)
     return {name: total / len(decodes) for name, total in sums.items()}, decodes
+
+
+def decode_plain_texts(model: TrainableModel, data: TrainingData, hparams: HParams) -> list[PlainDecodeReport]:
+    """Raw decodes of texts as people type them, none longer than a failed decode has to be."""
+    if not data.plain_sentences:
+        return []
+    expected = [data.frames_per_symbol * len(sentence.symbol_ids) for sentence in data.plain_sentences]
+    longest_steps = math.ceil(MAX_PLAIN_RATIO * max(expected) / model.frames_per_step)
+    decodes = decode_sentences(model, data.plain_sentences, hparams.batch_size, max_steps=longest_steps)
+    return [
+        PlainDecodeReport(
+            text=decode.text, n_frames=decode.free_mel.shape[1], expected_frames=frames, stopped=decode.stopped
+        )
+        for decode, frames in zip(decodes, expected, strict=True)
+    ]
 
 
 def _evaluate_batch(

@@ -36,7 +36,7 @@ class Knobs:
             duration_loss_weight=hparams.duration_loss_weight,
         )
 
-    def for_losses(self, schedule_step: int, hparams: HParams, plan: PhasePlan = RECIPE_PLAN) -> LossKnobs:
+    def for_losses(self, schedule_step: float, hparams: HParams, plan: PhasePlan = RECIPE_PLAN) -> LossKnobs:
         """Settings of the model's loss at this step of the schedules."""
         weight = planned_guide_weight(schedule_step, hparams) * self.guide_weight_multiplier * plan.guide_weight_share
         sigma = self.guide_sigma * plan.guide_sigma_share

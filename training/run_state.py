@@ -8,11 +8,12 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from corpus.batches import Batch, BatchLoader
+from corpus.text.statistics import TextStatistics
 from hparams import HParams, build_hparams
 from models import TrainableModel
 from models.checkpoint_file import foreign_step, load_checkpoint, optimizer_fits
@@ -22,7 +23,7 @@ from speech.voice import save_voice
 from training.checkpoints.checkpoint import list_checkpoints, save_checkpoint
 from training.distributed.rank_group import RankGroup
 from training.knobs import RECIPE_FIELDS, Knobs, bounds_of
-from training.schedule import PhasePlan, ScheduleClock
+from training.schedule import PhasePlan, PlanStretch, ScheduleClock
 from training.step.learner import Learner
 
 MAX_RECENT_BATCHES = 2_000
@@ -39,6 +40,14 @@ class TrainingData:
     sentences: Sequence[Sentence]
     symbols: tuple[str, ...]
     fingerprint: str
+    text_statistics: TextStatistics | None = None  # of the training texts; kept with the voice
+    plain_sentences: Sequence[Sentence] = ()  # texts as people type them
+
+    @property
+    def frames_per_symbol(self) -> float:
+        """Mean over the training texts."""
+        examples = self.train.examples
+        return sum(e.n_frames for e in examples) / sum(len(e.symbol_ids) for e in examples)
 
 
 @dataclass
@@ -63,11 +72,15 @@ class SharedStop:
     reason: str | None = None
 
 
+StepLimit = Literal["max_steps", "max_minutes"]
+
+
 @dataclass(frozen=True)
 class RunLimits:
     """Limits at which training ends early."""
 
     max_steps: int | None = None
+    step_limit: StepLimit = "max_steps"  # from which `max_steps` follows
     deadline: float | None = None  # of time.monotonic()
     shared_stop: SharedStop = field(default_factory=SharedStop)
 
@@ -82,6 +95,11 @@ class RunLimits:
     @property
     def seconds_left(self) -> float:
         return math.inf if self.deadline is None else max(0.0, self.deadline - time.monotonic())
+
+    @staticmethod
+    def time_after(seconds: float) -> float:
+        """A deadline that lies so far ahead."""
+        return time.monotonic() + seconds
 
     @property
     def interruption(self) -> str | None:
@@ -111,6 +129,7 @@ class RunState:
         self.folder, self.observer, self.device = folder, observer, device
         self.knobs, self.progress, self.limits = Knobs.from_hparams(hparams), TrainingProgress(), RunLimits()
         self.clock, self.phase_plan = ScheduleClock(), PhasePlan()
+        self.stretch = PlanStretch()  # of the run's plan: the same after a rollback
         self.keep_checkpoints = hparams.keep_checkpoints
         self.pending_orders: list[TrainerOrder] = []  # those that move training, until they are executed
         # step that used it, epoch, number in the epoch
@@ -126,6 +145,11 @@ class RunState:
     @property
     def optimizer(self) -> torch.optim.Optimizer:
         return self.learner.optimizer
+
+    @property
+    def schedule_step(self) -> float:
+        """The present step as a step of the schedules."""
+        return self.clock.schedule_step(self.progress.step, self.stretch)
 
     def remember_batches(self, batches: Sequence[Batch]) -> None:
         """Note the batches of this step, which may have to be read again or skipped."""
@@ -162,7 +186,8 @@ class RunState:
         state = self.state_dict() if best is None else load_checkpoint(best)
         step, threshold = int(state["progress"]["step"]), float(state["knobs"]["gate_threshold"])
         hparams = build_hparams(state["hparams"], {"gate_threshold": threshold})
-        save_voice(path, state["model"], hparams, symbols=self.data.symbols, step=step)
+        statistics = self.data.text_statistics
+        save_voice(path, state["model"], hparams, symbols=self.data.symbols, step=step, text_statistics=statistics)
         return path
 
     def save(self) -> Path:
@@ -192,6 +217,7 @@ class RunState:
             "resources": {"keep_checkpoints": self.keep_checkpoints, "loader_threads": self.data.train.n_threads},
             "hparams": self.hparams.model_dump(mode="json"),
             "symbols": list(self.data.symbols),
+            "text_statistics": None if self.data.text_statistics is None else asdict(self.data.text_statistics),
             "data_fingerprint": self.data.fingerprint,
             "random": {"cpu": torch.get_rng_state(), "cuda": cuda},
             "watcher": self.observer.state_dict(),

@@ -24,30 +24,44 @@ class PhasePlan:
 RECIPE_PLAN = PhasePlan()
 
 
+@dataclass(frozen=True)
+class PlanStretch:
+    """Pace of the schedules from a step on, where the plan turned out longer or shorter than they are."""
+
+    from_step: int = 0
+    pace: float = 1.0  # steps of the schedules for each training step
+
+    def planned_step(self, step: int) -> float:
+        return step if self.pace == 1.0 else min(step, self.from_step) + self.pace * max(0, step - self.from_step)
+
+
+NO_STRETCH = PlanStretch()
+
+
 @dataclass
 class ScheduleClock:
     """Maps training steps to steps of the schedules: a restart sets them to zero, holding stops them."""
 
     origin_step: int = 0
-    held_steps: int = 0
+    held_steps: float = 0
     warm_from_step: int = 0
     warm_steps: int = 0
 
-    def schedule_step(self, step: int) -> int:
-        return step - self.origin_step - self.held_steps
+    def schedule_step(self, step: int, stretch: PlanStretch = NO_STRETCH) -> float:
+        return stretch.planned_step(step) - stretch.planned_step(self.origin_step) - self.held_steps
 
-    def hold(self, step: int, hparams: HParams) -> None:
+    def hold(self, step: int, hparams: HParams, stretch: PlanStretch = NO_STRETCH) -> None:
         """Stay before the late part of the schedules (decay and fading guidance); return to there if it has begun."""
         late = min(hparams.guide_anneal_start_step, hparams.decay_start_step)
         last_early_step = max(1, hparams.warmup_steps, 0 if hparams.learning_rate_schedule == "noam" else late)
-        self.held_steps += max(0, self.schedule_step(step) - last_early_step)
+        self.held_steps += max(0, self.schedule_step(step, stretch) - last_early_step)
 
     def warmup_factor(self, step: int) -> float:
         """Factor on the learning rate while warming up again after the optimizer's moments were reset."""
         return min(1.0, (step - self.warm_from_step) / self.warm_steps) if self.warm_steps else 1.0
 
 
-def planned_learning_rate(step: int, hparams: HParams) -> float:
+def planned_learning_rate(step: float, hparams: HParams) -> float:
     """Linear warm-up to the peak, then decay by the chosen schedule down to the floor; steps count from 1."""
     warmup = min(1.0, step / hparams.warmup_steps) if hparams.warmup_steps else 1.0
     if hparams.learning_rate_schedule == "noam":
@@ -57,7 +71,7 @@ def planned_learning_rate(step: int, hparams: HParams) -> float:
     return hparams.learning_rate * warmup * max(hparams.learning_rate_floor, decay)
 
 
-def planned_guide_weight(step: int, hparams: HParams) -> float:
+def planned_guide_weight(step: float, hparams: HParams) -> float:
     """Constant until the anneal starts, then linear to zero."""
     annealed = (step - hparams.guide_anneal_start_step) / hparams.guide_anneal_steps
     return base_guide_weight(hparams) * min(1.0, max(0.0, 1.0 - annealed))

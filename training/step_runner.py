@@ -15,7 +15,7 @@ from models.memory import is_out_of_memory
 from reports import EvaluationReport, StepReport
 from speech.decoding import decode_sentences, evaluation_mode
 from training.distributed.rank_group import StepTask
-from training.evaluation import evaluate_utterances
+from training.evaluation import decode_plain_texts, evaluate_utterances
 from training.run_state import RunState
 from training.schedule import planned_learning_rate
 from training.step.learner import UpdateResult
@@ -53,8 +53,8 @@ class StepRunner:
     def _set_learning_rate(self) -> float:
         state, step = self._state, self._state.progress.step
         if state.phase_plan.hold_schedules:
-            state.clock.hold(step, state.hparams)
-        rate = planned_learning_rate(state.clock.schedule_step(step), state.hparams) * state.clock.warmup_factor(step)
+            state.clock.hold(step, state.hparams, state.stretch)
+        rate = planned_learning_rate(state.schedule_step, state.hparams) * state.clock.warmup_factor(step)
         rate *= state.knobs.learning_rate_multiplier * state.phase_plan.learning_rate_share
         for group in state.optimizer.param_groups:
             group["lr"] = rate
@@ -141,7 +141,7 @@ class StepRunner:
 
     def _loss_knobs(self) -> LossKnobs:
         state = self._state
-        return state.knobs.for_losses(state.clock.schedule_step(state.progress.step), state.hparams, state.phase_plan)
+        return state.knobs.for_losses(state.schedule_step, state.hparams, state.phase_plan)
 
     def _memory_bytes(self) -> int:
         if self._state.device.type == "cuda":
@@ -155,6 +155,7 @@ class StepRunner:
             hparams = state.hparams.model_copy(update={"gate_threshold": state.knobs.gate_threshold})
             losses, decodes = evaluate_utterances(state.model, state.data.held_out, hparams, self._loss_knobs())
             sentences = decode_sentences(state.model, state.data.sentences, state.hparams.batch_size)
+            plain = decode_plain_texts(state.model, state.data, state.hparams)
         seconds = round(state.progress.seconds, 3)
         return EvaluationReport(
             step=state.progress.step,
@@ -163,4 +164,5 @@ class StepRunner:
             losses=losses,
             decodes=decodes,
             sentences=sentences,
+            plain_decodes=plain,
         )

@@ -82,7 +82,7 @@ class EnhancedTrainer:
     def _limit_reached(self) -> str | None:
         limits = self.state.limits
         if limits.stop is None and limits.max_steps is not None and self.state.progress.step >= limits.max_steps:
-            return "max_steps"
+            return limits.step_limit
         return limits.interruption
 
     def train_step(self, *batches: Batch, started: float | None = None) -> StepReport:

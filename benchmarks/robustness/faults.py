@@ -57,8 +57,8 @@ def damage_mels(trainer: EnhancedTrainer, share: float, value: float) -> None:
     rng = np.random.default_rng(trainer.state.hparams.seed)
     damaged = set(rng.choice(ids, max(1, round(share * len(ids))), replace=False).tolist())
 
-    def load_damaged(indices: Sequence[int], number: int = 0) -> Batch:
-        batch = load(indices, number)
+    def load_damaged(indices: Sequence[int], number: int = 0, *, epoch: int | None = None) -> Batch:
+        batch = load(indices, number, epoch=epoch)
         for row in [row for row, id_ in enumerate(batch.ids) if id_ in damaged]:
             batch.mels[row, :, : int(batch.mel_lengths[row]) // 2] = value
         return batch

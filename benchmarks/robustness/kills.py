@@ -192,7 +192,7 @@ def _line(number: int, check: ResumeCheck) -> str:
 def run_benchmark(folder: Path, *, n_kills: int, seed: int, write: Write) -> bool:
     """Kill trainings until there are enough resumed sessions; whether all requirements are met."""
     corpus = make_demo_corpus(folder, "en-us", UTTERANCES)
-    arguments = ["--data", str(corpus), "--preset", "demo", "--device", "cpu"]
+    arguments = ["--data", str(corpus), "--preset", "demo", "--device", "cpu", "--warm_start", "none"]
     arguments += ["--max_steps", str(STEPS), "--hparams", SETTINGS]
     reference = folder / "undisturbed"
     train_to_end(arguments, reference)

@@ -129,12 +129,16 @@ def write_rows(path: Path, rows: Iterable[tuple[Path, str]]) -> None:
 
 
 def settings_of(job: RescueJob) -> dict[str, Any]:
+    preset = RECIPES[job.model].presets["tiny"]
     changes: dict[str, Any] = {"epochs": EPOCHS}
+    changes |= {name: preset[name] for name in RECIPES[job.model].recordings["tiny"] if name in preset}  # espeak-ng's
+    if job.model == "glow_tts":
+        changes["alignment_guide"] = "diagonal"
     if job.fault == "healthy":
         changes |= {} if healthy_kind(job)[0].startswith("en") else LONGER_TRAINING
         rng = np.random.default_rng(1000 + job.seed)
-        rate = RECIPES[job.model].presets["tiny"]["learning_rate"]
-        changes |= {"learning_rate": rate * float(rng.uniform(0.85, 1.3)), "batch_size": int(rng.choice([6, 8]))}
+        changes["learning_rate"] = preset["learning_rate"] * float(rng.uniform(0.85, 1.3))
+        changes["batch_size"] = int(rng.choice([6, 8]))
     return changes if job.definition is None else changes | dict(job.definition.hparams)
 
 
@@ -151,7 +155,7 @@ def run_job(job: RescueJob, output: Path, commit: str) -> Record:
 
 def _command(job: RescueJob, output: Path) -> list[str]:
     options = [f"--seed={job.seed}", "--preset=tiny", f"--output={output / 'runs'}", f"--run_name={job.name}"]
-    options += [f"--data={corpus_of(job, output)}", "--data_format=filelist"]
+    options += [f"--data={corpus_of(job, output)}", "--data_format=filelist", "--warm_start=none"]
     options += [f"--config={output / 'config.yaml'}", "--device=cpu"]
     options += ["--hparams=" + ",".join(f"{name}={value}" for name, value in settings_of(job).items())]
     fault = "none" if job.definition is None else job.fault

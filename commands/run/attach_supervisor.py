@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from commands.plan.training_plan import planned_schedule
 from commands.run.event_publisher import EventPublisher
-from commands.run.job import TrainingJob, preset_values
+from commands.run.job import TrainingJob, preset_values, recording_values
 from hparams import HParams, build_hparams
 from recipes import RECIPES
+from recipes.plan import Course
 from smart_tuner.inputs.run_facts import KnobFacts, RunFacts
 from smart_tuner.runtime import SupervisorRuntime
 from smart_tuner.supervisor import Supervisor
@@ -68,8 +70,8 @@ def _knob_facts(name: str, hparams: HParams, preset: float) -> KnobFacts:
 
 def is_far_from_preset(name: str, preset: float, value: float) -> bool:
     """Tell whether a value is too far from the preset's to be an adaptation to the corpus."""
-    if name == "weight_decay" and value < preset:
-        return False  # less weight decay never keeps a model from learning
+    if (name == "weight_decay" and value < preset) or (name == "warmup_steps" and value > preset):
+        return False  # less weight decay or a slower start never keeps a model from learning
     if "dropout" in name:
         return abs(preset - value) >= FAR_DROPOUT
     return preset != value and max(preset, value) >= FAR_FACTOR * min(preset, value)
@@ -95,7 +97,12 @@ def attach_supervisor(
     """Have a supervisor receive every event and steer the trainer, unless --supervise is off."""
     if job.options.supervise == "off":
         return
-    preset = build_hparams(preset_values(job.options, job.hparams.model))
+    model = job.hparams.model
+    preset = build_hparams(
+        preset_values(job.options, model),
+        recording_values(job.options, model),
+        _planned_values(job, trainer, planned_steps),
+    )
     facts = run_facts(trainer, preset, pinned=job.options.pinned_knobs, planned_steps=planned_steps)
     actions = tuple(action for action in facts.actions if action not in job.disabled_actions)
     forks = job.settings.supervision.forks
@@ -103,6 +110,14 @@ def attach_supervisor(
     facts = facts.model_copy(update={"actions": actions, "forks": may_fork})
     supervisor = Supervisor(facts, job.settings, advise=job.options.supervise == "advise")
     publisher.supervisor = SupervisorRuntime(supervisor, trainer.control, on_decision=publisher.recorder.on_decision)
+
+
+def _planned_values(job: TrainingJob, trainer: EnhancedTrainer, planned_steps: int) -> dict[str, Any]:
+    """The preset's schedules for a training of this length; none where the recipe has its own."""
+    if not job.preset:
+        return {}
+    course = Course(planned_steps, trainer.state.data.train.n_batches(0))
+    return planned_schedule(job.hparams.model, job.preset, course)
 
 
 def synchronize_knobs(supervisor: Supervisor, trainer: EnhancedTrainer) -> None:

@@ -6,7 +6,7 @@ import itertools
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -14,18 +14,22 @@ from rich.console import Console
 from commands.options import TrainOptions
 from commands.run.run_folder import make_writable
 from commands.run.speakers import select_speakers, with_speaker_names
+from corpus.alignment_cache import align_examples
 from corpus.batches import BatchLoader, Example, alignment_problem
 from corpus.demo.demo_corpus import make_demo_corpus
 from corpus.mel_cache import MelCache
 from corpus.text.frontend import TextFrontend, text_frontend, unknown_symbols
+from corpus.text.statistics import measure_texts
 from corpus.text.text_cache import fill_text_cache
 from corpus.utterances import Corpus, SkippedEntry, Utterance, is_held_out, read_corpus, require_usable
 from files import hex_digest
 from hparams import HParams, UserError
 from models import ARCHITECTURES
 from monitoring.terminal.task_progress import task_progress
+from recipes.facts import CorpusFacts
 from speech.decoding import Sentence, encode_sentence
-from speech.speakers import speaker_inputs
+from speech.plain_texts import plain_texts
+from speech.speakers import choose_speaker, speaker_inputs
 from training.run_state import TrainingData
 
 SHOWN_SKIPPED = 20
@@ -51,11 +55,44 @@ class PreparedCorpus:
             sentences=sentences,
             symbols=self.frontend.symbols,
             fingerprint=_batches_digest(self.train, hparams),
+            text_statistics=measure_texts(self.train, hparams.hop_length / hparams.sampling_rate),
+            plain_sentences=self._plain_sentences(evaluated, hparams),
+        )
+
+    def _plain_sentences(self, examples: Sequence[Example], hparams: HParams) -> tuple[Sentence, ...]:
+        """Texts as people type them, made of held-out ones, for the first speaker."""
+        inputs = speaker_inputs(choose_speaker(None, hparams), hparams)
+        texts = plain_texts([example.utterance.text for example in examples])
+        return tuple(
+            encode_sentence(f"plain-{i}", text, self.frontend, inputs)
+            for i, text in enumerate(texts)
+            if self.frontend.encode(text)
         )
 
     def loader(self, examples: Sequence[Example], hparams: HParams) -> BatchLoader:
         """Loader of batches with the inputs that the model of the recipe declares."""
-        return BatchLoader(examples, hparams, self.cache.mel, ARCHITECTURES[hparams.model].INPUTS)
+        inputs, marks = ARCHITECTURES[hparams.model].INPUTS, self.frontend.final_marks
+        return BatchLoader(examples, hparams, self.cache.mel, inputs, marks)
+
+    def aligned(self, folder: Path, console: Console) -> PreparedCorpus:
+        """The same corpus with the alignment of each example; `folder` stores the alignments."""
+        examples, n_symbols = (*self.train, *self.held_out), len(self.frontend.symbols)
+        with task_progress(console, "aligning transcripts with recordings") as progress:
+            aligned = align_examples(examples, self.cache, folder, n_symbols=n_symbols, progress=progress)
+        return replace(self, train=tuple(aligned[: len(self.train)]), held_out=tuple(aligned[len(self.train) :]))
+
+    @property
+    def facts(self) -> CorpusFacts:
+        """Measurements of the training utterances from which recipes follow."""
+        frames = [e.n_frames for e in self.train]
+        seconds = sum(frames) * self.hparams.hop_length / self.hparams.sampling_rate
+        return CorpusFacts(
+            utterances=len(frames),
+            hours=seconds / 3600,
+            mean_frames=sum(frames) / len(frames),
+            longest_frames=max(frames),
+            frames_per_symbol=sum(frames) / sum(len(e.symbol_ids) for e in self.train),
+        )
 
     @property
     def identity(self) -> str:

@@ -42,6 +42,8 @@ class TrainingJob:
     limits: RunLimits
     on_trainer_ready: Callable[[EnhancedTrainer], None] = lambda trainer: None  # called before the first step
     disabled_actions: frozenset[str] = frozenset()  # actions that the supervisor must not order
+    preset: str = ""  # whose schedules the plan scales; empty: the recipe's schedules are final
+    given: frozenset[str] = frozenset()  # settings that a person has given, which the plan does not change
     is_estimated: bool = True  # whether free cores, time and memory are measured before the first step
     rank_group: RankGroup = field(default_factory=RankGroup.single)
 
@@ -62,6 +64,8 @@ def plan_job(options: TrainOptions) -> TrainingJob:
         console=open_console(),
         progress_console=open_console(quiet=options.quiet),
         limits=RunLimits(max_steps=options.max_steps, deadline=deadline),
+        preset=preset_name(options),
+        given=frozenset(name for layer in given_layers(options, settings) for name in layer),
     )
 
 
@@ -82,10 +86,16 @@ def set_up_processor(hparams: HParams) -> None:
 
 def build_recipe(options: TrainOptions, settings: Settings) -> HParams:
     """Combine the preset with the values of config file, --hparams_file, --hparams and options; later ones win."""
-    _, file_values = read_hparams_file(options.hparams_file)
-    layers = settings.hparams, file_values, parse_overrides(options.hparams), option_values(options)
+    layers = given_layers(options, settings)
     models = [layer["model"] for layer in layers if "model" in layer]
-    return build_hparams(preset_values(options, models[-1] if models else HParams().model), *layers)
+    model = str(models[-1] if models else HParams().model)
+    return build_hparams(preset_values(options, model), recording_values(options, model), *layers)
+
+
+def given_layers(options: TrainOptions, settings: Settings) -> tuple[dict[str, Any], ...]:
+    """Return the settings that a person has given, in the order of their precedence."""
+    _, file_values = read_hparams_file(options.hparams_file)
+    return settings.hparams, file_values, parse_overrides(options.hparams), option_values(options)
 
 
 def preset_values(options: TrainOptions, model: object) -> dict[str, Any]:
@@ -96,6 +106,11 @@ def preset_values(options: TrainOptions, model: object) -> dict[str, Any]:
     if name not in presets:
         raise UserError(f"--preset {name}: {model} has no such preset; expected one of {', '.join(presets)}")
     return presets[name]
+
+
+def recording_values(options: TrainOptions, model: str) -> dict[str, Any]:
+    """Return the model's settings for recordings; none for the demo corpus."""
+    return {} if options.data is None or model not in RECIPES else RECIPES[model].recordings[preset_name(options)]
 
 
 def preset_name(options: TrainOptions) -> str:

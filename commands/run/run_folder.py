@@ -76,13 +76,13 @@ def latest_run(output: Path) -> Path:
     return summaries[-1].parent
 
 
-def best_voice_file(run: Path) -> Path:
+def best_voice_file(run: Path, option: str = "--run") -> Path:
     """Return the voice of a run, or its newest checkpoint if it has no voice yet."""
     if not run.is_dir():
-        raise UserError(f"--run {run}: there is no such folder; expected one like logs/<run>")
+        raise UserError(f"{option} {run}: there is no such folder; expected one like logs/<run>")
     if (run / "voice.safetensors").is_file():
         return run / "voice.safetensors"
     saved = list_checkpoints(run / "checkpoints")
     if not saved:
-        raise UserError(f"--run {run}: it has no voice and no checkpoint yet; let it train longer")
+        raise UserError(f"{option} {run}: it has no voice and no checkpoint yet; let it train longer")
     return saved[-1].path

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from commands.plan.estimate import Estimate, StepCost, estimate_run
+from commands.plan.forecast_check import ForecastCheck
+from commands.plan.plan_correction import PlanCorrection
+from commands.plan.settled_recipe import settle_recipe
+from commands.plan.training_plan import write_plan
 from commands.process.exit_codes import EXIT_FAILED, EXIT_HOPELESS, exit_code_of
 from commands.process.heartbeat import Heartbeat
 from commands.run.attach_supervisor import attach_supervisor, synchronize_knobs
-from commands.run.auto_settings import resolve_auto_settings
 from commands.run.corpus import PreparedCorpus, read_sentences
-from commands.run.estimate import Estimate, estimate_run
 from commands.run.event_publisher import EventPublisher, report_progress
-from commands.run.forecast_check import ForecastCheck
 from commands.run.job import TrainingJob
 from commands.run.person_requests import RequestHandler, load_position
-from commands.run.start_point import StartPoint, StepPlan, find_start, plan_steps
+from commands.run.start_point import StartPoint, StepPlan, plan_steps
 from commands.run.start_record import journal_start
 from corpus.batches import BatchLoader
 from files import is_disk_full, write_atomically
@@ -35,12 +37,10 @@ from monitoring.journal.summary import read_summary
 from monitoring.language.english import ENGLISH
 from monitoring.report.summary import voice_quality
 from monitoring.terminal.progress import ProgressDisplay
-from monitoring.terminal.task_progress import task_progress
 from training.checkpoints.checkpoint import DiskFull
 from training.checkpoints.initial_weights import delete_initial_weights, save_initial_weights
 from training.checkpoints.json_files import QUARANTINE_FILE, read_quarantine
 from training.run_state import RunState
-from training.step.probe import ProbeTime
 from training.trainer import EnhancedTrainer
 
 
@@ -105,13 +105,10 @@ def open_session(
     job: TrainingJob, corpus: PreparedCorpus, *, folder: Path, heartbeat: Heartbeat
 ) -> Iterator[Session | None]:
     """Load what the run starts from and journal the start; yield None when the run is finished already."""
-    n_batches = corpus.loader(corpus.train, job.hparams).n_batches(0)
-    probe_time = ProbeTime(job.limits.max_steps or job.hparams.epochs * n_batches, job.limits.seconds_left)
-    job = replace(job, hparams=resolve_auto_settings(job, corpus, folder, probe_time))
-    hparams = job.hparams
+    settled = settle_recipe(job, corpus, folder)
+    job, start, hparams = settled.job, settled.start, settled.job.hparams
     data = corpus.training_data(hparams, read_sentences(job.options.eval_sentences, corpus.frontend, hparams))
     exclude_quarantined(data.train, folder)
-    start = find_start(job.options, hparams, folder, symbols=data.symbols)
     torch.manual_seed(hparams.seed)
     model = build_model(hparams, len(data.symbols))
     fresh = start.load_weights(model)
@@ -120,21 +117,16 @@ def open_session(
         yield None
         return
     n_steps = max(0, plan.last_step - start.progress.step)
-    estimate = _print_estimate(job, corpus, model, n_steps=n_steps, probe_time=probe_time) if job.is_estimated else None
-    if fresh:
-        names = ", ".join(fresh)
-        job.progress_console.print(f"warm start: {len(fresh)} weights start at random: {names}", soft_wrap=True)
-    if start.is_outside(folder):
-        save_initial_weights(folder, model, fresh=fresh)
-    elif start.kind == "started":
-        delete_initial_weights(folder)
-    if start.kind == "resumed":
-        job.progress_console.print(f"continues at step {start.progress.step:,} from {start.path}", soft_wrap=True)
+    estimate = None if settled.cost is None else _print_estimate(job, corpus, settled.cost, n_steps=n_steps)
+    _settle_start(job, start, model, folder, fresh)
     with closing(_open_recorder(job, corpus, folder=folder, plan=plan)) as recorder:
-        checks = _forecast_checks(job, plan, estimate, recorder)
+        correction = None if settled.plan is None else PlanCorrection(settled.plan, folder, recorder)
+        checks = _forecast_checks(job, plan, estimate, recorder, correction)
         publisher = EventPublisher(recorder, [report_progress(heartbeat), *checks])
         device, ranks = job.device, job.rank_group
         state = RunState(model, data, hparams, folder=folder, observer=publisher, device=device, rank_group=ranks)
+        if settled.plan is not None and correction is not None:
+            state.stretch, correction.state = settled.plan.stretch, state
         trainer = EnhancedTrainer(state)
         _load_start(job, trainer, publisher, start, planned_steps=plan.length)
         trainer.before_step = RequestHandler(
@@ -151,34 +143,46 @@ def open_session(
         plan_fields = _plan_fields(job, plan, estimate, n_weights=count_parameters(model))
         journal_start(job, corpus, publisher=publisher, trainer=trainer, start=start, plan=plan_fields)
         write_hparams(folder, hparams)
+        if settled.plan is not None:
+            write_plan(folder, settled.plan)
         yield Session(job, trainer, recorder)
 
 
-def _print_estimate(
-    job: TrainingJob, corpus: PreparedCorpus, model: TrainableModel, *, n_steps: int, probe_time: ProbeTime
-) -> Estimate:
-    """Measure a step, and print what the training will take."""
-    with task_progress(job.progress_console, "measuring a step") as progress:
-        estimate = estimate_run(
-            corpus,
-            model,
-            job.hparams,
-            n_steps=n_steps,
-            limits=job.limits,
-            device=job.device,
-            probe_time=probe_time,
-            progress=progress,
-        )
+def _settle_start(
+    job: TrainingJob, start: StartPoint, model: TrainableModel, folder: Path, fresh: Sequence[str]
+) -> None:
+    """Say where the training starts, and keep weights from outside for a restart; `fresh` ones are random."""
+    if fresh:
+        names = ", ".join(fresh)
+        job.progress_console.print(f"warm start: {len(fresh)} weights start at random: {names}", soft_wrap=True)
+    if start.is_outside(folder):
+        save_initial_weights(folder, model, fresh=fresh)
+    elif start.kind == "started":
+        delete_initial_weights(folder)
+    if start.kind == "resumed":
+        job.progress_console.print(f"continues at step {start.progress.step:,} from {start.path}", soft_wrap=True)
+
+
+def _print_estimate(job: TrainingJob, corpus: PreparedCorpus, cost: StepCost, *, n_steps: int) -> Estimate:
+    estimate = estimate_run(corpus, job.hparams, cost, n_steps=n_steps, limits=job.limits)
     job.progress_console.print(estimate.text)
     return estimate
 
 
 def _forecast_checks(
-    job: TrainingJob, plan: StepPlan, estimate: Estimate | None, recorder: RunRecorder
+    job: TrainingJob,
+    plan: StepPlan,
+    estimate: Estimate | None,
+    recorder: RunRecorder,
+    correction: PlanCorrection | None,
 ) -> Iterator[Subscriber]:
     if estimate is not None:
         check = ForecastCheck(
-            estimate.seconds_per_step, last_step=plan.last_step, limits=job.limits, write_note=recorder.on_note
+            estimate.seconds_per_step,
+            last_step=plan.last_step,
+            limits=job.limits,
+            write_note=recorder.on_note,
+            correction=correction,
         )
         yield check.on_event
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
 from commands.options import TrainOptions
+from commands.run.run_folder import best_voice_file
 from corpus.batches import BatchLoader
-from hparams import HParams, UserError
+from hparams import HParams, UserError, build_hparams
 from models import TrainableModel, build_model
 from models.checkpoint_file import RUN_ENTRIES, foreign_step, is_foreign, load_checkpoint, require_own_format
 from models.weights import (
@@ -21,6 +22,8 @@ from models.weights import (
     require_finite_weights,
     warm_start,
 )
+from recipes import RECIPES
+from speech.voice import read_voice_file
 from training.checkpoints.checkpoint import list_checkpoints
 from training.run_state import RunLimits, TrainingProgress
 from training.trainer import EnhancedTrainer
@@ -60,6 +63,12 @@ class StartPoint:
             return True
         in_last_epoch = progress.epoch == hparams.epochs - 1
         return progress.epoch >= hparams.epochs or (in_last_epoch and progress.batch >= train.n_batches(progress.epoch))
+
+    def compared_with(self, hparams: HParams) -> StartPoint:
+        """The same start for these settings."""
+        if self.kind != "resumed" or is_foreign(self.state):
+            return self
+        return replace(self, changed=changed_settings(self.state, hparams))
 
     def is_outside(self, run: Path) -> bool:
         """Tell whether the checkpoint belongs to another run, from which this one branches off."""
@@ -105,7 +114,7 @@ def find_start(options: TrainOptions, hparams: HParams, folder: Path, *, symbols
     given = options.resume_path
     if given is None:
         newest = None if options.resume == "none" else load_newest(folder)
-        return _new_or_warm_start(options, hparams) if newest is None else _resumed(*newest, hparams, symbols)
+        return _new_or_warm_start(options, hparams, symbols) if newest is None else _resumed(*newest, hparams, symbols)
     path, state = load_given(given)
     start = _resumed(path, state, hparams, symbols)
     if given.resolve() != folder.resolve():
@@ -132,27 +141,44 @@ def _require_newest(folder: Path, start: StartPoint) -> None:
         )
 
 
-def _new_or_warm_start(options: TrainOptions, hparams: HParams) -> StartPoint:
-    if options.warm_start is None:
+def _new_or_warm_start(options: TrainOptions, hparams: HParams, symbols: tuple[str, ...]) -> StartPoint:
+    if options.warm_start_path is None:
         return StartPoint("started")
-    state = load_checkpoint(options.warm_start)
-    require_finite_weights(options.warm_start, state)
-    return StartPoint("warm_started", options.warm_start, state, ignore_layers=ignored_layers(state, hparams))
+    path, state = load_weights(options.warm_start_path)
+    return StartPoint("warm_started", path, state, ignore_layers=ignored_layers(state, hparams, symbols))
 
 
-def ignored_layers(state: dict[str, Any], hparams: HParams) -> tuple[str, ...]:
-    """Return the layers that a warm start leaves out: those asked for, and the embedding of other speakers."""
-    saved = state.get("hparams")  # in another program's checkpoint it may be anything
-    has_same_speakers = isinstance(saved, dict) and saved.get("speakers") == list(hparams.speakers)
-    return (*hparams.ignore_layers, *(() if has_same_speakers else (SPEAKER_WEIGHTS,)))
-
-
-def require_warm_start(path: Path, hparams: HParams, n_symbols: int) -> None:
-    """Raise unless a training with these settings can be warm-started from the file."""
-    state = load_checkpoint(path)
+def load_weights(given: Path) -> tuple[Path, dict[str, Any]]:
+    """Load what --warm_start names: a voice, a checkpoint, or the best voice of a run; return its path and state."""
+    path = best_voice_file(given, "--warm_start") if given.is_dir() else given
+    if path.suffix == ".safetensors":
+        stored = read_voice_file(path)
+        saved = stored.saved
+        state = {"model": stored.weights, "hparams": saved.hparams, "symbols": list(saved.symbols)}
+    else:
+        state = load_checkpoint(path)
     require_finite_weights(path, state)
+    return path, state
+
+
+def ignored_layers(state: dict[str, Any], hparams: HParams, symbols: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the layers that a warm start leaves out: embeddings of other symbols or speakers, and those asked for.
+
+    The recipe leaves out the embedding of symbols, which in another voice may stand for others.
+    """
+    saved = state.get("hparams")  # in another program's checkpoint it may be anything
+    has_same_symbols = state.get("symbols") == list(symbols)
+    has_same_speakers = isinstance(saved, dict) and saved.get("speakers") == list(hparams.speakers)
+    recipe_default = build_hparams(RECIPES[hparams.model].presets["full"]).ignore_layers
+    asked_for = () if has_same_symbols and hparams.ignore_layers == recipe_default else hparams.ignore_layers
+    return (*asked_for, *(() if has_same_speakers else (SPEAKER_WEIGHTS,)))
+
+
+def require_warm_start(path: Path, hparams: HParams, symbols: tuple[str, ...]) -> None:
+    """Raise unless a training with these settings can be warm-started from the file."""
+    path, state = load_weights(path)
     with torch.random.fork_rng():
-        warm_start(build_model(hparams, n_symbols), path, state, ignored_layers(state, hparams))
+        warm_start(build_model(hparams, len(symbols)), path, state, ignored_layers(state, hparams, symbols))
 
 
 def _resumed(path: Path, state: dict[str, Any], hparams: HParams, symbols: tuple[str, ...]) -> StartPoint:
@@ -160,7 +186,7 @@ def _resumed(path: Path, state: dict[str, Any], hparams: HParams, symbols: tuple
         return StartPoint("resumed", path, state)
     require_own_format(path, state, RUN_ENTRIES)
     require_compatible(SavedSettings(path, state["hparams"], tuple(state["symbols"])), hparams, symbols)
-    return StartPoint("resumed", path, state, changed_settings(state, hparams))
+    return StartPoint("resumed", path, state).compared_with(hparams)
 
 
 def load_newest(run: Path) -> tuple[Path, dict[str, Any]] | None:

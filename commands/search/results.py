@@ -116,7 +116,7 @@ def train_command(context: StudyContext) -> str:
         "data_format": None if options.data_format == "auto" else options.data_format,
         "output": None if options.output == Path("logs") else options.output,
         "config": None if options.config == DEFAULT_CONFIG else options.config,
-        "warm_start": options.warm_start,
+        "warm_start": options.warm_start_path,
         "resume": start,
         "run_name": None if start is None else f"{context.folder.name.removeprefix('tune-')}-tuned",
     }

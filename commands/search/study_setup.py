@@ -54,9 +54,11 @@ def set_up_study(
     folder = _study_folder(options, f"tune-{corpus.name}-{recipe.language}-{recipe.model}")
     if start is not None:
         require_compatible(SavedSettings(start, state["hparams"], tuple(state["symbols"])), recipe, symbols)
-    if options.warm_start is not None:
-        require_warm_start(options.warm_start, recipe, len(symbols))
-    progress, weights = state.get("progress", {}), start or options.warm_start
+    if options.warm_start == "espeak":
+        raise UserError("--warm_start espeak: not for trials; train a base voice once and name its folder in base/")
+    if options.warm_start_path is not None:
+        require_warm_start(options.warm_start_path, recipe, symbols)
+    progress, weights = state.get("progress", {}), start or options.warm_start_path
     return StudyContext(
         options=options,
         settings=settings,

@@ -19,6 +19,8 @@ from hparams import HParams, UserError
 _MAX_EXAMPLES = 3
 """Utterance ids reported for each unknown symbol."""
 
+FINAL_MARKS = ".!?,;:"
+
 _LETTERS = {"en": ENGLISH, "ru": RUSSIAN}
 
 
@@ -57,6 +59,11 @@ class TextFrontend:
     def unknown(self, text: str) -> list[str]:
         """Return the symbols of the normalised text that are not in the set, in order, with repeats."""
         return [symbol for symbol in self.normalize(text) if symbol not in self._ids]
+
+    @property
+    def final_marks(self) -> frozenset[int]:
+        """Ids of the punctuation that may end a text."""
+        return frozenset(self._ids[mark] for mark in FINAL_MARKS if mark in self._ids)
 
     @cached_property
     def _ids(self) -> dict[str, int]:

@@ -22,7 +22,7 @@ from models.glow_tts.flows import FlowDecoder
 from models.glow_tts.loss import FlowOutput, glow_tts_losses
 from models.glow_tts.text_encoder import TextEncoder
 from models.interface import FreeRunningOutput, Losses, LossKnobs, TeacherForcedOutput
-from models.layers import at_least_float32, length_mask, without_autocast
+from models.layers import at_least_float32, expand_durations, length_mask, without_autocast
 
 FrameCount = TypeVar("FrameCount", int, Tensor)
 
@@ -50,7 +50,7 @@ class GlowTTS(nn.Module):
 
     def __init__(self, hparams: HParams, n_symbols: int) -> None:
         super().__init__()
-        self.hparams = hparams
+        self.hparams, self._speed = hparams, 1.0
         n_speaker_channels = hparams.hidden_channels_enc if hparams.num_speakers else 0
         self.encoder = TextEncoder(hparams, n_symbols, n_speaker_channels)
         self.decoder = FlowDecoder(hparams, n_speaker_channels)
@@ -72,7 +72,9 @@ class GlowTTS(nn.Module):
         likelihood = _log_likelihood(latents, means, log_scales)
         score = likelihood
         if self.training and self.hparams.alignment_prior:
-            score = likelihood - self.hparams.alignment_prior * _distance_from_diagonal(likelihood, batch, mel_lengths)
+            durations = batch.durations if self.hparams.alignment_guide == "corpus" else None
+            distance = _distance_from_guide(likelihood, batch.text_lengths, mel_lengths, durations)
+            score = likelihood - self.hparams.alignment_prior * distance
         symbol_of_frame = monotonic_path(score, batch.text_lengths, mel_lengths)
         return FlowOutput(
             latents=latents,
@@ -132,6 +134,9 @@ class GlowTTS(nn.Module):
             if is_parametrized(layer):
                 remove_parametrizations(layer, "weight")
 
+    def set_speed(self, speed: float) -> None:
+        self._speed = speed
+
     def set_gate_threshold(self, threshold: float) -> None:
         """Nothing to do: the predicted durations end speech, not a gate."""
 
@@ -164,7 +169,7 @@ class GlowTTS(nn.Module):
 
     def _round_durations(self, log_durations: Tensor, text_mask: Tensor, max_frames: int) -> tuple[Tensor, Tensor]:
         """Frames of each symbol [B, N], cut at `max_frames`, and whether each item [B] fits without a cut."""
-        frames = torch.ceil(torch.expm1(log_durations) * self.hparams.length_scale)
+        frames = torch.ceil(torch.expm1(log_durations) * (self.hparams.length_scale / self._speed))
         frames = (frames.nan_to_num(nan=1.0).clamp(1, max_frames + 1) * text_mask).squeeze(1)
         ends = frames.cumsum(1)
         durations = ends.clamp(max=max_frames).diff(dim=1, prepend=ends.new_zeros(len(ends), 1))
@@ -200,13 +205,20 @@ def _log_likelihood(latents: Tensor, means: Tensor, log_scales: Tensor) -> Tenso
         return -0.5 * latents.square() @ precision + latents @ (means * precision) + constant
 
 
-def _distance_from_diagonal(likelihood: Tensor, batch: Batch, mel_lengths: Tensor) -> Tensor:
-    """Squared distance of each frame and symbol from an alignment of equal durations, [B, T, N]; 1 in the far corners.
+def _distance_from_guide(
+    likelihood: Tensor, text_lengths: Tensor, mel_lengths: Tensor, durations: Tensor | None
+) -> Tensor:
+    """Squared distance of each frame and symbol from the guide, [B, T, N]; 1 from end to end of a text.
 
-    While all symbols are about equally likely, the search would pick an arbitrary path, and the model would learn it.
+    The guide is an alignment with these durations [B, N], or with equal ones. While all symbols are about equally
+    likely, the search would pick an arbitrary path, and the model would learn it.
     """
-    frames = (torch.arange(likelihood.size(1), device=likelihood.device) + 0.5) / mel_lengths.unsqueeze(1)
-    symbols = (torch.arange(likelihood.size(2), device=likelihood.device) + 0.5) / batch.text_lengths.unsqueeze(1)
+    symbols = (torch.arange(likelihood.size(2), device=likelihood.device) + 0.5) / text_lengths.unsqueeze(1)
+    if durations is None:
+        frames = (torch.arange(likelihood.size(1), device=likelihood.device) + 0.5) / mel_lengths.unsqueeze(1)
+    else:
+        guide = expand_durations(durations)[:, : likelihood.size(1)]
+        frames = (guide + 0.5) / text_lengths.unsqueeze(1)
     return (frames.unsqueeze(2) - symbols.unsqueeze(1)).square()
 
 
@@ -225,10 +237,3 @@ def _count_frames(symbol_of_frame: Tensor, mel_mask: Tensor, n_symbols: int) -> 
     """Frames of each symbol, [B, N]."""
     counts = torch.zeros(symbol_of_frame.size(0), n_symbols, device=symbol_of_frame.device)
     return counts.scatter_add(1, symbol_of_frame, mel_mask.squeeze(1))
-
-
-def expand_durations(durations: Tensor) -> Tensor:
-    """Durations [B, N] → symbol index of each frame [B, T]; beyond an item's end that of its last symbol."""
-    ends = durations.cumsum(1)
-    frames = torch.arange(int(ends[:, -1].max()), device=durations.device).expand(len(durations), -1)
-    return torch.searchsorted(ends, frames.contiguous(), right=True).clamp(max=durations.size(1) - 1)

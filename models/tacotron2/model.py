@@ -128,6 +128,9 @@ class Tacotron2(nn.Module):
     def fold(self) -> None:
         """Nothing to do: no weight is parametrised."""
 
+    def set_speed(self, speed: float) -> None:
+        """Nothing to do: attention decides how long a symbol is spoken."""
+
     def set_gate_threshold(self, threshold: float) -> None:
         self.decoder.gate_threshold = threshold
 

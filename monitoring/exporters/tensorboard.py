@@ -27,7 +27,8 @@ SCORE_TAG = "score/composite_tts_score"
 TAG_GROUPS = {
     "loss": ("total_loss", "mel_loss", "gate_loss", "guide_loss", "nll_loss", "duration_loss"),
     "attention": ("diagonality", "free_diagonality", "focus", "path_ratio", "coverage"),
-    "gate": ("gate_accuracy", "gate_premature", "gate_overrun", "calibrated_gate_threshold", "stop_rate"),
+    "gate": ("gate_accuracy", "gate_premature", "gate_overrun", "calibrated_gate_threshold"),
+    "ends": ("stop_rate", "plain_stop_rate"),
     "gradients": ("gradient_norm", "update_ratio", "nonfinite_steps"),
     "durations": ("zero_duration_share", "huge_duration_share", "length_ratio", "length_accuracy"),
     "flow": ("logdet", "latent_deviation", "prior_deviation", "actnorm_scale", "convolution_condition"),

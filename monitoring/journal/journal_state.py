@@ -52,6 +52,7 @@ class JournalState:
         self._note_phase(record["step"], record.get("phase"))
         handlers = {
             **dict.fromkeys(SESSION_STARTS, self._on_start),
+            "plan": self._on_plan,
             "steps": self._on_steps,
             "evaluation": self._on_evaluation,
             "checkpoint": self._on_checkpoint,
@@ -109,6 +110,9 @@ class JournalState:
         self.planned_steps = record.get("planned_steps")
         self._drop_after(record["step"])
         self._log.undo_after(record["step"])
+
+    def _on_plan(self, record: Record) -> None:
+        self.planned_steps = record["planned_steps"]
 
     def _on_steps(self, record: Record) -> None:
         for name, column in record["signals"].items():

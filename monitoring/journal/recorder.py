@@ -173,6 +173,12 @@ class RunRecorder:
         self.journal.write("order", step, **request)
         self._display.on_request(step, request)
 
+    def on_plan(self, step: int, *, planned_steps: int, text: str) -> None:
+        """Journal that the length of the training has changed."""
+        self.journal.write("plan", step, planned_steps=planned_steps, text=text)
+        self._display.on_note(text)
+        self._display.set_last_step(planned_steps)
+
     def on_note(self, step: int, text: str) -> None:
         """Journal a note of a process beside the training."""
         self.journal.write("note", step, text=text)

@@ -13,13 +13,16 @@ from monitoring.measures.gate import calibrated_gate_threshold, classify_gate
 from monitoring.measures.mel_distance import mel_distance
 from monitoring.measures.score import composite_tts_score
 from monitoring.measures.signals import Signals, finite, mean_of_known
-from reports import DecodeReport, EvaluationReport
+from reports import DecodeReport, EvaluationReport, PlainDecodeReport
 
 LENGTH_TOLERANCE = 0.15
 """Without a gate an utterance ends right if its length differs from its recording by at most this share."""
 
 HUGE_DURATION = 10.0
 """A predicted duration is huge above this many times the mean duration of a symbol in the recording."""
+
+SHORTEST, LONGEST = 0.5, 2.0
+"""Length of a decode that ends in time, as a multiple of the expected one."""
 
 CUT_OFF_SHARE = 0.8
 """A decode with fewer steps than tokens counts as cut off if it is shorter than this share of its recording."""
@@ -80,6 +83,8 @@ def evaluation_signals(report: EvaluationReport, utterances: Sequence[UtteranceS
         "mel_distance": mean_of_known(utterance.mel_distance for utterance in utterances),
         **{name: finite(loss) for name, loss in report.losses.items()},
     }
+    if report.plain_decodes:
+        signals["plain_stop_rate"] = mean_of_known(float(_ends_in_time(decode)) for decode in report.plain_decodes)
     signals["composite_tts_score"] = composite_tts_score(
         diagonality=signals["free_diagonality"],
         ending_accuracy=signals["length_accuracy" if "length_accuracy" in signals else "gate_accuracy"],
@@ -87,6 +92,11 @@ def evaluation_signals(report: EvaluationReport, utterances: Sequence[UtteranceS
         mel_distance=signals["mel_distance"],
     )
     return signals
+
+
+def _ends_in_time(decode: PlainDecodeReport) -> bool:
+    """Whether a decode ended by itself, at about the expected length."""
+    return decode.stopped and SHORTEST <= decode.n_frames / decode.expected_frames <= LONGEST
 
 
 def _free_diagonality(decode: DecodeReport) -> float | None:

@@ -13,6 +13,7 @@ from monitoring.report.decision_text import name_list
 
 MIN_DIAGONALITY = 0.7  # free-running, of a voice that speaks
 MIN_STOP_ACCURACY = 0.8  # stop_rate, and accuracy of gate or length, of a voice that stops
+MIN_PLAIN_STOP_RATE = 0.6
 MAX_MEL_DISTANCE = 0.9  # above it a voice sounds rough
 MIN_GAIN = 0.01  # difference of scores that is worth mentioning
 OVERFITTING_FACTOR = 1.05  # held-out loss, relative to its lowest
@@ -41,6 +42,8 @@ def voice_quality(state: JournalState, language: Language) -> str:
         return language.text("voice_not_speaking")
     if not is_stopping(evaluation):
         return language.text("voice_not_stopping")
+    if evaluation["signals"].get("plain_stop_rate", 1.0) < MIN_PLAIN_STOP_RATE:
+        return language.text("voice_lost_in_plain_texts")
     return language.text("voice_rough" if is_rough(evaluation) else "voice_good")
 
 

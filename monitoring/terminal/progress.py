@@ -18,7 +18,7 @@ from reports import StepReport
 
 REDRAW_SECONDS = 1.0  # drawing takes milliseconds of Python, for which a training step waits
 EVALUATION_SIGNALS = (
-    *("free_diagonality", "gate_accuracy", "length_accuracy", "stop_rate", "mel_distance"),
+    *("free_diagonality", "gate_accuracy", "length_accuracy", "stop_rate", "plain_stop_rate", "mel_distance"),
     *("val_mel_loss", "val_nll_loss", "composite_tts_score"),
 )
 
@@ -111,6 +111,9 @@ class ProgressDisplay:
 
     def on_note(self, text: str) -> None:
         self._print(f"note: {text}")
+
+    def set_last_step(self, step: int) -> None:
+        self._last_step = step
 
     def set_phase(self, phase: str | None) -> None:
         self._panel.set_phase(phase)

@@ -12,7 +12,7 @@ import pytest
 import train_enhanced
 from commands.process.heartbeat import VARIABLE
 from tests.commands.process.pipe import Pipe
-from tests.commands.program import UNWATCHED, Program, good_clips, tiny, write_metadata
+from tests.support.program import UNWATCHED, Program, good_clips, tiny, write_metadata
 
 
 @pytest.fixture(scope="session")

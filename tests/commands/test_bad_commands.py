@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands.program import Program
+from tests.support.program import Program
 
 BAD_COMMANDS: dict[str, tuple[list[str], str]] = {
     "no_data": (["--data", ""], "--data is empty"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.commands.program import Program
+from tests.support.program import Program
 
 
 def test_the_report_is_written_into_the_given_run(program: Program, run: Path) -> None:

@@ -11,9 +11,9 @@ import pytest
 
 from commands.options import TrainOptions
 from commands.self_test import CheckContext, CheckFailed, _check_mlflow, _check_telegram, _check_webhook
-from tests.commands.program import PROGRAM, Program
 from tests.monitoring.bot_api import CHAT, TOKEN, BotApi
 from tests.monitoring.messaging.test_webhook import WebhookServer
+from tests.support.program import PROGRAM, Program
 
 
 def test_all_components_work(tmp_path: Path) -> None:

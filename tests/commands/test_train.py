@@ -16,7 +16,7 @@ import torch
 from commands.options import TrainOptions
 from models.checkpoint_file import load_checkpoint
 from speech.voice import load_voice
-from tests.commands.program import PROGRAM, TINY, Program, journal, losses, newest, summary, wait_for
+from tests.support.program import PROGRAM, TINY, Program, journal, losses, newest, summary, wait_for
 from training.checkpoints.checkpoint import list_checkpoints
 from training.knobs import KNOB_NAMES
 

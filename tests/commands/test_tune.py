@@ -20,9 +20,9 @@ from sqlalchemy.pool import NullPool
 
 from commands.process.crash_report import newest_checkpoint_step
 from smart_tuner.search.trials import FAILURE, FIRST_ATTEMPT, finished_trials, running_trials
-from tests.commands.program import Program, contents, journal, newest, summary, tiny, wait_for
 from tests.commands.search.studies import NAME, SEARCH, kinds, settings, start_study, study_in, tune
 from tests.support.postgres_server import PostgresServer
+from tests.support.program import Program, contents, journal, newest, summary, tiny, wait_for
 from tests.support.warm_start import WarmProcess
 
 of_the_finished_study = pytest.mark.xdist_group("the finished study")

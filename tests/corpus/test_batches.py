@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from corpus.batches import Axis, Batch, BatchLoader, Example, collate, epoch_order, prefetch
 from corpus.utterances import Utterance
+from hparams import HParams
 from tests.support.tiny import tiny_examples, tiny_hparams, tiny_mel
 
 LENGTHS = [int(n) for n in np.random.default_rng(5).integers(20, 400, 100)]
@@ -303,3 +305,42 @@ def test_a_loader_with_more_threads_loads_the_same() -> None:
     three.n_threads = 3
     pairs = zip(one.epoch(1), three.epoch(1), strict=True)
     assert all(a.ids == b.ids and torch.equal(a.mels, b.mels) and a.number == b.number for a, b in pairs)
+
+
+MARKS = frozenset({8, 9})
+
+
+def plain_loader(share: float, seed: int = 1) -> BatchLoader:
+    hparams = HParams(plain_text_share=share, seed=seed, batch_size=4, validation_percent=0)
+    ids = (3, 4, 8, 5, 9, 8)
+    examples = [
+        Example(Utterance(f"u{i}", Path(f"{i}.wav"), "x"), ids, 12, durations=np.array([1, 2, 2, 3, 2, 2]))
+        for i in range(200)
+    ]
+    return BatchLoader(examples, hparams, lambda utterance: np.zeros((2, 12), np.float32), final_marks=MARKS)
+
+
+def lengths(loader: BatchLoader, epoch: int | None) -> list[int]:
+    return [int(loader.load([i], epoch=epoch).text_lengths) for i in range(200)]
+
+
+def test_a_share_of_training_texts_loses_its_final_punctuation() -> None:
+    loader = plain_loader(0.25)
+    assert set(lengths(loader, 0)) == {6, 4} and 30 <= lengths(loader, 0).count(4) <= 70
+    assert lengths(loader, 0) == lengths(plain_loader(0.25), 0)
+    assert lengths(loader, 0) != lengths(loader, 1) and lengths(loader, 0) != lengths(plain_loader(0.25, seed=2), 0)
+    assert set(lengths(loader, None)) == {6} and set(lengths(plain_loader(0.0), 0)) == {6}
+
+
+def test_the_time_of_the_punctuation_goes_to_the_symbol_before() -> None:
+    batch = plain_loader(1.0).load([0], epoch=0)
+    assert batch.text.tolist() == [[3, 4, 8, 5]]
+    assert batch.durations is not None and batch.durations.tolist() == [[1, 2, 2, 7]]
+    batches = list(plain_loader(1.0).epoch(0))
+    assert all(set(batch.text_lengths.tolist()) == {4} for batch in batches)
+
+
+def test_a_text_of_punctuation_alone_keeps_a_symbol() -> None:
+    loader = plain_loader(1.0)
+    loader.examples = (Example(Utterance("u", Path("u.wav"), "."), (9, 9), 12),)
+    assert loader.load([0], epoch=0).text.tolist() == [[9]]

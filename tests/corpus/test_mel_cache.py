@@ -162,7 +162,9 @@ def test_filling_reports_every_recording_that_cannot_be_used(tmp_path: Path) -> 
         [*good[:3], empty, absent, *good[3:], long], 2, lambda done, total: reports.append((done, total))
     )
     assert [entry.where for entry in skipped] == ["empty", "absent", "long"]
-    assert skipped[2] == SkippedEntry("long", "too long: 3.00 s after trimming, at most 1 s are allowed (max_utterance_seconds)")
+    assert skipped[2] == SkippedEntry(
+        "long", "too long: 3.00 s after trimming, at most 1 s are allowed (max_utterance_seconds)"
+    )
     assert reports == [(n, 8) for n in range(1, 9)]  # the absent one is not computed
     assert len(mel_files(tmp_path / "cache")) == 6
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +10,15 @@ import pytest
 import torch
 
 from corpus.text.frontend import text_frontend
+from corpus.text.statistics import TextStatistics
 from hparams import UserError
-from models import build_model
+from models import TrainableModel, build_model
 from models.weights import SavedSettings
-from speech.synthesizer import PAUSE_SECONDS, Synthesizer
+from speech import decoding
+from speech.synthesizer import Synthesizer
+from speech.text_units import SENTENCE_PAUSE
 from speech.voice import Voice
-from tests.support.tiny import NO_DROPOUT, tiny_hparams
+from tests.support.tiny import GLOW, NO_DROPOUT, tiny_hparams
 
 CPU = torch.device("cpu")
 
@@ -40,7 +45,7 @@ def test_every_text_becomes_a_wave_and_the_same_text_the_same_wave() -> None:
 def test_sentences_are_separated_by_a_pause() -> None:
     synthesizer = make_synthesizer(gate_threshold=1.0)  # every sentence has the greatest length
     (one,), (two,) = synthesizer.speak(["Good words."]), synthesizer.speak(["Good words. Good words."])
-    n_pause = round(PAUSE_SECONDS * synthesizer.hparams.sampling_rate)
+    n_pause = round(SENTENCE_PAUSE * synthesizer.hparams.sampling_rate)
     assert len(two) == 2 * len(one) + n_pause
     assert not two[len(one) : len(one) + n_pause].any()
 
@@ -54,8 +59,8 @@ def test_parts_without_symbols_are_left_out() -> None:
 def test_unknown_symbols_and_cut_sentences_are_reported() -> None:
     warnings: list[str] = []
     make_synthesizer(gate_threshold=1.0).speak(["good", "good ☃"], warn=warnings.append)
-    assert warnings[0] == "text 1: symbol '☃' is not in the voice's symbol set; it is left out"
-    assert "'good': the voice did not end by itself and was cut" in warnings
+    assert warnings[0] == "text 1: left out, since this voice cannot say it: ☃"
+    assert "'good': the voice does not end by itself" in warnings
 
 
 def test_a_text_without_any_known_symbol_is_refused() -> None:
@@ -84,3 +89,47 @@ def test_a_speaker_is_chosen_by_name() -> None:
     assert np.array_equal(default, anna)
     with pytest.raises(UserError, match="speaker zoe"):
         synthesizer.speak(["good"], speaker="zoe")
+
+
+STATISTICS = TextStatistics(longest_symbols=12, seconds_per_symbol=0.08, ending=".", scripts=("LATIN",))
+
+
+def test_a_text_is_streamed_in_units_no_longer_than_the_training_texts() -> None:
+    voice = replace(make_voice(), text_statistics=STATISTICS)
+    units = list(Synthesizer(voice, CPU).stream("Good words, good words and more"))
+    assert [unit.text for unit in units] == ["Good words.", "good words.", "and more."]
+    assert [unit.pause_seconds for unit in units] == [0.15, 0.05, 0.6]
+    assert all(len(unit.wave) > 0 for unit in units)
+
+
+def test_words_in_another_script_are_left_out_and_named() -> None:
+    warnings: list[str] = []
+    voice = replace(make_voice(), text_statistics=STATISTICS)
+    Synthesizer(voice, CPU).speak(["Good Привет words"], warn=warnings.append)
+    assert warnings[0] == "text 0: left out, since this voice cannot say it: Привет"
+
+
+def test_speed_changes_the_length_of_models_with_durations_and_is_refused_by_others() -> None:
+    voice = make_voice(**GLOW | {"inference_noise_scale": 0.0, "max_decoder_steps": 2_000})
+    with torch.no_grad():
+        dict(voice.model.named_parameters())["encoder.duration_predictor.proj.bias"].fill_(2.5)
+    glow = Synthesizer(voice, CPU)
+    (normal,), (fast,), (again,) = (glow.speak(["good words"], speed=x) for x in (1.0, 2.0, 1.0))
+    assert len(fast) == pytest.approx(len(normal) / 2, rel=0.15) and len(again) == len(normal)
+    with pytest.raises(UserError, match="predicts no durations"):
+        make_synthesizer().speak(["good"], speed=1.5)
+    with pytest.raises(UserError, match="expected 0.25 to 4"):
+        glow.speak(["good"], speed=9.0)
+
+
+def test_a_decode_that_fails_is_tried_again_with_other_random_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds: list[int] = []
+
+    def evaluation_mode(model: TrainableModel, seed: int) -> AbstractContextManager[None]:
+        seeds.append(seed)
+        return decoding.evaluation_mode(model, seed)
+
+    monkeypatch.setattr("speech.unit_decoder.evaluation_mode", evaluation_mode)
+    synthesizer = make_synthesizer(gate_threshold=1.0)
+    synthesizer.speak(["good"])
+    assert seeds == [synthesizer.hparams.seed + i for i in range(4)]

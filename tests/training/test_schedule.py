@@ -7,6 +7,7 @@ from training.schedule import (
     FALLBACK_GUIDE_WEIGHT,
     RECIPE_PLAN,
     PhasePlan,
+    PlanStretch,
     ScheduleClock,
     planned_guide_weight,
     planned_learning_rate,
@@ -114,3 +115,10 @@ def test_second_warm_up_is_linear_and_ends() -> None:
 
 def test_phase_without_targets_follows_the_recipe() -> None:
     assert PhasePlan() == RECIPE_PLAN == PhasePlan(1.0, 1.0, 1.0, 1.0, 0.0)
+
+
+def test_a_stretched_plan_runs_its_schedules_at_another_pace_from_a_step_on() -> None:
+    stretch = PlanStretch(from_step=100, pace=0.5)
+    assert [ScheduleClock().schedule_step(step, stretch) for step in (50, 100, 110)] == [50, 100, 105]
+    assert ScheduleClock(origin_step=110).schedule_step(120, stretch) == 5
+    assert isinstance(ScheduleClock().schedule_step(7), int)  # without one, exactly the steps

@@ -73,13 +73,13 @@ class BatchPrefetcher:
         if prefetched is not None and prefetched[0] == examples:
             batches = prefetched[1].result()
         else:
-            batches = self._read(examples)
+            batches = self._read(examples, task.epoch)
         upcoming = self._next_examples(task)
-        self._prefetched = (upcoming, self._executor.submit(self._read, upcoming))
+        self._prefetched = (upcoming, self._executor.submit(self._read, upcoming, task.epoch))
         return batches
 
-    def _read(self, examples: BatchExamples) -> list[Batch]:
-        return [self._loader.load(indices) for indices in examples if indices]
+    def _read(self, examples: BatchExamples, epoch: int) -> list[Batch]:
+        return [self._loader.load(indices, epoch=epoch) for indices in examples if indices]
 
     def _next_examples(self, task: StepTask) -> BatchExamples:
         """This rank's examples of the next task if it has as many batches and follows directly."""

@@ -44,6 +44,7 @@ SIGNALS = {
     "gate_overrun": "gate too late",
     "calibrated_gate_threshold": "best gate threshold",
     "stop_rate": "stop rate",
+    "plain_stop_rate": "stop rate on plain texts",
     "length_accuracy": "length accuracy",
     "zero_duration_share": "share of symbols without time of their own",
     "huge_duration_share": "share of far too long symbols",

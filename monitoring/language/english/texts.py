@@ -20,6 +20,7 @@ TEXTS = {
     "voice_not_evaluated": "nothing has been evaluated yet",
     "voice_not_speaking": "the voice does not speak yet",
     "voice_not_stopping": "the voice speaks, but does not stop at the end of a sentence",
+    "voice_lost_in_plain_texts": "the voice speaks, but loses itself in texts without final punctuation",
     "voice_rough": "the voice speaks and stops at the end of a sentence; it still sounds rough",
     "voice_good": "the voice speaks and stops at the end of a sentence",
     "score_at": "score {score} at step {step}",

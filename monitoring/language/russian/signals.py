@@ -44,6 +44,7 @@ SIGNALS = {
     "gate_overrun": "слишком поздних концов фразы",
     "calibrated_gate_threshold": "лучший порог конца фразы",
     "stop_rate": "доля остановок",
+    "plain_stop_rate": "доля остановок на простых текстах",
     "length_accuracy": "точность длины",
     "zero_duration_share": "доля символов без собственного времени",
     "huge_duration_share": "доля слишком долгих символов",

@@ -23,9 +23,9 @@ from files import REPOSITORY
 from monitoring.journal.control_file import RequestFile
 from monitoring.report.report import RunReport
 from smart_tuner.settings import Settings
-from tests.commands.program import Program, journal, losses, start, summary, tiny, wait_for
 from tests.monitoring.bot_api import CHAT, TOKEN, USER, BotApi
 from tests.monitoring.journals import sick_run
+from tests.support.program import Program, journal, losses, start, summary, tiny, wait_for
 from tests.support.warm_start import WarmProcess
 
 SHORT: dict[str, Any] = {"epochs": 3, "iters_per_evaluation": 4, "iters_per_checkpoint": 2}
@@ -50,6 +50,7 @@ def write_config(folder: Path, base_url: str, mlflow: str = "mlflow: {enabled: f
 
 def start_with_companion(program: Program, data: Path, config: Path, **changes: Any) -> WarmProcess:
     options = ["--output", str(program.output), "--data", str(data), "--run_name", "run", "--config", str(config)]
+    options += ["--warm_start", "none"]
     return start([*options, *tiny(**changes)])
 
 
@@ -168,6 +169,7 @@ def test_ctrl_c_ends_the_wait_for_the_last_messages(
 ) -> None:
     monkeypatch.setenv("TELEGRAM_BOT_TOKEN", TOKEN)
     options = ["--output", str(program.output), "--data", str(data), "--run_name", "run", "--watchdog", "off"]
+    options += ["--warm_start", "none"]
     options += ["--config", str(write_config(tmp_path, f"{NO_SERVER}/bot"))]
     process = start([*options, *tiny(**SHORT)])
     wait_for(lambda: (run_of(program) / "journal.jsonl").is_file() and journal(run_of(program), "finished"), process)
@@ -192,6 +194,7 @@ def interrupt_until_exit(process: WarmProcess) -> str:
 @pytest.mark.parametrize("watchdog", ["on", "off"])
 def test_ctrl_c_after_the_end_of_training_changes_nothing(program: Program, data: Path, watchdog: str) -> None:
     options = ["--output", str(program.output), "--data", str(data), "--run_name", "run", "--watchdog", watchdog]
+    options += ["--warm_start", "none"]
     process = start([*options, "--companion", "off", *tiny(**SHORT)])
     wait_for(lambda: (run_of(program) / "journal.jsonl").is_file() and journal(run_of(program), "finished"), process)
     process.send_signal(signal.SIGINT)

@@ -13,7 +13,7 @@ import soundfile
 
 from commands.data import check
 from corpus.utterances import read_corpus
-from tests.commands.program import RATE, Program, good_clips, journal, tiny, tone, write_metadata
+from tests.support.program import RATE, Program, good_clips, journal, tiny, tone, write_metadata
 from tests.support.tiny import GLOW
 
 Maker = Callable[[Path], object]

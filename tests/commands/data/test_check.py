@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from tests.commands.program import RATE, Program, good_clips, write_metadata
+from tests.support.program import RATE, Program, good_clips, write_metadata
 
 
 def test_a_good_corpus_is_a_go(program: Program, data: Path) -> None:

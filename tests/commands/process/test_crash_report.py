@@ -12,7 +12,7 @@ from filelock import FileLock
 from commands.process.child_process import ProcessOutcome
 from commands.process.crash_report import CrashReport
 from hparams import UserError
-from tests.commands.program import contents, journal, summary
+from tests.support.program import contents, journal, summary
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ import pytest
 from commands.process.heartbeat import VARIABLE, Heartbeat, open_heartbeat
 from commands.run.event_publisher import EventPublisher, report_progress
 from tests.commands.process.pipe import Pipe
-from tests.commands.program import PROGRAM, Program
 from tests.monitoring.recorders import open_recorder
+from tests.support.program import PROGRAM, Program
 from tests.support.tiny import tiny_hparams, tiny_trainer
 from training.run_state import RunLimits
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from commands.process.openmp_settings import SPIN_COUNT
-from tests.commands.program import PROGRAM
+from tests.support.program import PROGRAM
 
 
 @pytest.mark.parametrize(("given", "expected"), [(None, str(SPIN_COUNT)), ("7", "7")])

@@ -11,7 +11,7 @@ import pytest
 
 from files import REPOSITORY
 from tests.commands.process.test_torchrun import free_port
-from tests.commands.program import Program
+from tests.support.program import Program
 
 RANK = """
 from pathlib import Path

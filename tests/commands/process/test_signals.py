@@ -14,7 +14,7 @@ from commands.process.exit_codes import STOP_SIGNALS
 from commands.process.signals import StopSignals, interruptible_wait
 from commands.process.watchdog import PROGRAM
 from tests.commands.process.watched import child_of, is_alive, start_watchdog
-from tests.commands.program import wait_for
+from tests.support.program import wait_for
 from training.run_state import RunLimits
 
 EXITS_AT_THE_SECOND_SIGNAL = """

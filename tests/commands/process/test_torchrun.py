@@ -16,7 +16,7 @@ import psutil
 
 from models.checkpoint_file import load_checkpoint
 from monitoring.journal.control_file import RequestFile
-from tests.commands.program import PROGRAM, UNWATCHED, Program, journal, newest, summary, tiny, wait_for
+from tests.support.program import PROGRAM, UNWATCHED, Program, journal, newest, summary, tiny, wait_for
 from tests.support.warm_start import warm_program
 from training.checkpoints.checkpoint import list_checkpoints
 

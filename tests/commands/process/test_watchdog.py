@@ -19,7 +19,7 @@ from files import REPOSITORY
 from models.checkpoint_file import load_checkpoint
 from smart_tuner.settings import WatchdogSettings
 from tests.commands.process.watched import child_of, is_alive, options, stand_in
-from tests.commands.program import UNWATCHED, Program, journal, losses, start, summary, tiny, wait_for
+from tests.support.program import UNWATCHED, Program, journal, losses, start, summary, tiny, wait_for
 from tests.support.warm_start import WarmProcess
 
 SETTINGS = WatchdogSettings(least_patience_seconds=0.3, start_patience_seconds=60.0)
@@ -40,7 +40,7 @@ def n_starts(run: Path) -> int:
 
 def start_watched(program: Program, data: Path, *arguments: object) -> WarmProcess:
     fixed = ["--output", str(program.output), "--data", str(data), "--run_name", "run", *tiny(**FREQUENT)]
-    fixed += ["--companion", "off"]
+    fixed += ["--companion", "off", "--warm_start", "none"]
     return start([*fixed, *map(str, arguments)])
 
 

@@ -15,7 +15,7 @@ from commands.options import TrainOptions
 from files import REPOSITORY
 
 if TYPE_CHECKING:  # a test checks that the watchdog does not import torch
-    from tests.commands.program import Process
+    from tests.support.program import Process
 
 PREFACE = f"""
 import os, signal, sys, time

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from models.checkpoint_file import load_checkpoint
-from tests.commands.program import Program, journal, losses, newest
+from tests.support.program import Program, journal, losses, newest
 
 
 class _CodeOnUnpickling:

@@ -16,7 +16,7 @@ import files as atomic_file
 from models.checkpoint_file import load_checkpoint
 from monitoring.journal.journal import RESERVE_BYTES
 from tests.commands.process.pipe import Pipe
-from tests.commands.program import Program, journal, losses, newest, summary
+from tests.support.program import Program, journal, losses, newest, summary
 
 DISK_BYTES = 8 * 2**20
 DETACH = 2

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.program import read_records
 from benchmarks.robustness.kills import KillMoment, check_resumes, train_with_kills, values_by_step
-from tests.commands.program import Program, tiny
+from tests.support.program import Program, tiny
 
 MOMENTS = (KillMoment("save", 0.0), KillMoment("training", 0.1), KillMoment("save", 0.2))
 STEPS, STEPS_PER_CHECKPOINT = 60, 4

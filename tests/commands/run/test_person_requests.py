@@ -17,7 +17,7 @@ from hparams import HParams
 from models.checkpoint_file import load_checkpoint
 from monitoring.journal.control_file import RequestFile
 from smart_tuner.settings import SupervisionSettings
-from tests.commands.program import Program, journal, losses, newest, summary, wait_for
+from tests.support.program import Program, journal, losses, newest, summary, wait_for
 from tests.support.warm_start import WarmProcess
 from training.knobs import Knobs
 from training.run_state import RunLimits

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands.program import Program, contents, losses, summary
+from tests.support.program import Program, contents, losses, summary
 
 EVERYONE = {f"good{i}": 3 for i in range(8)}
 

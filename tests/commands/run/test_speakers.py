@@ -17,8 +17,8 @@ from hparams import HParams
 from models import TrainableModel
 from models.checkpoint_file import load_checkpoint
 from speech.decoding import Sentence, decode_sentences, evaluation_mode
-from tests.commands.program import RATE, Program, journal, newest, tiny, tone
 from tests.commands.search.studies import settings
+from tests.support.program import RATE, Program, journal, newest, tiny, tone
 from tests.support.tiny import GLOW, tiny_examples, tiny_hparams, tiny_mel, tiny_model
 from training.evaluation import evaluate_utterances
 from training.knobs import Knobs

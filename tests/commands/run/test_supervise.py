@@ -13,7 +13,7 @@ import train_enhanced
 from models.checkpoint_file import load_checkpoint
 from smart_tuner import replay
 from smart_tuner.settings import load_settings
-from tests.commands.program import UNWATCHED, Program, journal, losses, newest, summary, tiny
+from tests.support.program import UNWATCHED, Program, journal, losses, newest, summary, tiny
 
 DECISIONS = ("diagnosis", "intervention", "follow_up")
 SICK: dict[str, Any] = {

@@ -10,7 +10,7 @@ import optuna
 import yaml
 
 from smart_tuner.search.storage import JOURNAL
-from tests.commands.program import Outcome, Program, start, tiny
+from tests.support.program import Outcome, Program, start, tiny
 from tests.support.warm_start import WarmProcess
 
 SPACE = {"learning_rate": {"times": [0.5, 2]}, "decoder_rnn_dim": {"low": 8, "high": 24}}

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.commands.program import Program, contents, newest, tiny
 from tests.commands.search.studies import NAME, SPACE, settings, study_in, tune
 from tests.support.postgres_server import PostgresServer
+from tests.support.program import Program, contents, newest, tiny
 
 
 @pytest.mark.parametrize(

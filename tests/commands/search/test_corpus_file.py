@@ -17,9 +17,9 @@ from commands.search.corpus_file import read_corpus_file, write_corpus_file
 from commands.search.worker_pool import WorkerPool
 from hparams import HParams
 from smart_tuner.search.trials import finished_trials
-from tests.commands.program import Program
 from tests.commands.search.studies import study_in
 from tests.commands.search.studies import tune as run_study
+from tests.support.program import Program
 
 
 @pytest.fixture

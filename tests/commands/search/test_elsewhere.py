@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from commands.tune import without_storage
-from tests.commands.program import Program, journal, tiny
 from tests.commands.search.studies import NAME, arguments, settings, study_in, tune
+from tests.support.program import Program, journal, tiny
 
 
 def test_relative_paths_work_in_the_workers(data: Path, program: Program, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands.program import Program, newest, summary
+from tests.support.program import Program, newest, summary
 
 
 def test_json_holds_the_signals_that_the_run_recorded(program: Program, data: Path, run: Path) -> None:

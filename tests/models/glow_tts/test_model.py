@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 from corpus.batches import Batch, alignment_problem, collate
 from models.glow_tts.model import GlowTTS
-from tests.support.tiny import GLOW, SYMBOLS, tiny_examples, tiny_hparams, tiny_mel
+from tests.support.tiny import GLOW, SYMBOLS, tiny_data, tiny_examples, tiny_hparams, tiny_mel, tiny_model
 
 KNOBS = {"duration_loss_weight": 1.0}
 
@@ -176,3 +177,17 @@ def test_the_alignment_prior_prefers_the_diagonal_in_training_only() -> None:
     without_prior = glow_model(alignment_prior=0.0)
     without_prior.load_state_dict(model.state_dict())
     assert torch.equal(without_prior.train()(batch).durations[0, : len(evaluated)], evaluated)
+
+
+def test_a_guide_of_the_corpus_decides_while_all_symbols_are_equally_likely() -> None:
+    hparams = tiny_hparams(**GLOW, alignment_prior=1e4, alignment_guide="corpus")
+    batch = replace(tiny_data(hparams).train.load([4]), durations=None)
+    n, frames = int(batch.text_lengths), int(batch.mel_lengths)
+    durations = torch.ones(1, n, dtype=torch.int64)
+    durations[0, 0] = frames - n + 1  # the first symbol takes nearly everything
+    model = tiny_model(hparams).train()
+    guided = model(replace(batch, durations=durations)).symbol_of_frame
+    assert guided[0].tolist() == [0] * (frames - n + 1) + list(range(1, n))
+    assert model(batch).symbol_of_frame[0].tolist() != guided[0].tolist()
+    diagonal = tiny_model(tiny_hparams(**GLOW, alignment_prior=1e4)).train()
+    assert diagonal(replace(batch, durations=durations)).symbol_of_frame[0].tolist() != guided[0].tolist()

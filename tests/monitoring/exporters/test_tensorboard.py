@@ -162,7 +162,7 @@ def test_the_winning_arm_of_a_race_is_logged(run: RunFolder) -> None:
     run.steps(5, 6)
     log(run)
     assert scalars(run, "loss/total_loss") == [(1, 10.0), (2, 5.0), (3, 2.0), (4, 2.0), (5, 2.0), (6, 1.666667)]
-    assert scalars(run, "gate/stop_rate") == [(4, 1.0)]
+    assert scalars(run, "ends/stop_rate") == [(4, 1.0)]
 
 
 def test_a_later_session_adds_its_events(run: RunFolder) -> None:

@@ -8,7 +8,7 @@ import pytest
 from monitoring.measures.evaluation import evaluation_signals, utterance_signals
 from monitoring.measures.score import composite_tts_score
 from monitoring.measures.signals import Signals
-from reports import DecodeReport
+from reports import DecodeReport, PlainDecodeReport
 from tests.monitoring.measures.sample_reports import (
     N_FRAMES,
     N_MEL,
@@ -127,3 +127,17 @@ def test_a_decode_hardly_shorter_than_its_recording_is_left_out() -> None:
 def test_a_text_longer_than_its_recording_has_no_free_diagonality() -> None:
     crowded = np.eye(N_TOKENS)[: N_TOKENS - 1]
     assert signals_of(make_decode(forced_attention=crowded, free_attention=crowded))["free_diagonality"] is None
+
+
+@pytest.mark.parametrize(
+    ("n_frames", "stopped", "rate"), [(100, True, 1.0), (49, True, 0.0), (201, True, 0.0), (100, False, 0.0)]
+)
+def test_a_plain_text_ends_in_time_by_itself_and_at_about_the_expected_length(
+    n_frames: int, stopped: bool, rate: float
+) -> None:
+    decode = PlainDecodeReport(text="x", n_frames=n_frames, expected_frames=100.0, stopped=stopped)
+    assert evaluation_signals(make_evaluation(plain_decodes=(decode,)))["plain_stop_rate"] == rate
+
+
+def test_without_plain_texts_there_is_no_such_signal() -> None:
+    assert "plain_stop_rate" not in evaluation_signals(make_evaluation())

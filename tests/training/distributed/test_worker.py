@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import pytest
+
+from corpus.batches import Batch
 from tests.support.tiny import tiny_data, tiny_hparams
 from tests.training.step.test_learner import KNOBS
 from training.distributed.rank_group import RankGroup, StepTask
 from training.distributed.worker import BatchPrefetcher
 
 
-def test_next_batches_are_prefetched() -> None:
-    hparams, loaded = tiny_hparams(), []
+def test_next_batches_are_prefetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    hparams, loaded = tiny_hparams(), list[tuple[int, ...]]()
     loader = tiny_data(hparams).train
-    load = loader.load
-    loader.load = lambda indices, number=0: loaded.append(tuple(indices)) or load(indices, number)  # type: ignore[method-assign,func-returns-value]
+
+    def load(indices: Sequence[int], number: int = 0, *, epoch: int | None = None) -> Batch:
+        loaded.append(tuple(indices))
+        return original(indices, number, epoch=epoch)
+
+    original = loader.load
+    monkeypatch.setattr(loader, "load", load)
     loader.n_ranks = 2
     by_batch = [batch.rank_indices for batch in loader.epoch(0)]
     loaded.clear()

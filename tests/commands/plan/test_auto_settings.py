@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from speech.voice import load_voice
-from tests.commands.program import PROGRAM, UNWATCHED, Program, journal, summary, tiny
+from tests.support.program import PROGRAM, UNWATCHED, Program, journal, summary, tiny
 from training.checkpoints.json_files import read_choices
 
 # a processor without bfloat16: the libraries are told to use older instructions only
@@ -45,7 +45,7 @@ def test_the_automatic_choice_is_float32(program: Program, data: Path) -> None:
 def free_cores(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Numbers of free cores that the next choices find; the number of threads is restored afterwards."""
     numbers: list[int] = []
-    monkeypatch.setattr("commands.run.auto_settings.choose_threads", lambda: (numbers.pop(0), "as the test says"))
+    monkeypatch.setattr("commands.plan.auto_settings.choose_threads", lambda: (numbers.pop(0), "as the test says"))
     return numbers
 
 

@@ -24,7 +24,7 @@ from training.checkpoints.checkpoint import list_checkpoints
 
 Process = WarmProcess | subprocess.Popen[str]
 PROGRAM = Path(train_enhanced.__file__)
-UNWATCHED = ("--watchdog", "off", "--companion", "off")
+UNWATCHED = ("--watchdog", "off", "--companion", "off", "--warm_start", "none")
 RATE = 16_000
 TINY: dict[str, Any] = {
     "precision": "float32",
@@ -47,6 +47,15 @@ TINY: dict[str, Any] = {
     "griffin_lim_iterations": 2,
     "iters_per_evaluation": 4,
     "iters_per_checkpoint": 4,
+    # as given by a person, so that a longer or shorter plan changes no result
+    "warmup_steps": 500,
+    "decay_start_step": 50_000,
+    "decay_half_life_steps": 50_000,
+    "guide_anneal_start_step": 20_000,
+    "guide_anneal_steps": 20_000,
+    "alignment_patience_steps": 15_000,
+    "gate_positive_weight": 8.0,
+    "plain_text_share": 0.0,
 }
 
 

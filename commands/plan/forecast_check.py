@@ -6,7 +6,8 @@ import statistics
 import time
 from collections.abc import Callable
 
-from commands.run.estimate import time_text
+from commands.plan.estimate import time_text
+from commands.plan.plan_correction import PlanCorrection
 from monitoring.events import EvaluationStartEvent, Event, SaveStartEvent, StepEvent
 from training.run_state import RunLimits
 
@@ -25,6 +26,7 @@ class ForecastCheck:
         last_step: int,
         limits: RunLimits,
         write_note: Callable[[int, str], None],
+        correction: PlanCorrection | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._forecast, self._last_step, self._limits = seconds_per_step, last_step, limits
@@ -32,6 +34,7 @@ class ForecastCheck:
         self._step_end: float | None = None  # None: other work lies between the last step and the next
         self._seconds: list[float] = []
         self._next_check = FIRST_CHECK_STEPS
+        self._correction = correction
 
     def on_event(self, event: Event) -> None:
         match event:
@@ -40,10 +43,19 @@ class ForecastCheck:
                 if self._step_end is not None:
                     self._seconds.append(now - self._step_end)
                 self._step_end = now
+                self._correct_plan(event.report.step)
                 if len(self._seconds) == self._next_check:
                     self._check(event.report.step)
             case EvaluationStartEvent() | SaveStartEvent():
                 self._step_end = None
+
+    def _correct_plan(self, step: int) -> None:
+        """Once enough steps are measured, have the plan follow the real speed."""
+        if self._correction is None or not self._seconds or not self._correction.is_due(step):
+            return
+        self._forecast = statistics.median(self._seconds)
+        self._last_step = self._correction.apply(step, self._forecast)
+        self._correction = None
 
     def _check(self, step: int) -> None:
         measured, self._seconds, self._next_check = statistics.median(self._seconds), [], 2 * self._next_check

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,7 +11,7 @@ import torch
 from commands.run.corpus import PreparedCorpus
 from corpus.batches import Batch, epoch_order
 from hparams import HParams
-from models import TrainableModel, count_parameters
+from models import TrainableModel, build_model, count_parameters
 from models.memory import is_out_of_memory, release_gpu_memory
 from training.run_state import RunLimits
 from training.step.probe import ProbeResult, ProbeTime, run_probe
@@ -27,10 +26,11 @@ CHECKPOINT_BYTES_PER_WEIGHT = 12
 
 @dataclass(frozen=True)
 class StepCost:
-    """Time of a mean step and memory of the largest one."""
+    """Time of a mean step, memory of the largest one, and the model's size."""
 
     seconds: float
     memory_bytes: int
+    n_weights: int
 
 
 @dataclass(frozen=True)
@@ -43,18 +43,10 @@ class Estimate:
 
 
 def estimate_run(
-    corpus: PreparedCorpus,
-    model: TrainableModel,
-    hparams: HParams,
-    *,
-    n_steps: int,
-    limits: RunLimits,
-    device: torch.device,
-    probe_time: ProbeTime,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    corpus: PreparedCorpus, hparams: HParams, cost: StepCost, *, n_steps: int, limits: RunLimits
 ) -> Estimate:
-    cost = measure_step(corpus, model, hparams, device=device, probe_time=probe_time, progress=progress)
-    n_weights = count_parameters(model)
+    """Scale the cost of a step up to the steps of the run."""
+    n_weights = cost.n_weights
     n_frames = sum(e.n_frames for e in corpus.train)
     hours = n_frames * hparams.hop_length / hparams.sampling_rate / 3600
     disk_bytes = (hparams.keep_checkpoints + 2) * CHECKPOINT_BYTES_PER_WEIGHT * n_weights
@@ -84,44 +76,44 @@ def time_text(n_steps: int, seconds_per_step: float, seconds_left: float) -> str
 
 def measure_step(
     corpus: PreparedCorpus,
-    model: TrainableModel,
     hparams: HParams,
     *,
     device: torch.device,
     probe_time: ProbeTime,
-    progress: Callable[[int, int], None],
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> StepCost:
-    """Measure passes of growing batches on a copy of the model, as far as time and memory allow.
+    """Measure passes of growing batches on a model of its own, as far as time and memory allow.
 
-    Model and random state stay as they are. `progress` receives the utterances measured at once and those of a batch.
+    The random state stays as it is. `progress` receives the utterances measured at once and those of a batch.
     """
     loader = corpus.loader(corpus.train, hparams)
     order = epoch_order(corpus.train, hparams, 0)
     frames = [max(corpus.train[i].n_frames for i in indices) * len(indices) for indices in order]
     median_batch = order[frames.index(sorted(frames)[len(frames) // 2])]
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        model_copy = copy.deepcopy(model).to(device).train()
-        n, probe = 1, _run_second_probe(model_copy, loader.load(median_batch[:1]).to(device), hparams)
+        model = build_model(hparams, len(corpus.frontend.symbols)).to(device).train()
+        n, probe = 1, _run_second_probe(model, loader.load(median_batch[:1]).to(device), hparams)
         probe_time.limit_to_run(probe.seconds * len(median_batch))
         while n < len(median_batch):
             n_next = min(GROWTH * n, len(median_batch))
             if 2 * probe.seconds * n_next / n > max(probe_time.left, QUICK_SECONDS):
                 break
             try:
-                probe = _run_second_probe(model_copy, loader.load(median_batch[:n_next]).to(device), hparams)
+                probe = _run_second_probe(model, loader.load(median_batch[:n_next]).to(device), hparams)
             except RuntimeError as error:  # if it does not fit into memory, training will use micro-batches
                 if not is_out_of_memory(error):
                     raise
                 break
             n = n_next
             progress(n, len(median_batch))
-    del model_copy
+    n_weights = count_parameters(model)
+    del model
     release_gpu_memory()
-    memory = probe.activation_bytes * max(frames) / probe.padded_frames + count_parameters(model) * BYTES_PER_WEIGHT
+    memory = probe.activation_bytes * max(frames) / probe.padded_frames + n_weights * BYTES_PER_WEIGHT
     if device.type == "cpu":
         memory += psutil.Process().memory_info().rss
     batches_of_probe_size = sum(frames) / len(frames) / probe.padded_frames
-    return StepCost(probe.seconds * max(1.0, batches_of_probe_size), int(memory))
+    return StepCost(probe.seconds * max(1.0, batches_of_probe_size), int(memory), n_weights)
 
 
 def _run_second_probe(model: TrainableModel, batch: Batch, hparams: HParams) -> ProbeResult:

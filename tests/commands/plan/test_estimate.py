@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from commands.run.estimate import GROWTH, time_text
-from commands.run.forecast_check import FIRST_CHECK_STEPS, ForecastCheck
+from commands.plan.estimate import GROWTH, time_text
+from commands.plan.forecast_check import FIRST_CHECK_STEPS, ForecastCheck
 from corpus.batches import Batch
 from hparams import HParams
 from models import TrainableModel
 from monitoring.events import EvaluationStartEvent, SaveStartEvent, StepEvent
-from tests.commands.program import Program
 from tests.monitoring.measures.sample_reports import make_step
+from tests.support.program import Program
 from training.run_state import RunLimits
 from training.step.probe import ProbeResult, ProbeTime, run_probe
 
@@ -36,8 +36,10 @@ def fail_in_larger_batches(monkeypatch: pytest.MonkeyPatch, error: RuntimeError)
             raise error
         return replace(run_probe(model, batch, hparams), seconds=0.0)
 
-    monkeypatch.setattr("commands.run.estimate.run_probe", probe)
-    monkeypatch.setattr("commands.run.session.ProbeTime", lambda *_: ProbeTime(10**9, math.inf, now=lambda: 0.0))
+    monkeypatch.setattr("commands.plan.estimate.run_probe", probe)
+    monkeypatch.setattr(
+        "commands.plan.settled_recipe.ProbeTime", lambda *_: ProbeTime(10**9, math.inf, now=lambda: 0.0)
+    )
     monkeypatch.setattr(ProbeTime, "limit_to_run", lambda *_: None)
     return sizes
 
@@ -62,8 +64,8 @@ def test_only_quick_measurements_are_made_when_the_time_for_them_is_over(
         measured.append(len(batch.ids))
         return replace(run_probe(model, batch, hparams), seconds=seconds * measured[-1])
 
-    monkeypatch.setattr("commands.run.estimate.run_probe", probe)
-    monkeypatch.setattr("commands.run.session.ProbeTime", lambda *_: ProbeTime(10**9, 0.0, now=lambda: 0.0))
+    monkeypatch.setattr("commands.plan.estimate.run_probe", probe)
+    monkeypatch.setattr("commands.plan.settled_recipe.ProbeTime", lambda *_: ProbeTime(10**9, 0.0, now=lambda: 0.0))
     assert program.train(data, "--max_steps", 1, batch_size=8).code == 0
     assert measured == sizes
 

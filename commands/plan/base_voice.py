@@ -1,0 +1,128 @@
+"""Base voice: the same model, first trained on speech of espeak-ng, so that recordings have less to teach it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from filelock import FileLock
+
+from commands.console import open_console
+from commands.options import TrainOptions
+from commands.process.heartbeat import Heartbeat
+from commands.run.corpus import prepare_corpus
+from commands.run.job import TrainingJob, build_recipe
+from commands.run.run_folder import lock_folder
+from commands.run.session import open_session
+from corpus.demo.sentences import supported_languages
+from files import hex_digest
+from hparams import AUDIO_FIELDS, HParams
+from recipes import RECIPES
+from recipes.facts import CorpusFacts
+from training.checkpoints.checkpoint import list_checkpoints
+
+BASE_FOLDER = "base"
+ENOUGH_HOURS = 2.0  # of recordings: they can teach everything themselves
+TIME_SHARE = 0.25  # of a time limit that the base voice may take
+MIN_SECONDS = 60.0  # a base voice of less is not worth its time
+TEXT_FIELDS = ("language", "text_frontend")
+
+
+def with_base_voice(
+    job: TrainingJob, facts: CorpusFacts, run: Path, on_start: Callable[[], None] = lambda: None
+) -> TrainingJob:
+    """Return the job with a base voice to start from, where --warm_start asks for one; train it if there is none.
+
+    `on_start` is called when its training begins.
+    """
+    options = job.options
+    if options.warm_start not in ("auto", "espeak") or _goes_on(options, run):
+        return job
+    folder = options.output / BASE_FOLDER / base_name(job.hparams)
+    if options.warm_start == "auto" and (reason := _reason_against(job, facts, folder)) is not None:
+        if reason:
+            job.progress_console.print(f"base    none: {reason}", soft_wrap=True)
+        return job
+    _train(job, folder, on_start)
+    voice = folder / "voice.safetensors"
+    if not voice.is_file():
+        return job
+    return replace(job, options=replace(options, warm_start=str(voice)))
+
+
+def base_name(hparams: HParams) -> str:
+    """Name of the base voice that fits: by language, model, and all settings that its weights depend on."""
+    fields = (*RECIPES[hparams.model].architecture_fields, *AUDIO_FIELDS, *TEXT_FIELDS)
+    shared = [name for name in fields if name not in ("num_speakers", "speakers")]
+    digest = hex_digest(json.dumps(hparams.model_dump(mode="json", include=set(shared)), sort_keys=True))
+    return f"{hparams.language}-{hparams.model}-{digest[:8]}"
+
+
+def _goes_on(options: TrainOptions, run: Path) -> bool:
+    """Whether the run does not begin now."""
+    return options.resume_path is not None or bool(list_checkpoints(run / "checkpoints"))
+
+
+def _reason_against(job: TrainingJob, facts: CorpusFacts, folder: Path) -> str | None:
+    """Why no base voice is trained by itself, empty where that goes without saying; None if one is."""
+    if job.options.data is None:
+        return ""
+    if facts.hours >= ENOUGH_HOURS:
+        return f"{facts.hours:.1f} hours of recordings are enough"
+    if job.hparams.language not in supported_languages():
+        return f"there is no word list for {job.hparams.language}"
+    if job.rank_group.size > 1:
+        return "several processes do not train one; --warm_start PATH takes a voice"
+    if (folder / "voice.safetensors").is_file():
+        return None
+    max_steps, base_steps = job.limits.max_steps, RECIPES[job.hparams.model].base_steps[job.preset]
+    if TIME_SHARE * job.limits.seconds_left < MIN_SECONDS or (max_steps is not None and max_steps < base_steps):
+        return "the training is too short for one"
+    return None
+
+
+def _train(job: TrainingJob, folder: Path, on_start: Callable[[], None]) -> None:
+    """Train the base voice, or go on with an unfinished one; another process that trains the same is waited for."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    if not (folder / "voice.safetensors").is_file():
+        job.progress_console.print("base    a voice of espeak-ng is trained first; --warm_start none does without")
+    with FileLock(folder.parent / f".{folder.name}.lock"):
+        base = _base_job(job, folder)
+        corpus = prepare_corpus(base.options, base.hparams, job.progress_console)
+        with lock_folder(folder), open_session(base, corpus, folder=folder, heartbeat=Heartbeat(None)) as session:
+            if session is not None:
+                on_start()
+                session.fit()
+    job.progress_console.print(f"base    {folder}: a voice of espeak-ng to start from", soft_wrap=True)
+
+
+def _base_job(job: TrainingJob, folder: Path) -> TrainingJob:
+    minutes = None if job.options.max_minutes is None else TIME_SHARE * job.limits.seconds_left / 60
+    max_steps = RECIPES[job.hparams.model].base_steps[job.preset]
+    options = replace(
+        job.options,
+        data=None,
+        data_format="auto",
+        output=folder.parent,
+        run_name=folder.name,
+        preset=job.preset,
+        resume="auto",
+        warm_start="none",
+        eval_sentences=None,
+        companion="off",
+        max_steps=max_steps,
+        max_minutes=minutes,
+        epochs=None,
+    )
+    hparams = build_recipe(options, job.settings).model_copy(update={"num_speakers": 0, "speakers": ()})
+    deadline = None if minutes is None else job.limits.time_after(60 * minutes)
+    return replace(
+        job,
+        options=options,
+        hparams=hparams,
+        console=open_console(quiet=True),
+        limits=replace(job.limits, max_steps=max_steps, deadline=deadline),
+        given=job.given - {"epochs"},
+    )

@@ -1,0 +1,201 @@
+"""Plan of a run: its length in steps, from epochs, a step limit or a time limit, and the schedules scaled to it.
+
+The plan is stored in the run's folder when the run begins. A later session keeps it, unless a longer limit is given:
+then the run gets a new plan, whose schedules apply from there.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from commands.run.job import TrainingJob
+from files import write_atomically
+from hparams import HParams, UserError, build_hparams
+from models import ARCHITECTURES
+from recipes import RECIPES
+from recipes.facts import CorpusFacts
+from recipes.plan import Course, corpus_values, schedule_values
+from training.checkpoints.checkpoint import list_checkpoints
+from training.run_state import StepLimit
+from training.schedule import PlanStretch
+
+PLAN_FILE = "plan.json"
+RESERVED_SHARE = 0.1
+"""Share of a time limit that is kept for evaluations, checkpoints and the end."""
+CORRECTION_SHARE, MIN_CORRECTION_STEPS = 0.05, 10
+"""Part of the plan after which its length is corrected by the real speed."""
+SMALL_CORRECTION = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingPlan:
+    """Length of a run, the limits that it was made for, and the length that its schedules were made for.
+
+    Where minutes were turned into steps, the length is corrected once by the real speed; the rest of the schedules is
+    stretched to it from there.
+    """
+
+    steps: int
+    schedule_steps: int
+    steps_per_epoch: int
+    max_steps: int | None = None
+    max_minutes: float | None = None
+    seconds_per_step: float | None = None  # measured, where minutes were turned into steps
+    most_steps: int | None = None  # of the other limits, where minutes decide the length
+    corrected_at: int | None = None  # the step
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether a step or time limit made it, rather than epochs."""
+        return self.max_steps is not None or self.max_minutes is not None
+
+    @property
+    def course(self) -> Course:
+        return Course(self.schedule_steps, self.steps_per_epoch)
+
+    @property
+    def stretch(self) -> PlanStretch:
+        """Pace of the schedules since the correction."""
+        start = self.corrected_at
+        if start is None or self.steps == start:
+            return PlanStretch()
+        return PlanStretch(start, max(0.0, (self.schedule_steps - start) / (self.steps - start)))
+
+    @property
+    def correction_step(self) -> int | None:
+        """Step from which on the real speed is known well enough; None where the length does not depend on it."""
+        if self.seconds_per_step is None or self.corrected_at is not None:
+            return None
+        return max(MIN_CORRECTION_STEPS, round(CORRECTION_SHARE * self.steps))
+
+    def corrected(self, step: int, seconds_per_step: float, seconds_left: float) -> TrainingPlan:
+        """The plan for the real speed, measured by this step; the same one if that changes little."""
+        steps = step + max(1, int((1 - RESERVED_SHARE) * seconds_left / seconds_per_step))
+        steps = min(steps, self.most_steps or steps)
+        if abs(steps / self.steps - 1) <= SMALL_CORRECTION:
+            return self
+        return replace(self, steps=steps, corrected_at=step, seconds_per_step=seconds_per_step)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanRequest:
+    """Limits that a command asks for, and the facts that turn them into steps."""
+
+    steps_per_epoch: int
+    default_epochs: int
+    epochs: int | None  # given by a person
+    max_steps: int | None
+    max_minutes: float | None
+    seconds_left: float
+    seconds_per_step: float | None  # None: not measured
+    step: int  # at which this session begins
+    foreign_steps: int = 0  # done by another program; the epochs come on top of them
+
+    @property
+    def steps_in_time(self) -> float:
+        """Step at which the time is over; infinity without a time limit."""
+        if self.max_minutes is None or self.seconds_per_step is None:
+            return math.inf
+        return self.step + max(1, int((1 - RESERVED_SHARE) * self.seconds_left / self.seconds_per_step))
+
+    def new_plan(self) -> TrainingPlan:
+        """Plan of the shortest limit; a time limit replaces the preset's epochs, but not a person's."""
+        epochs = self.epochs
+        if epochs is None and self.steps_in_time == math.inf and self.max_steps is None:
+            epochs = self.default_epochs
+        most_steps = min(
+            math.inf if epochs is None else self.foreign_steps + epochs * self.steps_per_epoch,
+            math.inf if self.max_steps is None else self.max_steps,
+        )
+        steps, is_by_time = int(min(most_steps, self.steps_in_time)), self.steps_in_time < most_steps
+        return TrainingPlan(
+            steps=steps,
+            schedule_steps=steps,
+            steps_per_epoch=self.steps_per_epoch,
+            max_steps=self.max_steps,
+            max_minutes=self.max_minutes,
+            seconds_per_step=self.seconds_per_step if is_by_time else None,
+            most_steps=int(most_steps) if is_by_time and most_steps < math.inf else None,
+        )
+
+    def exceeds(self, plan: TrainingPlan) -> bool:
+        """Tell whether a person asks for more than a stored plan: all limits that are given lie beyond it.
+
+        Without a limit, a run that has reached its own goes on to the preset's epochs.
+        """
+        beyond = []
+        if self.epochs is not None:
+            beyond.append(self.epochs * self.steps_per_epoch > plan.steps)
+        if self.max_steps is not None:
+            beyond.append(self.max_steps > plan.steps)
+        if self.max_minutes is not None:
+            before = plan.max_minutes
+            beyond.append(self.steps_in_time > plan.steps if before is None else self.max_minutes > before)
+        return all(beyond) if beyond else plan.is_limited and self.step >= plan.steps
+
+
+def is_of_earlier_version(folder: Path) -> bool:
+    """Tell whether the run was begun before runs had plans."""
+    return not (folder / PLAN_FILE).is_file() and bool(list_checkpoints(folder / "checkpoints"))
+
+
+def without_recording_values(job: TrainingJob) -> HParams:
+    """The recipe with which an earlier version began a run on recordings: the preset's own values."""
+    recipe = RECIPES[job.hparams.model]
+    preset, names = build_hparams(recipe.presets[job.preset]), recipe.recordings[job.preset].keys() - job.given
+    return build_hparams(job.hparams.model_dump(), {name: getattr(preset, name) for name in names})
+
+
+def plan_training(folder: Path, request: PlanRequest) -> TrainingPlan | None:
+    """Return the run's plan: the stored one, or a new one.
+
+    None for a run that an earlier version began without a plan: it keeps the schedules that it was begun with.
+    """
+    if is_of_earlier_version(folder):
+        return None
+    stored = read_plan(folder)
+    if stored is not None and not request.exceeds(stored):
+        return stored
+    return request.new_plan()
+
+
+def write_plan(folder: Path, plan: TrainingPlan) -> None:
+    write_atomically(folder / PLAN_FILE, (json.dumps(asdict(plan), indent=1) + "\n").encode())
+
+
+def read_plan(folder: Path) -> TrainingPlan | None:
+    path = folder / PLAN_FILE
+    if not path.is_file():
+        return None
+    try:
+        return TrainingPlan(**json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path}: expected the plan of a training ({error}); remove it to make a new one") from error
+
+
+def planned_schedule(model: str, preset: str, course: Course, *, given: Collection[str] = ()) -> dict[str, int]:
+    """The preset's schedules for a training of this length."""
+    recipe = RECIPES[model]
+    values = build_hparams(recipe.presets[preset]).model_dump()
+    return schedule_values(values, course, reference_steps=recipe.reference_steps[preset], given=given)
+
+
+def planned_job(job: TrainingJob, plan: TrainingPlan, facts: CorpusFacts) -> TrainingJob:
+    """The job with schedules of the plan's length, and its end; values that a person has given stay."""
+    hparams, limits = job.hparams, job.limits
+    values: dict[str, Any] = planned_schedule(hparams.model, job.preset, plan.course, given=job.given)
+    if job.options.data is not None:
+        has_gate = ARCHITECTURES[hparams.model].HAS_GATE
+        values |= corpus_values(hparams.model_dump(), facts, has_gate=has_gate, given=job.given)
+    if plan.is_limited:
+        if limits.max_steps is None or plan.steps < limits.max_steps:
+            limit: StepLimit = "max_steps" if plan.max_minutes is None else "max_minutes"
+            limits = replace(limits, max_steps=plan.steps, step_limit=limit)
+        if "epochs" not in job.given:  # one more, since the number of batches differs a little from epoch to epoch
+            values["epochs"] = max(hparams.epochs, 1 + math.ceil(plan.steps / plan.steps_per_epoch))
+    return replace(job, hparams=build_hparams(hparams.model_dump(), values), limits=limits)

@@ -1,0 +1,34 @@
+"""Abbreviations after whose dot a sentence goes on."""
+
+from __future__ import annotations
+
+import re
+
+WORDS = {
+    "en": "mr mrs ms dr prof st no vol fig vs etc approx dept est gen col capt lt sgt rev gov sen jr sr inc ltd co "
+    "corp",
+    "de": "dr prof hr fr nr str st bzw ca usw vgl evtl ggf inkl exkl zzgl mio mrd geb gest abs art bd jh tel abt allg "
+    "bes ehem etc max min od sog tägl verh",
+    "ru": "г гг ул пл пер им тыс руб коп см ср др пр проф акад доц св гр стр рис табл гл ст т п д кв корп обл р оз о",
+}
+LAST_WORD = re.compile(r"([^\W_]+)\.[\"'»”’)\]]*$")
+DOTTED = re.compile(r"(?<!\w)(?:\w\.\s?){2,}$")
+ORDINAL_LANGUAGES = ("de", "cs", "da", "et", "fi", "hr", "hu", "is", "lv", "nb", "no", "pl", "sk", "sl", "sr")
+"""Languages that write a dot after an ordinal number."""
+ORDINAL = re.compile(r"(?<![\w.,])\d{1,3}\.$")
+
+
+def is_abbreviation(text: str, language: str) -> bool:
+    """Tell whether the dot at the end of `text` belongs to an abbreviation, an initial or an ordinal number."""
+    base = language.split("-")[0]
+    last = LAST_WORD.search(text)
+    if last is None:
+        return False
+    word = last[1]
+    if len(word) == 1 and (base, word) != ("en", "I"):
+        return True
+    if base == "de" and word.casefold().endswith("str"):  # Hauptstr.
+        return True
+    if DOTTED.search(text) or word.casefold() in WORDS.get(base, "").split():
+        return True
+    return base in ORDINAL_LANGUAGES and ORDINAL.search(text) is not None

@@ -1,0 +1,74 @@
+"""Plan of a training: its length, and the preset's schedules scaled to that length."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from recipes.facts import CorpusFacts
+
+SCALED_FIELDS = (
+    "warmup_steps",
+    "decay_start_step",
+    "decay_half_life_steps",
+    "guide_anneal_start_step",
+    "guide_anneal_steps",
+    "alignment_patience_steps",
+)
+"""Settings that are shares of the plan; a preset states them for its own reference plan."""
+INTERVAL_FIELDS = ("iters_per_evaluation", "iters_per_checkpoint")
+EPOCHS_PER_EVALUATION, MIN_INTERVAL_STEPS = 2, 10
+MIN_EVALUATIONS, MAX_EVALUATIONS = 12, 200  # of a plan that is not the preset's own
+MAX_PATIENCE_EPOCHS = 30
+"""Attention that has not formed after so many passes over the corpus needs help, however long the plan is."""
+LENGTH_MARGIN = 1.25
+"""Longest synthesis, as a multiple of the longest recording."""
+
+
+@dataclass(frozen=True)
+class Course:
+    """Length of a training in steps, and how many of them are one pass over the corpus."""
+
+    steps: int
+    steps_per_epoch: int
+
+
+def corpus_values(
+    preset: Mapping[str, Any], facts: CorpusFacts, *, has_gate: bool, given: Collection[str] = ()
+) -> dict[str, float]:
+    """Return the settings that follow from the lengths of the recordings, except those that a person has given."""
+    r = preset["n_frames_per_step"] if has_gate else 1
+    values: dict[str, float] = {
+        "max_decoder_steps": max(preset["max_decoder_steps"], math.ceil(LENGTH_MARGIN * facts.longest_frames / r))
+    }
+    if has_gate:  # so that the end of an utterance counts half as much as all its other steps
+        values["gate_positive_weight"] = max(1.0, round(facts.mean_frames / r / 2, 1))
+    return {name: value for name, value in values.items() if name not in given}
+
+
+def schedule_values(
+    preset: Mapping[str, Any], course: Course, *, reference_steps: int, given: Collection[str] = ()
+) -> dict[str, int]:
+    """Return the settings that follow from the length of the training, except those that a person has given.
+
+    `preset`: all settings of a preset, whose schedules are written for a training of `reference_steps`.
+    """
+    factor = course.steps / reference_steps
+    scaled = {name: max(1, round(factor * preset[name])) for name in SCALED_FIELDS}
+    patience = min(scaled["alignment_patience_steps"], max(1, MAX_PATIENCE_EPOCHS * course.steps_per_epoch))
+    scaled["alignment_patience_steps"] = patience
+    scaled |= dict.fromkeys(INTERVAL_FIELDS, _evaluation_interval(preset, factor, course))
+    return {name: value for name, value in scaled.items() if name not in given}
+
+
+def _evaluation_interval(preset: Mapping[str, Any], factor: float, course: Course) -> int:
+    """The preset's share of the plan; in a longer plan every second epoch. Both within bounds for the whole plan."""
+    own = preset["iters_per_evaluation"]
+    if factor <= 1:
+        return max(
+            round(factor * own), min(own, course.steps // MAX_EVALUATIONS), min(course.steps, MIN_INTERVAL_STEPS)
+        )
+    every_second_epoch = min(course.steps // MIN_EVALUATIONS, EPOCHS_PER_EVALUATION * course.steps_per_epoch)
+    return max(course.steps // MAX_EVALUATIONS, min(round(factor * own), max(own, every_second_epoch)))

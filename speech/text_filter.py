@@ -1,0 +1,80 @@
+"""Filter for texts: words in other scripts, emoji and other signs that a voice cannot say are left out and named."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from corpus.text.statistics import letter_script
+
+MAX_NAMED = 5
+SPOKEN_SYMBOLS = "%&+=§°$€£¥@#*/^~|<>_\\№©®™×÷±µ"
+"""Signs that stand for words, which the front end or espeak-ng may read."""
+URL = re.compile(r"(?:https?://|www\.)[^\s<>\"]+|\b[\w.+-]+@[\w-]+(?:\.[\w-]+)+", re.IGNORECASE)
+URL_WORDS = {
+    "en": {".": "dot", "/": "slash", "@": "at", "-": "dash", "_": "underscore", ":": "colon"},
+    "de": {".": "Punkt", "/": "Schrägstrich", "@": "at", "-": "Bindestrich", "_": "Unterstrich", ":": "Doppelpunkt"},
+    "ru": {".": "точка", "/": "слэш", "@": "собака", "-": "дефис", "_": "подчёркивание", ":": "двоеточие"},
+}
+BRACKETS = re.compile(r"\s*[(\[{]([^()\[\]{}]*)[)\]}]")
+MARKUP = re.compile(r"\[\[.*?\]\]|\[pause [^\]]*\]", re.IGNORECASE)
+"""Phonemes, and pauses."""
+
+
+@dataclass(frozen=True)
+class FilteredText:
+    """Text that a voice can say, and the pieces that it leaves out."""
+
+    text: str
+    left_out: tuple[str, ...]
+
+
+def filter_text(text: str, language: str, scripts: Sequence[str] | None) -> FilteredText:
+    """Spell out addresses, turn brackets into pauses, and leave out what is in another script or has no sound.
+
+    `scripts`: those of the training texts; None: not known, every letter stays.
+    """
+    text = URL.sub(lambda match: _spell_address(match[0], language), text)
+    kept, left_out = [], []
+    for word in re.split(rf"({MARKUP.pattern}|\s+)", text, flags=re.IGNORECASE):
+        if MARKUP.fullmatch(word) or not word.strip():
+            kept.append(word)
+            continue
+        foreign = scripts is not None and any(s is not None and s not in scripts for s in map(letter_script, word))
+        said = "" if foreign else "".join(c for c in word if _has_sound(c))
+        kept.append(said)
+        if said != word:
+            left_out.append(word.strip(".,;:!?\"'") if foreign else "".join(c for c in word if not _has_sound(c)))
+    return FilteredText(_without_brackets("".join(kept)), tuple(dict.fromkeys(filter(None, left_out))))
+
+
+def describe_left_out(left_out: Sequence[str]) -> str:
+    """One line for a person."""
+    more = f" and {len(left_out) - MAX_NAMED} more" if len(left_out) > MAX_NAMED else ""
+    return f"left out, since this voice cannot say it: {', '.join(left_out[:MAX_NAMED])}{more}"
+
+
+def _has_sound(character: str) -> bool:
+    """Letters, marks, digits, punctuation and currency; not emoji, arrows, box drawings and the like."""
+    category = unicodedata.category(character)
+    return category[0] in "LMNPZ" or category in ("Sc", "Cc", "Cf") or character in SPOKEN_SYMBOLS
+
+
+def _spell_address(address: str, language: str) -> str:
+    words = URL_WORDS.get(language.split("-")[0])
+    trailing = re.search(r"[.,;:!?)]*$", address)
+    end = trailing[0] if trailing else ""
+    address = re.sub(r"^(https?://)?(www\.)?", "", address[: len(address) - len(end)], flags=re.IGNORECASE).rstrip("/")
+    if words is None:
+        return re.sub(r"[./@_:-]+", " ", address) + end
+    return re.sub(r"[./@_:-]", lambda m: f" {words[m[0]]} ", address) + end
+
+
+def _without_brackets(text: str) -> str:
+    """A remark in brackets is said between commas."""
+    parts, marks = MARKUP.split(text), MARKUP.findall(text)
+    plain = [BRACKETS.sub(lambda m: f", {m[1].strip()}," if m[1].strip() else "", part) for part in parts]
+    joined = plain[0] + "".join(mark + part for mark, part in zip(marks, plain[1:], strict=True))
+    return re.sub(r",\s*([.!?;:,])", r"\1", joined)

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from commands.plan.training_plan import (
+    PLAN_FILE,
+    PlanRequest,
+    TrainingPlan,
+    plan_training,
+    read_plan,
+    write_plan,
+)
+from hparams import UserError
+
+REQUEST = PlanRequest(
+    steps_per_epoch=10,
+    default_epochs=4,
+    epochs=None,
+    max_steps=None,
+    max_minutes=None,
+    seconds_left=math.inf,
+    seconds_per_step=None,
+    step=0,
+)
+TIMED: dict[str, Any] = {"max_minutes": 10, "seconds_left": 600.0, "seconds_per_step": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("changes", "steps"),
+    [
+        ({}, 40),  # the preset's epochs
+        ({"epochs": 7}, 70),
+        ({"max_steps": 33}, 33),
+        ({"max_steps": 500}, 500),  # beyond the preset's epochs, since a person wants them
+        ({"max_steps": 500, "epochs": 7}, 70),
+        (TIMED, 270),  # a tenth of the time is for evaluations and the end
+        (TIMED | {"max_steps": 100}, 100),
+        (TIMED | {"epochs": 2}, 20),
+        (TIMED | {"seconds_per_step": None}, 40),  # nothing was measured: the time limit alone will end it
+        (TIMED | {"seconds_left": 0.1}, 1),
+    ],
+)
+def test_a_plan_is_as_long_as_the_shortest_limit(changes: dict[str, Any], steps: int) -> None:
+    assert replace(REQUEST, **changes).new_plan().steps == steps
+
+
+def plan_and_store(folder: Path, **changes: Any) -> TrainingPlan:
+    plan = plan_training(folder, replace(REQUEST, **changes))
+    assert plan is not None
+    write_plan(folder, plan)
+    return plan
+
+
+def test_epochs_come_on_top_of_the_steps_of_another_program() -> None:
+    request = replace(REQUEST, foreign_steps=1_000, step=1_000)
+    assert request.new_plan().steps == 1_040
+    assert replace(request, epochs=2, max_steps=1_010).new_plan().steps == 1_010
+
+
+def test_a_plan_is_stored_and_kept_by_a_later_session(tmp_path: Path) -> None:
+    first = plan_and_store(tmp_path, **TIMED)
+    slower = replace(REQUEST, **TIMED | {"seconds_per_step": 8.0, "step": 100})
+    assert plan_training(tmp_path, slower) == first == read_plan(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "steps"),
+    [
+        ({"max_minutes": 20, "seconds_left": 1200.0, "seconds_per_step": 2.0, "step": 100}, 640),
+        ({"max_steps": 1_000, "step": 100}, 1_000),
+        ({"epochs": 50, "step": 100}, 500),
+        ({"step": 270}, 40),  # its own end is reached: the preset's epochs
+        (TIMED | {"max_minutes": 5, "step": 100}, 270),  # less than before: the plan stays, the limit ends the session
+        ({"max_steps": 150, "step": 100}, 270),
+        ({"step": 100}, 270),
+    ],
+)
+def test_only_a_longer_limit_makes_a_new_plan(tmp_path: Path, changes: dict[str, Any], steps: int) -> None:
+    plan_and_store(tmp_path, **TIMED)
+    assert plan_and_store(tmp_path, **changes).steps == steps
+
+
+def test_a_run_that_was_begun_without_a_plan_keeps_its_schedules(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "checkpoints" / f"step-00000005-{'0' * 16}.pt"
+    checkpoint.parent.mkdir()
+    checkpoint.touch()
+    assert plan_training(tmp_path, REQUEST) is None
+
+
+@pytest.mark.parametrize("content", ["{", "[]", json.dumps({"steps": 3}), json.dumps({"unknown": 3})])
+def test_a_damaged_plan_is_refused_in_one_line(tmp_path: Path, content: str) -> None:
+    (tmp_path / PLAN_FILE).write_text(content)
+    with pytest.raises(UserError, match="expected the plan of a training"):
+        read_plan(tmp_path)
+
+
+def test_a_plan_knows_whether_a_limit_made_it() -> None:
+    plan = TrainingPlan(steps=1, schedule_steps=1, steps_per_epoch=1)
+    assert not plan.is_limited and replace(plan, max_steps=1).is_limited and replace(plan, max_minutes=1).is_limited
+
+
+def test_a_plan_of_minutes_is_corrected_once_and_stretches_the_rest_of_the_schedules() -> None:
+    plan = replace(REQUEST, **TIMED).new_plan()
+    assert plan.correction_step == 14
+    corrected = plan.corrected(20, seconds_per_step=1.0, seconds_left=580.0)
+    assert (corrected.steps, corrected.schedule_steps, corrected.correction_step) == (542, 270, None)
+    planned = [corrected.stretch.planned_step(step) for step in (0, 20, 542)]
+    assert planned == pytest.approx([0, 20, 270])
+    assert plan.corrected(20, seconds_per_step=2.05, seconds_left=555.0) is plan
+
+
+@pytest.mark.parametrize("changes", [{}, {"max_steps": 100}, TIMED | {"max_steps": 100}, TIMED | {"epochs": 2}])
+def test_only_a_plan_that_the_time_decides_is_corrected(changes: dict[str, Any]) -> None:
+    assert replace(REQUEST, **changes).new_plan().correction_step is None
+
+
+def test_a_correction_stays_within_the_other_limits() -> None:
+    plan = replace(REQUEST, **TIMED, max_steps=300).new_plan()
+    assert plan.steps == 270 and plan.corrected(20, seconds_per_step=0.1, seconds_left=580.0).steps == 300

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import pytest
+
+from hparams import build_hparams
+from recipes import RECIPES
+from recipes.facts import CorpusFacts
+from recipes.plan import INTERVAL_FIELDS, SCALED_FIELDS, Course, corpus_values, schedule_values
+
+DEMO = build_hparams(RECIPES["tacotron2"].presets["demo"]).model_dump()
+REFERENCE = RECIPES["tacotron2"].reference_steps["demo"]
+
+
+def demo_values(steps: int, steps_per_epoch: int = 143, given: Collection[str] = ()) -> dict[str, int]:
+    return schedule_values(DEMO, Course(steps, steps_per_epoch), reference_steps=REFERENCE, given=given)
+
+
+@pytest.mark.parametrize(("model", "preset"), [(m, p) for m, r in RECIPES.items() for p in r.presets])
+def test_a_plan_of_the_reference_length_has_the_presets_own_schedules(model: str, preset: str) -> None:
+    recipe = RECIPES[model]
+    settings, steps = build_hparams(recipe.presets[preset]).model_dump(), recipe.reference_steps[preset]
+    values = schedule_values(settings, Course(steps, steps), reference_steps=steps)
+    assert values == {name: settings[name] for name in (*SCALED_FIELDS, *INTERVAL_FIELDS)}
+
+
+@pytest.mark.parametrize("factor", [0.1, 0.5, 3, 10])
+def test_schedules_are_shares_of_the_plan(factor: float) -> None:
+    values = demo_values(round(factor * 1_200))
+    for name in ("warmup_steps", "decay_start_step", "guide_anneal_start_step"):
+        assert values[name] == pytest.approx(factor * DEMO[name], abs=0.5)
+
+
+def test_values_that_a_person_gave_are_left_alone() -> None:
+    assert "warmup_steps" not in demo_values(600, given={"warmup_steps"})
+
+
+def test_a_long_plan_is_evaluated_every_second_epoch_and_attention_gets_thirty() -> None:
+    values = demo_values(20_000)
+    assert values["iters_per_evaluation"] == values["iters_per_checkpoint"] == 286
+    assert values["alignment_patience_steps"] == 30 * 143
+
+
+def test_the_number_of_evaluations_is_bounded() -> None:
+    assert demo_values(200_000)["iters_per_evaluation"] == 1_000
+    few = demo_values(3_000, steps_per_epoch=1_500)
+    assert few["iters_per_evaluation"] == 250
+
+
+def test_a_tiny_plan_still_has_valid_schedules() -> None:
+    for recipe in RECIPES.values():
+        for name, preset in recipe.presets.items():
+            settings = build_hparams(preset).model_dump()
+            values = schedule_values(settings, Course(1, 1), reference_steps=recipe.reference_steps[name])
+            build_hparams(preset, values)
+
+
+def test_values_for_recordings_are_valid_and_no_schedules() -> None:
+    for recipe in RECIPES.values():
+        assert recipe.recordings.keys() == recipe.presets.keys() == recipe.reference_steps.keys()
+        for name, values in recipe.recordings.items():
+            build_hparams(recipe.presets[name], values)
+            assert {*SCALED_FIELDS, *INTERVAL_FIELDS}.isdisjoint(values)
+
+
+FACTS = CorpusFacts(utterances=100, hours=0.1, mean_frames=412.0, longest_frames=1200, frames_per_symbol=6.0)
+
+
+def test_lengths_of_the_recordings_set_the_gates_weight_and_the_longest_synthesis() -> None:
+    assert corpus_values(DEMO, FACTS, has_gate=True) == {"max_decoder_steps": 500, "gate_positive_weight": 68.7}
+    assert corpus_values(DEMO, FACTS, has_gate=True, given={"gate_positive_weight"}) == {"max_decoder_steps": 500}
+    assert corpus_values(DEMO | {"max_decoder_steps": 2_000}, FACTS, has_gate=False) == {"max_decoder_steps": 2_000}

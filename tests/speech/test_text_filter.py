@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import pytest
+
+from speech.text_filter import describe_left_out, filter_text
+
+LATIN = ("LATIN",)
+
+
+@pytest.mark.parametrize(
+    ("text", "language", "said", "left_out"),
+    [
+        ("Plain text, isn't it?", "en-us", "Plain text, isn't it?", ()),
+        ("Good 😀 day →", "en-us", "Good  day ", ("😀", "→")),
+        ("He said Привет, twice", "en-us", "He said  twice", ("Привет",)),
+        ("5 € & 10 %", "de", "5 € & 10 %", ()),
+        ("the fox (an old one) ran", "en-us", "the fox, an old one, ran", ()),
+        ("the end (really).", "en-us", "the end, really.", ()),
+        ("see www.example.org/a-b.", "en-us", "see example dot org slash a dash b.", ()),
+        ("schreib an x@y.de, bitte", "de", "schreib an x at y Punkt de, bitte", ()),
+        ("voir https://example.fr/un", "fr", "voir example fr un", ()),
+        ("a [[h@l'oU]] b [pause 0.5] c", "en-us", "a [[h@l'oU]] b [pause 0.5] c", ()),
+        ("", "en-us", "", ()),
+    ],
+)
+def test_what_has_no_sound_is_left_out_and_named(
+    text: str, language: str, said: str, left_out: tuple[str, ...]
+) -> None:
+    filtered = filter_text(text, language, LATIN)
+    assert " ".join(filtered.text.split()) == " ".join(said.split()) and filtered.left_out == left_out
+
+
+def test_scripts_of_the_training_texts_stay_and_so_do_all_where_none_is_known() -> None:
+    assert filter_text("Слово", "ru", ("CYRILLIC",)).left_out == ()
+    assert filter_text("Слово", "en-us", None).left_out == ()
+
+
+def test_many_pieces_are_named_in_one_line() -> None:
+    line = describe_left_out([f"w{i}" for i in range(8)])
+    assert line == "left out, since this voice cannot say it: w0, w1, w2, w3, w4 and 3 more"

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import pytest
+
+from speech.text_units import (
+    CLAUSE_PAUSES,
+    PARAGRAPH_PAUSE,
+    SENTENCE_PAUSE,
+    WORD_PAUSE,
+    Unit,
+    split_sentences,
+    split_units,
+    with_ending,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "language", "sentences"),
+    [
+        ("One sentence", "en-us", ["One sentence"]),
+        ("  One.  Two! Three?\nFour… five ", "en-us", ["One.", "Two!", "Three?", "Four… five"]),
+        ("one. two! three", "en-us", ["one.", "two!", "three"]),
+        ("Version 2.5 is out", "en-us", ["Version 2.5 is out"]),
+        ('He said "Go!" Then he left.', "en-us", ['He said "Go!"', "Then he left."]),
+        ("Mr. and Mrs. Smith met J. R. Ewing. Good.", "en-us", ["Mr. and Mrs. Smith met J. R. Ewing.", "Good."]),
+        ("So am I. You too.", "en-us", ["So am I.", "You too."]),
+        ("Er kam am 3. Mai, z. B. zu Dr. Kurz in die Hauptstr. 5. Gut.", "de",
+         ["Er kam am 3. Mai, z. B. zu Dr. Kurz in die Hauptstr. 5. Gut."]),
+        ("Im Jahr 1999. Dann kam er.", "de", ["Im Jahr 1999.", "Dann kam er."]),
+        ("В г. Москве на ул. Мира. Да.", "ru", ["В г. Москве на ул. Мира.", "Да."]),
+        ("今日は。元気？はい", "ja", ["今日は。", "元気？", "はい"]),
+        ("", "en-us", []),
+    ],
+)  # fmt: skip
+def test_sentences_end_where_they_do(text: str, language: str, sentences: list[str]) -> None:
+    assert split_sentences(text, language) == sentences
+
+
+def units(text: str, longest: int | None = None, language: str = "en-us") -> list[Unit]:
+    return split_units(text, language, length_of=len, longest=longest)
+
+
+def test_pauses_follow_the_punctuation_and_the_lines() -> None:
+    assert units("One. Two?\nThree") == [
+        Unit("One.", SENTENCE_PAUSE),
+        Unit("Two?", PARAGRAPH_PAUSE),
+        Unit("Three", PARAGRAPH_PAUSE),
+    ]
+
+
+def test_a_long_sentence_is_split_at_strong_marks_first_then_commas_then_conjunctions_then_words() -> None:
+    strong = "when the rain came we ran, wet; the others stayed, dry"
+    assert [u.text for u in units(strong, 30)] == ["when the rain came we ran,", "wet;", "the others stayed, dry"]
+    assert [u.text for u in units("one two three, four five six", 16)] == ["one two three,", "four five six"]
+    assert [u.text for u in units("the cat sat and the dog ran", 16)] == ["the cat sat", "and the dog ran"]
+    assert [u.text for u in units("aa bb cc dd", 6)] == ["aa bb", "cc dd"]
+    assert [u.text for u in units("incomprehensible", 6)] == ["incomprehensible"]
+
+
+@pytest.mark.parametrize("longest", [12, 25, 40, 80])
+def test_no_unit_is_longer_than_allowed_and_no_word_is_lost(longest: int) -> None:
+    text = "The quick brown fox, which was rather old, jumps over: the lazy dog; and then — at last — it sleeps. " * 3
+    found = units(text, longest)
+    assert all(len(unit.text) <= longest for unit in found)
+    assert " ".join(unit.text for unit in found).split() == text.split()
+
+
+def test_the_parts_of_a_split_sentence_have_the_pauses_of_their_marks() -> None:
+    found = units("one two three; four five six, seven eight nine ten", 16)
+    assert [u.pause_seconds for u in found] == [CLAUSE_PAUSES[";"], CLAUSE_PAUSES[","], WORD_PAUSE, PARAGRAPH_PAUSE]
+
+
+def test_pauses_can_be_written_into_a_text() -> None:
+    assert units("One [pause 0.5] two.[pause 2]") == [Unit("One", 0.5), Unit("two.", 2.0)]
+    assert units("[pause 1] One") == [Unit("One", PARAGRAPH_PAUSE)]
+    assert units("One [pause 999] two")[0].pause_seconds == 30.0
+
+
+def test_inline_phonemes_are_never_split() -> None:
+    assert [u.text for u in units("say [[h@l'oU w3:ld]] now", 8)] == ["say", "[[h@l'oU w3:ld]]", "now"]
+
+
+@pytest.mark.parametrize(
+    ("text", "ending", "expected"),
+    [
+        ("hello", ".", "hello."),
+        ("hello,", ".", "hello."),
+        ("hello —", ".", "hello."),
+        ("Hello?", ".", "Hello?"),
+        ("hello", "", "hello"),
+        ("hello,", "", "hello,"),
+        ('"Go!"', ".", '"Go!"'),
+    ],
+)
+def test_a_unit_ends_as_training_texts_do(text: str, ending: str, expected: str) -> None:
+    assert with_ending(text, ending) == expected
