@@ -85,6 +85,9 @@ class GeneralFields(BaseModel):
     text_frontend: Literal["auto", "graphemes", "phonemes"] = Field(
         "auto", description="auto: graphemes for English and Russian, phonemes for every other language"
     )
+    lexicon: tuple[str, ...] = Field(
+        (), description="words said otherwise than written, as word<tab>respelling or word<tab>[[phonemes]]"
+    )
     plain_text_share: float = Field(
         0.0, ge=0, le=1, description="share of training texts that lose the punctuation at their end, as people type"
     )

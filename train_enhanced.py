@@ -74,6 +74,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--data", metavar="PATH", help="folder, metadata file or train.txt,val.txt; without: the demo corpus")
     add("--data_format", choices=FORMATS, help="default: recognised from the files")
     add("--language", metavar="VOICE", help="an espeak-ng voice name; default: en-us")
+    add("--lexicon", type=Path, metavar="FILE", help="words said otherwise than written, a line word<TAB>said each")
 
     recipe = parser.add_argument_group("recipe")
     add = recipe.add_argument

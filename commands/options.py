@@ -23,6 +23,7 @@ class TrainOptions:
     data: str | None = None  # a path, or two separated by a comma
     data_format: str = "auto"
     language: str | None = None
+    lexicon: Path | None = None
 
     # recipe; None leaves the value to the preset
     model: str | None = None

@@ -100,6 +100,8 @@ class Synthesizer:
     def _units(self, text: str, where: str, warn: Warn) -> list[Unit]:
         """Units that end as training texts do; pieces without a symbol of the voice are left out."""
         statistics, language = self.text_statistics, self.hparams.language
+        if self._frontend.alphabet == "graphemes" and "[[" in text:
+            raise UserError("[[phonemes]] in a text: this voice reads letters; respell the word instead")
         filtered = filter_text(text, language, None if statistics is None else statistics.scripts)
         if filtered.left_out:
             warn(where + describe_left_out(filtered.left_out))

@@ -15,6 +15,7 @@ from rich.console import Console
 from commands.console import open_console
 from commands.options import TrainOptions
 from commands.process.ranks import rank_device
+from corpus.text.lexicon import read_lexicon
 from hparams import HParams, UserError, build_hparams, parse_overrides
 from models.kernels.choice import choose_kernels
 from recipes import PRESET_NAMES, RECIPES
@@ -95,7 +96,8 @@ def build_recipe(options: TrainOptions, settings: Settings) -> HParams:
 def given_layers(options: TrainOptions, settings: Settings) -> tuple[dict[str, Any], ...]:
     """Return the settings that a person has given, in the order of their precedence."""
     _, file_values = read_hparams_file(options.hparams_file)
-    return settings.hparams, file_values, parse_overrides(options.hparams), option_values(options)
+    lexicon = {} if options.lexicon is None else {"lexicon": read_lexicon(options.lexicon)}
+    return settings.hparams, file_values, parse_overrides(options.hparams), option_values(options), lexicon
 
 
 def preset_values(options: TrainOptions, model: object) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -16,6 +17,7 @@ from commands.run.run_folder import make_writable
 from commands.voice.validate import find_voice_file
 from corpus.audio.recording import write_wave
 from corpus.audio.wave_writer import WaveWriter
+from corpus.text.lexicon import merge, read_lexicon
 from files import atomic_replacement, write_atomically
 from hparams import UserError, parse_overrides
 from speech.speakers import choose_speaker
@@ -29,6 +31,9 @@ def run(options: TrainOptions) -> int:
     console = open_console()
     path = find_voice_file(options)
     voice = load_voice(path, parse_overrides(options.hparams), option_values(options))
+    if options.lexicon is not None:
+        lexicon = merge(voice.hparams.lexicon, read_lexicon(options.lexicon))
+        voice = replace(voice, hparams=voice.hparams.model_copy(update={"lexicon": lexicon}))
     console.print(f"voice {path}: {voice.hparams.model}, {voice.hparams.language}, step {voice.step:,}", soft_wrap=True)
     synthesizer = Synthesizer(voice, choose_device(options.device))
     choose_speaker(options.speaker, voice.hparams)

@@ -79,6 +79,15 @@ def phonemize(text: str, language: str) -> str:
     return " ".join(words)
 
 
+def mnemonics_to_ipa(mnemonics: str, language: str) -> str:
+    """Return the IPA of phonemes in espeak-ng's own ASCII notation, such as `h@l'oU`."""
+    tag = require_supported(language)
+    with _lock:
+        _engine().select_voice(tag)
+        clauses = _engine().phonemize_mnemonics(_without_control_characters(mnemonics).replace("]", ""))
+    return " ".join(_clean_ipa(ipa).strip() for ipa, _ in clauses).strip()
+
+
 def synthesize(text: str, language: str) -> Speech:
     """Synthesize speech with the times of its phones and words.
 

@@ -17,7 +17,7 @@ EVENT_WORD, EVENT_PHONEME = 1, 7
 _EVENT_LIST_TERMINATED = 0
 _AUDIO_OUTPUT_SYNCHRONOUS = 2
 _INITIALIZE_PHONEME_EVENTS, _INITIALIZE_PHONEME_IPA, _INITIALIZE_DONT_EXIT = 1, 2, 0x8000
-_CHARS_UTF8, _PHONEMES_IPA = 1, 2
+_CHARS_UTF8, _PHONEMES_IPA, _PHONEME_INPUT = 1, 2, 0x100
 _PARAMETER_RATE, _DEFAULT_VALUE = 1, 0
 
 
@@ -109,6 +109,13 @@ class Engine:
         if status != 0:
             raise RuntimeError(f"espeak-ng could not synthesize {text!r} (status {status})")
         return np.concatenate(self._audio), self._events
+
+    def phonemize_mnemonics(self, mnemonics: str) -> list[tuple[str, str]]:
+        """Return the IPA of phonemes in espeak-ng's ASCII notation."""
+        # the library reads [[ ]] as phonemes only after it has spoken with that flag
+        silent = b" "
+        self._library.espeak_Synth(silent, len(silent) + 1, 0, 1, 0, _CHARS_UTF8 | _PHONEME_INPUT, None, None)
+        return self.phonemize(f"[[{mnemonics}]]")
 
     def phonemize(self, text: str) -> list[tuple[str, str]]:
         """Return the IPA and the text of each clause; the text extends some characters into the next clause."""

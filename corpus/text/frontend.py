@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from typing import Literal
 from corpus.text import espeak
 from corpus.text.cleaning import clean
 from corpus.text.english import normalize as normalize_en
+from corpus.text.lexicon import Lexicon
 from corpus.text.russian import normalize as normalize_ru
 from corpus.text.symbols import ENGLISH, PAD, PHONEMES, RUSSIAN, STRESS
 from corpus.utterances import Utterance
@@ -20,6 +22,7 @@ _MAX_EXAMPLES = 3
 """Utterance ids reported for each unknown symbol."""
 
 FINAL_MARKS = ".!?,;:"
+INLINE_PHONEMES = re.compile(r"\[\[(.*?)\]\]")
 
 _LETTERS = {"en": ENGLISH, "ru": RUSSIAN}
 
@@ -31,6 +34,7 @@ class TextFrontend:
     language: str
     alphabet: Literal["graphemes", "phonemes"]
     symbols: tuple[str, ...]
+    lexicon: Lexicon = Lexicon()
     normalized_texts: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
     """Cached results of `normalize`; see `text_cache`."""
 
@@ -40,6 +44,24 @@ class TextFrontend:
         return self._normalize(text) if cached is None else cached
 
     def _normalize(self, text: str) -> str:
+        parts = INLINE_PHONEMES.split(self.lexicon.apply(text))  # every second one is phonemes
+        if len(parts) == 1:
+            return self._normalize_words(text if not self.lexicon.entries else parts[0])
+        said = [self._inline_phonemes(x) if i % 2 else self._normalize_between(x) for i, x in enumerate(parts)]
+        return re.sub(rf"\s+([{re.escape(FINAL_MARKS)}])", r"\1", " ".join(" ".join(said).split()))
+
+    def _normalize_between(self, text: str) -> str:
+        """Words between inline phonemes; a mark right behind the phonemes stays, which espeak-ng alone would drop."""
+        mark = re.match(rf"\s*([{re.escape(FINAL_MARKS)}])", text)
+        return self._normalize_words(text) if mark is None else f"{mark[1]} {self._normalize_words(text[mark.end() :])}"
+
+    def _inline_phonemes(self, phonemes: str) -> str:
+        """IPA as it is; what espeak-ng writes in ASCII as IPA. What it does not know stays, to be named as unknown."""
+        if not phonemes.isascii():
+            return phonemes.strip()
+        return espeak.mnemonics_to_ipa(phonemes, self.language) or phonemes
+
+    def _normalize_words(self, text: str) -> str:
         text = clean(text)
         if self.alphabet == "phonemes":
             # espeak-ng follows only some stress marks, and makes no pause for a dash.
@@ -73,15 +95,15 @@ class TextFrontend:
 def text_frontend(hparams: HParams) -> TextFrontend:
     """Return the frontend for the language: by default graphemes for English and Russian, phonemes for others."""
     language = espeak.require_supported(hparams.language)
-    letters = _LETTERS.get(_base_language(language))
+    letters, lexicon = _LETTERS.get(_base_language(language)), Lexicon(hparams.lexicon)
     if hparams.text_frontend == "phonemes" or (hparams.text_frontend == "auto" and letters is None):
-        return TextFrontend(language, "phonemes", PHONEMES)
+        return TextFrontend(language, "phonemes", PHONEMES, lexicon)
     if letters is None:
         raise UserError(
             f"text_frontend=graphemes: expected an English or Russian language, got {hparams.language!r}: "
             "use text_frontend=phonemes"
         )
-    return TextFrontend(language, "graphemes", letters)
+    return TextFrontend(language, "graphemes", letters, lexicon)
 
 
 @dataclass(frozen=True)

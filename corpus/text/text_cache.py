@@ -28,7 +28,10 @@ def fill_text_cache(
 
     `progress` is called with the numbers of texts computed so far and to compute in all.
     """
-    index = ChecksummedIndex(folder / f"texts-{hex_digest(f'{VERSION}|{frontend.language}|{frontend.alphabet}')}.txt")
+    settings = f"{VERSION}|{frontend.language}|{frontend.alphabet}"
+    if frontend.lexicon.entries:
+        settings += f"|{frontend.lexicon.entries}"
+    index = ChecksummedIndex(folder / f"texts-{hex_digest(settings)}.txt")
     keys = {text: hex_digest(text) for text in dict.fromkeys(texts)}
     missing = [text for text, key in keys.items() if index.get(key) is None]
     n_done = 0

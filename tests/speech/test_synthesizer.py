@@ -102,6 +102,15 @@ def test_a_text_is_streamed_in_units_no_longer_than_the_training_texts() -> None
     assert all(len(unit.wave) > 0 for unit in units)
 
 
+def test_inline_phonemes_are_said_by_phoneme_voices_and_unknown_ones_are_named() -> None:
+    warnings: list[str] = []
+    phonemes = make_synthesizer(text_frontend="phonemes")
+    phonemes.speak(["say [[h@l'oU]] and [[həlˈoʊ]] and [[ɮ\N{SNOWMAN}]]"], warn=warnings.append)
+    assert any("symbol '☃' is not in the voice's symbol set" in warning for warning in warnings)
+    with pytest.raises(UserError, match="this voice reads letters"):
+        make_synthesizer().speak(["say [[h@l'oU]]"])
+
+
 def test_words_in_another_script_are_left_out_and_named() -> None:
     warnings: list[str] = []
     voice = replace(make_voice(), text_statistics=STATISTICS)

@@ -106,3 +106,13 @@ def test_the_number_of_threads_is_that_of_the_recipe(program: Program, run: Path
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)
+
+
+def test_a_lexicon_is_kept_with_the_voice_and_another_adds_to_it(program: Program, data: Path, tmp_path: Path) -> None:
+    (tmp_path / "one.txt").write_text("good\tgud\n", encoding="utf-8")
+    (tmp_path / "two.txt").write_text("words\twurds\n", encoding="utf-8")
+    run = program.trained(data, "--lexicon", tmp_path / "one.txt", "--max_steps", 1)
+    speak = ("--mode", "synthesize", "--run", run, "--text", "Good words.", "--out", tmp_path / "x.wav")
+    assert program(*speak, "--lexicon", tmp_path / "two.txt").code == 0
+    program(*speak, "--lexicon", tmp_path / "no.txt").refused("no.txt: cannot be read")
+    assert '"good\\tgud"' in (run / "hparams.json").read_text()

@@ -1,0 +1,60 @@
+"""Lexicon: words that are said otherwise than they are written, as a respelling or as phonemes in [[ ]]."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from hparams import UserError
+
+SEPARATOR = "\t"
+
+
+def read_lexicon(path: Path) -> tuple[str, ...]:
+    """Read lines of `word<TAB>respelling or [[phonemes]]`, or raise a `UserError` that names the first bad line."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise UserError(f"--lexicon {path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"--lexicon {path}: is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+    entries = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        word, separator, said = (part.strip(" ") for part in line.partition(SEPARATOR))
+        if not word or not separator or not said.strip():
+            raise UserError(f"--lexicon {path}: line {number}: expected word<TAB>respelling or [[phonemes]]")
+        entries.append(f"{word}{SEPARATOR}{said.strip()}")
+    return tuple(entries)
+
+
+def merge(*lexicons: Iterable[str]) -> tuple[str, ...]:
+    """Entries of several lexicons; for the same word the last one counts."""
+    by_word = {entry.partition(SEPARATOR)[0].casefold(): entry for lexicon in lexicons for entry in lexicon}
+    return tuple(by_word.values())
+
+
+@dataclass(frozen=True)
+class Lexicon:
+    """Replacements of whole words, whatever their capitals."""
+
+    entries: tuple[str, ...] = ()
+
+    @cached_property
+    def _said(self) -> Mapping[str, str]:
+        pairs = (entry.partition(SEPARATOR) for entry in self.entries)
+        return {word.casefold(): said for word, _, said in pairs}
+
+    @cached_property
+    def _pattern(self) -> re.Pattern[str]:
+        words = sorted(self._said, key=len, reverse=True)
+        return re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, words))})(?!\w)", re.IGNORECASE)
+
+    def apply(self, text: str) -> str:
+        if not self.entries:
+            return text
+        return self._pattern.sub(lambda match: self._said[match[0].casefold()], text)
