@@ -74,6 +74,9 @@ class GeneralFields(BaseModel):
     mel_fmin: float = Field(0.0, ge=0, description="Hz")
     mel_fmax: float = Field(8000.0, gt=0, description="Hz")
     mel_floor: float = Field(1e-5, gt=0, lt=1, description="smallest amplitude of a mel; smaller ones are clamped")
+    speech_level: Literal["auto", "as_recorded", "even"] = Field(
+        "auto", description="even: recordings are brought to one level of speech; auto: where their levels differ much"
+    )
     trim_db: float = Field(45.0, gt=0, description="edges that are quieter than the loudest frame by this are trimmed")
     trim_margin_seconds: float = Field(0.05, ge=0, description="silence left at both edges by trimming")
     min_utterance_seconds: float = Field(0.2, gt=0, description="shorter recordings are skipped")

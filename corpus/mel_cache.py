@@ -17,6 +17,7 @@ import torch
 
 from corpus.audio.mel import MelFrontend
 from corpus.audio.recording import Recording, UnusableAudio, read_recording, resample, trim
+from corpus.audio.speech_level import EVEN_LEVEL_DB, at_even_level
 from corpus.utterances import SkippedEntry, Utterance
 from files import ChecksummedIndex, atomic_replacement, hex_digest
 from hparams import AUDIO_FIELDS, HParams, UserError
@@ -41,6 +42,8 @@ class MelCache:
         self._hparams = hparams
         self._frontend = MelFrontend(hparams)
         settings = hparams.model_dump(include=set(MEL_SETTINGS)) | {"version": ANALYSIS_VERSION}
+        if hparams.speech_level == "even":  # the others have the digest of earlier versions
+            settings["speech_level"] = EVEN_LEVEL_DB
         self.settings_digest = hex_digest(json.dumps(settings, sort_keys=True))
         self._n_frames: dict[Path, int] = {}
         self._content_digests: dict[Path, str] = {}  # kept, so that a recording may be moved away during training
@@ -124,6 +127,8 @@ class MelCache:
         rate = self._hparams.sampling_rate
         wave = resample(recording.wave, source_rate=recording.sampling_rate, target_rate=rate)
         wave = trim(wave, self._hparams)
+        if self._hparams.speech_level == "even":
+            wave = at_even_level(wave, rate)
         n_frames = 1 + len(wave) // self._hparams.hop_length
         try:
             self._require_length(n_frames)

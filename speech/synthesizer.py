@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from corpus.audio.speech_level import speech_level_db
 from corpus.text.frontend import text_frontend
 from hparams import HParams, UserError
 from models.vocoders.griffin_lim import griffin_lim
 from models.weights import require_compatible
 from speech.decode_check import Pace
 from speech.decoding import SHOWN_CHARACTERS, Sentence, encode_sentence
-from speech.levels import gain_to, speech_level_db
+from speech.levels import gain_to
 from speech.speakers import choose_speaker, speaker_inputs
 from speech.text_filter import describe_left_out, filter_text
 from speech.text_units import Unit, split_units, with_ending

@@ -15,6 +15,7 @@ from commands.options import TrainOptions
 from commands.run.run_folder import make_writable
 from commands.run.speakers import select_speakers, with_speaker_names
 from corpus.alignment_cache import align_examples
+from corpus.audio.speech_level import MAX_SPREAD_DB, measure_level_spread
 from corpus.batches import BatchLoader, Example, alignment_problem
 from corpus.demo.demo_corpus import make_demo_corpus
 from corpus.mel_cache import MelCache
@@ -118,6 +119,7 @@ def prepare_corpus(options: TrainOptions, hparams: HParams, console: Console) ->
     frontend = text_frontend(hparams)
     name, corpus = find_corpus(options, hparams)
     require_usable(corpus)
+    hparams = with_speech_level(hparams, corpus, console)
     cache, workers = MelCache(options.output / ".cache" / "mels", hparams), os.cpu_count() or 1
     with task_progress(console, "reading recordings") as progress:
         unreadable = cache.fill(corpus.utterances, workers, progress)
@@ -138,6 +140,17 @@ def prepare_corpus(options: TrainOptions, hparams: HParams, console: Console) ->
     return PreparedCorpus(
         name=name, frontend=frontend, train=train, held_out=held_out, skipped=skipped, cache=cache, hparams=hparams
     )
+
+
+def with_speech_level(hparams: HParams, corpus: Corpus, console: Console) -> HParams:
+    """Decide whether recordings are brought to one level, where the recipe leaves it open."""
+    if hparams.speech_level != "auto":
+        return hparams
+    spread = measure_level_spread([utterance.audio_path for utterance in corpus.utterances])
+    if spread <= MAX_SPREAD_DB:
+        return hparams.model_copy(update={"speech_level": "as_recorded"})
+    console.print(f"levels  the recordings differ by {spread:.0f} dB: they are brought to one level", soft_wrap=True)
+    return hparams.model_copy(update={"speech_level": "even"})
 
 
 def _encode(

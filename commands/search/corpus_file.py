@@ -24,6 +24,7 @@ def write_corpus_file(path: Path, corpus: PreparedCorpus) -> None:
         "name": corpus.name,
         "identity": corpus.identity,
         "speakers": corpus.hparams.speakers,
+        "speech_level": corpus.hparams.speech_level,
         "train": [_example_fields(example, corpus.cache) for example in corpus.train],
         "held_out": [_example_fields(example, corpus.cache) for example in corpus.held_out],
         "skipped": [[entry.where, entry.reason] for entry in corpus.skipped],
@@ -34,7 +35,8 @@ def write_corpus_file(path: Path, corpus: PreparedCorpus) -> None:
 def read_corpus_file(path: Path, hparams: HParams, output: Path) -> PreparedCorpus:
     """Corpus for the recipe `hparams`; its mels are in the cache of the folder `output`."""
     content = json.loads(path.read_text(encoding="utf-8"))
-    hparams = hparams.model_copy(update={"speakers": tuple(content["speakers"])})
+    prepared = {"speakers": tuple(content["speakers"]), "speech_level": content["speech_level"]}
+    hparams = hparams.model_copy(update=prepared)
     cache = MelCache(output / ".cache" / "mels", hparams)
     train, held_out = (
         tuple(_example(fields, hparams, cache) for fields in content[part]) for part in ("train", "held_out")

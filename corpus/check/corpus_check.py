@@ -106,6 +106,7 @@ def _apply_rules(
         rules.speaking_rate_row(usable),
         rules.edge_silence_row(usable),
         rules.clipping_row(usable),
+        rules.levels_row(usable, hparams),
         rules.sampling_rates_row(usable, hparams),
         rules.duplicate_audio_row(usable),
         rules.duplicate_text_row(usable),

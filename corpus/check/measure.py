@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from corpus.audio.recording import Recording, UnusableAudio, loud_span, read_recording
+from corpus.audio.speech_level import speech_level_db
 from corpus.batches import alignment_problem
 from corpus.mel_cache import MelCache, require_allowed_length
 from corpus.text.frontend import TextFrontend
@@ -34,6 +35,7 @@ class AudioMeasurements:
     sampling_rate: int
     full_scale_share: float
     content: str
+    speech_level_db: float | None  # of full scale
 
 
 @dataclass(frozen=True)
@@ -101,4 +103,5 @@ def _measure_audio(recording: Recording, hparams: HParams) -> AudioMeasurements:
         sampling_rate=rate,
         full_scale_share=recording.full_scale_share,
         content=hex_digest(recording.wave.tobytes()),
+        speech_level_db=speech_level_db(recording.wave, rate),
     )

@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 
+from corpus.audio.speech_level import MAX_SPREAD_DB, PERCENTILES
 from corpus.check.measure import Fault, UsableUtterance, UtteranceMeasurements
 from corpus.utterances import SkippedEntry
 from hparams import HParams
@@ -102,6 +103,22 @@ def clipping_row(usable: Sequence[UsableUtterance]) -> CheckRow:
     worst = _list_above(MUCH_CLIPPING_SHARE, shares, "{:.2%} of its samples")
     advice = "record them again more quietly, or leave them out"
     return _warn_if_any("clipping", worst, problem="at full scale", advice=advice)
+
+
+def levels_row(usable: Sequence[UsableUtterance], hparams: HParams) -> CheckRow:
+    """Judge whether the recordings are about equally loud."""
+    levels = {item.utterance.id: level for item in usable if (level := item.audio.speech_level_db) is not None}
+    if not levels:
+        return _empty("levels")
+    low, middle, high = np.percentile(list(levels.values()), (PERCENTILES[0], 50, PERCENTILES[1]))
+    finding = f"speech at {low:.0f} to {high:.0f} dB, median {middle:.0f} dB"
+    if high - low <= MAX_SPREAD_DB:
+        return CheckRow("levels", "ok", finding)
+    farthest = sorted(levels, key=lambda id_: -abs(levels[id_] - middle))[:MAX_WORST_SHOWN]
+    advice = "record at one distance and gain"
+    if hparams.speech_level != "as_recorded":
+        advice = "training brings them to one level; quiet ones bring their noise along"
+    return CheckRow("levels", "warn", finding, advice, tuple(f"{id_}: {levels[id_]:.0f} dB" for id_ in farthest))
 
 
 def sampling_rates_row(usable: Sequence[UsableUtterance], hparams: HParams) -> CheckRow:

@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from speech.levels import gain_to, speech_level_db
+from corpus.audio.speech_level import speech_level_db
+from speech.levels import gain_to
 from speech.subtitles import subtitles
 
 RATE = 22_050

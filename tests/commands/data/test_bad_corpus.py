@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -184,3 +185,20 @@ def test_an_unusable_corpus_is_refused(program: Program, folder: Path, name: str
     program.train(folder).refused(message)
     assert not (program.output / "run" / "checkpoints").exists()
     assert program("--mode", "check", "--data", folder).code == check.EXIT_NO_GO
+
+
+def test_recordings_of_very_different_levels_are_brought_to_one(program: Program, tmp_path: Path) -> None:
+    clips = good_clips(tmp_path, 8)
+    write_metadata(tmp_path, clips)
+    for path in sorted((tmp_path / "wavs").iterdir())[::2]:
+        wave, rate = soundfile.read(path)
+        soundfile.write(path, wave / 100, rate, subtype="FLOAT", format="WAV")
+    outcome = program.train(tmp_path, "--max_steps", 1)
+    assert "dB: they are brought to one level" in outcome.flat
+    assert json.loads((program.output / "run" / "hparams.json").read_text())["speech_level"] == "even"
+    checked = program("--mode", "check", "--data", tmp_path)
+    assert "warn levels" in checked.flat and "training brings them to one level" in checked.flat
+    assert (
+        "brought to one level"
+        not in program.train(tmp_path, "--max_steps", 1, run="b", speech_level="as_recorded").flat
+    )
