@@ -5,14 +5,21 @@ from __future__ import annotations
 import json
 import os
 import sys
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from commands.console import open_console
 from commands.options import TrainOptions
-from commands.run.corpus import find_corpus
-from commands.run.job import build_recipe
+from commands.plan.description import describe_plan
+from commands.plan.estimate import estimate_run, measure_step
+from commands.plan.settled_recipe import new_plan
+from commands.plan.training_plan import planned_job
+from commands.run.corpus import find_corpus, prepare_corpus
+from commands.run.job import build_recipe, plan_job
 from corpus.check.corpus_check import check_corpus, render_report
 from corpus.text.frontend import text_frontend
 from smart_tuner.settings import load_settings
+from training.step.probe import ProbeTime
 
 EXIT_GO, EXIT_NO_GO = 0, 2
 
@@ -24,8 +31,46 @@ def run(options: TrainOptions) -> int:
     report = check_corpus(
         corpus, hparams, frontend=frontend, cache_folder=options.output / ".cache" / "mels", workers=os.cpu_count() or 1
     )
-    if options.json:
-        sys.stdout.write(json.dumps(report.to_json(), ensure_ascii=False) + "\n")
-    else:
+    if not options.json:
         open_console().print(render_report(report))
+    plan = _plan_of(options) if report.go else None
+    if options.json:
+        fields = {"plan": None if plan is None else plan.fields}
+        sys.stdout.write(json.dumps(report.to_json() | fields, ensure_ascii=False) + "\n")
+    elif plan is not None:
+        open_console().print(plan.text, soft_wrap=True, highlight=False)
     return EXIT_GO if report.go else EXIT_NO_GO
+
+
+@dataclass(frozen=True)
+class PlannedTraining:
+    """Plan of a training for people and for programs."""
+
+    text: str
+    fields: dict[str, Any]
+
+
+def _plan_of(options: TrainOptions) -> PlannedTraining:
+    """Plan the training that the same options would start, without training."""
+    job = plan_job(options)
+    corpus = prepare_corpus(options, job.hparams, open_console(quiet=True))
+    job = replace(job, hparams=corpus.hparams)
+    n_batches = corpus.loader(corpus.train, job.hparams).n_batches(0)
+    probe_time = ProbeTime(job.hparams.epochs * n_batches, job.limits.seconds_left)
+    cost = measure_step(corpus, job.hparams, device=job.device, probe_time=probe_time)
+    plan = new_plan(job, n_batches, cost)
+    job = planned_job(job, plan, corpus.facts)
+    estimate = estimate_run(corpus, job.hparams, cost, n_steps=plan.steps, limits=job.limits)
+    text = f"{describe_plan(job, plan)}\n{estimate.text}"
+    return PlannedTraining(
+        text,
+        {
+            "steps": plan.steps,
+            "steps_per_epoch": plan.steps_per_epoch,
+            "seconds": estimate.seconds,
+            "memory_bytes": cost.memory_bytes,
+            "preset": job.preset,
+            "facts": asdict(corpus.facts),
+            "hparams": job.hparams.model_dump(mode="json"),
+        },
+    )

@@ -52,6 +52,11 @@ def _measure_cost(job: TrainingJob, corpus: PreparedCorpus, probe_time: ProbeTim
         return measure_step(corpus, job.hparams, device=job.device, probe_time=probe_time, progress=progress)
 
 
+def new_plan(job: TrainingJob, n_batches: int, cost: StepCost | None) -> TrainingPlan:
+    """Plan of a run that begins now."""
+    return _plan_request(job, n_batches, StartPoint("started"), cost).new_plan()
+
+
 def _plan_request(job: TrainingJob, n_batches: int, start: StartPoint, cost: StepCost | None) -> PlanRequest:
     return PlanRequest(
         steps_per_epoch=n_batches,

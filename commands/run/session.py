@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from commands.plan.description import describe_plan
 from commands.plan.estimate import Estimate, StepCost, estimate_run
 from commands.plan.forecast_check import ForecastCheck
 from commands.plan.plan_correction import PlanCorrection
@@ -118,6 +119,8 @@ def open_session(
         return
     n_steps = max(0, plan.last_step - start.progress.step)
     estimate = None if settled.cost is None else _print_estimate(job, corpus, settled.cost, n_steps=n_steps)
+    if settled.plan is not None:
+        job.progress_console.print(describe_plan(job, settled.plan), soft_wrap=True, highlight=False)
     _settle_start(job, start, model, folder, fresh)
     with closing(_open_recorder(job, corpus, folder=folder, plan=plan)) as recorder:
         correction = None if settled.plan is None else PlanCorrection(settled.plan, folder, recorder)

@@ -113,7 +113,7 @@ def test_bad_clips_are_skipped_by_name_and_training_runs(program: Program, folde
     for name, reason in expected.items():
         assert reason in reasons[name], name
         assert f"skipped {name}: {reasons[name]}" in outcome.out
-    checked = program("--mode", "check", "--data", folder)
+    checked = program("--mode", "check", "--data", folder, *tiny())
     assert checked.code == check.EXIT_GO
     for name in expected:
         assert name in checked.out
@@ -184,7 +184,7 @@ def test_an_unusable_corpus_is_refused(program: Program, folder: Path, name: str
     damage(folder)
     program.train(folder).refused(message)
     assert not (program.output / "run" / "checkpoints").exists()
-    assert program("--mode", "check", "--data", folder).code == check.EXIT_NO_GO
+    assert program("--mode", "check", "--data", folder, *tiny()).code == check.EXIT_NO_GO
 
 
 def test_recordings_of_very_different_levels_are_brought_to_one(program: Program, tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_recordings_of_very_different_levels_are_brought_to_one(program: Program
     outcome = program.train(tmp_path, "--max_steps", 1)
     assert "dB: they are brought to one level" in outcome.flat
     assert json.loads((program.output / "run" / "hparams.json").read_text())["speech_level"] == "even"
-    checked = program("--mode", "check", "--data", tmp_path)
+    checked = program("--mode", "check", "--data", tmp_path, *tiny())
     assert "warn levels" in checked.flat and "training brings them to one level" in checked.flat
     assert (
         "brought to one level"

@@ -8,19 +8,39 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from tests.support.program import RATE, Program, good_clips, write_metadata
+from tests.support.program import RATE, Program, good_clips, tiny, write_metadata
 
 
-def test_a_good_corpus_is_a_go(program: Program, data: Path) -> None:
-    outcome = program("--mode", "check", "--data", data)
+def test_a_good_corpus_is_a_go_and_the_plan_follows(program: Program, data: Path) -> None:
+    outcome = program("--mode", "check", "--data", data, *tiny(epochs=9), "--max_steps", 6)
     assert outcome.code == 0
-    assert outcome.out.splitlines()[-1] == "go"
+    lines = outcome.out.splitlines()
+    assert "go" in lines and not (program.output / "corpus0-en-us-tacotron2").exists()
+    plan = lines[lines.index("go") + 1 :]
+    assert plan[0].startswith("plan    tacotron2, preset full: 6 steps (3.0 epochs of 2), evaluated every 4")
+    assert [line.split()[0] for line in plan] == [
+        "plan",
+        "learning",
+        "guided",
+        "data",
+        "model",
+        "time",
+        "memory",
+        "disk",
+    ]
 
 
-def test_json_is_one_object(program: Program, data: Path) -> None:
-    outcome = program("--mode", "check", "--data", data, "--json")
+def test_json_is_one_object_with_the_plan(program: Program, data: Path) -> None:
+    outcome = program("--mode", "check", "--data", data, "--json", *tiny())
     result = json.loads(outcome.out)
     assert (outcome.code, result["go"], result["n_usable"]) == (0, True, 8)
+    assert (result["plan"]["steps"], result["plan"]["facts"]["utterances"]) == (4, 7)
+
+
+def test_training_prints_the_plan_that_check_printed(program: Program, data: Path) -> None:
+    checked = program("--mode", "check", "--data", data, *tiny(), "--max_steps", 6).out.splitlines()
+    trained = program.train(data, "--max_steps", 6).out.splitlines()
+    assert [line for line in checked if line.startswith("plan")] == [x for x in trained if x.startswith("plan")] != []
 
 
 def test_a_silent_corpus_is_a_no_go(program: Program, tmp_path: Path) -> None:
