@@ -71,6 +71,8 @@ def _attention_faults(attention: np.ndarray) -> list[DecodeFault]:
 
 def resting_step(attention: np.ndarray, step_seconds: float) -> int | None:
     """Step at which to cut a decode whose attention has rested on the last symbols for long; None: it never does."""
+    if attention.shape[1] <= 2 * REST_SYMBOLS:
+        return None  # in so short a text every step is near the end
     at_end = attention.argmax(1) >= attention.shape[1] - REST_SYMBOLS
     needed, start = max(1, round(REST_SECONDS / step_seconds)), None
     for step, is_at_end in enumerate(at_end):

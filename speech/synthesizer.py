@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from corpus.audio.speech_level import speech_level_db
 from corpus.text.frontend import text_frontend
+from corpus.text.lexicon import Lexicon
 from hparams import HParams, UserError
 from models.vocoders.griffin_lim import griffin_lim
 from models.weights import require_compatible
@@ -43,7 +44,9 @@ class Synthesizer:
     """A voice on a device, with its text front end; loaded once, it speaks any number of texts."""
 
     def __init__(self, voice: Voice, device: torch.device) -> None:
-        self.hparams, self._voice, self._frontend = voice.hparams, voice, text_frontend(voice.hparams)
+        frontend = text_frontend(voice.hparams)
+        self.hparams, self._voice, self._lexicon = voice.hparams, voice, frontend.lexicon
+        self._frontend = replace(frontend, lexicon=Lexicon())  # it is applied once, before anything is left out
         require_compatible(voice.saved, voice.hparams, self._frontend.symbols)
         self._model = voice.model.to(device)
         self.text_statistics = statistics = voice.text_statistics
@@ -76,10 +79,13 @@ class Synthesizer:
     def stream(
         self, text: str, *, speaker: str | None = None, speed: float = 1.0, warn: Warn = lambda text: None
     ) -> Iterator[SpokenUnit]:
-        """Yield the units of a text as they are spoken; memory and the time to the first sound do not grow with it."""
+        """Check the request, then return an iterator that speaks the units of a text, each when it is asked for."""
         self._set_speed(speed)
         inputs = speaker_inputs(choose_speaker(speaker, self.hparams), self.hparams)
-        units = self._units(text, "", warn)
+        return self._speak_units(self._units(text, "", warn), inputs, warn)
+
+    def _speak_units(self, units: Sequence[Unit], inputs: dict[str, np.ndarray], warn: Warn) -> Iterator[SpokenUnit]:
+        """Decode the first unit alone, for an early sound, then growing groups."""
         first, n, level_db = 0, FIRST_UNITS, None
         while first < len(units):
             group = units[first : first + n]
@@ -103,7 +109,7 @@ class Synthesizer:
         statistics, language = self.text_statistics, self.hparams.language
         if self._frontend.alphabet == "graphemes" and "[[" in text:
             raise UserError("[[phonemes]] in a text: this voice reads letters; respell the word instead")
-        filtered = filter_text(text, language, None if statistics is None else statistics.scripts)
+        filtered = filter_text(self._lexicon.apply(text), language, None if statistics is None else statistics.scripts)
         if filtered.left_out:
             warn(where + describe_left_out(filtered.left_out))
         for symbol in dict.fromkeys(self._frontend.unknown(filtered.text)):

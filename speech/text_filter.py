@@ -18,7 +18,8 @@ URL_WORDS = {
     "de": {".": "Punkt", "/": "Schrägstrich", "@": "at", "-": "Bindestrich", "_": "Unterstrich", ":": "Doppelpunkt"},
     "ru": {".": "точка", "/": "слэш", "@": "собака", "-": "дефис", "_": "подчёркивание", ":": "двоеточие"},
 }
-BRACKETS = re.compile(r"\s*[(\[{]([^()\[\]{}]*)[)\]}]")
+BRACKETS = re.compile(r"(\w?)(\s*)[(\[{]([^()\[\]{}]*)[)\]}](\w?)")
+END_MARKS = re.compile(r"[.,;:!?…]*$")
 MARKUP = re.compile(r"\[\[.*?\]\]|\[pause [^\]]*\]", re.IGNORECASE)
 """Phonemes, and pauses."""
 
@@ -36,14 +37,16 @@ def filter_text(text: str, language: str, scripts: Sequence[str] | None) -> Filt
 
     `scripts`: those of the training texts; None: not known, every letter stays.
     """
-    text = URL.sub(lambda match: _spell_address(match[0], language), text)
+    text = URL.sub(
+        lambda match: match[0] if _is_foreign(match[0], scripts) else _spell_address(match[0], language), text
+    )
     kept, left_out = [], []
     for word in re.split(rf"({MARKUP.pattern}|\s+)", text, flags=re.IGNORECASE):
         if MARKUP.fullmatch(word) or not word.strip():
             kept.append(word)
             continue
-        foreign = scripts is not None and any(s is not None and s not in scripts for s in map(letter_script, word))
-        said = "" if foreign else "".join(c for c in word if _has_sound(c))
+        foreign = _is_foreign(word, scripts)
+        said = _end_marks(word) if foreign else "".join(c for c in word if _has_sound(c))
         kept.append(said)
         if said != word:
             left_out.append(word.strip(".,;:!?\"'") if foreign else "".join(c for c in word if not _has_sound(c)))
@@ -54,6 +57,25 @@ def describe_left_out(left_out: Sequence[str]) -> str:
     """One line for a person."""
     more = f" and {len(left_out) - MAX_NAMED} more" if len(left_out) > MAX_NAMED else ""
     return f"left out, since this voice cannot say it: {', '.join(left_out[:MAX_NAMED])}{more}"
+
+
+def _end_marks(word: str) -> str:
+    """Punctuation behind a word, which still ends its sentence when the word is left out."""
+    match = END_MARKS.search(word)
+    return match[0] if match else ""
+
+
+def _is_foreign(word: str, scripts: Sequence[str] | None) -> bool:
+    found = {letter_script(c) for c in word if c not in SPOKEN_SYMBOLS} - {None}
+    return scripts is not None and not found <= set(scripts)
+
+
+def _say_brackets(match: re.Match[str]) -> str:
+    """A remark between commas; brackets within a word (`file(s)`) or around a sentence leave no pause."""
+    before, space, remark, after = match.groups()
+    if (before and not space) or after or not before or not remark.strip():
+        return f"{before}{space}{remark.strip()}{after}"
+    return f"{before}, {remark.strip()},"
 
 
 def _has_sound(character: str) -> bool:
@@ -75,6 +97,6 @@ def _spell_address(address: str, language: str) -> str:
 def _without_brackets(text: str) -> str:
     """A remark in brackets is said between commas."""
     parts, marks = MARKUP.split(text), MARKUP.findall(text)
-    plain = [BRACKETS.sub(lambda m: f", {m[1].strip()}," if m[1].strip() else "", part) for part in parts]
+    plain = [BRACKETS.sub(_say_brackets, part) for part in parts]
     joined = plain[0] + "".join(mark + part for mark, part in zip(marks, plain[1:], strict=True))
     return re.sub(r",\s*([.!?;:,])", r"\1", joined)

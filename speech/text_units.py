@@ -21,6 +21,7 @@ CONJUNCTIONS = {
 }
 WORD_SPACE = re.compile(r"\s+(?![^\[]*\]\])")  # not within [[phonemes]]
 FINAL_MARKS = ".!?…,;:–—-"
+BLANK_LINE = re.compile(r"\n[ \t\r]*\n\s*")
 
 
 @dataclass(frozen=True)
@@ -41,18 +42,25 @@ def split_units(text: str, language: str, *, length_of: LengthOf, longest: int |
     The pauses follow the punctuation. Without `longest` sentences stay whole.
     """
     units: list[Unit] = []
-    for paragraph in filter(None, map(str.strip, text.splitlines())):
+    for paragraph in _paragraphs(text):
         for piece, pause in _split_at_pause_marks(paragraph):
-            sentences = split_sentences(piece, language)
-            for sentence in sentences:
+            for sentence in split_sentences(piece, language):
                 clauses = _fit(sentence, language, length_of, longest)
                 units += [Unit(clause, clause_pause(clause)) for clause in clauses[:-1]]
                 units += [Unit(clause, SENTENCE_PAUSE) for clause in clauses[-1:]]
             if pause is not None and units:
-                units[-1] = replace(units[-1], pause_seconds=pause)
+                earlier = units[-1].pause_seconds if not piece else 0.0  # of a mark right before this one
+                units[-1] = replace(units[-1], pause_seconds=min(MAX_PAUSE_SECONDS, earlier + pause))
         if units and units[-1].pause_seconds == SENTENCE_PAUSE:
             units[-1] = replace(units[-1], pause_seconds=PARAGRAPH_PAUSE)
     return units
+
+
+def _paragraphs(text: str) -> list[str]:
+    """Parts between blank lines, whose lines are wrapped text; without a blank line each line is a paragraph."""
+    if BLANK_LINE.search(text.strip()):
+        return [" ".join(part.split()) for part in BLANK_LINE.split(text.strip())]
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def _split_at_pause_marks(text: str) -> Iterator[tuple[str, float | None]]:

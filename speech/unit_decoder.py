@@ -12,6 +12,7 @@ from models import TrainableModel
 from reports import SentenceReport
 from speech.decode_check import DecodeFault, Pace, check_decode, resting_step
 from speech.decoding import Sentence, decode_sentences, evaluation_mode
+from speech.text_units import WORD_SPACE
 
 RETRIES = 3
 MAX_DEPTH = 2  # halvings of a unit that no attempt says well
@@ -62,6 +63,8 @@ class UnitDecoder:
     def _checked(self, report: SentenceReport) -> tuple[SentenceReport, DecodeFault]:
         """The decode, cut where its attention rests at the end, with its fault."""
         fault = check_decode(report, self._pace, has_attention=self._model.HAS_ATTENTION)
+        if not fault.badness:
+            return report, fault
         step = resting_step(report.free_attention, self._pace.step_seconds) if self._model.HAS_ATTENTION else None
         if step is None:
             return report, fault
@@ -78,7 +81,7 @@ class UnitDecoder:
         whole = DecodedUnit(sentence.text, report.free_mel, fault)
         if not fault.badness or depth == MAX_DEPTH or not self._model.HAS_ATTENTION:
             return whole
-        words = sentence.text.split()
+        words = WORD_SPACE.split(sentence.text)
         texts = " ".join(words[: len(words) // 2]), " ".join(words[len(words) // 2 :])
         halves = [self._encode(f"{sentence.id}.{i}", text, sentence) for i, text in enumerate(texts) if text]
         encoded = [half for half in halves if half is not None]

@@ -11,6 +11,7 @@ from filelock import FileLock
 
 from commands.console import open_console
 from commands.options import TrainOptions
+from commands.process.exit_codes import EXIT_FAILED
 from commands.process.heartbeat import Heartbeat
 from commands.run.corpus import prepare_corpus
 from commands.run.job import TrainingJob, build_recipe
@@ -18,7 +19,7 @@ from commands.run.run_folder import lock_folder
 from commands.run.session import open_session
 from corpus.demo.sentences import supported_languages
 from files import hex_digest
-from hparams import AUDIO_FIELDS, HParams
+from hparams import AUDIO_FIELDS, HParams, UserError
 from recipes import RECIPES
 from recipes.facts import CorpusFacts
 from training.checkpoints.checkpoint import list_checkpoints
@@ -26,7 +27,8 @@ from training.checkpoints.checkpoint import list_checkpoints
 BASE_FOLDER = "base"
 ENOUGH_HOURS = 2.0  # of recordings: they can teach everything themselves
 TIME_SHARE = 0.25  # of a time limit that the base voice may take
-MIN_SECONDS = 60.0  # a base voice of less is not worth its time
+MIN_SECONDS, MAX_SECONDS = 60.0, 3600.0
+"""A base voice of less is not worth its time; more is better spent on the recordings."""
 TEXT_FIELDS = ("language", "text_frontend")
 
 
@@ -40,6 +42,8 @@ def with_base_voice(
     options = job.options
     if options.warm_start not in ("auto", "espeak") or _goes_on(options, run):
         return job
+    if options.warm_start == "espeak" and job.rank_group.size > 1:
+        raise UserError("--warm_start espeak: train it with one process first, then name its folder in base/")
     folder = options.output / BASE_FOLDER / base_name(job.hparams)
     if options.warm_start == "auto" and (reason := _reason_against(job, facts, folder)) is not None:
         if reason:
@@ -94,12 +98,13 @@ def _train(job: TrainingJob, folder: Path, on_start: Callable[[], None]) -> None
         with lock_folder(folder), open_session(base, corpus, folder=folder, heartbeat=Heartbeat(None)) as session:
             if session is not None:
                 on_start()
-                session.fit()
+                if session.fit() == EXIT_FAILED:
+                    raise UserError(f"{folder}: the base voice could not be trained, the disk is full; free some space")
     job.progress_console.print(f"base    {folder}: a voice of espeak-ng to start from", soft_wrap=True)
 
 
 def _base_job(job: TrainingJob, folder: Path) -> TrainingJob:
-    minutes = None if job.options.max_minutes is None else TIME_SHARE * job.limits.seconds_left / 60
+    minutes = min(MAX_SECONDS, TIME_SHARE * job.limits.seconds_left) / 60
     max_steps = RECIPES[job.hparams.model].base_steps[job.preset]
     options = replace(
         job.options,
@@ -117,7 +122,7 @@ def _base_job(job: TrainingJob, folder: Path) -> TrainingJob:
         epochs=None,
     )
     hparams = build_recipe(options, job.settings).model_copy(update={"num_speakers": 0, "speakers": ()})
-    deadline = None if minutes is None else job.limits.time_after(60 * minutes)
+    deadline = job.limits.time_after(60 * minutes)
     return replace(
         job,
         options=options,

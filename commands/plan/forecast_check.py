@@ -34,7 +34,7 @@ class ForecastCheck:
         self._step_end: float | None = None  # None: other work lies between the last step and the next
         self._seconds: list[float] = []
         self._next_check = FIRST_CHECK_STEPS
-        self._correction = correction
+        self._correction, self._all_seconds = correction, list[float]()  # since the session began, for the correction
 
     def on_event(self, event: Event) -> None:
         match event:
@@ -42,6 +42,8 @@ class ForecastCheck:
                 now = self._now()
                 if self._step_end is not None:
                     self._seconds.append(now - self._step_end)
+                    if self._correction is not None:
+                        self._all_seconds.append(now - self._step_end)
                 self._step_end = now
                 self._correct_plan(event.report.step)
                 if len(self._seconds) == self._next_check:
@@ -51,9 +53,10 @@ class ForecastCheck:
 
     def _correct_plan(self, step: int) -> None:
         """Once enough steps are measured, have the plan follow the real speed."""
-        if self._correction is None or not self._seconds or not self._correction.is_due(step):
+        is_measured = len(self._all_seconds) >= FIRST_CHECK_STEPS
+        if self._correction is None or not is_measured or not self._correction.is_due(step):
             return
-        self._forecast = statistics.median(self._seconds)
+        self._forecast = statistics.median(self._all_seconds)
         self._last_step = self._correction.apply(step, self._forecast)
         self._correction = None
 

@@ -29,10 +29,10 @@ class PlanCorrection:
         assert state is not None, "is_due() is false until there is a state"
         seconds_left = state.limits.seconds_left
         plan = self._plan.corrected(step, seconds_per_step, seconds_left)
-        if plan == self._plan:
-            return plan.steps
         before, self._plan = self._plan.steps, plan
         write_plan(self._folder, plan)
+        if plan.steps == before:
+            return before
         state.stretch = plan.stretch
         state.limits = replace(state.limits, max_steps=plan.steps)
         epochs = max(state.hparams.epochs, 1 + -(-plan.steps // plan.steps_per_epoch))

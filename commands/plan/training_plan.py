@@ -74,11 +74,11 @@ class TrainingPlan:
         return max(MIN_CORRECTION_STEPS, round(CORRECTION_SHARE * self.steps))
 
     def corrected(self, step: int, seconds_per_step: float, seconds_left: float) -> TrainingPlan:
-        """The plan for the real speed, measured by this step; the same one if that changes little."""
+        """The plan for the real speed, measured by this step; its length stays if that changes little."""
         steps = step + max(1, int((1 - RESERVED_SHARE) * seconds_left / seconds_per_step))
         steps = min(steps, self.most_steps or steps)
         if abs(steps / self.steps - 1) <= SMALL_CORRECTION:
-            return self
+            steps = self.steps
         return replace(self, steps=steps, corrected_at=step, seconds_per_step=seconds_per_step)
 
 

@@ -211,15 +211,20 @@ def read_sentences(path: Path | None, frontend: TextFrontend, hparams: HParams) 
 
 def read_lines(path: Path, option: str) -> list[str]:
     """Read the non-empty lines of a UTF-8 text file."""
+    return [line for line in map(str.strip, read_text(path, option).splitlines()) if line]
+
+
+def read_text(path: Path, option: str) -> str:
+    """Read a UTF-8 text file that is not empty."""
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+        text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise UserError(f"{option} {path}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{option} {path}: is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
-    if not any(lines):
+    if not text.strip():
         raise UserError(f"{option} {path}: holds no text; write one sentence a line")
-    return [line for line in lines if line]
+    return text
 
 
 def report_skipped(skipped: tuple[SkippedEntry, ...], console: Console) -> None:

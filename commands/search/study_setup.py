@@ -11,7 +11,7 @@ from rich.console import Console
 from commands.options import TrainOptions
 from commands.run.corpus import PreparedCorpus, prepare_corpus
 from commands.run.job import build_recipe, preset_values, set_up_torch
-from commands.run.run_folder import named_folder
+from commands.run.run_folder import best_voice_file, named_folder
 from commands.run.speakers import require_examples_of_speakers
 from commands.run.start_point import require_warm_start
 from commands.search.corpus_file import read_corpus_file
@@ -49,6 +49,8 @@ def set_up_study(
         corpus = prepare_corpus(options, recipe, console)
     else:
         corpus = read_corpus_file(corpus_file, recipe, options.output)
+    if corpus.hparams.alignment_guide == "corpus":
+        corpus = corpus.aligned(options.output / ".cache" / "alignments", console)
     recipe, symbols = corpus.hparams, corpus.frontend.symbols
     require_examples_of_speakers(recipe, corpus.train)
     folder = _study_folder(options, f"tune-{corpus.name}-{recipe.language}-{recipe.model}")
@@ -58,7 +60,7 @@ def set_up_study(
         raise UserError("--warm_start espeak: not for trials; train a base voice once and name its folder in base/")
     if options.warm_start_path is not None:
         require_warm_start(options.warm_start_path, recipe, symbols)
-    progress, weights = state.get("progress", {}), start or options.warm_start_path
+    progress, weights = state.get("progress", {}), start or _weights_file(options)
     return StudyContext(
         options=options,
         settings=settings,
@@ -71,6 +73,12 @@ def set_up_study(
         start_copy=None if start is None else folder / START_FOLDER / start.name,
         nonfinite_before=float(progress.get("nonfinite_steps", 0.0)),
     )
+
+
+def _weights_file(options: TrainOptions) -> Path | None:
+    """File that --warm_start names; of a run its best voice."""
+    path = options.warm_start_path
+    return best_voice_file(path, "--warm_start") if path is not None and path.is_dir() else path
 
 
 def _plan_study(

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from commands.console import open_console
 from commands.options import TrainOptions
-from commands.run.corpus import read_lines
+from commands.run.corpus import read_lines, read_text
 from commands.run.job import choose_device, option_values, set_up_processor
 from commands.run.run_folder import make_writable
 from commands.voice.validate import find_voice_file
@@ -37,12 +37,13 @@ def run(options: TrainOptions) -> int:
     console.print(f"voice {path}: {voice.hparams.model}, {voice.hparams.language}, step {voice.step:,}", soft_wrap=True)
     synthesizer = Synthesizer(voice, choose_device(options.device))
     choose_speaker(options.speaker, voice.hparams)
-    lines = [str(options.text)] if options.text_file is None else read_lines(options.text_file, "--text_file")
     set_up_processor(voice.hparams)
     if _is_one_file(options):
-        _speak_into_one_file(synthesizer, "\n".join(lines), options, console)
+        text = str(options.text) if options.text_file is None else read_text(options.text_file, "--text_file")
+        _speak_into_one_file(synthesizer, text, options, console)
     else:
-        _speak_into_files(synthesizer, lines, options, console)
+        assert options.text_file is not None
+        _speak_into_files(synthesizer, read_lines(options.text_file, "--text_file"), options, console)
     return 0
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 
 WORDS = {
-    "en": "mr mrs ms dr prof st no vol fig vs etc approx dept est gen col capt lt sgt rev gov sen jr sr inc ltd co "
-    "corp",
+    "en": "mr mrs ms dr prof st vol fig vs etc approx dept est gen col capt lt sgt rev gov sen jr sr inc ltd co corp",
     "de": "dr prof hr fr nr str st bzw ca usw vgl evtl ggf inkl exkl zzgl mio mrd geb gest abs art bd jh tel abt allg "
     "bes ehem etc max min od sog tägl verh",
     "ru": "г гг ул пл пер им тыс руб коп см ср др пр проф акад доц св гр стр рис табл гл ст т п д кв корп обл р оз о",
@@ -25,7 +24,7 @@ def is_abbreviation(text: str, language: str) -> bool:
     if last is None:
         return False
     word = last[1]
-    if len(word) == 1 and (base, word) != ("en", "I"):
+    if len(word) == 1 and (base, word) not in (("en", "I"), ("ru", "я")):
         return True
     if base == "de" and word.casefold().endswith("str"):  # Hauptstr.
         return True

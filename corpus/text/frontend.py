@@ -12,7 +12,7 @@ from typing import Literal
 from corpus.text import espeak
 from corpus.text.cleaning import clean
 from corpus.text.english import normalize as normalize_en
-from corpus.text.lexicon import Lexicon
+from corpus.text.lexicon import INLINE_PHONEMES, Lexicon
 from corpus.text.russian import normalize as normalize_ru
 from corpus.text.symbols import ENGLISH, PAD, PHONEMES, RUSSIAN, STRESS
 from corpus.utterances import Utterance
@@ -22,7 +22,6 @@ _MAX_EXAMPLES = 3
 """Utterance ids reported for each unknown symbol."""
 
 FINAL_MARKS = ".!?,;:"
-INLINE_PHONEMES = re.compile(r"\[\[(.*?)\]\]")
 
 _LETTERS = {"en": ENGLISH, "ru": RUSSIAN}
 
@@ -103,6 +102,8 @@ def text_frontend(hparams: HParams) -> TextFrontend:
             f"text_frontend=graphemes: expected an English or Russian language, got {hparams.language!r}: "
             "use text_frontend=phonemes"
         )
+    if any(INLINE_PHONEMES.search(entry) for entry in lexicon.entries):
+        raise UserError("lexicon: [[phonemes]] need text_frontend=phonemes; respell words for a voice of letters")
     return TextFrontend(language, "graphemes", letters, lexicon)
 
 

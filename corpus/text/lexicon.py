@@ -11,6 +11,7 @@ from pathlib import Path
 from hparams import UserError
 
 SEPARATOR = "\t"
+INLINE_PHONEMES = re.compile(r"\[\[(.*?)\]\]")
 
 
 def read_lexicon(path: Path) -> tuple[str, ...]:
@@ -34,7 +35,7 @@ def read_lexicon(path: Path) -> tuple[str, ...]:
 
 def merge(*lexicons: Iterable[str]) -> tuple[str, ...]:
     """Entries of several lexicons; for the same word the last one counts."""
-    by_word = {entry.partition(SEPARATOR)[0].casefold(): entry for lexicon in lexicons for entry in lexicon}
+    by_word = {entry.partition(SEPARATOR)[0].lower(): entry for lexicon in lexicons for entry in lexicon}
     return tuple(by_word.values())
 
 
@@ -47,7 +48,7 @@ class Lexicon:
     @cached_property
     def _said(self) -> Mapping[str, str]:
         pairs = (entry.partition(SEPARATOR) for entry in self.entries)
-        return {word.casefold(): said for word, _, said in pairs}
+        return {word.lower(): said for word, _, said in pairs}
 
     @cached_property
     def _pattern(self) -> re.Pattern[str]:
@@ -57,4 +58,8 @@ class Lexicon:
     def apply(self, text: str) -> str:
         if not self.entries:
             return text
-        return self._pattern.sub(lambda match: self._said[match[0].casefold()], text)
+        parts = INLINE_PHONEMES.split(text)  # every second one is phonemes, which stay
+        return "".join(f"[[{x}]]" if i % 2 else self._pattern.sub(self._replace, x) for i, x in enumerate(parts))
+
+    def _replace(self, match: re.Match[str]) -> str:
+        return self._said.get(match[0].lower(), match[0])

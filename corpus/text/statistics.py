@@ -45,9 +45,10 @@ def measure_texts(examples: Sequence[Example], frame_seconds: float) -> TextStat
 
 def letter_script(character: str) -> str | None:
     """Script of a letter; None for other characters and for marks of no script of their own."""
-    if not unicodedata.category(character).startswith("L"):
+    plain = unicodedata.normalize("NFKC", character)[:1]
+    if unicodedata.category(plain) not in ("Lu", "Ll", "Lt", "Lo"):
         return None
-    return unicodedata.name(character, "").split(" ")[0] or None
+    return unicodedata.name(plain, "").split(" ")[0] or None
 
 
 def _usual_ending(texts: Sequence[str]) -> str:

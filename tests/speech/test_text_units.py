@@ -24,6 +24,8 @@ from speech.text_units import (
         ('He said "Go!" Then he left.', "en-us", ['He said "Go!"', "Then he left."]),
         ("Mr. and Mrs. Smith met J. R. Ewing. Good.", "en-us", ["Mr. and Mrs. Smith met J. R. Ewing.", "Good."]),
         ("So am I. You too.", "en-us", ["So am I.", "You too."]),
+        ("I was told no. Go home.", "en-us", ["I was told no.", "Go home."]),
+        ("Так это я. Мы ушли.", "ru", ["Так это я.", "Мы ушли."]),
         ("Er kam am 3. Mai, z. B. zu Dr. Kurz in die Hauptstr. 5. Gut.", "de",
          ["Er kam am 3. Mai, z. B. zu Dr. Kurz in die Hauptstr. 5. Gut."]),
         ("Im Jahr 1999. Dann kam er.", "de", ["Im Jahr 1999.", "Dann kam er."]),
@@ -74,6 +76,11 @@ def test_pauses_can_be_written_into_a_text() -> None:
     assert units("One [pause 0.5] two.[pause 2]") == [Unit("One", 0.5), Unit("two.", 2.0)]
     assert units("[pause 1] One") == [Unit("One", PARAGRAPH_PAUSE)]
     assert units("One [pause 999] two")[0].pause_seconds == 30.0
+    assert units("One [pause 1] [pause 3] two")[0].pause_seconds == 4.0
+
+
+def test_lines_between_blank_lines_are_one_paragraph() -> None:
+    assert [u.text for u in units("A line that\r\ngoes on.\r\n\r\nAnother.")] == ["A line that goes on.", "Another."]
 
 
 def test_inline_phonemes_are_never_split() -> None:

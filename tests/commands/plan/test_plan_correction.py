@@ -19,7 +19,7 @@ def test_a_forecast_of_minutes_is_corrected_by_the_real_speed(
     run = program.trained(data, "--max_minutes", 0.6, epochs=60)
     (record,) = [r for r in journal(run) if r["kind"] == "plan"]
     plan = json.loads((run / PLAN_FILE).read_text())
-    assert plan["corrected_at"] == record["step"] == 10 and plan["schedule_steps"] == 16
+    assert 10 <= plan["corrected_at"] == record["step"] < 16 == plan["schedule_steps"]
     assert plan["steps"] == record["planned_steps"] == 120  # the epochs of the person
     assert journal(run)[-1]["step"] == 120
 

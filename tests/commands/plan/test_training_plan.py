@@ -112,7 +112,8 @@ def test_a_plan_of_minutes_is_corrected_once_and_stretches_the_rest_of_the_sched
     assert (corrected.steps, corrected.schedule_steps, corrected.correction_step) == (542, 270, None)
     planned = [corrected.stretch.planned_step(step) for step in (0, 20, 542)]
     assert planned == pytest.approx([0, 20, 270])
-    assert plan.corrected(20, seconds_per_step=2.05, seconds_left=555.0) is plan
+    kept = plan.corrected(20, seconds_per_step=2.05, seconds_left=555.0)
+    assert (kept.steps, kept.stretch.pace, kept.correction_step) == (plan.steps, 1.0, None)  # never corrected again
 
 
 @pytest.mark.parametrize("changes", [{}, {"max_steps": 100}, TIMED | {"max_steps": 100}, TIMED | {"epochs": 2}])

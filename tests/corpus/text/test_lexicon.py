@@ -26,6 +26,9 @@ def test_whole_words_are_replaced_whatever_their_capitals() -> None:
     lexicon = Lexicon(("cat\tkat", "New York\tnoo york"))
     assert lexicon.apply("Cat, category and new york") == "kat, category and noo york"
     assert Lexicon().apply("cat") == "cat"
+    assert Lexicon(("Straße\tx", "a.b\ty")).apply("Straße a.b aXb") == "x y aXb"
+    assert Lexicon(("istanbul\tx",)).apply("İstanbul istanbul") == "İstanbul x"
+    assert Lexicon(("der\t[[d@]]",)).apply("[[der]] der") == "[[der]] [[d@]]"
 
 
 def test_the_last_entry_of_a_word_counts() -> None:
