@@ -68,4 +68,5 @@ def _plan_request(job: TrainingJob, n_batches: int, start: StartPoint, cost: Ste
         seconds_per_step=None if cost is None else cost.seconds,
         step=start.progress.step,
         foreign_steps=start.foreign_steps,
+        is_demo=job.options.data is None,
     )

@@ -95,6 +95,7 @@ class PlanRequest:
     seconds_per_step: float | None  # None: not measured
     step: int  # at which this session begins
     foreign_steps: int = 0  # done by another program; the epochs come on top of them
+    is_demo: bool = False  # the demo's own epochs are enough for it, however much time there is
 
     @property
     def steps_in_time(self) -> float:
@@ -104,9 +105,9 @@ class PlanRequest:
         return self.step + max(1, int((1 - RESERVED_SHARE) * self.seconds_left / self.seconds_per_step))
 
     def new_plan(self) -> TrainingPlan:
-        """Plan of the shortest limit; a time limit replaces the preset's epochs, but not a person's."""
-        epochs = self.epochs
-        if epochs is None and self.steps_in_time == math.inf and self.max_steps is None:
+        """Plan of the shortest limit; with recordings a time limit replaces the preset's epochs, not a person's."""
+        epochs, is_limited_in_time = self.epochs, self.steps_in_time < math.inf and not self.is_demo
+        if epochs is None and self.max_steps is None and not is_limited_in_time:
             epochs = self.default_epochs
         most_steps = min(
             math.inf if epochs is None else self.foreign_steps + epochs * self.steps_per_epoch,

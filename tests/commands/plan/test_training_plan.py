@@ -40,6 +40,8 @@ TIMED: dict[str, Any] = {"max_minutes": 10, "seconds_left": 600.0, "seconds_per_
         ({"max_steps": 500}, 500),  # beyond the preset's epochs, since a person wants them
         ({"max_steps": 500, "epochs": 7}, 70),
         (TIMED, 270),  # a tenth of the time is for evaluations and the end
+        (TIMED | {"is_demo": True}, 40),
+        (TIMED | {"is_demo": True, "max_steps": 100}, 100),
         (TIMED | {"max_steps": 100}, 100),
         (TIMED | {"epochs": 2}, 20),
         (TIMED | {"seconds_per_step": None}, 40),  # nothing was measured: the time limit alone will end it
