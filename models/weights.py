@@ -54,7 +54,7 @@ def changed_settings(state: dict[str, Any], hparams: HParams) -> dict[str, list[
 
 def with_default_settings(saved: dict[str, Any]) -> dict[str, Any]:
     """Add the defaults of settings that did not exist yet when the checkpoint was written."""
-    return HParams().model_dump(mode="json") | saved
+    return HParams().model_dump(mode="json") | {"speech_level": "as_recorded"} | saved
 
 
 def extract_weights(path: Path, state: dict[str, Any]) -> dict[str, Tensor]:
