@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib.util
 import math
 import shutil
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -63,10 +62,6 @@ class WhisperListener:
             max_new_tokens=min(MAX_TOKENS, EXTRA_TOKENS + math.ceil(TOKENS_PER_SECOND * seconds)),
         )
         return " ".join(segment.text.strip() for segment in segments)
-
-    def transcribe_all(self, waves: Iterable[np.ndarray], language: str) -> Iterator[str]:
-        for wave in waves:
-            yield self.transcribe(wave, language)
 
 
 def _assemble_weights(cache: Path) -> Path:

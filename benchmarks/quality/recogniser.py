@@ -29,6 +29,7 @@ from corpus.demo.sentences import WORD_PATTERNS
 from corpus.text.espeak import synthesize
 from files import atomic_replacement
 from hparams import HParams
+from listening.comparison import edit_distance
 from models.vocoders.griffin_lim import griffin_lim
 
 LANGUAGE = "en-us"
@@ -99,22 +100,12 @@ def decode_ctc_path(path: list[int]) -> str:
 def character_error_rate(hypotheses: Sequence[str], references: Sequence[str]) -> float:
     """Edits from hypotheses to references, divided by the references' letters and spaces; may exceed 1."""
     pairs = [(_normalize(h), _normalize(r)) for h, r in zip(hypotheses, references, strict=True)]
-    return sum(_edit_distance(*pair) for pair in pairs) / sum(len(reference) for _, reference in pairs)
+    return sum(edit_distance(*pair) for pair in pairs) / sum(len(reference) for _, reference in pairs)
 
 
 def _normalize(text: str) -> str:
     """Keep only lower-case letters and single spaces."""
     return " ".join(re.sub(r"[^a-z\s]", "", text.lower()).split())
-
-
-def _edit_distance(source: str, target: str) -> int:
-    """Levenshtein distance: insertions, deletions and replacements of one character."""
-    row = list(range(len(target) + 1))
-    for n_deleted, letter in enumerate(source, start=1):
-        previous, row = row, [n_deleted]
-        for i, target_letter in enumerate(target):
-            row.append(min(previous[i] + (letter != target_letter), previous[i + 1] + 1, row[i] + 1))
-    return row[-1]
 
 
 def espeak_wave(text: str) -> np.ndarray:

@@ -113,13 +113,16 @@ def _synthesize_in_processes(corpus: Path, language: str, utterances: list[tuple
             for first in range(processes):
                 executor = stack.enter_context(ProcessPoolExecutor(1, mp_context=context))
                 tasks.append(executor.submit(_synthesize_all, corpus, language, utterances[first::processes]))
-        try:
-            for task in tasks:
-                task.result()
-        except BaseException:
-            for process in multiprocessing.active_children():  # leaving the pools would wait for them
-                process.terminate()
-            raise
+        stack.push(_terminate_workers_on_error)
+        for task in tasks:
+            task.result()
+
+
+def _terminate_workers_on_error(kind: type[BaseException] | None, *_: object) -> None:
+    """Exit callback that runs before the pools are left, which would wait for the end of all tasks."""
+    if kind is not None:
+        for process in multiprocessing.active_children():
+            process.terminate()
 
 
 @contextmanager
