@@ -10,9 +10,8 @@ from typing import Any
 class Recipe:
     """Presets of a model by name, and the fields that its weights depend on.
 
-    `reference_steps`: length of the training that the schedules of each preset are written for. `base_steps`: of one on
-    speech of espeak-ng, from which recordings go on. `recordings`: changes
-    of each preset for recordings of people, whose speech has no even pace as that of espeak-ng.
+    `reference_steps`: length of the training that the schedules of each preset are written for; `base_steps`: of the
+    training of a base voice; `recordings`: changes of each preset for recordings of people.
     """
 
     presets: dict[str, dict[str, Any]]

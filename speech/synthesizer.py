@@ -26,7 +26,7 @@ from speech.voice import Voice
 FIRST_UNITS = 1
 """Units decoded before the first sound of a stream; the next groups are larger."""
 MAX_UNITS_AT_ONCE = 8
-SHORTEST_SPEED, HIGHEST_SPEED = 0.25, 4.0
+LOWEST_SPEED, HIGHEST_SPEED = 0.25, 4.0
 
 Warn = Callable[[str], None]
 
@@ -98,8 +98,8 @@ class Synthesizer:
             first, n = first + n, min(2 * n, MAX_UNITS_AT_ONCE)
 
     def _set_speed(self, speed: float) -> None:
-        if not SHORTEST_SPEED <= speed <= HIGHEST_SPEED:
-            raise UserError(f"speed {speed:g}: expected {SHORTEST_SPEED:g} to {HIGHEST_SPEED:g}")
+        if not LOWEST_SPEED <= speed <= HIGHEST_SPEED:
+            raise UserError(f"speed {speed:g}: expected {LOWEST_SPEED:g} to {HIGHEST_SPEED:g}")
         if self._model.HAS_GATE and speed != 1.0:
             raise UserError(f"speed {speed:g}: {self.hparams.model} predicts no durations that could be changed")
         self._model.set_speed(speed)

@@ -20,7 +20,7 @@ CONJUNCTIONS = {
     "ru": "и|но|или|потому|что|который|которая|которые|когда|где|если|а|хотя|чтобы",
 }
 WORD_SPACE = re.compile(r"\s+(?![^\[]*\]\])")  # not within [[phonemes]]
-FINAL_MARKS = ".!?…,;:–—-"
+TRAILING_MARKS = ".!?…,;:–—-"
 BLANK_LINE = re.compile(r"\n[ \t\r]*\n\s*")
 
 
@@ -125,4 +125,4 @@ def with_ending(text: str, ending: str) -> str:
     stripped = text.rstrip()
     if not ending or stripped.rstrip("\"'»”’)]")[-1:] in tuple(".!?…。！？।"):
         return stripped
-    return stripped.rstrip(FINAL_MARKS + " ") + ending
+    return stripped.rstrip(TRAILING_MARKS + " ") + ending

@@ -45,7 +45,7 @@ class TextFrontend:
     def _normalize(self, text: str) -> str:
         parts = INLINE_PHONEMES.split(self.lexicon.apply(text))  # every second one is phonemes
         if len(parts) == 1:
-            return self._normalize_words(text if not self.lexicon.entries else parts[0])
+            return self._normalize_words(parts[0])
         said = [self._inline_phonemes(x) if i % 2 else self._normalize_between(x) for i, x in enumerate(parts)]
         return re.sub(rf"\s+([{re.escape(FINAL_MARKS)}])", r"\1", " ".join(" ".join(said).split()))
 
