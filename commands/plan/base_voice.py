@@ -20,6 +20,7 @@ from commands.run.session import open_session
 from corpus.demo.sentences import supported_languages
 from files import hex_digest
 from hparams import AUDIO_FIELDS, HParams, UserError
+from monitoring.journal.summary import read_summary
 from recipes import RECIPES
 from recipes.facts import CorpusFacts
 from training.checkpoints.checkpoint import list_checkpoints
@@ -49,10 +50,14 @@ def with_base_voice(
         if reason:
             job.progress_console.print(f"base    none: {reason}", soft_wrap=True)
         return job
-    _train(job, folder, on_start)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.parent / f".{folder.name}.lock"):  # another process may be training the same one
+        if not _is_trained(folder):
+            _train(job, folder, on_start)
     voice = folder / "voice.safetensors"
     if not voice.is_file():
         return job
+    job.progress_console.print(f"base    {folder}: a voice of espeak-ng to start from", soft_wrap=True)
     return replace(job, options=replace(options, warm_start=str(voice)))
 
 
@@ -79,7 +84,7 @@ def _reason_against(job: TrainingJob, facts: CorpusFacts, folder: Path) -> str |
         return f"there is no word list for {job.hparams.language}"
     if job.rank_group.size > 1:
         return "several processes do not train one; --warm_start PATH takes a voice"
-    if (folder / "voice.safetensors").is_file():
+    if _is_trained(folder):
         return None
     max_steps, base_steps = job.limits.max_steps, RECIPES[job.hparams.model].base_steps[job.preset]
     if TIME_SHARE * job.limits.seconds_left < MIN_SECONDS or (max_steps is not None and max_steps < base_steps):
@@ -87,20 +92,22 @@ def _reason_against(job: TrainingJob, facts: CorpusFacts, folder: Path) -> str |
     return None
 
 
+def _is_trained(folder: Path) -> bool:
+    """Whether there is a base voice whose training is over; with more time it is not trained further."""
+    is_over = read_summary(folder).get("status") in ("finished", "stopped")
+    return is_over and (folder / "voice.safetensors").is_file()
+
+
 def _train(job: TrainingJob, folder: Path, on_start: Callable[[], None]) -> None:
-    """Train the base voice, or go on with an unfinished one; another process that trains the same is waited for."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    if not (folder / "voice.safetensors").is_file():
-        job.progress_console.print("base    a voice of espeak-ng is trained first; --warm_start none does without")
-    with FileLock(folder.parent / f".{folder.name}.lock"):
-        base = _base_job(job, folder)
-        corpus = prepare_corpus(base.options, base.hparams, job.progress_console)
-        with lock_folder(folder), open_session(base, corpus, folder=folder, heartbeat=Heartbeat(None)) as session:
-            if session is not None:
-                on_start()
-                if session.fit() == EXIT_FAILED:
-                    raise UserError(f"{folder}: the base voice could not be trained, the disk is full; free some space")
-    job.progress_console.print(f"base    {folder}: a voice of espeak-ng to start from", soft_wrap=True)
+    """Train the base voice, or go on with one whose training was interrupted."""
+    job.progress_console.print("base    a voice of espeak-ng is trained first; --warm_start none does without")
+    base = _base_job(job, folder)
+    corpus = prepare_corpus(base.options, base.hparams, job.progress_console)
+    with lock_folder(folder), open_session(base, corpus, folder=folder, heartbeat=Heartbeat(None)) as session:
+        if session is not None:
+            on_start()
+            if session.fit() == EXIT_FAILED:
+                raise UserError(f"{folder}: the base voice could not be trained, the disk is full; free some space")
 
 
 def _base_job(job: TrainingJob, folder: Path) -> TrainingJob:

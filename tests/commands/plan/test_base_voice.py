@@ -113,6 +113,8 @@ def test_a_base_voice_is_trained_once_and_gives_its_weights(
     (base,) = (program.output / BASE_FOLDER).glob("en-us-*")
     assert [r["step"] for r in journal(base) if r["kind"] == "evaluation"][-1] == 6
     assert journal(program.output / "first")[0]["source"] == str(base / "voice.safetensors")
+    monkeypatch.setitem(RECIPES["tacotron2"].base_steps, "full", 60)  # more than it was trained for
+    monkeypatch.delattr("commands.plan.base_voice.prepare_corpus")  # nor is its corpus read again
     second = program(*options, "--run_name", "second")
     assert second.code == 0 and "is trained first" not in second.flat
     weights, origin = load_file(base / "voice.safetensors"), load_file(program.output / "second" / "origin.safetensors")
