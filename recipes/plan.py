@@ -43,9 +43,14 @@ def corpus_values(
     values: dict[str, float] = {
         "max_decoder_steps": max(preset["max_decoder_steps"], math.ceil(LENGTH_MARGIN * facts.longest_frames / r))
     }
-    if has_gate:  # so that the end of an utterance counts half as much as all its other steps
-        values["gate_positive_weight"] = max(1.0, round(facts.mean_frames / r / 2, 1))
+    if has_gate:
+        values["gate_positive_weight"] = round(balanced_gate_weight(facts.mean_frames, r), 1)
     return {name: value for name, value in values.items() if name not in given}
+
+
+def balanced_gate_weight(mean_frames: float, frames_per_step: int) -> float:
+    """Half the mean number of decoder steps: with the full number against one end step, speech ends too early."""
+    return max(1.0, mean_frames / frames_per_step / 2)
 
 
 def schedule_values(

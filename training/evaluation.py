@@ -42,9 +42,10 @@ def evaluate_utterances(
 
 def decode_plain_texts(model: TrainableModel, data: TrainingData, hparams: HParams) -> list[PlainDecodeReport]:
     """Raw decodes of texts as people type them, none longer than a failed decode has to be."""
-    if not data.plain_sentences:
+    if not data.plain_sentences or data.text_statistics is None:
         return []
-    expected = [data.frames_per_symbol * len(sentence.symbol_ids) for sentence in data.plain_sentences]
+    frames_per_symbol = data.text_statistics.seconds_per_symbol * hparams.sampling_rate / hparams.hop_length
+    expected = [frames_per_symbol * len(sentence.symbol_ids) for sentence in data.plain_sentences]
     longest_steps = math.ceil(MAX_PLAIN_RATIO * max(expected) / model.frames_per_step)
     decodes = decode_sentences(model, data.plain_sentences, hparams.batch_size, max_steps=longest_steps)
     return [

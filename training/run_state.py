@@ -43,12 +43,6 @@ class TrainingData:
     text_statistics: TextStatistics | None = None  # of the training texts; kept with the voice
     plain_sentences: Sequence[Sentence] = ()  # texts as people type them
 
-    @property
-    def frames_per_symbol(self) -> float:
-        """Mean over the training texts."""
-        examples = self.train.examples
-        return sum(e.n_frames for e in examples) / sum(len(e.symbol_ids) for e in examples)
-
 
 @dataclass
 class TrainingProgress:

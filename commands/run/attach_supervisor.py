@@ -9,12 +9,11 @@ from commands.run.event_publisher import EventPublisher
 from commands.run.job import TrainingJob, preset_values, recording_values
 from hparams import HParams, build_hparams
 from recipes import RECIPES
-from recipes.plan import Course
+from recipes.plan import Course, balanced_gate_weight
 from smart_tuner.inputs.run_facts import KnobFacts, RunFacts
 from smart_tuner.runtime import SupervisorRuntime
 from smart_tuner.supervisor import Supervisor
 from training.knobs import Knobs, bounds_of, knobs_with_effect
-from training.run_state import TrainingData
 from training.schedule import base_guide_weight
 from training.trainer import EnhancedTrainer
 
@@ -31,6 +30,7 @@ def run_facts(trainer: EnhancedTrainer, preset: HParams, *, pinned: tuple[str, .
     """Collect what a supervisor must know of this training and of the preset its settings were made from."""
     hparams, model, data = trainer.state.hparams, trainer.state.model, trainer.state.data
     presets = preset_knobs(hparams, preset)
+    mean_frames = sum(e.n_frames for e in data.train.examples) / len(data.train.examples)
     has_reduction_factor = "n_frames_per_step" in RECIPES[hparams.model].architecture_fields
     return RunFacts(
         steps_per_evaluation=hparams.iters_per_evaluation,
@@ -39,7 +39,7 @@ def run_facts(trainer: EnhancedTrainer, preset: HParams, *, pinned: tuple[str, .
         warmup_steps=hparams.warmup_steps,
         alignment_patience_steps=hparams.alignment_patience_steps if model.HAS_ATTENTION else 0,
         peak_learning_rate=hparams.learning_rate,
-        balanced_gate_weight=_balanced_gate_weight(data, model.frames_per_step) if model.HAS_GATE else None,
+        balanced_gate_weight=balanced_gate_weight(mean_frames, model.frames_per_step) if model.HAS_GATE else None,
         spectrum_loss=model.SPECTRUM_LOSS,
         log_losses=model.LOG_LOSSES,
         n_frames_per_step=hparams.n_frames_per_step if has_reduction_factor else None,
@@ -83,12 +83,6 @@ def preset_knobs(hparams: HParams, preset: HParams) -> dict[str, float]:
         "learning_rate_multiplier": preset.learning_rate / hparams.learning_rate,
         "guide_weight_multiplier": preset.guide_loss_weight / base_guide_weight(hparams),
     }
-
-
-def _balanced_gate_weight(data: TrainingData, frames_per_step: int) -> float:
-    """Half the mean number of decoder steps: with the full number against one end step, speech ends too early."""
-    frames = [example.n_frames for example in data.train.examples]
-    return max(1.0, sum(frames) / len(frames) / frames_per_step / 2)
 
 
 def attach_supervisor(
