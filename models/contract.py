@@ -35,6 +35,8 @@ NEVER_STOPS = 1.0
 """Gate threshold that no probability exceeds."""
 GATE_THRESHOLDS = [i / 100 for i in range(1, 100)]
 MIN_STEPS_TO_CUT = 4
+SLOW = 0.25
+MAX_DRAWS, DRAWN_WEIGHTS = 50, 0.1
 
 
 def check_declarations(case: ContractCase) -> None:
@@ -179,6 +181,35 @@ def check_stopping(case: ContractCase) -> None:
         _require(not is_stopped.any(), "items count as stopped although no gate exceeds its threshold")
 
 
+def check_speed(case: ContractCase) -> None:
+    """Slower speech is longer where durations are predicted; elsewhere the speed changes nothing."""
+    model = case.model()
+    model.set_gate_threshold(NEVER_STOPS)
+    usual = synthesize(model, case.batch, None)
+    for seed in range(MAX_DRAWS):  # until some symbol lasts longer than the least duration
+        if model.HAS_GATE or bool((usual.steps > case.batch.text_lengths + model.frames_per_step).any()):
+            break
+        _draw_weights(model, seed)
+        usual = synthesize(model, case.batch, None)
+    model.set_speed(SLOW)
+    slow = synthesize(model, case.batch, None)
+    if model.HAS_GATE:
+        _require_close({"mels": slow.mels}, {"mels": usual.mels}, "synthesis at another speed")
+    else:
+        longer = f"{slow.steps.tolist()} steps at a speed of {SLOW}, {usual.steps.tolist()} at 1"
+        _require(int(slow.steps.sum()) > int(usual.steps.sum()), longer)
+        model.set_speed(1.0)
+        again = synthesize(model, case.batch, None).steps
+        _require(torch.equal(again, usual.steps), "the usual speed cannot be restored")
+
+
+@torch.no_grad()
+def _draw_weights(model: TrainableModel, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in model.parameters():
+        parameter.add_(DRAWN_WEIGHTS * torch.randn(parameter.shape, generator=generator))
+
+
 def check_folding(case: ContractCase) -> None:
     """`fold`, also twice, does not change the synthesised mels."""
     model = case.model()
@@ -224,7 +255,7 @@ def check_plain_operations(case: ContractCase) -> None:
 
 CHECKS = (
     *(check_declarations, check_losses, check_snapshot, check_evaluation_has_no_effect, check_padding),
-    *(check_teacher_forced_output, check_synthesis, check_stopping, check_folding, check_state_dict),
+    *(check_teacher_forced_output, check_synthesis, check_stopping, check_speed, check_folding, check_state_dict),
     check_determinism,
     check_plain_operations,
 )

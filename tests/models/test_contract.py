@@ -78,6 +78,10 @@ def damage_weights_in_folding(model: Any) -> None:
     model.fold = lambda: [parameter.data.mul_(1.1) for parameter in model.parameters()]
 
 
+def change_weights_with_the_speed(model: Any) -> None:
+    model.set_speed = lambda speed: [parameter.data.mul_(1 + speed) for parameter in model.parameters()]
+
+
 def take_mel_padding_for_frames(model: Any) -> None:
     original = model.forward
     model.forward = lambda batch: original(
@@ -132,6 +136,7 @@ BROKEN: dict[str, list[Callable[[Any], None]]] = {
         lambda model: wrap(model, "synthesize", lambda o: replace(o, stopped=torch.zeros_like(o.stopped))),
         ignore_step_limit,
     ],
+    "check_speed": [change_weights_with_the_speed],
     "check_folding": [damage_weights_in_folding],
     "check_state_dict": [depend_on_passes_before],
     "check_determinism": [
