@@ -10,6 +10,7 @@ from pathlib import Path
 
 from commands.options import TrainOptions
 from commands.plan.base_voice import with_base_voice
+from commands.plan.training_plan import with_begun_level
 from commands.process.companion_process import CompanionProcess, has_pending_output
 from commands.process.exit_codes import EXIT_FAILED, exit_code_of
 from commands.process.heartbeat import Heartbeat, open_heartbeat
@@ -22,7 +23,7 @@ from commands.process.ranks import (
     run_on_all_ranks,
 )
 from commands.process.signals import StopSignals
-from commands.run.corpus import PreparedCorpus, prepare_corpus
+from commands.run.corpus import PreparedCorpus, corpus_name, prepare_corpus
 from commands.run.job import TrainingJob, plan_job
 from commands.run.run_folder import choose_run_folder, lock_folder
 from commands.run.session import open_session
@@ -97,7 +98,8 @@ def _ended_workers(rank_group: RankGroup) -> Iterator[None]:
 
 def _prepare_corpus(job: TrainingJob, rank_group: RankGroup) -> PreparedCorpus:
     def prepare() -> PreparedCorpus:
-        corpus = prepare_corpus(job.options, job.hparams, job.progress_console)
+        folder = choose_run_folder(job.options, job.hparams, corpus_name(job.options))
+        corpus = prepare_corpus(job.options, with_begun_level(job.hparams, folder), job.progress_console)
         require_examples_of_speakers(corpus.hparams, corpus.train)
         if len(corpus.train) < rank_group.size:
             raise UserError(f"{rank_group.size} processes for {len(corpus.train)} utterances; start fewer")

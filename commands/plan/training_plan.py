@@ -152,6 +152,15 @@ def without_recording_values(job: TrainingJob) -> HParams:
     return build_hparams(job.hparams.model_dump(), {name: getattr(preset, name) for name in names})
 
 
+def with_begun_level(hparams: HParams, folder: Path) -> HParams:
+    """The recipe with the level of recordings that the run in the folder was begun with; as it is for a new run."""
+    path = folder / "hparams.json"
+    if hparams.speech_level != "auto" or not path.is_file() or not list_checkpoints(folder / "checkpoints"):
+        return hparams
+    begun = json.loads(path.read_text(encoding="utf-8"))
+    return build_hparams(hparams.model_dump(), {"speech_level": begun.get("speech_level", "as_recorded")})
+
+
 def plan_training(folder: Path, request: PlanRequest) -> TrainingPlan | None:
     """Return the run's plan: the stored one, or a new one.
 

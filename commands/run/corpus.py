@@ -109,9 +109,13 @@ def find_corpus(options: TrainOptions, hparams: HParams) -> tuple[str, Corpus]:
     make_writable(options.output)
     if options.data is None:
         folder = make_demo_corpus(options.output / ".cache", hparams.language)
-        return "demo", read_corpus(str(folder), "filelist")
-    first_path = Path(options.data.split(",")[0]).expanduser().resolve()
-    return first_path.stem, read_corpus(options.data, options.data_format)
+        return corpus_name(options), read_corpus(str(folder), "filelist")
+    return corpus_name(options), read_corpus(options.data, options.data_format)
+
+
+def corpus_name(options: TrainOptions) -> str:
+    """Short name of the corpus, from which the run's name is made."""
+    return "demo" if options.data is None else Path(options.data.split(",")[0]).expanduser().resolve().stem
 
 
 def prepare_corpus(options: TrainOptions, hparams: HParams, console: Console) -> PreparedCorpus:

@@ -196,6 +196,18 @@ def test_recordings_of_very_different_levels_are_brought_to_one(program: Program
     outcome = program.train(tmp_path, "--max_steps", 1)
     assert "dB: they are brought to one level" in outcome.flat
     assert json.loads((program.output / "run" / "hparams.json").read_text())["speech_level"] == "even"
+    for path in (tmp_path / "wavs").iterdir():  # all are quiet now, but the run has begun otherwise
+        wave, rate = soundfile.read(path)
+        soundfile.write(path, wave / (1 if np.abs(wave).max() < 0.05 else 100), rate, subtype="FLOAT", format="WAV")
+    program.trained(tmp_path, "--max_steps", 2)
+    assert json.loads((program.output / "run" / "hparams.json").read_text())["speech_level"] == "even"
+
+
+def test_levels_are_checked_and_can_be_left_as_recorded(program: Program, tmp_path: Path) -> None:
+    write_metadata(tmp_path, good_clips(tmp_path, 8))
+    for path in sorted((tmp_path / "wavs").iterdir())[::2]:
+        wave, rate = soundfile.read(path)
+        soundfile.write(path, wave / 100, rate, subtype="FLOAT", format="WAV")
     checked = program("--mode", "check", "--data", tmp_path, *tiny())
     assert "warn levels" in checked.flat and "training brings them to one level" in checked.flat
     assert (
