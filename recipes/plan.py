@@ -28,7 +28,7 @@ LENGTH_MARGIN = 1.25
 
 
 @dataclass(frozen=True)
-class Course:
+class PlanLength:
     """Length of a training in steps, and how many of them are one pass over the corpus."""
 
     steps: int
@@ -54,26 +54,26 @@ def balanced_gate_weight(mean_frames: float, frames_per_step: int) -> float:
 
 
 def schedule_values(
-    preset: Mapping[str, Any], course: Course, *, reference_steps: int, given: Collection[str] = ()
+    preset: Mapping[str, Any], length: PlanLength, *, reference_steps: int, given: Collection[str] = ()
 ) -> dict[str, int]:
     """Return the settings that follow from the length of the training, except those that a person has given.
 
     `preset`: all settings of a preset, whose schedules are written for a training of `reference_steps`.
     """
-    factor = course.steps / reference_steps
+    factor = length.steps / reference_steps
     scaled = {name: max(1, round(factor * preset[name])) for name in SCALED_FIELDS}
-    patience = min(scaled["alignment_patience_steps"], max(1, MAX_PATIENCE_EPOCHS * course.steps_per_epoch))
+    patience = min(scaled["alignment_patience_steps"], max(1, MAX_PATIENCE_EPOCHS * length.steps_per_epoch))
     scaled["alignment_patience_steps"] = patience
-    scaled |= dict.fromkeys(INTERVAL_FIELDS, _evaluation_interval(preset, factor, course))
+    scaled |= dict.fromkeys(INTERVAL_FIELDS, _evaluation_interval(preset, factor, length))
     return {name: value for name, value in scaled.items() if name not in given}
 
 
-def _evaluation_interval(preset: Mapping[str, Any], factor: float, course: Course) -> int:
+def _evaluation_interval(preset: Mapping[str, Any], factor: float, length: PlanLength) -> int:
     """The preset's share of the plan; in a longer plan every second epoch. Both within bounds for the whole plan."""
     own = preset["iters_per_evaluation"]
     if factor <= 1:
         return max(
-            round(factor * own), min(own, course.steps // MAX_EVALUATIONS), min(course.steps, MIN_INTERVAL_STEPS)
+            round(factor * own), min(own, length.steps // MAX_EVALUATIONS), min(length.steps, MIN_INTERVAL_STEPS)
         )
-    every_second_epoch = min(course.steps // MIN_EVALUATIONS, EPOCHS_PER_EVALUATION * course.steps_per_epoch)
-    return max(course.steps // MAX_EVALUATIONS, min(round(factor * own), max(own, every_second_epoch)))
+    every_second_epoch = min(length.steps // MIN_EVALUATIONS, EPOCHS_PER_EVALUATION * length.steps_per_epoch)
+    return max(length.steps // MAX_EVALUATIONS, min(round(factor * own), max(own, every_second_epoch)))

@@ -19,7 +19,7 @@ from hparams import HParams, UserError, build_hparams
 from models import ARCHITECTURES
 from recipes import RECIPES
 from recipes.facts import CorpusFacts
-from recipes.plan import Course, corpus_values, schedule_values
+from recipes.plan import PlanLength, corpus_values, schedule_values
 from training.checkpoints.checkpoint import list_checkpoints
 from training.run_state import StepLimit
 from training.schedule import PlanStretch
@@ -55,8 +55,8 @@ class TrainingPlan:
         return self.max_steps is not None or self.max_minutes is not None
 
     @property
-    def course(self) -> Course:
-        return Course(self.schedule_steps, self.steps_per_epoch)
+    def length(self) -> PlanLength:
+        return PlanLength(self.schedule_steps, self.steps_per_epoch)
 
     @property
     def stretch(self) -> PlanStretch:
@@ -188,17 +188,17 @@ def read_plan(folder: Path) -> TrainingPlan | None:
         raise UserError(f"{path}: expected the plan of a training ({error}); remove it to make a new one") from error
 
 
-def planned_schedule(model: str, preset: str, course: Course, *, given: Collection[str] = ()) -> dict[str, int]:
+def planned_schedule(model: str, preset: str, length: PlanLength, *, given: Collection[str] = ()) -> dict[str, int]:
     """The preset's schedules for a training of this length."""
     recipe = RECIPES[model]
     values = build_hparams(recipe.presets[preset]).model_dump()
-    return schedule_values(values, course, reference_steps=recipe.reference_steps[preset], given=given)
+    return schedule_values(values, length, reference_steps=recipe.reference_steps[preset], given=given)
 
 
 def planned_job(job: TrainingJob, plan: TrainingPlan, facts: CorpusFacts) -> TrainingJob:
     """The job with schedules of the plan's length, and its end; values that a person has given stay."""
     hparams, limits = job.hparams, job.limits
-    values: dict[str, Any] = planned_schedule(hparams.model, job.preset, plan.course, given=job.given)
+    values: dict[str, Any] = planned_schedule(hparams.model, job.preset, plan.length, given=job.given)
     if job.options.data is not None:
         has_gate = ARCHITECTURES[hparams.model].HAS_GATE
         values |= corpus_values(hparams.model_dump(), facts, has_gate=has_gate, given=job.given)

@@ -9,7 +9,7 @@ from commands.run.event_publisher import EventPublisher
 from commands.run.job import TrainingJob, preset_values, recording_values
 from hparams import HParams, build_hparams
 from recipes import RECIPES
-from recipes.plan import Course, balanced_gate_weight
+from recipes.plan import PlanLength, balanced_gate_weight
 from smart_tuner.inputs.run_facts import KnobFacts, RunFacts
 from smart_tuner.runtime import SupervisorRuntime
 from smart_tuner.supervisor import Supervisor
@@ -110,8 +110,8 @@ def _planned_values(job: TrainingJob, trainer: EnhancedTrainer, planned_steps: i
     """The preset's schedules for a training of this length; none where the recipe has its own."""
     if not job.preset:
         return {}
-    course = Course(planned_steps, trainer.state.data.train.n_batches(0))
-    return planned_schedule(job.hparams.model, job.preset, course)
+    length = PlanLength(planned_steps, trainer.state.data.train.n_batches(0))
+    return planned_schedule(job.hparams.model, job.preset, length)
 
 
 def synchronize_knobs(supervisor: Supervisor, trainer: EnhancedTrainer) -> None:

@@ -7,21 +7,21 @@ import pytest
 from hparams import build_hparams
 from recipes import RECIPES
 from recipes.facts import CorpusFacts
-from recipes.plan import INTERVAL_FIELDS, SCALED_FIELDS, Course, corpus_values, schedule_values
+from recipes.plan import INTERVAL_FIELDS, SCALED_FIELDS, PlanLength, corpus_values, schedule_values
 
 DEMO = build_hparams(RECIPES["tacotron2"].presets["demo"]).model_dump()
 REFERENCE = RECIPES["tacotron2"].reference_steps["demo"]
 
 
 def demo_values(steps: int, steps_per_epoch: int = 143, given: Collection[str] = ()) -> dict[str, int]:
-    return schedule_values(DEMO, Course(steps, steps_per_epoch), reference_steps=REFERENCE, given=given)
+    return schedule_values(DEMO, PlanLength(steps, steps_per_epoch), reference_steps=REFERENCE, given=given)
 
 
 @pytest.mark.parametrize(("model", "preset"), [(m, p) for m, r in RECIPES.items() for p in r.presets])
 def test_a_plan_of_the_reference_length_has_the_presets_own_schedules(model: str, preset: str) -> None:
     recipe = RECIPES[model]
     settings, steps = build_hparams(recipe.presets[preset]).model_dump(), recipe.reference_steps[preset]
-    values = schedule_values(settings, Course(steps, steps), reference_steps=steps)
+    values = schedule_values(settings, PlanLength(steps, steps), reference_steps=steps)
     assert values == {name: settings[name] for name in (*SCALED_FIELDS, *INTERVAL_FIELDS)}
 
 
@@ -52,7 +52,7 @@ def test_a_tiny_plan_still_has_valid_schedules() -> None:
     for recipe in RECIPES.values():
         for name, preset in recipe.presets.items():
             settings = build_hparams(preset).model_dump()
-            values = schedule_values(settings, Course(1, 1), reference_steps=recipe.reference_steps[name])
+            values = schedule_values(settings, PlanLength(1, 1), reference_steps=recipe.reference_steps[name])
             build_hparams(preset, values)
 
 
