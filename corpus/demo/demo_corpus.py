@@ -8,7 +8,6 @@ import multiprocessing
 import os
 import shutil
 import signal
-import threading
 import wave
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -109,7 +108,7 @@ def _synthesize_in_processes(corpus: Path, language: str, utterances: list[tuple
     context = multiprocessing.get_context("spawn")
     with ExitStack() as stack:
         tasks = []
-        with _ignored_interrupts():  # inherited by the workers: Ctrl-C is for this process to handle
+        with _delayed_interrupts():  # for ever in the workers, which inherit it: Ctrl-C is for this process to handle
             for first in range(processes):
                 executor = stack.enter_context(ProcessPoolExecutor(1, mp_context=context))
                 tasks.append(executor.submit(_synthesize_all, corpus, language, utterances[first::processes]))
@@ -126,15 +125,13 @@ def _terminate_workers_on_error(kind: type[BaseException] | None, *_: object) ->
 
 
 @contextmanager
-def _ignored_interrupts() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
-        yield
-        return
-    earlier = signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _delayed_interrupts() -> Iterator[None]:
+    """Block Ctrl-C, which then arrives at the end."""
+    earlier = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, earlier)
+        signal.pthread_sigmask(signal.SIG_SETMASK, earlier)
 
 
 def _synthesize_all(corpus: Path, language: str, utterances: list[tuple[str, str]]) -> None:

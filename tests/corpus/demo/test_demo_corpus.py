@@ -210,5 +210,18 @@ def test_ctrl_c_ends_the_workers_at_once_and_without_tracebacks(tmp_path: Path) 
     while process.poll() is None and not any(tmp_path.glob(".demo-*.partial/timings/*.json")):
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)
-    assert process.communicate(timeout=60)[1] == ""
-    assert process.returncode == 130
+    try:
+        assert process.communicate(timeout=60)[1] == ""
+        assert process.returncode == 130
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+
+
+def test_ctrl_c_while_the_workers_start_is_not_lost() -> None:
+    is_done = False
+    with pytest.raises(KeyboardInterrupt), demo._delayed_interrupts():
+        signal.raise_signal(signal.SIGINT)
+        is_done = True
+    assert is_done
