@@ -12,6 +12,7 @@ import wave
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 from filelock import FileLock
@@ -127,6 +128,7 @@ def _terminate_workers_on_error(kind: type[BaseException] | None, *_: object) ->
 @contextmanager
 def _delayed_interrupts() -> Iterator[None]:
     """Block Ctrl-C, which then arrives at the end."""
+    resource_tracker.ensure_running()  # its start, if left to the first worker's, would let Ctrl-C through again
     earlier = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

@@ -168,7 +168,7 @@ def test_text_that_is_not_utf8_is_refused_with_file_line_and_byte(tmp_path: Path
 
 
 def test_broken_rows_are_skipped_by_file_and_line(tmp_path: Path) -> None:
-    audio(tmp_path / "wavs" / "a.wav"), audio(tmp_path / "wavs" / "b.wav"), audio(tmp_path.parent / "x.wav")
+    audio(tmp_path / "wavs" / "a.wav"), audio(tmp_path / "wavs" / "b.wav"), audio(tmp_path / "x.wav")
     rows = ["a|raw|one", "a|raw|again", "b|raw|", "gone|raw|text", "b|two columns", "../x|raw|text", "/x|r|t", "|r|t"]
     (tmp_path / "metadata.csv").write_text("\n".join(rows))
     corpus = read_corpus(str(tmp_path), "ljspeech")

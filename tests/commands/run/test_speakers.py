@@ -104,14 +104,14 @@ def test_evaluation_decodes_an_utterance_with_its_own_speaker() -> None:
 
 
 def test_speaker_names_are_never_used_as_paths_or_html(program: Program, speakers: Path, tmp_path: Path) -> None:
-    odd = ("../../x", "<script>alert(1)</script>")
+    odd = ("../../odd-speaker", "<script>alert(1)</script>")
     text = speakers.read_text(encoding="utf-8").replace("|anna", f"|{odd[0]}").replace("|bert", f"|{odd[1]}")
     speakers.write_text(text, encoding="utf-8")
     (tmp_path / "own.txt").write_text("good words\ngood words\n", encoding="utf-8")
     run = train(program, speakers, "--eval_sentences", tmp_path / "own.txt", iters_per_evaluation=4)
     program.shown(run)
     assert len(list((run / "samples").glob("*own-00*.wav"))) == 2
-    assert not list(tmp_path.parent.glob("x*")) and not list(program.output.glob("x*"))
+    assert not list(tmp_path.parent.glob("odd-speaker*")) and not list(program.output.glob("odd-speaker*"))
     assert "<script>alert" not in (run / "report.html").read_text(encoding="utf-8")
     synthesize = ("--run", run, "--text", "good", "--out", tmp_path / "x.wav", "--speaker", odd[0])
     assert program("--mode", "synthesize", *synthesize).code == 0

@@ -209,14 +209,26 @@ def test_ctrl_c_ends_the_workers_at_once_and_without_tracebacks(tmp_path: Path) 
     process = subprocess.Popen(arguments, env=environment, start_new_session=True, stderr=subprocess.PIPE, text=True)
     while process.poll() is None and not any(tmp_path.glob(".demo-*.partial/timings/*.json")):
         time.sleep(0.05)
+    are_deaf = [_blocks_interrupts(worker) for worker in _children(process.pid)]
     os.killpg(process.pid, signal.SIGINT)
     try:
+        assert are_deaf and all(are_deaf)
         assert process.communicate(timeout=60)[1] == ""
         assert process.returncode == 130
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _blocks_interrupts(pid: int) -> bool:
+    """Whether Ctrl-C does nothing to the process: blocked (SigBlk) or ignored (SigIgn)."""
+    rows = dict(line.split(":\t") for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line[:3] == "Sig")
+    return bool((int(rows["SigBlk"], 16) | int(rows["SigIgn"], 16)) & 1 << (signal.SIGINT - 1))
 
 
 def test_ctrl_c_while_the_workers_start_is_not_lost() -> None:
