@@ -79,7 +79,11 @@ def build_parser() -> argparse.ArgumentParser:
     recipe = parser.add_argument_group("recipe")
     add = recipe.add_argument
     add("--model", help="architecture; default: tacotron2")
-    add("--preset", choices=PRESET_NAMES, help="default: demo without --data, full with")
+    add(
+        "--preset",
+        choices=PRESET_NAMES,
+        help="default: demo without --data; with it the largest that the time is enough for",
+    )
     add("--epochs", type=int, metavar="N", help="passes over the corpus")
     add("--batch_size", type=int, metavar="N", help="utterances in a batch at most")
     add("--batch_frames", type=frame_limit, metavar="N|auto", help="padded frames in a batch; auto: what memory allows")

@@ -8,8 +8,10 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
+from commands.console import open_console
 from commands.options import TrainOptions
 from commands.plan.base_voice import with_base_voice
+from commands.plan.preset_choice import with_preset
 from commands.plan.training_plan import with_begun_level
 from commands.process.companion_process import CompanionProcess, has_pending_output
 from commands.process.exit_codes import EXIT_FAILED, exit_code_of
@@ -36,6 +38,7 @@ from training.distributed.worker import run_worker
 
 
 def run(options: TrainOptions) -> int:
+    options = with_preset(options, open_console(quiet=options.quiet))
     with joined_ranks(options) as rank_group:
         try:
             return _run_leader(options, rank_group) if rank_group.is_leader else _run_worker(options, rank_group)

@@ -140,11 +140,16 @@ TINY: dict[str, Any] = DEMO | {
 }
 
 # A straight diagonal is too far from real speech: without a better guide the model learns the texture of speech alone.
-RECORDINGS: dict[str, Any] = {"alignment_guide": "corpus", "alignment_prior": 5000.0, "plain_text_share": 0.25}
+RECORDINGS: dict[str, Any] = {
+    "alignment_guide": "corpus",
+    "alignment_prior": 5000.0,
+    "plain_text_share": 0.25,
+    "epochs": 500,
+}
 
 RECIPE = Recipe(
     presets={"full": FULL, "small": SMALL, "demo": DEMO, "tiny": TINY},
-    base_steps={"full": 8_000, "small": 4_000, "demo": 1_800, "tiny": 360},
+    least_steps={"full": 8_000, "small": 4_000, "demo": 1_800, "tiny": 360},
     recordings={
         "full": RECORDINGS,
         "small": RECORDINGS,
@@ -152,6 +157,7 @@ RECIPE = Recipe(
         "tiny": RECORDINGS | {"learning_rate": 4e-3, "max_utterance_seconds": 20.0},
     },
     reference_steps={"full": 780_000, "small": 100_000, "demo": 1_800, "tiny": 440},
+    recording_steps={"full": 780_000, "small": 100_000, "demo": 18_000, "tiny": 4_400},
     architecture_fields=(
         *("num_speakers", "speakers", "hidden_channels_enc"),
         *("use_encoder_prenet", "encoder_num_layers", "encoder_num_heads"),

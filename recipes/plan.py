@@ -48,6 +48,11 @@ def corpus_values(
     return {name: value for name, value in values.items() if name not in given}
 
 
+def recording_epochs(epochs: int, steps_per_epoch: int, recording_steps: int) -> int:
+    """Epochs of a training on recordings without a limit: at most so many steps, and no more than `epochs`."""
+    return min(epochs, max(1, math.ceil(recording_steps / steps_per_epoch)))
+
+
 def balanced_gate_weight(mean_frames: float, frames_per_step: int) -> float:
     """Half the mean number of decoder steps: with the full number against one end step, speech ends too early."""
     return max(1.0, mean_frames / frames_per_step / 2)

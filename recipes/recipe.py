@@ -10,12 +10,14 @@ from typing import Any
 class Recipe:
     """Presets of a model by name, and the fields that its weights depend on.
 
-    `reference_steps`: length of the training that the schedules of each preset are written for; `base_steps`: of the
-    training of a base voice; `recordings`: changes of each preset for recordings of people.
+    `reference_steps`: length of the training that the schedules of each preset are written for; `recording_steps`: of a
+    training on recordings without a limit; `least_steps`: after which a voice of the preset speaks, the length of a
+    base voice's training; `recordings`: changes of each preset for recordings of people.
     """
 
     presets: dict[str, dict[str, Any]]
     reference_steps: dict[str, int]
-    base_steps: dict[str, int]
+    recording_steps: dict[str, int]
+    least_steps: dict[str, int]
     recordings: dict[str, dict[str, Any]]
     architecture_fields: tuple[str, ...]

@@ -139,16 +139,17 @@ TINY: dict[str, Any] = DEMO | {
     "iters_per_evaluation": 30,
 }
 
-RECORDINGS: dict[str, Any] = {"plain_text_share": 0.25}
+RECORDINGS: dict[str, Any] = {"plain_text_share": 0.25, "epochs": 500}
 
 RECIPE = Recipe(
     presets={"full": {}, "small": SMALL, "demo": DEMO, "tiny": TINY},
-    base_steps={"full": 6_000, "small": 3_000, "demo": 1_200, "tiny": 360},
+    least_steps={"full": 6_000, "small": 3_000, "demo": 1_200, "tiny": 360},
     recordings={
         **dict.fromkeys(("full", "small", "demo"), RECORDINGS),
         "tiny": RECORDINGS | {"max_utterance_seconds": 20.0},
     },
     reference_steps={"full": 195_000, "small": 100_000, "demo": 1_200, "tiny": 440},
+    recording_steps={"full": 195_000, "small": 100_000, "demo": 12_000, "tiny": 4_400},
     architecture_fields=(
         *("symbols_embedding_dim", "encoder_kernel_size", "encoder_n_convolutions", "encoder_embedding_dim"),
         *("n_frames_per_step", "decoder_rnn_dim", "prenet_dim", "attention_rnn_dim", "attention_dim"),

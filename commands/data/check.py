@@ -12,6 +12,7 @@ from commands.console import open_console
 from commands.options import TrainOptions
 from commands.plan.description import describe_plan
 from commands.plan.estimate import estimate_run, measure_step
+from commands.plan.preset_choice import with_preset
 from commands.plan.settled_recipe import new_plan
 from commands.plan.training_plan import planned_job
 from commands.run.corpus import find_corpus, prepare_corpus
@@ -25,6 +26,7 @@ EXIT_GO, EXIT_NO_GO = 0, 2
 
 
 def run(options: TrainOptions) -> int:
+    options = with_preset(options, open_console(quiet=options.json))
     hparams = build_recipe(options, load_settings(options.config))
     frontend = text_frontend(hparams)
     _, corpus = find_corpus(options, hparams)

@@ -86,8 +86,8 @@ def _reason_against(job: TrainingJob, facts: CorpusFacts, folder: Path) -> str |
         return "several processes do not train one; --warm_start PATH takes a voice"
     if _is_trained(folder):
         return None
-    max_steps, base_steps = job.limits.max_steps, RECIPES[job.hparams.model].base_steps[job.preset]
-    if TIME_SHARE * job.limits.seconds_left < MIN_SECONDS or (max_steps is not None and max_steps < base_steps):
+    max_steps, least_steps = job.limits.max_steps, RECIPES[job.hparams.model].least_steps[job.preset]
+    if TIME_SHARE * job.limits.seconds_left < MIN_SECONDS or (max_steps is not None and max_steps < least_steps):
         return "the training is too short for one"
     return None
 
@@ -112,7 +112,7 @@ def _train(job: TrainingJob, folder: Path, on_start: Callable[[], None]) -> None
 
 def _base_job(job: TrainingJob, folder: Path) -> TrainingJob:
     minutes = min(MAX_SECONDS, TIME_SHARE * job.limits.seconds_left) / 60
-    max_steps = RECIPES[job.hparams.model].base_steps[job.preset]
+    max_steps = RECIPES[job.hparams.model].least_steps[job.preset]
     options = replace(
         job.options,
         data=None,

@@ -92,20 +92,9 @@ def measure_step(
     median_batch = order[frames.index(sorted(frames)[len(frames) // 2])]
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         model = build_model(hparams, len(corpus.frontend.symbols)).to(device).train()
-        n, probe = 1, _run_second_probe(model, loader.load(median_batch[:1]).to(device), hparams)
-        probe_time.limit_to_run(probe.seconds * len(median_batch))
-        while n < len(median_batch):
-            n_next = min(GROWTH * n, len(median_batch))
-            if 2 * probe.seconds * n_next / n > max(probe_time.left, QUICK_SECONDS):
-                break
-            try:
-                probe = _run_second_probe(model, loader.load(median_batch[:n_next]).to(device), hparams)
-            except RuntimeError as error:  # if it does not fit into memory, training will use micro-batches
-                if not is_out_of_memory(error):
-                    raise
-                break
-            n = n_next
-            progress(n, len(median_batch))
+        _, probe = measure_passes(
+            model, lambda n: loader.load(median_batch[:n]).to(device), len(median_batch), hparams, probe_time, progress
+        )
     n_weights = count_parameters(model)
     del model
     release_gpu_memory()
@@ -114,6 +103,32 @@ def measure_step(
         memory += psutil.Process().memory_info().rss
     batches_of_probe_size = sum(frames) / len(frames) / probe.padded_frames
     return StepCost(probe.seconds * max(1.0, batches_of_probe_size), int(memory), n_weights)
+
+
+def measure_passes(
+    model: TrainableModel,
+    load: Callable[[int], Batch],
+    batch_size: int,
+    hparams: HParams,
+    probe_time: ProbeTime,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[int, ProbeResult]:
+    """Run passes of growing parts of a batch, as far as time and memory allow; return the last one and its size."""
+    n, probe = 1, _run_second_probe(model, load(1), hparams)
+    probe_time.limit_to_run(probe.seconds * batch_size)
+    while n < batch_size:
+        n_next = min(GROWTH * n, batch_size)
+        if 2 * probe.seconds * n_next / n > max(probe_time.left, QUICK_SECONDS):
+            break
+        try:
+            probe = _run_second_probe(model, load(n_next), hparams)
+        except RuntimeError as error:  # if it does not fit into memory, training will use micro-batches
+            if not is_out_of_memory(error):
+                raise
+            break
+        n = n_next
+        progress(n, batch_size)
+    return n, probe
 
 
 def _run_second_probe(model: TrainableModel, batch: Batch, hparams: HParams) -> ProbeResult:

@@ -14,6 +14,8 @@ from training.run_state import RunLimits
 FIRST_CHECK_STEPS = 10
 """Measured steps before the first check; each further check needs twice as many."""
 MAX_ERROR = 0.5  # relative to the forecast
+PAUSE_FACTOR = 4
+"""A step of so many times the median was held up; long recordings alone do not take as much."""
 
 
 class ForecastCheck:
@@ -56,7 +58,7 @@ class ForecastCheck:
         is_measured = len(self._all_seconds) >= FIRST_CHECK_STEPS
         if self._correction is None or not is_measured or not self._correction.is_due(step):
             return
-        self._forecast = statistics.median(self._all_seconds)
+        self._forecast = _mean_without_pauses(self._all_seconds)
         self._last_step = self._correction.apply(step, self._forecast)
         self._correction = None
 
@@ -67,3 +69,9 @@ class ForecastCheck:
         text = time_text(max(0, self._last_step - step), measured, self._limits.seconds_left)
         self._write_note(step, f"the forecast of {self._forecast:.2f} s a step was wrong: {text}")
         self._forecast = measured
+
+
+def _mean_without_pauses(seconds: list[float]) -> float:
+    """The mean rather than the median: batches of long recordings take more than their share of the time."""
+    longest = PAUSE_FACTOR * statistics.median(seconds)
+    return statistics.fmean(min(value, longest) for value in seconds)

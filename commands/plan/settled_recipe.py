@@ -19,6 +19,8 @@ from commands.run.corpus import PreparedCorpus
 from commands.run.job import TrainingJob
 from commands.run.start_point import StartPoint, find_start
 from monitoring.terminal.task_progress import task_progress
+from recipes import RECIPES
+from recipes.plan import recording_epochs
 from training.step.probe import ProbeTime
 
 
@@ -57,10 +59,18 @@ def new_plan(job: TrainingJob, n_batches: int, cost: StepCost | None) -> Trainin
     return _plan_request(job, n_batches, StartPoint("started"), cost).new_plan()
 
 
+def default_epochs(job: TrainingJob, n_batches: int) -> int:
+    """Epochs of a training without a limit."""
+    epochs = job.hparams.epochs
+    if job.options.data is None or "epochs" in job.given:
+        return epochs
+    return recording_epochs(epochs, n_batches, RECIPES[job.hparams.model].recording_steps[job.preset])
+
+
 def _plan_request(job: TrainingJob, n_batches: int, start: StartPoint, cost: StepCost | None) -> PlanRequest:
     return PlanRequest(
         steps_per_epoch=n_batches,
-        default_epochs=job.hparams.epochs,
+        default_epochs=default_epochs(job, n_batches),
         epochs=job.hparams.epochs if "epochs" in job.given else None,
         max_steps=job.limits.max_steps,
         max_minutes=job.options.max_minutes,
@@ -69,4 +79,5 @@ def _plan_request(job: TrainingJob, n_batches: int, start: StartPoint, cost: Ste
         step=start.progress.step,
         foreign_steps=start.foreign_steps,
         is_demo=job.options.data is None,
+        preset=job.preset,
     )

@@ -25,8 +25,8 @@ from training.run_state import StepLimit
 from training.schedule import PlanStretch
 
 PLAN_FILE = "plan.json"
-RESERVED_SHARE = 0.1
-"""Share of a time limit that is kept for evaluations, checkpoints and the end."""
+TIME_SHARE = 0.9
+"""Share of a time limit that is for steps; the rest is for evaluations, checkpoints and the end."""
 CORRECTION_SHARE, MIN_CORRECTION_STEPS = 0.05, 10
 """Part of the plan after which its length is corrected by the real speed."""
 SMALL_CORRECTION = 0.1
@@ -48,6 +48,7 @@ class TrainingPlan:
     seconds_per_step: float | None = None  # measured, where minutes were turned into steps
     most_steps: int | None = None  # of the other limits, where minutes decide the length
     corrected_at: int | None = None  # the step
+    preset: str | None = None  # None: not recorded, by an earlier version
 
     @property
     def is_limited(self) -> bool:
@@ -75,7 +76,7 @@ class TrainingPlan:
 
     def corrected(self, step: int, seconds_per_step: float, seconds_left: float) -> TrainingPlan:
         """The plan for the real speed, measured by this step; its length stays if that changes little."""
-        steps = step + max(1, int((1 - RESERVED_SHARE) * seconds_left / seconds_per_step))
+        steps = step + max(1, int(TIME_SHARE * seconds_left / seconds_per_step))
         steps = min(steps, self.most_steps or steps)
         if abs(steps / self.steps - 1) <= SMALL_CORRECTION:
             steps = self.steps
@@ -96,13 +97,14 @@ class PlanRequest:
     step: int  # at which this session begins
     foreign_steps: int = 0  # done by another program; the epochs come on top of them
     is_demo: bool = False  # the demo's own epochs are enough for it, however much time there is
+    preset: str | None = None
 
     @property
     def steps_in_time(self) -> float:
         """Step at which the time is over; infinity without a time limit."""
         if self.max_minutes is None or self.seconds_per_step is None:
             return math.inf
-        return self.step + max(1, int((1 - RESERVED_SHARE) * self.seconds_left / self.seconds_per_step))
+        return self.step + max(1, int(TIME_SHARE * self.seconds_left / self.seconds_per_step))
 
     def new_plan(self) -> TrainingPlan:
         """Plan of the shortest limit; with recordings a time limit replaces the preset's epochs, not a person's."""
@@ -122,6 +124,7 @@ class PlanRequest:
             max_minutes=self.max_minutes,
             seconds_per_step=self.seconds_per_step if is_by_time else None,
             most_steps=int(most_steps) if is_by_time and most_steps < math.inf else None,
+            preset=self.preset,
         )
 
     def exceeds(self, plan: TrainingPlan) -> bool:
@@ -208,4 +211,6 @@ def planned_job(job: TrainingJob, plan: TrainingPlan, facts: CorpusFacts) -> Tra
             limits = replace(limits, max_steps=plan.steps, step_limit=limit)
         if "epochs" not in job.given:  # one more, since the number of batches differs a little from epoch to epoch
             values["epochs"] = max(hparams.epochs, 1 + math.ceil(plan.steps / plan.steps_per_epoch))
+    elif "epochs" not in job.given:
+        values["epochs"] = max(1, round(plan.steps / plan.steps_per_epoch))
     return replace(job, hparams=build_hparams(hparams.model_dump(), values), limits=limits)

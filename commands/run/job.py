@@ -116,9 +116,13 @@ def recording_values(options: TrainOptions, model: str) -> dict[str, Any]:
 
 
 def preset_name(options: TrainOptions) -> str:
-    """Return the preset of --preset or --hparams_file, else the one that fits the corpus."""
-    file_preset, _ = read_hparams_file(options.hparams_file)
-    return str(options.preset or file_preset or ("demo" if options.data is None else "full"))
+    """Return the preset that is asked for, else the one that fits the corpus."""
+    return asked_preset(options) or ("demo" if options.data is None else "full")
+
+
+def asked_preset(options: TrainOptions) -> str | None:
+    """Return the preset of --preset or --hparams_file."""
+    return options.preset or read_hparams_file(options.hparams_file)[0]
 
 
 def read_hparams_file(path: Path | None) -> tuple[str | None, dict[str, Any]]:

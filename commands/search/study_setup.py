@@ -10,7 +10,7 @@ from rich.console import Console
 
 from commands.options import TrainOptions
 from commands.run.corpus import PreparedCorpus, prepare_corpus
-from commands.run.job import build_recipe, preset_values, set_up_torch
+from commands.run.job import build_recipe, given_layers, preset_name, preset_values, set_up_torch
 from commands.run.run_folder import best_voice_file, named_folder
 from commands.run.speakers import require_examples_of_speakers
 from commands.run.start_point import require_warm_start
@@ -20,11 +20,12 @@ from commands.search.study_context import StudyContext
 from files import safe_name
 from hparams import UserError
 from models.weights import SavedSettings, require_compatible
+from recipes import RECIPES
 from smart_tuner.search.budget import plan_budget
 from smart_tuner.search.dimensions import Dimension, build_space
 from smart_tuner.search.settings import SearchSettings
 from smart_tuner.search.study import StudyPlan
-from smart_tuner.settings import load_settings
+from smart_tuner.settings import Settings, load_settings
 from training.run_state import RunLimits
 
 
@@ -64,7 +65,15 @@ def set_up_study(
     return StudyContext(
         options=options,
         settings=settings,
-        plan=_plan_study(folder, corpus, settings.search, space=space, from_step=progress.get("step"), weights=weights),
+        plan=_plan_study(
+            folder,
+            corpus,
+            settings.search,
+            full_steps=_full_steps(options, settings, corpus),
+            space=space,
+            from_step=progress.get("step"),
+            weights=weights,
+        ),
         corpus=corpus,
         folder=folder,
         device=device,
@@ -86,11 +95,11 @@ def _plan_study(
     corpus: PreparedCorpus,
     settings: SearchSettings,
     *,
+    full_steps: int,
     space: tuple[Dimension, ...],
     from_step: int | None,
     weights: Path | None,
 ) -> StudyPlan:
-    full_steps = corpus.hparams.epochs * corpus.training_data(corpus.hparams, ()).train.n_batches(0)
     return StudyPlan(
         name=folder.name,
         recipe=corpus.hparams,
@@ -101,6 +110,15 @@ def _plan_study(
         sampler=settings.sampler,
         weights=None if weights is None else hashlib.sha256(weights.read_bytes()).hexdigest(),
     )
+
+
+def _full_steps(options: TrainOptions, settings: Settings, corpus: PreparedCorpus) -> int:
+    """Length of the training that the recipe's schedules are written for."""
+    hparams = corpus.hparams
+    steps = hparams.epochs * corpus.training_data(hparams, ()).train.n_batches(0)
+    if options.data is None or any("epochs" in layer for layer in given_layers(options, settings)):
+        return steps
+    return min(steps, RECIPES[hparams.model].reference_steps[preset_name(options)])
 
 
 def _study_folder(options: TrainOptions, default_name: str) -> Path:

@@ -60,8 +60,8 @@ TINY: dict[str, Any] = {
 
 
 def tiny(**changes: Any) -> list[str]:
-    """Return the --hparams option of the tiny model."""
-    return ["--hparams", ",".join(f"{name}={value}" for name, value in (TINY | changes).items())]
+    """Return the options of the tiny model."""
+    return ["--preset", "full", "--hparams", ",".join(f"{name}={value}" for name, value in (TINY | changes).items())]
 
 
 @dataclass(frozen=True)

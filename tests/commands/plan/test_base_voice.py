@@ -106,14 +106,14 @@ def test_a_base_voice_is_trained_once_and_gives_its_weights(
     program: Program, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("commands.run.corpus.make_demo_corpus", partial(make_demo_corpus, size=24))
-    monkeypatch.setitem(RECIPES["tacotron2"].base_steps, "full", 6)
+    monkeypatch.setitem(RECIPES["tacotron2"].least_steps, "full", 6)
     options = ["--data", data, "--warm_start", "espeak", "--max_steps", 1, *tiny()]
     first = program(*options, "--run_name", "first")
     assert first.code == 0 and "a voice of espeak-ng is trained first" in first.flat
     (base,) = (program.output / BASE_FOLDER).glob("en-us-*")
     assert [r["step"] for r in journal(base) if r["kind"] == "evaluation"][-1] == 6
     assert journal(program.output / "first")[0]["source"] == str(base / "voice.safetensors")
-    monkeypatch.setitem(RECIPES["tacotron2"].base_steps, "full", 60)  # more than it was trained for
+    monkeypatch.setitem(RECIPES["tacotron2"].least_steps, "full", 60)  # more than it was trained for
     monkeypatch.delattr("commands.plan.base_voice.prepare_corpus")  # nor is its corpus read again
     second = program(*options, "--run_name", "second")
     assert second.code == 0 and "is trained first" not in second.flat
