@@ -23,6 +23,9 @@ class QualityControl(SettingsSection):
 
     attention_diagonality_threshold: float = Field(0.3, ge=0, le=1)
     attention_diagonality_target: float = Field(0.7, ge=0, le=1)
+    # of a model without attention, by the posterior of its symbols, which equal sounds share
+    posterior_diagonality_threshold: float = Field(0.15, ge=0, le=1)
+    posterior_diagonality_target: float = Field(0.25, ge=0, le=1)
     gate_accuracy_threshold: float = Field(0.7, ge=0, le=1)
     gate_accuracy_target: float = Field(0.8, ge=0, le=1)
     gradient_norm_threshold: float = Field(10.0, gt=0)

@@ -20,7 +20,7 @@ from training.trainer import EnhancedTrainer
 FAR_FACTOR, FAR_DROPOUT = 3.0, 0.25
 """From this ratio (of a dropout: difference) on, a value is a choice of its own, not an adaptation to the corpus."""
 SETTINGS_WITHOUT_KNOB = (
-    *("warmup_steps", "adam_beta2", "weight_decay", "gate_loss_weight"),
+    *("warmup_steps", "adam_beta2", "weight_decay", "gate_loss_weight", "alignment_prior"),
     *(name for name in HParams.model_fields if "dropout" in name),
 )
 """Training settings without a knob, which a restart may reset to the preset's values."""
@@ -38,6 +38,7 @@ def run_facts(trainer: EnhancedTrainer, preset: HParams, *, pinned: tuple[str, .
         planned_steps=max(1, planned_steps),
         warmup_steps=hparams.warmup_steps,
         alignment_patience_steps=hparams.alignment_patience_steps if model.HAS_ATTENTION else 0,
+        search_patience_steps=0 if model.HAS_ATTENTION else hparams.alignment_patience_steps,
         peak_learning_rate=hparams.learning_rate,
         balanced_gate_weight=balanced_gate_weight(mean_frames, model.frames_per_step) if model.HAS_GATE else None,
         spectrum_loss=model.SPECTRUM_LOSS,

@@ -21,7 +21,11 @@ from smart_tuner.detectors.optimization.learning_rate import (
 from smart_tuner.detectors.optimization.loss import detect_loss_spike, detect_oscillating_loss, detect_sawtooth_loss
 from smart_tuner.detectors.optimization.overfitting import detect_overfitting
 from smart_tuner.detectors.optimization.plateau import detect_plateau
-from smart_tuner.detectors.speech.attention import detect_attention_lost, detect_attention_not_forming
+from smart_tuner.detectors.speech.attention import (
+    detect_alignment_not_forming,
+    detect_attention_lost,
+    detect_attention_not_forming,
+)
 from smart_tuner.detectors.speech.durations import detect_collapsed_durations, detect_overfit_durations
 from smart_tuner.detectors.speech.flow import detect_exploding_flow
 from smart_tuner.detectors.speech.gate import detect_gate_never_fires, detect_premature_stop
@@ -51,6 +55,7 @@ EVERY_TENTH_STEP: dict[str, Detector] = {
 EVERY_EVALUATION: dict[str, Detector] = {
     "attention_lost": detect_attention_lost,
     "attention_not_forming": detect_attention_not_forming,
+    "alignment_not_forming": detect_alignment_not_forming,
     "gate_never_fires": detect_gate_never_fires,
     "premature_stop": detect_premature_stop,
     "collapsed_durations": detect_collapsed_durations,

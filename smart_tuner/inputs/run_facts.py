@@ -30,6 +30,7 @@ class RunFacts(BaseModel):
     planned_steps: int = Field(ge=1)
     warmup_steps: int = Field(0, ge=0)
     alignment_patience_steps: int = Field(0, ge=0)  # steps that attention may take to form; 0: no attention
+    search_patience_steps: int = Field(0, ge=0)  # the same of an alignment found by search; 0: the model has attention
     peak_learning_rate: float = Field(gt=0)
     balanced_gate_weight: float | None = None  # positive weight at which a gate learns to open, and not too early
     spectrum_loss: str = "mel_loss"  # the signal that measures how well recordings are predicted

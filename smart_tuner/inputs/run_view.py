@@ -35,6 +35,18 @@ class RunView:
         """Steps done in this attempt."""
         return self.step - self.attempt_start
 
+    @property
+    def diagonality_threshold(self) -> float:
+        """Diagonality below which an alignment has failed; above it, it begins to form."""
+        by_search, quality = bool(self.facts.search_patience_steps), self.quality
+        return quality.posterior_diagonality_threshold if by_search else quality.attention_diagonality_threshold
+
+    @property
+    def diagonality_target(self) -> float:
+        """Diagonality from which on an alignment is healthy."""
+        by_search, quality = bool(self.facts.search_patience_steps), self.quality
+        return quality.posterior_diagonality_target if by_search else quality.attention_diagonality_target
+
     def points(self, name: str, n_steps: int | None = None) -> Points:
         """Known points of a signal in this attempt, or in the last `n_steps` of it."""
         first = self.attempt_start + 1

@@ -181,6 +181,7 @@ def finish_with_best(context: RemedyContext) -> InterventionPlan | None:
 
 ADVICE_BY_AILMENT: Mapping[str, str] = {
     "attention_not_forming": "check that transcripts fit their recordings (--mode check), or give more recordings",
+    "alignment_not_forming": "check that transcripts fit their recordings (--mode check), or give more recordings",
     "attention_lost": "give more recordings, or a smaller learning rate",
     "exploding_gradient": "look for broken recordings (--mode check), or give a smaller learning rate",
     "loss_spike": "look for broken recordings (--mode check), or give a smaller learning rate",

@@ -118,6 +118,11 @@ REMEDIES_BY_AILMENT: dict[str, Mapping[str, Remedy]] = {
         "restart": restart("free_diagonality", "up"),
         "larger_reduction_factor": restart_with_larger_steps,
     },
+    "alignment_not_forming": {
+        "restart_with_preset": restart_with_preset("free_diagonality", "up"),
+        "lower_learning_rate": lower_learning_rate("free_diagonality", "up"),
+        "restart": restart("free_diagonality", "up"),
+    },
     "attention_lost": {
         "roll_back": roll_back("free_diagonality", "up"),
         "more_guidance": more_guidance("free_diagonality", "up"),

@@ -32,6 +32,7 @@ KNOBS = {
 
 FLOW: dict[str, Any] = {
     "alignment_patience_steps": 0,
+    "search_patience_steps": 400,
     "spectrum_loss": "nll_loss",
     "log_losses": ("nll_loss", "total_loss"),
 }

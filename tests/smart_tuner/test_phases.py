@@ -27,6 +27,13 @@ def test_alignment_begins_at_the_threshold(diagonality: float, phase: str | None
     assert phase_after(view_with("pre_alignment", [0.9, diagonality])) == phase
 
 
+@pytest.mark.parametrize(("diagonality", "phase"), [(0.14, None), (0.15, "alignment")])
+def test_an_alignment_that_is_found_by_search_begins_at_its_own_threshold(diagonality: float, phase: str) -> None:
+    facts = make_facts(**FLOW)
+    assert phase_after(view_with("pre_alignment", [0.9, diagonality], facts=facts)) == phase
+    assert phase_after(view_with("alignment", [0.26, 0.25], facts=facts)) == "quality"
+
+
 def test_the_evidence_contains_the_values() -> None:
     change = next_phase(view_with("pre_alignment", [0.1, 0.4]), PHASES)
     assert change == PhaseChange("alignment", {"free_diagonality": 0.4})

@@ -9,6 +9,7 @@ AILMENTS = {
     "loss_spike": "loss spike",
     "oscillating_loss": "oscillating loss",
     "attention_not_forming": "attention does not form",
+    "alignment_not_forming": "the alignment of text and speech does not form",
     "attention_lost": "attention was lost",
     "gate_never_fires": "the voice does not stop at the end of a sentence",
     "premature_stop": "the voice stops before the end of a sentence",

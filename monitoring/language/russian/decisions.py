@@ -9,6 +9,7 @@ AILMENTS = {
     "loss_spike": "скачок потерь",
     "oscillating_loss": "колебания потерь",
     "attention_not_forming": "внимание не формируется",
+    "alignment_not_forming": "выравнивание текста и речи не формируется",
     "attention_lost": "внимание потеряно",
     "gate_never_fires": "голос не останавливается в конце фразы",
     "premature_stop": "голос останавливается раньше конца фразы",

@@ -1,4 +1,4 @@
-"""Detectors of attention that does not form a diagonal (attention_not_forming) or no longer does (attention_lost)."""
+"""Detectors of an alignment that does not form (attention_not_forming, alignment_not_forming) or is lost."""
 
 from __future__ import annotations
 
@@ -12,12 +12,20 @@ LOST_SHARE, RECOVERED_SHARE = 0.5, 0.8  # of the best diagonality
 
 
 def detect_attention_not_forming(view: RunView) -> Diagnosis | None:
+    return _detect_not_forming(view, "attention_not_forming", view.facts.alignment_patience_steps)
+
+
+def detect_alignment_not_forming(view: RunView) -> Diagnosis | None:
+    """The same of an alignment that is found by search."""
+    return _detect_not_forming(view, "alignment_not_forming", view.facts.search_patience_steps)
+
+
+def _detect_not_forming(view: RunView, ailment: str, patience: int) -> Diagnosis | None:
     """Diagonality that is below its target after the time it may take, and is not on its way there."""
-    patience = view.facts.alignment_patience_steps
     free, forced = view.points("free_diagonality"), view.points("diagonality")
     if not patience or len(free) < MIN_EVALUATIONS or not forced or view.attempt_steps < patience:
         return None
-    threshold, target = view.quality.attention_diagonality_threshold, view.quality.attention_diagonality_target
+    threshold, target = view.diagonality_threshold, view.diagonality_target
     enough = (threshold + target) / 2 if view.attempt_steps < 2 * patience else target  # at first, half is enough
     best = max(value for _, value in free)
     latest = max(free[-1][1], forced[-1][1])
@@ -28,7 +36,7 @@ def detect_attention_not_forming(view: RunView) -> Diagnosis | None:
     is_critical = latest < threshold and view.attempt_steps >= 3 * patience  # half-formed attention is usable
     severity: Severity = "critical" if is_critical else "warning"
     evidence = {"diagonality": forced[-1][1], "free_diagonality": free[-1][1], "best": best, "expected": expected}
-    return Diagnosis("attention_not_forming", severity, view.step, free[0][0], evidence)
+    return Diagnosis(ailment, severity, view.step, free[0][0], evidence)
 
 
 def detect_attention_lost(view: RunView) -> Diagnosis | None:
@@ -37,13 +45,13 @@ def detect_attention_lost(view: RunView) -> Diagnosis | None:
     if not view.facts.alignment_patience_steps or len(free) < 2:
         return None
     best = max(value for _, value in free)
-    if best < view.quality.attention_diagonality_target:
+    if best < view.diagonality_target:
         return None
     last_good_step = max(step for step, value in free if value >= RECOVERED_SHARE * best)
     before, latest = free[-2][1], free[-1][1]
-    is_forced_well = bool(forced) and forced[-1] >= view.quality.attention_diagonality_target
+    is_forced_well = bool(forced) and forced[-1] >= view.diagonality_target
     # Good teacher-forced attention means that just a few free-running decodes failed.
-    is_gone = latest < view.quality.attention_diagonality_threshold and not is_forced_well
+    is_gone = latest < view.diagonality_threshold and not is_forced_well
     is_lost = is_gone or max(latest, before) < LOST_SHARE * best or "attention_lost" in view.active
     if not is_lost or latest >= RECOVERED_SHARE * best:
         return None

@@ -1,10 +1,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
-from smart_tuner.detectors.speech.attention import detect_attention_lost, detect_attention_not_forming
+from smart_tuner.detectors.speech.attention import (
+    detect_alignment_not_forming,
+    detect_attention_lost,
+    detect_attention_not_forming,
+)
 from smart_tuner.inputs.run_view import RunView
 from tests.smart_tuner.histories import Values, every, make_facts, make_view, on_series
 
@@ -30,6 +35,22 @@ def test_diagonality_that_stays_low_is_not_forming() -> None:
     evidence = dict(diagnosis.evidence)
     assert evidence.pop("expected") == pytest.approx(0.1)
     assert evidence == {"best": 0.1, "free_diagonality": 0.1, "diagonality": 0.1}
+
+
+def searched(level: float, n_evaluations: int = 6) -> RunView:
+    """Evaluations of a model whose alignment is found by search."""
+    facts = make_facts(alignment_patience_steps=0, search_patience_steps=PATIENCE)
+    return replace(flat(n_evaluations, level), facts=facts)
+
+
+@pytest.mark.parametrize(("level", "severity"), [(0.06, "critical"), (0.16, "warning"), (0.3, None)])
+def test_an_alignment_that_is_found_by_search_has_levels_of_its_own(level: float, severity: str | None) -> None:
+    diagnosis = detect_alignment_not_forming(searched(level, n_evaluations=12))
+    assert (None if diagnosis is None else (diagnosis.ailment, diagnosis.severity)) == (
+        None if severity is None else ("alignment_not_forming", severity)
+    )
+    assert detect_attention_not_forming(searched(level)) is None
+    assert detect_alignment_not_forming(flat(12, level)) is None  # it has attention
 
 
 def test_not_forming_is_not_diagnosed_before_the_patience_is_over() -> None:
