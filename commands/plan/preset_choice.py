@@ -61,7 +61,7 @@ def with_preset(options: TrainOptions, console: Console) -> TrainOptions:
     preset = _preset_of_run(options)
     if preset is None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         preset = LARGEST  # every process must choose the same one, and several are started for a large one
-    return replace(options, preset=preset or _choose_by_time(options, console))
+    return replace(options, preset=preset) if preset else _with_measured_preset(options, console)
 
 
 def with_preset_of_device(options: TrainOptions) -> TrainOptions:
@@ -82,17 +82,17 @@ def _preset_of_run(options: TrainOptions) -> str | None:
     return LARGEST if plan is None or plan.preset is None else plan.preset  # once it was the only default
 
 
-def _choose_by_time(options: TrainOptions, console: Console) -> str:
+def _with_measured_preset(options: TrainOptions, console: Console) -> TrainOptions:
     seconds = PATIENCE_SECONDS if options.max_minutes is None else TIME_SHARE * 60 * options.max_minutes
-    chosen = SMALLEST
+    limit = "a day" if options.max_minutes is None else f"--max_minutes {options.max_minutes:g}"
+    chosen, reason = SMALLEST, ""
     for cost in _measured_costs(options, seconds):
         if cost.seconds > seconds:
-            limit = "a day" if options.max_minutes is None else f"--max_minutes {options.max_minutes:g}"
-            console.print(f"preset  {chosen}: {cost}, {limit} is too short for it", soft_wrap=True)
-            return chosen
-        chosen = cost.name
-    console.print(f"preset  {chosen}", soft_wrap=True)
-    return chosen
+            reason = f"{cost}, {limit} is too short for it"
+            break
+        chosen, reason = cost.name, f"{cost}, {limit} is enough"
+    console.print(f"preset  {chosen}: {reason}", soft_wrap=True)
+    return replace(options, preset=chosen, preset_reason=reason)
 
 
 def _measured_costs(options: TrainOptions, seconds: float) -> Iterator[PresetCost]:

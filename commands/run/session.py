@@ -6,8 +6,9 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -15,7 +16,7 @@ from commands.plan.description import describe_plan
 from commands.plan.estimate import Estimate, StepCost, estimate_run
 from commands.plan.forecast_check import ForecastCheck
 from commands.plan.plan_correction import PlanCorrection
-from commands.plan.settled_recipe import settle_recipe
+from commands.plan.settled_recipe import SettledRecipe, settle_recipe
 from commands.plan.training_plan import write_plan
 from commands.process.exit_codes import EXIT_FAILED, EXIT_HOPELESS, exit_code_of
 from commands.process.heartbeat import Heartbeat
@@ -143,7 +144,7 @@ def open_session(
         job.on_trainer_ready(trainer)
         if publisher.supervisor is not None:
             synchronize_knobs(publisher.supervisor.supervisor, trainer)
-        plan_fields = _plan_fields(job, plan, estimate, n_weights=count_parameters(model))
+        plan_fields = _plan_fields(settled, corpus, plan, estimate, n_weights=count_parameters(model))
         journal_start(job, corpus, publisher=publisher, trainer=trainer, start=start, plan=plan_fields)
         write_hparams(folder, hparams)
         if settled.plan is not None:
@@ -205,9 +206,15 @@ def _load_start(
 
 
 def _plan_fields(
-    job: TrainingJob, plan: StepPlan, estimate: Estimate | None, *, n_weights: int
-) -> dict[str, float | None]:
+    settled: SettledRecipe, corpus: PreparedCorpus, plan: StepPlan, estimate: Estimate | None, *, n_weights: int
+) -> dict[str, Any]:
+    """Length of the training, and the facts that it and the recipe follow from."""
+    job = settled.job
     return {
+        "preset": job.preset,
+        "preset_reason": job.options.preset_reason,
+        "facts": asdict(corpus.facts),
+        "plan": None if settled.plan is None else asdict(settled.plan),
         "planned_steps": plan.last_step,
         "course_steps": plan.length,
         "most_steps": job.limits.max_steps,

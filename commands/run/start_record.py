@@ -24,7 +24,7 @@ def journal_start(
     publisher: EventPublisher,
     trainer: EnhancedTrainer,
     start: StartPoint,
-    plan: dict[str, float | None],
+    plan: dict[str, Any],
 ) -> None:
     """Write everything that the run is made of, and everything but signals that later decisions depend on."""
     recorder, step = publisher.recorder, trainer.state.progress.step

@@ -92,6 +92,18 @@ def test_a_run_keeps_its_preset(program: Program, data: Path, seconds_per_step: 
     assert choose(data, program.output, run_name="run") == "full"  # the default of earlier versions
 
 
+def test_the_journal_says_what_the_plan_follows_from(
+    program: Program, data: Path, seconds_per_step: dict[str, float]
+) -> None:
+    seconds_per_step |= {"full": 50_000.0}  # the tiny settings hide which preset they are laid over
+    outcome = program("--data", data, "--run_name", "run", *tiny()[2:], "--max_steps", 2)
+    assert outcome.code == 0 and "preset demo: small takes about" in outcome.flat
+    start = journal(program.output / "run")[0]
+    assert start["preset"] == "demo" and start["preset_reason"].startswith("small takes about")
+    assert start["facts"]["utterances"] == 7 and start["facts"]["frames_per_symbol"] > 0
+    assert start["plan"] == json.loads((program.output / "run" / "plan.json").read_text(encoding="utf-8"))
+
+
 def test_a_study_takes_the_preset_of_its_device(data: Path, tmp_path: Path) -> None:
     options = with_preset_of_device(TrainOptions(data=str(data), device="cpu"))
     assert options.preset == "demo"
