@@ -29,6 +29,7 @@ from models import ARCHITECTURES
 from monitoring.terminal.task_progress import task_progress
 from recipes.facts import CorpusFacts
 from speech.decoding import Sentence, encode_sentence
+from speech.ordinary_sentences import ordinary_sentences
 from speech.plain_texts import plain_texts
 from speech.speakers import choose_speaker, speaker_inputs
 from training.run_state import TrainingData
@@ -202,14 +203,24 @@ def split(
     return train, tuple(e for e in examples if e.utterance.id not in train_ids)
 
 
-def read_sentences(path: Path | None, frontend: TextFrontend, hparams: HParams) -> tuple[Sentence, ...]:
-    """Read the sentences of --eval_sentences, one a line; several speakers take turns."""
-    if path is None:
+def sample_sentences(options: TrainOptions, corpus: PreparedCorpus, hparams: HParams) -> tuple[Sentence, ...]:
+    """Encode the sentences of --eval_sentences, one a line; with recordings, without them, ordinary sentences."""
+    if options.eval_sentences is not None:
+        texts = read_lines(options.eval_sentences, "--eval_sentences")
+        return encode_samples("own", texts, corpus.frontend, hparams)
+    if options.data is None:
         return ()
+    recorded = [example.utterance.text for example in corpus.train]
+    texts = ordinary_sentences(hparams.language, recorded, hparams.evaluation_samples)
+    return encode_samples("ordinary", [t for t in texts if corpus.frontend.encode(t)], corpus.frontend, hparams)
+
+
+def encode_samples(prefix: str, texts: Sequence[str], frontend: TextFrontend, hparams: HParams) -> tuple[Sentence, ...]:
+    """Encode sentences to be spoken at each evaluation; several speakers take turns."""
     speakers: Iterator[str | None] = itertools.cycle(hparams.speakers or (None,))
     return tuple(
-        encode_sentence(f"own-{i:03d}{f'-{name}' if name else ''}", text, frontend, speaker_inputs(name, hparams))
-        for i, (text, name) in enumerate(zip(read_lines(path, "--eval_sentences"), speakers, strict=False))
+        encode_sentence(f"{prefix}-{i:03d}{f'-{name}' if name else ''}", text, frontend, speaker_inputs(name, hparams))
+        for i, (text, name) in enumerate(zip(texts, speakers, strict=False))
     )
 
 

@@ -21,7 +21,7 @@ from commands.plan.training_plan import write_plan
 from commands.process.exit_codes import EXIT_FAILED, EXIT_HOPELESS, exit_code_of
 from commands.process.heartbeat import Heartbeat
 from commands.run.attach_supervisor import attach_supervisor, synchronize_knobs
-from commands.run.corpus import PreparedCorpus, read_sentences
+from commands.run.corpus import PreparedCorpus, sample_sentences
 from commands.run.event_publisher import EventPublisher, report_progress
 from commands.run.job import TrainingJob
 from commands.run.person_requests import RequestHandler, load_position
@@ -109,7 +109,7 @@ def open_session(
     """Load what the run starts from and journal the start; yield None when the run is finished already."""
     settled = settle_recipe(job, corpus, folder)
     job, start, hparams = settled.job, settled.start, settled.job.hparams
-    data = corpus.training_data(hparams, read_sentences(job.options.eval_sentences, corpus.frontend, hparams))
+    data = corpus.training_data(hparams, sample_sentences(job.options, corpus, hparams))
     exclude_quarantined(data.train, folder)
     torch.manual_seed(hparams.seed)
     model = build_model(hparams, len(data.symbols))

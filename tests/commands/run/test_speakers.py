@@ -10,7 +10,7 @@ import pytest
 import soundfile
 import torch
 
-from commands.run.corpus import read_sentences
+from commands.run.corpus import encode_samples
 from corpus.batches import BatchLoader
 from corpus.text.frontend import text_frontend
 from hparams import HParams
@@ -162,10 +162,9 @@ def test_more_speakers_than_the_setting_are_refused(program: Program, speakers: 
     program(*options, *tiny(**SEVERAL | {"num_speakers": 1})).refused("the corpus has 2 speakers, anna, bert; set it")
 
 
-def test_evaluation_sentences_are_spoken_by_the_speakers_in_turns(tmp_path: Path) -> None:
-    (tmp_path / "own.txt").write_text("one\ntwo\nthree\n", encoding="utf-8")
+def test_evaluation_sentences_are_spoken_by_the_speakers_in_turns() -> None:
     hparams = HParams(model="glow_tts", num_speakers=2, speakers=("anna", "bert"))
-    sentences = read_sentences(tmp_path / "own.txt", text_frontend(hparams), hparams)
+    sentences = encode_samples("own", ["one", "two", "three"], text_frontend(hparams), hparams)
     places = [(s.id, s.inputs["speakers"]) for s in sentences]
     assert places == [("own-000-anna", 0), ("own-001-bert", 1), ("own-002-anna", 0)]
 
