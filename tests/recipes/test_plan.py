@@ -42,6 +42,13 @@ def test_a_long_plan_is_evaluated_every_second_epoch_and_attention_gets_thirty()
     assert values["alignment_patience_steps"] == 30 * 143
 
 
+def test_evaluations_take_a_small_share_of_a_short_plan() -> None:
+    assert demo_values(1_000)["iters_per_evaluation"] == 200
+    assert demo_values(600)["iters_per_evaluation"] == 140  # 32 utterances, each as dear as 3.5 of a batch of 8
+    assert demo_values(400)["iters_per_evaluation"] == 100  # but at least four evaluations
+    assert demo_values(20)["iters_per_evaluation"] == 10
+
+
 def test_the_number_of_evaluations_is_bounded() -> None:
     assert demo_values(200_000)["iters_per_evaluation"] == 1_000
     few = demo_values(3_000, steps_per_epoch=1_500)
