@@ -12,7 +12,7 @@ from commands.console import open_console
 from commands.options import TrainOptions
 from commands.plan.base_voice import with_base_voice
 from commands.plan.preset_choice import with_preset
-from commands.plan.training_plan import with_begun_level
+from commands.plan.training_plan import with_batch_values, with_begun_level
 from commands.process.companion_process import CompanionProcess, has_pending_output
 from commands.process.exit_codes import EXIT_FAILED, exit_code_of
 from commands.process.heartbeat import Heartbeat, open_heartbeat
@@ -60,7 +60,8 @@ def _train_run(job: TrainingJob, corpus: PreparedCorpus, heartbeat: Heartbeat, s
     folder = choose_run_folder(job.options, corpus.hparams, corpus.name)
     with lock_folder(folder):
         heartbeat.report_folder(folder)
-        job = replace(job, hparams=apply_amendments(folder, corpus.hparams))
+        job = with_batch_values(replace(job, hparams=corpus.hparams), corpus.facts, folder)
+        job = replace(job, hparams=apply_amendments(folder, job.hparams))
         job = with_base_voice(job, corpus.facts, folder, on_start=signals.training_starts)
         if job.limits.stop is not None:
             job.console.print(f"stopped by {job.limits.stop} before the run began; the same command continues")

@@ -26,6 +26,10 @@ EVALUATION_SHARE, EVALUATION_COST, LEAST_EVALUATIONS = 0.1, 3.5, 4
 training, speaking plain texts included: measured 1.5 with GlowTTS, 3.5 with Tacotron 2."""
 MAX_PATIENCE_EPOCHS = 30
 """Attention that has not formed after so many passes over the corpus needs help, however long the plan is."""
+MIN_EPOCH_STEPS = 4
+"""Few recordings are taken in smaller batches, so that an epoch still has some updates."""
+MIN_STEPS_PER_SYMBOL = 1.5
+"""With fewer decoder steps, attention would have to skip symbols of fast speech; it aligns well with 1.8."""
 LENGTH_MARGIN = 1.25
 """Longest synthesis, as a multiple of the longest recording."""
 
@@ -36,6 +40,17 @@ class PlanLength:
 
     steps: int
     steps_per_epoch: int
+
+
+def batch_values(
+    preset: Mapping[str, Any], facts: CorpusFacts, *, has_attention: bool, given: Collection[str] = ()
+) -> dict[str, int]:
+    """Return the batch size and the frames of a decoder step that suit the corpus, at most those of the preset."""
+    values = {"batch_size": min(preset["batch_size"], max(1, facts.utterances // MIN_EPOCH_STEPS))}
+    if has_attention:
+        most = max(1, math.floor(facts.frames_per_symbol / MIN_STEPS_PER_SYMBOL))
+        values["n_frames_per_step"] = min(preset["n_frames_per_step"], most)
+    return {name: value for name, value in values.items() if name not in given}
 
 
 def corpus_values(

@@ -14,9 +14,10 @@ from commands.plan.description import describe_plan
 from commands.plan.estimate import estimate_run, measure_step
 from commands.plan.preset_choice import with_preset
 from commands.plan.settled_recipe import new_plan
-from commands.plan.training_plan import planned_job
+from commands.plan.training_plan import planned_job, with_batch_values
 from commands.run.corpus import find_corpus, prepare_corpus
 from commands.run.job import build_recipe, plan_job
+from commands.run.run_folder import choose_run_folder
 from corpus.check.corpus_check import check_corpus, render_report
 from corpus.text.frontend import text_frontend
 from smart_tuner.settings import load_settings
@@ -56,7 +57,8 @@ def _plan_of(options: TrainOptions) -> PlannedTraining:
     """Plan the training that the same options would start, without training."""
     job = plan_job(options)
     corpus = prepare_corpus(options, job.hparams, open_console(quiet=True))
-    job = replace(job, hparams=corpus.hparams)
+    folder = choose_run_folder(options, corpus.hparams, corpus.name)
+    job = with_batch_values(replace(job, hparams=corpus.hparams), corpus.facts, folder)
     n_batches = corpus.loader(corpus.train, job.hparams).n_batches(0)
     probe_time = ProbeTime(job.hparams.epochs * n_batches, job.limits.seconds_left)
     cost = measure_step(corpus, job.hparams, device=job.device, probe_time=probe_time)

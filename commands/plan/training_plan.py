@@ -19,7 +19,7 @@ from hparams import HParams, UserError, build_hparams
 from models import ARCHITECTURES
 from recipes import RECIPES
 from recipes.facts import CorpusFacts
-from recipes.plan import PlanLength, corpus_values, schedule_values
+from recipes.plan import PlanLength, batch_values, corpus_values, schedule_values
 from training.checkpoints.checkpoint import list_checkpoints
 from training.run_state import StepLimit
 from training.schedule import PlanStretch
@@ -162,6 +162,19 @@ def with_begun_level(hparams: HParams, folder: Path) -> HParams:
         return hparams
     begun = json.loads(path.read_text(encoding="utf-8"))
     return build_hparams(hparams.model_dump(), {"speech_level": begun.get("speech_level", "as_recorded")})
+
+
+def with_batch_values(job: TrainingJob, facts: CorpusFacts, folder: Path) -> TrainingJob:
+    """The job with a batch size and a reduction factor that suit the recordings; a begun run keeps its own."""
+    options = job.options
+    if options.data is None or not job.preset or options.resume_path is not None or options.warm_start_path is not None:
+        return job
+    has_attention = ARCHITECTURES[job.hparams.model].HAS_ATTENTION
+    values = batch_values(job.hparams.model_dump(), facts, has_attention=has_attention, given=job.given)
+    if list_checkpoints(folder / "checkpoints") and (folder / "hparams.json").is_file():
+        begun = json.loads((folder / "hparams.json").read_text(encoding="utf-8"))
+        values = {name: begun[name] for name in values if name in begun}
+    return replace(job, hparams=build_hparams(job.hparams.model_dump(), values))
 
 
 def plan_training(folder: Path, request: PlanRequest) -> TrainingPlan | None:

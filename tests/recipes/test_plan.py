@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 
 import pytest
 
 from hparams import build_hparams
 from recipes import RECIPES
 from recipes.facts import CorpusFacts
-from recipes.plan import INTERVAL_FIELDS, SCALED_FIELDS, PlanLength, corpus_values, schedule_values
+from recipes.plan import INTERVAL_FIELDS, SCALED_FIELDS, PlanLength, batch_values, corpus_values, schedule_values
 
 DEMO = build_hparams(RECIPES["tacotron2"].presets["demo"]).model_dump()
 REFERENCE = RECIPES["tacotron2"].reference_steps["demo"]
@@ -72,6 +73,24 @@ def test_values_for_recordings_are_valid_and_no_schedules() -> None:
 
 
 FACTS = CorpusFacts(utterances=100, hours=0.1, mean_frames=412.0, longest_frames=1200, frames_per_symbol=6.0)
+
+
+@pytest.mark.parametrize(
+    ("frames_per_symbol", "utterances", "values"),
+    [
+        (6.0, 100, {"batch_size": 8, "n_frames_per_step": 3}),
+        (4.4, 100, {"batch_size": 8, "n_frames_per_step": 2}),  # fast speech
+        (1.2, 100, {"batch_size": 8, "n_frames_per_step": 1}),
+        (6.0, 13, {"batch_size": 3, "n_frames_per_step": 3}),  # few recordings
+        (6.0, 2, {"batch_size": 1, "n_frames_per_step": 3}),
+    ],
+)
+def test_batch_and_reduction_factor_suit_the_corpus(
+    frames_per_symbol: float, utterances: int, values: dict[str, int]
+) -> None:
+    facts = replace(FACTS, frames_per_symbol=frames_per_symbol, utterances=utterances)
+    assert batch_values(DEMO, facts, has_attention=True) == values
+    assert batch_values(DEMO, facts, has_attention=False, given={"batch_size"}) == {}
 
 
 def test_lengths_of_the_recordings_set_the_gates_weight_and_the_longest_synthesis() -> None:

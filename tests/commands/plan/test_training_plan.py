@@ -8,16 +8,21 @@ from typing import Any
 
 import pytest
 
+from commands.options import TrainOptions
 from commands.plan.training_plan import (
     PLAN_FILE,
     PlanRequest,
     TrainingPlan,
     plan_training,
     read_plan,
+    with_batch_values,
     write_plan,
 )
+from commands.run.job import plan_job
 from hparams import UserError
+from recipes.facts import CorpusFacts
 
+FACTS = CorpusFacts(utterances=20, hours=0.01, mean_frames=100.0, longest_frames=100, frames_per_symbol=3.2)
 REQUEST = PlanRequest(
     steps_per_epoch=10,
     default_epochs=4,
@@ -126,3 +131,21 @@ def test_only_a_plan_that_the_time_decides_is_corrected(changes: dict[str, Any])
 def test_a_correction_stays_within_the_other_limits() -> None:
     plan = replace(REQUEST, **TIMED, max_steps=300).new_plan()
     assert plan.steps == 270 and plan.corrected(20, seconds_per_step=0.1, seconds_left=580.0).steps == 300
+
+
+def batch_of(folder: Path, **options: Any) -> tuple[int, int]:
+    given: dict[str, Any] = {"data": "somewhere", "preset": "demo", "quiet": True} | options
+    hparams = with_batch_values(plan_job(TrainOptions(output=folder, **given)), FACTS, folder).hparams
+    return hparams.batch_size, hparams.n_frames_per_step
+
+
+def test_a_new_run_gets_batches_that_suit_the_corpus_and_a_begun_one_keeps_its_own(tmp_path: Path) -> None:
+    assert batch_of(tmp_path) == (5, 2)
+    assert batch_of(tmp_path, batch_size=8) == (8, 2)
+    for other in ({"data": None}, {"warm_start": "x.pt"}, {"resume": "x.pt"}):  # what is loaded has its own
+        assert batch_of(tmp_path, **other) == (8, 3)
+    (tmp_path / "hparams.json").write_text(json.dumps({"batch_size": 7, "n_frames_per_step": 3}), encoding="utf-8")
+    assert batch_of(tmp_path) == (5, 2)  # it never came to a checkpoint
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "step-00000002-0123456789abcdef.pt").touch()
+    assert batch_of(tmp_path) == (7, 3)
