@@ -12,7 +12,7 @@ from filelock import FileLock
 from commands.console import open_console
 from commands.options import TrainOptions
 from commands.process.exit_codes import EXIT_FAILED
-from commands.process.heartbeat import Heartbeat
+from commands.process.heartbeat import Heartbeat, PreparatoryHeartbeat
 from commands.run.corpus import prepare_corpus
 from commands.run.job import TrainingJob, build_recipe
 from commands.run.run_folder import lock_folder
@@ -34,7 +34,7 @@ TEXT_FIELDS = ("language", "text_frontend")
 
 
 def with_base_voice(
-    job: TrainingJob, facts: CorpusFacts, run: Path, on_start: Callable[[], None] = lambda: None
+    job: TrainingJob, facts: CorpusFacts, run: Path, heartbeat: Heartbeat, on_start: Callable[[], None] = lambda: None
 ) -> TrainingJob:
     """Return the job with a base voice to start from, where --warm_start asks for one; train it if there is none.
 
@@ -53,7 +53,7 @@ def with_base_voice(
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.parent / f".{folder.name}.lock"):  # another process may be training the same one
         if not _is_trained(folder):
-            _train(job, folder, on_start)
+            _train(job, folder, PreparatoryHeartbeat(heartbeat), on_start)
     voice = folder / "voice.safetensors"
     if not voice.is_file():
         return job
@@ -98,16 +98,17 @@ def _is_trained(folder: Path) -> bool:
     return is_over and (folder / "voice.safetensors").is_file()
 
 
-def _train(job: TrainingJob, folder: Path, on_start: Callable[[], None]) -> None:
+def _train(job: TrainingJob, folder: Path, heartbeat: PreparatoryHeartbeat, on_start: Callable[[], None]) -> None:
     """Train the base voice, or go on with one whose training was interrupted."""
     job.progress_console.print("base    a voice of espeak-ng is trained first; --warm_start none does without")
     base = _base_job(job, folder)
     corpus = prepare_corpus(base.options, base.hparams, job.progress_console)
-    with lock_folder(folder), open_session(base, corpus, folder=folder, heartbeat=Heartbeat(None)) as session:
+    with lock_folder(folder), open_session(base, corpus, folder=folder, heartbeat=heartbeat) as session:
         if session is not None:
             on_start()
             if session.fit() == EXIT_FAILED:
                 raise UserError(f"{folder}: the base voice could not be trained, the disk is full; free some space")
+    heartbeat.over()
 
 
 def _base_job(job: TrainingJob, folder: Path) -> TrainingJob:

@@ -63,6 +63,27 @@ class Heartbeat:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
+class PreparatoryHeartbeat(Heartbeat):
+    """Heartbeat of a training before the run's own: the watchdog learns that it goes on, not its steps or its end."""
+
+    def __init__(self, run: Heartbeat) -> None:
+        super().__init__(None)
+        self._run = run
+
+    def report_step(self, step: int) -> None:
+        self._run.done()
+
+    def begin(self, work: str) -> None:
+        self._run.begin(work)
+
+    def done(self) -> None:
+        self._run.done()
+
+    def over(self) -> None:
+        """The run's own training is prepared now, which may take long."""
+        self._run.begin("preparation")
+
+
 def open_heartbeat() -> Heartbeat:
     """Heartbeat to the watchdog that the environment names; child processes get none."""
     value = os.environ.pop(VARIABLE, None)

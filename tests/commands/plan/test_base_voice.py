@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 from commands.options import TrainOptions
 from commands.plan.base_voice import BASE_FOLDER, ENOUGH_HOURS, base_name, with_base_voice
+from commands.process.heartbeat import Heartbeat
 from commands.run.job import TrainingJob, plan_job
 from corpus.demo.demo_corpus import make_demo_corpus
 from hparams import HParams, build_hparams
@@ -31,7 +32,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Folders of base voices that would have been trained; each gets a file in place of its voice."""
     folders: list[Path] = []
 
-    def train(job: TrainingJob, folder: Path, on_start: object) -> None:
+    def train(job: TrainingJob, folder: Path, heartbeat: object, on_start: object) -> None:
         folder.mkdir(parents=True)
         (folder / "voice.safetensors").touch()
         folders.append(folder)
@@ -43,7 +44,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 @pytest.mark.parametrize("wish", ["auto", "espeak"])
 def test_few_recordings_start_from_a_base_voice(tmp_path: Path, trained: list[Path], wish: str) -> None:
     job = job_with(tmp_path, warm_start=wish)
-    result = with_base_voice(job, FACTS, tmp_path / "run")
+    result = with_base_voice(job, FACTS, tmp_path / "run", Heartbeat(None))
     assert trained == [tmp_path / BASE_FOLDER / base_name(job.hparams)]
     assert result.options.warm_start_path == trained[0] / "voice.safetensors"
 
@@ -65,7 +66,7 @@ def test_other_runs_start_without_one(
     tmp_path: Path, trained: list[Path], options: dict[str, Any], facts: CorpusFacts
 ) -> None:
     job = job_with(tmp_path, **options)
-    assert with_base_voice(job, facts, tmp_path / "run") is job and trained == []
+    assert with_base_voice(job, facts, tmp_path / "run", Heartbeat(None)) is job and trained == []
 
 
 def test_a_run_that_goes_on_needs_none(tmp_path: Path, trained: list[Path]) -> None:
@@ -73,13 +74,13 @@ def test_a_run_that_goes_on_needs_none(tmp_path: Path, trained: list[Path]) -> N
     checkpoint.parent.mkdir(parents=True)
     checkpoint.touch()
     job = job_with(tmp_path)
-    assert with_base_voice(job, FACTS, tmp_path / "run") is job and trained == []
+    assert with_base_voice(job, FACTS, tmp_path / "run", Heartbeat(None)) is job and trained == []
 
 
 def test_the_reason_against_one_is_printed(
     tmp_path: Path, trained: list[Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with_base_voice(job_with(tmp_path, quiet=False, max_minutes=3), FACTS, tmp_path / "run")
+    with_base_voice(job_with(tmp_path, quiet=False, max_minutes=3), FACTS, tmp_path / "run", Heartbeat(None))
     assert "base none: the training is too short for one" in " ".join(capsys.readouterr().out.split())
 
 

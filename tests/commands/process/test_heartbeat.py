@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from commands.process.heartbeat import VARIABLE, Heartbeat, open_heartbeat
+from commands.process.heartbeat import VARIABLE, Heartbeat, PreparatoryHeartbeat, open_heartbeat
 from commands.run.event_publisher import EventPublisher, report_progress
 from tests.commands.process.pipe import Pipe
 from tests.monitoring.recorders import open_recorder
@@ -58,6 +58,19 @@ def test_the_watchdog_is_told_of_each_kind_of_work(tmp_path: Path, pipe: Pipe) -
     assert [beat for beat in reported if beat[0] == "step"] == [["step", 1], ["step", 2], ["step", 3]]
     assert reported[1:5] == [["step", 1], ["step", 2], *evaluation]
     assert reported[-3:-1] == save and reported.count(["begin", "evaluation"]) == 2
+
+
+def test_a_training_before_the_runs_own_is_watched_without_its_steps_and_end(tmp_path: Path, pipe: Pipe) -> None:
+    with closing(Heartbeat(pipe.writer)) as run:
+        heartbeat = PreparatoryHeartbeat(run)
+        heartbeat.report_folder(tmp_path)
+        heartbeat.report_training()
+        heartbeat.report_step(7)
+        heartbeat.begin("evaluation")
+        heartbeat.done()
+        heartbeat.end()
+        heartbeat.over()
+    assert pipe.messages() == [["done"], ["begin", "evaluation"], ["done"], ["begin", "preparation"]]
 
 
 def test_an_exception_is_not_sent_as_the_end(pipe: Pipe) -> None:
