@@ -17,6 +17,7 @@ MIN_SPREAD = 0.3
 BASELINE_STEPS = 10
 CRITICAL_FACTOR = 300.0  # times the threshold: an explosion whatever the baseline is
 ENTER_STEPS, STAY_STEPS = 5, 2  # extreme ones among the recent steps
+CRITICAL_STEPS = 2  # a single norm of any size is harmless: it is clipped, and the next step shows whether it lasts
 
 # vanishing_gradient
 VANISHED_SHARE = 1e-5  # of the threshold
@@ -43,13 +44,14 @@ def detect_exploding_gradient(view: RunView) -> Diagnosis | None:
         or (comparable and value > threshold and comparable.deviations(math.log(value)) > EXTREME_DEVIATIONS)
     ]
     largest = max((value for _, value in extreme), default=0.0)
+    is_critical = sum(value > limit for _, value in extreme) >= CRITICAL_STEPS
     enough = STAY_STEPS if "exploding_gradient" in view.active else ENTER_STEPS
-    if len(extreme) < enough and largest <= limit:
+    if len(extreme) < enough and not is_critical:
         return None  # clipping makes a few jumps harmless
     evidence = {"gradient_norm": largest, "threshold": threshold, "steps": float(len(extreme))}
     if baseline is not None:
         evidence["deviations"] = baseline.deviations(math.log(largest))
-    severity: Severity = "critical" if largest > limit else "warning"
+    severity: Severity = "critical" if is_critical else "warning"
     return Diagnosis("exploding_gradient", severity, view.step, extreme[0][0], evidence)
 
 

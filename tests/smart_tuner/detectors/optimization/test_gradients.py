@@ -32,16 +32,21 @@ def test_up_to_four_jumps_are_no_explosion() -> None:
     assert diagnose_explosion({"gradient_norm": [*USUAL_NORMS, *JUMPS[:8]]}) is None
 
 
-def test_a_norm_of_100_000_is_critical_at_once_even_without_a_baseline() -> None:
-    diagnosis = diagnose_explosion({"gradient_norm": [*USUAL_NORMS, 1e5]})
+def test_two_norms_of_100_000_are_critical_at_once_even_without_a_baseline() -> None:
+    diagnosis = diagnose_explosion({"gradient_norm": [*USUAL_NORMS, 1e5, 1e5]})
     assert diagnosis is not None and (diagnosis.severity, diagnosis.since) == ("critical", 101)
-    diagnosis = diagnose_explosion({"gradient_norm": [1e5]})
+    diagnosis = diagnose_explosion({"gradient_norm": [1e5, 1e5]})
     assert diagnosis is not None and diagnosis.severity == "critical" and "deviations" not in diagnosis.evidence
 
 
 @pytest.mark.parametrize(("norm", "explodes"), [(3000.0, False), (3001.0, True)])
-def test_one_norm_above_300_times_the_threshold_is_enough(norm: float, explodes: bool) -> None:
-    assert (diagnose_explosion({"gradient_norm": [*USUAL_NORMS, norm]}) is not None) is explodes
+def test_two_norms_above_300_times_the_threshold_are_enough(norm: float, explodes: bool) -> None:
+    assert (diagnose_explosion({"gradient_norm": [*USUAL_NORMS, norm, 4.0, norm]}) is not None) is explodes
+
+
+def test_a_single_norm_of_any_size_is_clipped_and_no_explosion() -> None:
+    """Seen with a real voice in its 13th step from a base voice: 3,647 among norms of 7 to 92, with the usual loss."""
+    assert diagnose_explosion({"gradient_norm": [*USUAL_NORMS, 1e9]}) is None
 
 
 def test_an_explosion_ends_when_fewer_than_two_recent_norms_are_extreme() -> None:
