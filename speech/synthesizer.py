@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, islice
 
 import numpy as np
 import torch
@@ -67,7 +68,7 @@ class Synthesizer:
         """
         self._set_speed(speed)
         inputs = speaker_inputs(choose_speaker(speaker, self.hparams), self.hparams)
-        texts_as_units = [self._units(text, f"text {i}: ", warn) for i, text in enumerate(texts)]
+        texts_as_units = [list(self._units(text, f"text {i}: ", warn)) for i, text in enumerate(texts)]
         sentences = [
             self._encode(f"{i}-{n}", unit.text, inputs)
             for i, u in enumerate(texts_as_units)
@@ -82,13 +83,13 @@ class Synthesizer:
         """Check the request, then return an iterator that speaks the units of a text, each when it is asked for."""
         self._set_speed(speed)
         inputs = speaker_inputs(choose_speaker(speaker, self.hparams), self.hparams)
-        return self._speak_units(self._units(text, "", warn), inputs, warn)
+        units = self._units(text, "", warn)
+        return self._speak_units(chain([next(units)], units), inputs, warn)
 
-    def _speak_units(self, units: Sequence[Unit], inputs: dict[str, np.ndarray], warn: Warn) -> Iterator[SpokenUnit]:
+    def _speak_units(self, units: Iterator[Unit], inputs: dict[str, np.ndarray], warn: Warn) -> Iterator[SpokenUnit]:
         """Decode the first unit alone, for an early sound, then growing groups."""
         first, n, level_db = 0, FIRST_UNITS, None
-        while first < len(units):
-            group = units[first : first + n]
+        while group := list(islice(units, n)):
             sentences = [self._encode(str(first + i), unit.text, inputs) for i, unit in enumerate(group)]
             for unit, decoded in zip(group, self._decode(sentences, warn), strict=True):
                 spoken = self._vocode(unit, decoded)
@@ -104,28 +105,31 @@ class Synthesizer:
             raise UserError(f"speed {speed:g}: {self.hparams.model} predicts no durations that could be changed")
         self._model.set_speed(speed)
 
-    def _units(self, text: str, where: str, warn: Warn) -> list[Unit]:
-        """Units that end as training texts do; pieces without a symbol of the voice are left out."""
+    def _units(self, text: str, where: str, warn: Warn) -> Iterator[Unit]:
+        """Yield units that end as training texts do, at least one; pieces that hold nothing to say are left out."""
         statistics, language = self.text_statistics, self.hparams.language
         if self._frontend.alphabet == "graphemes" and "[[" in text:
             raise UserError("[[phonemes]] in a text: this voice reads letters; respell the word instead")
         filtered = filter_text(self._lexicon.apply(text), language, None if statistics is None else statistics.scripts)
         if filtered.left_out:
             warn(where + describe_left_out(filtered.left_out))
-        for symbol in dict.fromkeys(self._frontend.unknown(filtered.text)):
-            warn(f"{where}symbol {symbol!r} is not in the voice's symbol set; it is left out")
-        units = split_units(
+        ending, is_empty, unknown = "" if statistics is None else statistics.ending, True, set[str]()
+        for unit in split_units(
             filtered.text,
             language,
             length_of=lambda part: len(self._frontend.encode(part)),
             longest=None if statistics is None else statistics.longest_symbols,
-        )
-        ending = "" if statistics is None else statistics.ending
-        units = [Unit(with_ending(unit.text, ending), unit.pause_seconds) for unit in units]
-        units = [unit for unit in units if self._frontend.encode(unit.text)]
-        if not units:
+        ):
+            for symbol in dict.fromkeys(self._frontend.unknown(unit.text)):
+                if symbol not in unknown:
+                    warn(f"{where}symbol {symbol!r} is not in the voice's symbol set; it is left out")
+                unknown.add(symbol)
+            spoken = Unit(with_ending(unit.text, ending), unit.pause_seconds)
+            if self._frontend.encode(spoken.text):
+                is_empty = False
+                yield spoken
+        if is_empty:
             raise UserError(f"{text[:SHOWN_CHARACTERS]!r} holds nothing that can be spoken by this voice")
-        return units
 
     def _encode(self, id_: str, text: str, inputs: dict[str, np.ndarray]) -> Sentence:
         return encode_sentence(id_, text, self._frontend, inputs)

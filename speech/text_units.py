@@ -36,10 +36,10 @@ LengthOf = Callable[[str], int]
 """Number of symbols of a text."""
 
 
-def split_units(text: str, language: str, *, length_of: LengthOf, longest: int | None) -> list[Unit]:
+def split_units(text: str, language: str, *, length_of: LengthOf, longest: int | None) -> Iterator[Unit]:
     """Split at lines, [pause 0.5] marks and sentences; a sentence longer than `longest` symbols at its clauses.
 
-    The pauses follow the punctuation. Without `longest` sentences stay whole.
+    The pauses follow the punctuation. Without `longest` sentences stay whole. A paragraph is split when it is needed.
     """
     units: list[Unit] = []
     for paragraph in _paragraphs(text):
@@ -53,7 +53,9 @@ def split_units(text: str, language: str, *, length_of: LengthOf, longest: int |
                 units[-1] = replace(units[-1], pause_seconds=min(MAX_PAUSE_SECONDS, earlier + pause))
         if units and units[-1].pause_seconds == SENTENCE_PAUSE:
             units[-1] = replace(units[-1], pause_seconds=PARAGRAPH_PAUSE)
-    return units
+        yield from units[:-1]
+        units = units[-1:]  # a mark at the beginning of the next paragraph makes its pause longer
+    yield from units
 
 
 def _paragraphs(text: str) -> list[str]:

@@ -39,7 +39,7 @@ def test_sentences_end_where_they_do(text: str, language: str, sentences: list[s
 
 
 def units(text: str, longest: int | None = None, language: str = "en-us") -> list[Unit]:
-    return split_units(text, language, length_of=len, longest=longest)
+    return list(split_units(text, language, length_of=len, longest=longest))
 
 
 def test_pauses_follow_the_punctuation_and_the_lines() -> None:
@@ -47,6 +47,21 @@ def test_pauses_follow_the_punctuation_and_the_lines() -> None:
         Unit("One.", SENTENCE_PAUSE),
         Unit("Two?", PARAGRAPH_PAUSE),
         Unit("Three", PARAGRAPH_PAUSE),
+    ]
+
+
+def test_a_paragraph_is_split_when_it_is_needed() -> None:
+    measured: list[str] = []
+
+    def length_of(text: str) -> int:
+        measured.append(text)
+        return len(text)
+
+    found = split_units("One two.\nThree four.\n[pause 2]\nFive.", "en-us", length_of=length_of, longest=5)
+    assert next(found).text == "One" and "Five." not in measured
+    assert [(u.text, u.pause_seconds) for u in found][2:] == [
+        ("four.", PARAGRAPH_PAUSE + 2),
+        ("Five.", PARAGRAPH_PAUSE),
     ]
 
 
