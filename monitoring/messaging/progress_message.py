@@ -11,7 +11,8 @@ from monitoring.report.decision_text import change_text, verdict_text
 from monitoring.report.summary import status_text
 
 SIGNALS = (
-    *("composite_tts_score", "free_diagonality", "gate_accuracy", "length_accuracy", "total_loss", "gradient_norm"),
+    *("composite_tts_score", "free_diagonality", "gate_accuracy", "length_accuracy", "plain_stop_rate"),
+    *("total_loss", "gradient_norm"),
 )
 
 

@@ -32,7 +32,8 @@ class CurveChart(NamedTuple):
 CHARTS = (
     CurveChart("chart_loss", ("total_loss", "val_total_loss"), is_logarithmic=True),
     CurveChart(
-        "chart_speech", ("composite_tts_score", "free_diagonality", "gate_accuracy", "length_accuracy", "stop_rate")
+        "chart_speech",
+        ("composite_tts_score", "free_diagonality", "gate_accuracy", "length_accuracy", "stop_rate", "plain_stop_rate"),
     ),
     CurveChart("chart_gradient", ("gradient_norm",), is_logarithmic=True),
     CurveChart("chart_rate", ("learning_rate",), is_logarithmic=True),
