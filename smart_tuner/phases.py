@@ -34,7 +34,7 @@ def next_phase(view: RunView, phases: Phases) -> PhaseChange | None:
     first_bound = phases.of(FIRST_PHASE).latest_epoch
     # After the first phase's latest epoch, going back would only alternate between two phases.
     may_go_back = number > 0 and (first_bound is None or epoch < first_bound)
-    if may_go_back and latest is not None and latest < view.diagonality_threshold:
+    if may_go_back and latest is not None and latest < view.failing_diagonality:
         return PhaseChange(FIRST_PHASE, {"free_diagonality": latest})
     if number + 1 == len(names):
         return None
@@ -47,14 +47,14 @@ def next_phase(view: RunView, phases: Phases) -> PhaseChange | None:
 
 def _alignment_begins(view: RunView) -> Mapping[str, float] | None:
     points = view.points("free_diagonality")
-    if not points or points[-1][1] < view.diagonality_threshold:
+    if not points or points[-1][1] < view.failing_diagonality:
         return None
     return {"free_diagonality": points[-1][1]}
 
 
 def _alignment_is_stable(view: RunView) -> Mapping[str, float] | None:
     recent = view.values("free_diagonality")[-STABLE_EVALUATIONS:]
-    if len(recent) < STABLE_EVALUATIONS or min(recent) < view.diagonality_target:
+    if len(recent) < STABLE_EVALUATIONS or min(recent) < view.healthy_diagonality:
         return None
     return {"free_diagonality": recent[-1], "before": recent[0]}
 

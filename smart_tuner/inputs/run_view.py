@@ -36,14 +36,18 @@ class RunView:
         return self.step - self.attempt_start
 
     @property
-    def diagonality_threshold(self) -> float:
-        """Diagonality below which an alignment has failed; above it, it begins to form."""
+    def failing_diagonality(self) -> float:
+        """Below it an alignment has failed; above it, it begins to form."""
         by_search, quality = bool(self.facts.search_patience_steps), self.quality
         return quality.posterior_diagonality_threshold if by_search else quality.attention_diagonality_threshold
 
     @property
-    def diagonality_target(self) -> float:
-        """Diagonality from which on an alignment is healthy."""
+    def formed_diagonality(self) -> float:
+        """From it on an alignment has formed, and more training sharpens it."""
+        return (self.failing_diagonality + self.healthy_diagonality) / 2
+
+    @property
+    def healthy_diagonality(self) -> float:
         by_search, quality = bool(self.facts.search_patience_steps), self.quality
         return quality.posterior_diagonality_target if by_search else quality.attention_diagonality_target
 

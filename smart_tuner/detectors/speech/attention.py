@@ -25,15 +25,14 @@ def _detect_not_forming(view: RunView, ailment: str, patience: int) -> Diagnosis
     free, forced = view.points("free_diagonality"), view.points("diagonality")
     if not patience or len(free) < MIN_EVALUATIONS or not forced or view.attempt_steps < patience:
         return None
-    threshold, target = view.diagonality_threshold, view.diagonality_target
-    enough = (threshold + target) / 2 if view.attempt_steps < 2 * patience else target  # at first, half is enough
+    enough = view.formed_diagonality if view.attempt_steps < 2 * patience else view.healthy_diagonality
     best = max(value for _, value in free)
     latest = max(free[-1][1], forced[-1][1])
     trend = slope(free[-TREND_EVALUATIONS:]) or 0.0
     expected = latest + trend * patience / 2
-    if max(best, latest) >= enough or expected >= target:
+    if max(best, latest) >= enough or expected >= view.healthy_diagonality:
         return None
-    is_critical = latest < threshold and view.attempt_steps >= 3 * patience  # half-formed attention is usable
+    is_critical = latest < view.failing_diagonality and view.attempt_steps >= 3 * patience  # half-formed attention is usable
     severity: Severity = "critical" if is_critical else "warning"
     evidence = {"diagonality": forced[-1][1], "free_diagonality": free[-1][1], "best": best, "expected": expected}
     return Diagnosis(ailment, severity, view.step, free[0][0], evidence)
@@ -45,13 +44,13 @@ def detect_attention_lost(view: RunView) -> Diagnosis | None:
     if not view.facts.alignment_patience_steps or len(free) < 2:
         return None
     best = max(value for _, value in free)
-    if best < view.diagonality_target:
+    if best < view.healthy_diagonality:
         return None
     last_good_step = max(step for step, value in free if value >= RECOVERED_SHARE * best)
     before, latest = free[-2][1], free[-1][1]
-    is_forced_well = bool(forced) and forced[-1] >= view.diagonality_target
+    is_forced_well = bool(forced) and forced[-1] >= view.healthy_diagonality
     # Good teacher-forced attention means that just a few free-running decodes failed.
-    is_gone = latest < view.diagonality_threshold and not is_forced_well
+    is_gone = latest < view.failing_diagonality and not is_forced_well
     is_lost = is_gone or max(latest, before) < LOST_SHARE * best or "attention_lost" in view.active
     if not is_lost or latest >= RECOVERED_SHARE * best:
         return None

@@ -53,8 +53,7 @@ def _needed_attention(view: RunView, by_weight: bool, is_premature: bool) -> flo
     weight, balanced = view.knobs.get("gate_positive_weight", 0.0), view.facts.balanced_gate_weight or math.inf
     if is_premature and weight >= DOMINATING_FACTOR * balanced:
         return 0.0
-    threshold = view.diagonality_threshold
-    return threshold if by_weight else (threshold + view.diagonality_target) / 2
+    return view.failing_diagonality if by_weight else view.formed_diagonality
 
 
 def _attention(view: RunView) -> Points:
@@ -82,7 +81,7 @@ def _many_keep_failing(view: RunView, shares: Points, attention: Points, limit: 
     significant = limit + _standard_error(limit, view.facts.evaluated_utterances)
     if min(len(recent), len(recent_attention)) < MANY_EVALUATIONS or min(share for _, share in recent) <= significant:
         return []
-    if min(value for _, value in recent_attention) < view.diagonality_target:
+    if min(value for _, value in recent_attention) < view.healthy_diagonality:
         return []
     horizon = TREND_EVALUATIONS * view.facts.steps_per_evaluation
     return recent if recent[-1][1] + (slope(recent) or 0.0) * horizon > limit else []
