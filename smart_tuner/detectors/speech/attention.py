@@ -32,7 +32,8 @@ def _detect_not_forming(view: RunView, ailment: str, patience: int) -> Diagnosis
     expected = latest + trend * patience / 2
     if max(best, latest) >= enough or expected >= view.healthy_diagonality:
         return None
-    is_critical = latest < view.failing_diagonality and view.attempt_steps >= 3 * patience  # half-formed attention is usable
+    # An alignment that has half formed is usable.
+    is_critical = latest < view.failing_diagonality and view.attempt_steps >= 3 * patience
     severity: Severity = "critical" if is_critical else "warning"
     evidence = {"diagonality": forced[-1][1], "free_diagonality": free[-1][1], "best": best, "expected": expected}
     return Diagnosis(ailment, severity, view.step, free[0][0], evidence)
