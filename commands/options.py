@@ -28,7 +28,6 @@ class TrainOptions:
     # recipe; None leaves the value to the preset
     model: str | None = None
     preset: str | None = None
-    preset_reason: str = ""  # where the program has chosen it
     epochs: int | None = None
     batch_size: int | None = None
     batch_frames: int | Literal["auto"] | None = None

@@ -8,10 +8,9 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from commands.console import open_console
 from commands.options import TrainOptions
 from commands.plan.base_voice import with_base_voice
-from commands.plan.preset_choice import with_preset
+from commands.plan.preset_choice import choose_preset, with_preset
 from commands.plan.training_plan import with_batch_values, with_begun_level
 from commands.process.companion_process import CompanionProcess, has_pending_output
 from commands.process.exit_codes import EXIT_FAILED, exit_code_of
@@ -38,7 +37,6 @@ from training.distributed.worker import run_worker
 
 
 def run(options: TrainOptions) -> int:
-    options = with_preset(options, open_console(quiet=options.quiet))
     with joined_ranks(options) as rank_group:
         try:
             return _run_leader(options, rank_group) if rank_group.is_leader else _run_worker(options, rank_group)
@@ -49,7 +47,7 @@ def run(options: TrainOptions) -> int:
 
 def _run_leader(options: TrainOptions, rank_group: RankGroup) -> int:
     with closing(open_heartbeat() if rank_group.size == 1 else RankHeartbeat(rank_group)) as heartbeat:
-        job = replace(run_on_all_ranks(rank_group, lambda: plan_job(options)), rank_group=rank_group)
+        job = _plan_job(options, rank_group)
         with StopSignals(job.limits) as signals:
             corpus = _prepare_corpus(job, rank_group)
             with _ended_workers(rank_group):
@@ -77,10 +75,20 @@ def _train_run(job: TrainingJob, corpus: PreparedCorpus, heartbeat: Heartbeat, s
         return code
 
 
+def _plan_job(options: TrainOptions, rank_group: RankGroup) -> TrainingJob:
+    """The same job on all ranks; where nobody names a preset, the leader chooses it."""
+    job = run_on_all_ranks(rank_group, lambda: plan_job(options))
+    is_alone, is_leader = rank_group.size == 1, rank_group.is_leader
+    choice = run_on_all_ranks(rank_group, lambda: choose_preset(job, is_measured=is_alone) if is_leader else None)
+    if not is_alone:
+        choice = rank_group.gather(choice, at_start=True)[0]
+    return replace(with_preset(job, choice), rank_group=rank_group)
+
+
 def _run_worker(options: TrainOptions, rank_group: RankGroup) -> int:
     """Compute this rank's share of each update; the leader prints the messages."""
     options = replace(options, quiet=True)
-    job = run_on_all_ranks(rank_group, lambda: plan_job(options))
+    job = _plan_job(options, rank_group)
     corpus = _prepare_corpus(job, rank_group)
 
     def loader_of(hparams: HParams) -> BatchLoader:

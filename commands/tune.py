@@ -15,7 +15,6 @@ from rich.console import Console
 
 from commands.console import open_console
 from commands.options import TrainOptions
-from commands.plan.preset_choice import with_preset_of_device
 from commands.process.exit_codes import EXIT_FAILED, EXIT_USER_ERROR, STOP_SIGNALS
 from commands.process.signals import SignalForwarder
 from commands.run.run_folder import FolderInUse, lock_folder
@@ -44,7 +43,6 @@ def run(options: TrainOptions) -> int:
     require_valid(options)
     options = replace(options, storage=options.storage or os.environ.get(STORAGE_VARIABLE))
     console, progress_console = open_console(), open_console(quiet=options.quiet)
-    options = with_preset_of_device(options)
     deadline = None if options.max_minutes is None else time.time() + 60 * options.max_minutes
     with contextlib.nullcontext() if options.storage is None else storage_errors_as_user_errors(options.storage):
         context = set_up_study(options, progress_console, deadline=deadline)
@@ -64,7 +62,6 @@ def run_study(
     announce(context, study, storage.url, progress_console.print)
     arguments = ["none" if deadline is None else str(deadline), str(folder / CORPUS_FILE)]
     arguments += [*without_storage(options.arguments), f"--run_name={folder.name}", "--resume=auto"]
-    arguments += [] if options.preset is None else [f"--preset={options.preset}"]
     with SignalForwarder() as signals:
         pool = WorkerPool(arguments, folder, n_workers=options.workers, storage=options.storage, signals=signals)
         follow_trials(context, study, pool, progress_console.print)

@@ -140,12 +140,7 @@ TINY: dict[str, Any] = DEMO | {
 }
 
 # A straight diagonal is too far from real speech: without a better guide the model learns the texture of speech alone.
-RECORDINGS: dict[str, Any] = {
-    "alignment_guide": "corpus",
-    "alignment_prior": 5000.0,
-    "plain_text_share": 0.25,
-    "epochs": 500,
-}
+RECORDINGS: dict[str, Any] = {"alignment_guide": "corpus", "alignment_prior": 5000.0, "plain_text_share": 0.25}
 
 RECIPE = Recipe(
     presets={"full": FULL, "small": SMALL, "demo": DEMO, "tiny": TINY},

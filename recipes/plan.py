@@ -21,9 +21,11 @@ SCALED_FIELDS = (
 INTERVAL_FIELDS = ("iters_per_evaluation", "iters_per_checkpoint")
 EPOCHS_PER_EVALUATION, MIN_INTERVAL_STEPS = 2, 10
 MIN_EVALUATIONS, MAX_EVALUATIONS = 12, 200  # of a plan that is not the preset's own
-EVALUATION_SHARE, EVALUATION_COST, LEAST_EVALUATIONS = 0.1, 3.5, 4
-"""Evaluations take at most so much of the time that training takes. An utterance costs as much in one as so many in
-training, speaking plain texts included: measured 1.5 with GlowTTS, 3.5 with Tacotron 2."""
+EVALUATION_SHARE, LEAST_EVALUATIONS = 0.1, 4
+"""Evaluations take at most this share of the training's time, but there are a few."""
+EVALUATION_COST = 3.5
+"""Cost of an utterance in an evaluation, relative to one in a step: measured 1.5 (GlowTTS) and 3.5 (Tacotron 2)."""
+MAX_RECORDING_EPOCHS = 500
 MAX_PATIENCE_EPOCHS = 30
 """Attention that has not formed after so many passes over the corpus needs help, however long the plan is."""
 MIN_EPOCH_STEPS = 4
@@ -42,11 +44,15 @@ class PlanLength:
     steps_per_epoch: int
 
 
+def fitting_batch_size(batch_size: int, utterances: int) -> int:
+    return min(batch_size, max(1, utterances // MIN_EPOCH_STEPS))
+
+
 def batch_values(
     preset: Mapping[str, Any], facts: CorpusFacts, *, has_attention: bool, given: Collection[str] = ()
 ) -> dict[str, int]:
     """Return the batch size and the frames of a decoder step that suit the corpus, at most those of the preset."""
-    values = {"batch_size": min(preset["batch_size"], max(1, facts.utterances // MIN_EPOCH_STEPS))}
+    values = {"batch_size": fitting_batch_size(preset["batch_size"], facts.utterances)}
     if has_attention:
         most = max(1, math.floor(facts.frames_per_symbol / MIN_STEPS_PER_SYMBOL))
         values["n_frames_per_step"] = min(preset["n_frames_per_step"], most)
@@ -66,9 +72,9 @@ def corpus_values(
     return {name: value for name, value in values.items() if name not in given}
 
 
-def recording_epochs(epochs: int, steps_per_epoch: int, recording_steps: int) -> int:
-    """Epochs of a training on recordings without a limit: at most so many steps, and no more than `epochs`."""
-    return min(epochs, max(1, math.ceil(recording_steps / steps_per_epoch)))
+def recording_epochs(steps_per_epoch: int, recording_steps: int) -> int:
+    """Epochs of a training on recordings without a limit: as many steps, but few recordings are not heard for ever."""
+    return min(MAX_RECORDING_EPOCHS, max(1, math.ceil(recording_steps / steps_per_epoch)))
 
 
 def balanced_gate_weight(mean_frames: float, frames_per_step: int) -> float:

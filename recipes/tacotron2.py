@@ -139,7 +139,7 @@ TINY: dict[str, Any] = DEMO | {
     "iters_per_evaluation": 30,
 }
 
-RECORDINGS: dict[str, Any] = {"plain_text_share": 0.25, "epochs": 500}
+RECORDINGS: dict[str, Any] = {"plain_text_share": 0.25}
 
 RECIPE = Recipe(
     presets={"full": {}, "small": SMALL, "demo": DEMO, "tiny": TINY},

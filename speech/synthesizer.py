@@ -113,7 +113,8 @@ class Synthesizer:
         filtered = filter_text(self._lexicon.apply(text), language, None if statistics is None else statistics.scripts)
         if filtered.left_out:
             warn(where + describe_left_out(filtered.left_out))
-        ending, is_empty, unknown = "" if statistics is None else statistics.ending, True, set[str]()
+        ending = "" if statistics is None else statistics.ending
+        is_empty, reported = True, set[str]()
         for unit in split_units(
             filtered.text,
             language,
@@ -121,9 +122,9 @@ class Synthesizer:
             longest=None if statistics is None else statistics.longest_symbols,
         ):
             for symbol in dict.fromkeys(self._frontend.unknown(unit.text)):
-                if symbol not in unknown:
+                if symbol not in reported:
                     warn(f"{where}symbol {symbol!r} is not in the voice's symbol set; it is left out")
-                unknown.add(symbol)
+                reported.add(symbol)
             spoken = Unit(with_ending(unit.text, ending), unit.pause_seconds)
             if self._frontend.encode(spoken.text):
                 is_empty = False

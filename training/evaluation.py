@@ -10,15 +10,15 @@ from hparams import HParams
 from models import TrainableModel
 from models.interface import FreeRunningOutput, LossKnobs, TeacherForcedOutput
 from models.memory import run_in_fitting_parts
-from reports import DecodeReport, PlainDecodeReport
-from speech.decoding import decode_sentences, device_of, to_numpy
+from reports import DecodeReport, PlainDecodeReport, SentenceReport
+from speech.decoding import Sentence, decode_sentences, device_of, to_numpy
 from training.run_state import TrainingData
 
 MAX_DECODE_RATIO = 2
 """Longest decode, as a multiple of the longest recording: one that is longer will not stop, and would take minutes."""
 
-MAX_PLAIN_RATIO = 2.1
-"""Longest decode of a plain text, as a multiple of its expected length; twice that length has failed already."""
+MAX_TEXT_RATIO = 2.1
+"""Longest decode of a text, as a multiple of its expected length; twice that length has failed already."""
 
 
 def evaluate_utterances(
@@ -40,13 +40,19 @@ def evaluate_utterances(
     return {name: total / len(decodes) for name, total in sums.items()}, decodes
 
 
+def decode_samples(model: TrainableModel, data: TrainingData, hparams: HParams) -> list[SentenceReport]:
+    """Raw decodes of the sentences that a person hears."""
+    frames = [*_expected_frames(data.sentences, data, hparams), *(e.n_frames for e in data.held_out.examples)]
+    longest_steps = math.ceil(MAX_TEXT_RATIO * max(frames) / model.frames_per_step)
+    return decode_sentences(model, data.sentences, hparams.batch_size, max_steps=longest_steps)
+
+
 def decode_plain_texts(model: TrainableModel, data: TrainingData, hparams: HParams) -> list[PlainDecodeReport]:
     """Raw decodes of texts as people type them, none longer than a failed decode has to be."""
     if not data.plain_sentences or data.text_statistics is None:
         return []
-    frames_per_symbol = data.text_statistics.seconds_per_symbol * hparams.sampling_rate / hparams.hop_length
-    expected = [frames_per_symbol * len(sentence.symbol_ids) for sentence in data.plain_sentences]
-    longest_steps = math.ceil(MAX_PLAIN_RATIO * max(expected) / model.frames_per_step)
+    expected = _expected_frames(data.plain_sentences, data, hparams)
+    longest_steps = math.ceil(MAX_TEXT_RATIO * max(expected) / model.frames_per_step)
     decodes = decode_sentences(model, data.plain_sentences, hparams.batch_size, max_steps=longest_steps)
     return [
         PlainDecodeReport(
@@ -54,6 +60,14 @@ def decode_plain_texts(model: TrainableModel, data: TrainingData, hparams: HPara
         )
         for decode, frames in zip(decodes, expected, strict=True)
     ]
+
+
+def _expected_frames(sentences: Sequence[Sentence], data: TrainingData, hparams: HParams) -> list[float]:
+    """Mel frames of the sentences at the pace of the recordings; none where it is not known."""
+    if data.text_statistics is None:
+        return []
+    frames_per_symbol = data.text_statistics.seconds_per_symbol * hparams.sampling_rate / hparams.hop_length
+    return [frames_per_symbol * len(sentence.symbol_ids) for sentence in sentences]
 
 
 def _evaluate_batch(

@@ -13,9 +13,9 @@ from corpus.batches import Batch
 from models.interface import LossKnobs
 from models.memory import is_out_of_memory
 from reports import EvaluationReport, StepReport
-from speech.decoding import decode_sentences, evaluation_mode
+from speech.decoding import evaluation_mode
 from training.distributed.rank_group import StepTask
-from training.evaluation import decode_plain_texts, evaluate_utterances
+from training.evaluation import decode_plain_texts, decode_samples, evaluate_utterances
 from training.run_state import RunState
 from training.schedule import planned_learning_rate
 from training.step.learner import UpdateResult
@@ -154,7 +154,7 @@ class StepRunner:
         with evaluation_mode(state.model, state.hparams.seed), state.learner.precision.autocast():
             hparams = state.hparams.model_copy(update={"gate_threshold": state.knobs.gate_threshold})
             losses, decodes = evaluate_utterances(state.model, state.data.held_out, hparams, self._loss_knobs())
-            sentences = decode_sentences(state.model, state.data.sentences, state.hparams.batch_size)
+            sentences = decode_samples(state.model, state.data, state.hparams)
             plain = decode_plain_texts(state.model, state.data, state.hparams)
         seconds = round(state.progress.seconds, 3)
         return EvaluationReport(

@@ -12,23 +12,23 @@ from commands.console import open_console
 from commands.options import TrainOptions
 from commands.plan.description import describe_plan
 from commands.plan.estimate import estimate_run, measure_step
-from commands.plan.preset_choice import with_preset
+from commands.plan.preset_choice import choose_preset, with_preset
 from commands.plan.settled_recipe import new_plan
 from commands.plan.training_plan import planned_job, with_batch_values
 from commands.run.corpus import find_corpus, prepare_corpus
-from commands.run.job import build_recipe, plan_job
+from commands.run.job import TrainingJob, plan_job
 from commands.run.run_folder import choose_run_folder
 from corpus.check.corpus_check import check_corpus, render_report
 from corpus.text.frontend import text_frontend
-from smart_tuner.settings import load_settings
 from training.step.probe import ProbeTime
 
 EXIT_GO, EXIT_NO_GO = 0, 2
 
 
 def run(options: TrainOptions) -> int:
-    options = with_preset(options, open_console(quiet=options.json))
-    hparams = build_recipe(options, load_settings(options.config))
+    job = plan_job(replace(options, quiet=options.json))
+    job = with_preset(job, choose_preset(job))
+    options, hparams = job.options, job.hparams
     frontend = text_frontend(hparams)
     _, corpus = find_corpus(options, hparams)
     report = check_corpus(
@@ -36,7 +36,7 @@ def run(options: TrainOptions) -> int:
     )
     if not options.json:
         open_console().print(render_report(report))
-    plan = _plan_of(options) if report.go else None
+    plan = _plan_of(plan_job(options)) if report.go else None
     if options.json:
         fields = {"plan": None if plan is None else plan.fields}
         sys.stdout.write(json.dumps(report.to_json() | fields, ensure_ascii=False) + "\n")
@@ -53,11 +53,10 @@ class PlannedTraining:
     fields: dict[str, Any]
 
 
-def _plan_of(options: TrainOptions) -> PlannedTraining:
+def _plan_of(job: TrainingJob) -> PlannedTraining:
     """Plan the training that the same options would start, without training."""
-    job = plan_job(options)
-    corpus = prepare_corpus(options, job.hparams, open_console(quiet=True))
-    folder = choose_run_folder(options, corpus.hparams, corpus.name)
+    corpus = prepare_corpus(job.options, job.hparams, open_console(quiet=True))
+    folder = choose_run_folder(job.options, corpus.hparams, corpus.name)
     job = with_batch_values(replace(job, hparams=corpus.hparams), corpus.facts, folder)
     n_batches = corpus.loader(corpus.train, job.hparams).n_batches(0)
     probe_time = ProbeTime(job.hparams.epochs * n_batches, job.limits.seconds_left)

@@ -27,7 +27,7 @@ from training.checkpoints.checkpoint import list_checkpoints
 
 BASE_FOLDER = "base"
 ENOUGH_HOURS = 2.0  # of recordings: they can teach everything themselves
-TIME_SHARE = 0.25  # of a time limit that the base voice may take
+BASE_TIME_SHARE = 0.25  # of a time limit that the base voice may take
 MIN_SECONDS, MAX_SECONDS = 60.0, 3600.0
 """A base voice of less is not worth its time; more is better spent on the recordings."""
 TEXT_FIELDS = ("language", "text_frontend")
@@ -63,10 +63,14 @@ def with_base_voice(
 
 def base_name(hparams: HParams) -> str:
     """Name of the base voice that fits: by language, model, and all settings that its weights depend on."""
+    shared = hparams.model_dump(mode="json", include=set(_shared_fields(hparams)))
+    return f"{hparams.language}-{hparams.model}-{hex_digest(json.dumps(shared, sort_keys=True))[:8]}"
+
+
+def _shared_fields(hparams: HParams) -> list[str]:
+    """Settings that a voice and its base have in common."""
     fields = (*RECIPES[hparams.model].architecture_fields, *AUDIO_FIELDS, *TEXT_FIELDS)
-    shared = [name for name in fields if name not in ("num_speakers", "speakers")]
-    digest = hex_digest(json.dumps(hparams.model_dump(mode="json", include=set(shared)), sort_keys=True))
-    return f"{hparams.language}-{hparams.model}-{digest[:8]}"
+    return [name for name in fields if name not in ("num_speakers", "speakers")]
 
 
 def _goes_on(options: TrainOptions, run: Path) -> bool:
@@ -87,7 +91,7 @@ def _reason_against(job: TrainingJob, facts: CorpusFacts, folder: Path) -> str |
     if _is_trained(folder):
         return None
     max_steps, least_steps = job.limits.max_steps, RECIPES[job.hparams.model].least_steps[job.preset]
-    if TIME_SHARE * job.limits.seconds_left < MIN_SECONDS or (max_steps is not None and max_steps < least_steps):
+    if BASE_TIME_SHARE * job.limits.seconds_left < MIN_SECONDS or (max_steps is not None and max_steps < least_steps):
         return "the training is too short for one"
     return None
 
@@ -112,7 +116,7 @@ def _train(job: TrainingJob, folder: Path, heartbeat: PreparatoryHeartbeat, on_s
 
 
 def _base_job(job: TrainingJob, folder: Path) -> TrainingJob:
-    minutes = min(MAX_SECONDS, TIME_SHARE * job.limits.seconds_left) / 60
+    minutes = min(MAX_SECONDS, BASE_TIME_SHARE * job.limits.seconds_left) / 60
     max_steps = RECIPES[job.hparams.model].least_steps[job.preset]
     options = replace(
         job.options,
@@ -129,7 +133,8 @@ def _base_job(job: TrainingJob, folder: Path) -> TrainingJob:
         max_minutes=minutes,
         epochs=None,
     )
-    hparams = build_recipe(options, job.settings).model_copy(update={"num_speakers": 0, "speakers": ()})
+    shared = {name: getattr(job.hparams, name) for name in _shared_fields(job.hparams)}
+    hparams = build_recipe(options, job.settings).model_copy(update={"num_speakers": 0, "speakers": (), **shared})
     deadline = job.limits.time_after(60 * minutes)
     return replace(
         job,

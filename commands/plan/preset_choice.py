@@ -3,118 +3,128 @@
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
 
-from commands.options import TrainOptions
 from commands.plan.estimate import format_duration, measure_passes
-from commands.plan.training_plan import TIME_SHARE, read_plan
+from commands.plan.training_plan import STEP_TIME_SHARE, read_plan
 from commands.run.corpus import corpus_name
-from commands.run.job import asked_preset, build_recipe, choose_device
+from commands.run.job import TrainingJob, asked_preset, build_recipe, plan_job
 from commands.run.run_folder import choose_run_folder
+from commands.run.start_point import source_settings
 from corpus.batches import Batch, Example, collate
 from corpus.utterances import Utterance, read_corpus
-from hparams import HParams
+from hparams import HParams, build_hparams
 from models import build_model
 from models.memory import release_gpu_memory
 from recipes import RECIPES
-from recipes.plan import recording_epochs
-from smart_tuner.settings import load_settings
+from recipes.plan import fitting_batch_size, recording_epochs
 from training.checkpoints.checkpoint import list_checkpoints
 from training.step.probe import ProbeTime
 
 SMALLEST, LARGER = "demo", ("small", "full")
 LARGEST = LARGER[-1]
-PATIENCE_SECONDS = 24 * 3600.0
+DEFAULT_LIMIT_SECONDS = 24 * 3600.0
 """A training without a limit should be over in a day."""
 MEASURED_SECONDS, MEASURED_SYMBOLS = 5.0, 70
 """Length of the utterance that is measured: a common sentence. The choice needs no more than its order of magnitude."""
 
 
 @dataclass(frozen=True)
-class PresetCost:
-    """Steps that a preset needs to be worth its size, and the measured time of one."""
+class PresetChoice:
+    """A preset, and why the program has chosen it; empty where it follows from an earlier training."""
 
     name: str
-    steps: int
-    seconds_per_step: float
-
-    @property
-    def seconds(self) -> float:
-        return self.steps * self.seconds_per_step
-
-    def __str__(self) -> str:
-        steps = f"{self.steps:,} steps of {self.seconds_per_step:.2g} s"
-        return f"{self.name} takes about {format_duration(self.seconds)} ({steps})"
+    reason: str = ""
 
 
-def with_preset(options: TrainOptions, console: Console) -> TrainOptions:
-    """Return the options with the preset that a person or an earlier session chose, else with one that is measured."""
+def choose_preset(job: TrainingJob, *, is_measured: bool = True) -> PresetChoice | None:
+    """Choose where a person has not: as an earlier training began, else by measuring; None where one is asked for."""
+    options = job.options
     if options.data is None or asked_preset(options) is not None:
-        return options
-    preset = _preset_of_run(options)
-    if preset is None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        preset = LARGEST  # every process must choose the same one, and several are started for a large one
-    return replace(options, preset=preset) if preset else _with_measured_preset(options, console)
+        return None
+    name = _preset_of_run(job)
+    if name is None and (settings := source_settings(options)) is not None:
+        name = closest_preset(job.hparams.model, settings)
+    if name is None and not is_measured:
+        name = LARGEST
+    return _choose_by_time(job) if name is None else PresetChoice(name)
 
 
-def with_preset_of_device(options: TrainOptions) -> TrainOptions:
-    """Return the options of a study with a preset: of short trainings on a CPU, only the smallest come to an end."""
-    if options.data is None or asked_preset(options) is not None:
-        return options
-    return replace(options, preset=SMALLEST if choose_device(options.device).type == "cpu" else LARGEST)
+def with_preset(job: TrainingJob, choice: PresetChoice | None) -> TrainingJob:
+    """Return the job with the chosen preset; the time that the choice took counts."""
+    if choice is None:
+        return job
+    if choice.reason:
+        job.progress_console.print(f"preset  {choice.name}: {choice.reason}", soft_wrap=True)
+    chosen = plan_job(replace(job.options, preset=choice.name))
+    return replace(chosen, limits=job.limits, preset_reason=choice.reason)
 
 
-def _preset_of_run(options: TrainOptions) -> str | None:
+def _preset_of_run(job: TrainingJob) -> str | None:
     """The preset of a run that was begun before; None for a new one."""
-    folder = choose_run_folder(options, _recipe(options, LARGEST), corpus_name(options))
-    if options.resume_path is not None and options.resume_path.is_file():
-        folder = options.resume_path.parent.parent
+    folder = choose_run_folder(job.options, job.hparams, corpus_name(job.options))
     if not list_checkpoints(folder / "checkpoints"):
         return None
     plan = read_plan(folder)
     return LARGEST if plan is None or plan.preset is None else plan.preset  # once it was the only default
 
 
-def _with_measured_preset(options: TrainOptions, console: Console) -> TrainOptions:
-    seconds = PATIENCE_SECONDS if options.max_minutes is None else TIME_SHARE * 60 * options.max_minutes
-    limit = "a day" if options.max_minutes is None else f"--max_minutes {options.max_minutes:g}"
-    chosen, reason = SMALLEST, ""
-    for cost in _measured_costs(options, seconds):
-        if cost.seconds > seconds:
-            reason = f"{cost}, {limit} is too short for it"
-            break
-        chosen, reason = cost.name, f"{cost}, {limit} is enough"
-    console.print(f"preset  {chosen}: {reason}", soft_wrap=True)
-    return replace(options, preset=chosen, preset_reason=reason)
+def closest_preset(model: str, settings: Mapping[str, Any]) -> str:
+    """The preset whose architecture has the most in common with these settings; the largest for unknown ones."""
+    recipe = RECIPES[model]
+
+    def n_equal(name: str) -> int:
+        values = build_hparams(recipe.presets[name]).model_dump()
+        return sum(values[field] == settings.get(field) for field in recipe.architecture_fields)
+
+    return max((LARGEST, *recipe.presets), key=n_equal)
 
 
-def _measured_costs(options: TrainOptions, seconds: float) -> Iterator[PresetCost]:
-    """Costs of the larger presets, the smaller one first."""
-    n_utterances = len(read_corpus(str(options.data), options.data_format).utterances)
+def _choose_by_time(job: TrainingJob) -> PresetChoice:
+    """The largest preset whose training comes to something: in the time, and in the steps that it may take."""
+    minutes = job.options.max_minutes
+    seconds = DEFAULT_LIMIT_SECONDS if minutes is None else STEP_TIME_SHARE * job.limits.seconds_left
+    limit = "a day" if minutes is None else f"--max_minutes {minutes:g}"
+    n_utterances = len(read_corpus(str(job.options.data), job.options.data_format).utterances)
+    choice = PresetChoice(SMALLEST)
     for name in LARGER:
-        hparams = _recipe(options, name)
-        recipe, steps_per_epoch = RECIPES[hparams.model], max(1, math.ceil(n_utterances / hparams.batch_size))
-        if options.max_minutes is not None:
-            steps = recipe.least_steps[name]
-        else:
-            steps = steps_per_epoch * recording_epochs(hparams.epochs, steps_per_epoch, recipe.recording_steps[name])
-        steps = min(steps, options.max_steps or steps)
-        probe_time = ProbeTime(steps, seconds)
-        yield PresetCost(name, steps, _measure_step(hparams, choose_device(options.device), probe_time))
+        hparams = _measured_recipe(job, name, n_utterances)
+        n_steps, least = _planned_steps(job, hparams, name, n_utterances), RECIPES[hparams.model].least_steps[name]
+        if n_steps < least:
+            return PresetChoice(choice.name, f"{name} needs {least:,} steps, {n_steps:,} are planned")
+        n_steps = n_steps if minutes is None else least
+        step_seconds = _measure_step(hparams, job.device, ProbeTime(n_steps, seconds))
+        cost = (
+            f"{name} takes about {format_duration(n_steps * step_seconds)} ({n_steps:,} steps of {step_seconds:.2g} s)"
+        )
+        if n_steps * step_seconds > seconds:
+            return PresetChoice(choice.name, f"{cost}, {limit} is too short for it")
+        choice = PresetChoice(name, f"{cost}, {limit} is enough")
+    return choice
 
 
-def _recipe(options: TrainOptions, preset: str) -> HParams:
+def _planned_steps(job: TrainingJob, hparams: HParams, preset: str, n_utterances: int) -> int:
+    """Steps of a training without a time limit."""
+    steps_per_epoch = math.ceil(n_utterances / hparams.batch_size)
+    recording_steps = RECIPES[hparams.model].recording_steps[preset]
+    epochs = hparams.epochs if "epochs" in job.given else recording_epochs(max(1, steps_per_epoch), recording_steps)
+    return min(epochs * steps_per_epoch, job.limits.max_steps or epochs * steps_per_epoch)
+
+
+def _measured_recipe(job: TrainingJob, preset: str, n_utterances: int) -> HParams:
     """The recipe with this preset, as far as the speed depends on it: for one voice, without a guide."""
-    hparams = build_recipe(replace(options, preset=preset), load_settings(options.config))
-    changes = {"num_speakers": 0, "speakers": (), "alignment_guide": "diagonal"}
-    changes |= {"precision": "float32"} if hparams.precision == "auto" else {}
+    hparams = build_recipe(replace(job.options, preset=preset), job.settings)
+    changes: dict[str, Any] = {"num_speakers": 0, "speakers": (), "alignment_guide": "diagonal"}
+    if hparams.precision == "auto":
+        changes["precision"] = "float32"
+    if "batch_size" not in job.given:
+        changes["batch_size"] = fitting_batch_size(hparams.batch_size, n_utterances)
     return hparams.model_copy(update=changes)
 
 

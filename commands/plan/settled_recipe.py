@@ -39,7 +39,7 @@ def settle_recipe(job: TrainingJob, corpus: PreparedCorpus, folder: Path) -> Set
     if job.preset and is_of_earlier_version(folder):
         job = replace(job, hparams=without_recording_values(job))
     n_batches = corpus.loader(corpus.train, job.hparams).n_batches(0)
-    probe_time = ProbeTime(job.limits.max_steps or job.hparams.epochs * n_batches, job.limits.seconds_left)
+    probe_time = ProbeTime(job.limits.max_steps or _default_epochs(job, n_batches) * n_batches, job.limits.seconds_left)
     job = replace(job, hparams=resolve_auto_settings(job, corpus, folder, probe_time))
     start = find_start(job.options, job.hparams, folder, symbols=corpus.frontend.symbols)
     cost = _measure_cost(job, corpus, probe_time) if job.is_estimated else None
@@ -59,18 +59,17 @@ def new_plan(job: TrainingJob, n_batches: int, cost: StepCost | None) -> Trainin
     return _plan_request(job, n_batches, StartPoint("started"), cost).new_plan()
 
 
-def default_epochs(job: TrainingJob, n_batches: int) -> int:
+def _default_epochs(job: TrainingJob, n_batches: int) -> int:
     """Epochs of a training without a limit."""
-    epochs = job.hparams.epochs
-    if job.options.data is None or "epochs" in job.given:
-        return epochs
-    return recording_epochs(epochs, n_batches, RECIPES[job.hparams.model].recording_steps[job.preset])
+    if job.options.data is None or not job.preset or "epochs" in job.given:
+        return job.hparams.epochs
+    return recording_epochs(n_batches, RECIPES[job.hparams.model].recording_steps[job.preset])
 
 
 def _plan_request(job: TrainingJob, n_batches: int, start: StartPoint, cost: StepCost | None) -> PlanRequest:
     return PlanRequest(
         steps_per_epoch=n_batches,
-        default_epochs=default_epochs(job, n_batches),
+        default_epochs=_default_epochs(job, n_batches),
         epochs=job.hparams.epochs if "epochs" in job.given else None,
         max_steps=job.limits.max_steps,
         max_minutes=job.options.max_minutes,
@@ -80,4 +79,5 @@ def _plan_request(job: TrainingJob, n_batches: int, start: StartPoint, cost: Ste
         foreign_steps=start.foreign_steps,
         is_demo=job.options.data is None,
         preset=job.preset,
+        preset_reason=job.preset_reason,
     )

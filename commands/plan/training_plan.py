@@ -13,7 +13,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from commands.options import TrainOptions
 from commands.run.job import TrainingJob
+from commands.run.start_point import source_settings
 from files import write_atomically
 from hparams import HParams, UserError, build_hparams
 from models import ARCHITECTURES
@@ -25,7 +27,7 @@ from training.run_state import StepLimit
 from training.schedule import PlanStretch
 
 PLAN_FILE = "plan.json"
-TIME_SHARE = 0.9
+STEP_TIME_SHARE = 0.9
 """Share of a time limit that is for steps; the rest is for evaluations, checkpoints and the end."""
 CORRECTION_SHARE, MIN_CORRECTION_STEPS = 0.05, 10
 """Part of the plan after which its length is corrected by the real speed."""
@@ -48,7 +50,9 @@ class TrainingPlan:
     seconds_per_step: float | None = None  # measured, where minutes were turned into steps
     most_steps: int | None = None  # of the other limits, where minutes decide the length
     corrected_at: int | None = None  # the step
+    foreign_steps: int = 0  # of these, steps that another program has done
     preset: str | None = None  # None: not recorded, by an earlier version
+    preset_reason: str = ""  # where the program has chosen it
 
     @property
     def is_limited(self) -> bool:
@@ -76,7 +80,7 @@ class TrainingPlan:
 
     def corrected(self, step: int, seconds_per_step: float, seconds_left: float) -> TrainingPlan:
         """The plan for the real speed, measured by this step; its length stays if that changes little."""
-        steps = step + max(1, int(TIME_SHARE * seconds_left / seconds_per_step))
+        steps = step + max(1, int(STEP_TIME_SHARE * seconds_left / seconds_per_step))
         steps = min(steps, self.most_steps or steps)
         if abs(steps / self.steps - 1) <= SMALL_CORRECTION:
             steps = self.steps
@@ -98,13 +102,14 @@ class PlanRequest:
     foreign_steps: int = 0  # done by another program; the epochs come on top of them
     is_demo: bool = False  # the demo's own epochs are enough for it, however much time there is
     preset: str | None = None
+    preset_reason: str = ""
 
     @property
     def steps_in_time(self) -> float:
         """Step at which the time is over; infinity without a time limit."""
         if self.max_minutes is None or self.seconds_per_step is None:
             return math.inf
-        return self.step + max(1, int(TIME_SHARE * self.seconds_left / self.seconds_per_step))
+        return self.step + max(1, int(STEP_TIME_SHARE * self.seconds_left / self.seconds_per_step))
 
     def new_plan(self) -> TrainingPlan:
         """Plan of the shortest limit; with recordings a time limit replaces the preset's epochs, not a person's."""
@@ -124,7 +129,9 @@ class PlanRequest:
             max_minutes=self.max_minutes,
             seconds_per_step=self.seconds_per_step if is_by_time else None,
             most_steps=int(most_steps) if is_by_time and most_steps < math.inf else None,
+            foreign_steps=self.foreign_steps,
             preset=self.preset,
+            preset_reason=self.preset_reason,
         )
 
     def exceeds(self, plan: TrainingPlan) -> bool:
@@ -166,15 +173,22 @@ def with_begun_level(hparams: HParams, folder: Path) -> HParams:
 
 def with_batch_values(job: TrainingJob, facts: CorpusFacts, folder: Path) -> TrainingJob:
     """The job with a batch size and a reduction factor that suit the recordings; a begun run keeps its own."""
-    options = job.options
-    if options.data is None or not job.preset or options.resume_path is not None or options.warm_start_path is not None:
+    if job.options.data is None or not job.preset:
         return job
     has_attention = ARCHITECTURES[job.hparams.model].HAS_ATTENTION
     values = batch_values(job.hparams.model_dump(), facts, has_attention=has_attention, given=job.given)
-    if list_checkpoints(folder / "checkpoints") and (folder / "hparams.json").is_file():
-        begun = json.loads((folder / "hparams.json").read_text(encoding="utf-8"))
+    if (begun := _begun_settings(job.options, folder)) is not None:
         values = {name: begun[name] for name in values if name in begun}
     return replace(job, hparams=build_hparams(job.hparams.model_dump(), values))
+
+
+def _begun_settings(options: TrainOptions, folder: Path) -> dict[str, Any] | None:
+    """Settings that a run was begun with, or those of what it starts from; None for a new run from nothing."""
+    if not list_checkpoints(folder / "checkpoints"):
+        return source_settings(options)
+    path = folder / "hparams.json"
+    settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return settings
 
 
 def plan_training(folder: Path, request: PlanRequest) -> TrainingPlan | None:
@@ -184,9 +198,9 @@ def plan_training(folder: Path, request: PlanRequest) -> TrainingPlan | None:
     """
     if is_of_earlier_version(folder):
         return None
-    stored = read_plan(folder)
+    stored = read_plan(folder) if list_checkpoints(folder / "checkpoints") else None
     if stored is not None and not request.exceeds(stored):
-        return stored
+        return replace(stored, preset=request.preset)
     return request.new_plan()
 
 
@@ -225,5 +239,5 @@ def planned_job(job: TrainingJob, plan: TrainingPlan, facts: CorpusFacts) -> Tra
         if "epochs" not in job.given:  # one more, since the number of batches differs a little from epoch to epoch
             values["epochs"] = max(hparams.epochs, 1 + math.ceil(plan.steps / plan.steps_per_epoch))
     elif "epochs" not in job.given:
-        values["epochs"] = max(1, round(plan.steps / plan.steps_per_epoch))
+        values["epochs"] = max(1, round((plan.steps - plan.foreign_steps) / plan.steps_per_epoch))
     return replace(job, hparams=build_hparams(hparams.model_dump(), values), limits=limits)

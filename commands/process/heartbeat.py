@@ -64,20 +64,24 @@ class Heartbeat:
 
 
 class PreparatoryHeartbeat(Heartbeat):
-    """Heartbeat of a training before the run's own: the watchdog learns that it goes on, not its steps or its end."""
+    """Heartbeat of a training before the run's own: the watchdog hears that it goes on, but not of its steps and end.
+
+    Its work has names of its own, so that the watchdog learns nothing from it about the time that the run's may take.
+    """
 
     def __init__(self, run: Heartbeat) -> None:
         super().__init__(None)
         self._run = run
 
     def report_step(self, step: int) -> None:
-        self._run.done()
+        self.done()
 
     def begin(self, work: str) -> None:
-        self._run.begin(work)
+        self._run.begin(f"preparatory {work}")
 
     def done(self) -> None:
         self._run.done()
+        self.begin("step")
 
     def over(self) -> None:
         """The run's own training is prepared now, which may take long."""

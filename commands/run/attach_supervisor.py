@@ -51,7 +51,8 @@ def run_facts(trainer: EnhancedTrainer, preset: HParams, *, pinned: tuple[str, .
         preset_settings={
             name: getattr(preset, name)
             for name in SETTINGS_WITHOUT_KNOB
-            if is_far_from_preset(name, getattr(preset, name), getattr(hparams, name))
+            if (name != "alignment_prior" or preset.alignment_guide == hparams.alignment_guide)
+            and is_far_from_preset(name, getattr(preset, name), getattr(hparams, name))
         },
         pinned=pinned,
         actions=trainer.control.actions,

@@ -211,8 +211,6 @@ def _plan_fields(
     """Length of the training, and the facts that it and the recipe follow from."""
     job = settled.job
     return {
-        "preset": job.preset,
-        "preset_reason": job.options.preset_reason,
         "facts": asdict(corpus.facts),
         "plan": None if settled.plan is None else asdict(settled.plan),
         "planned_steps": plan.last_step,

@@ -161,6 +161,18 @@ def load_weights(given: Path) -> tuple[Path, dict[str, Any]]:
     return path, state
 
 
+def source_settings(options: TrainOptions) -> dict[str, Any] | None:
+    """Settings of what --resume or --warm_start names: empty for another program's, None where neither names a path."""
+    if options.resume_path is not None:
+        _, state = load_given(options.resume_path)
+    elif options.warm_start_path is not None:
+        _, state = load_weights(options.warm_start_path)
+    else:
+        return None
+    saved = state.get("hparams")
+    return saved if isinstance(saved, dict) and not is_foreign(state) else {}
+
+
 def ignored_layers(state: dict[str, Any], hparams: HParams, symbols: tuple[str, ...]) -> tuple[str, ...]:
     """Return the layers that a warm start leaves out: embeddings of other symbols or speakers, and those asked for.
 

@@ -21,6 +21,7 @@ from files import safe_name
 from hparams import UserError
 from models.weights import SavedSettings, require_compatible
 from recipes import RECIPES
+from recipes.plan import recording_epochs
 from smart_tuner.search.budget import plan_budget
 from smart_tuner.search.dimensions import Dimension, build_space
 from smart_tuner.search.settings import SearchSettings
@@ -115,10 +116,11 @@ def _plan_study(
 def _full_steps(options: TrainOptions, settings: Settings, corpus: PreparedCorpus) -> int:
     """Length of the training that the recipe's schedules are written for."""
     hparams = corpus.hparams
-    steps = hparams.epochs * corpus.training_data(hparams, ()).train.n_batches(0)
+    n_batches = corpus.training_data(hparams, ()).train.n_batches(0)
     if options.data is None or any("epochs" in layer for layer in given_layers(options, settings)):
-        return steps
-    return min(steps, RECIPES[hparams.model].reference_steps[preset_name(options)])
+        return hparams.epochs * n_batches
+    reference_steps = RECIPES[hparams.model].reference_steps[preset_name(options)]
+    return min(reference_steps, n_batches * recording_epochs(n_batches, reference_steps))
 
 
 def _study_folder(options: TrainOptions, default_name: str) -> Path:

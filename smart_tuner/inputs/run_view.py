@@ -48,6 +48,7 @@ class RunView:
 
     @property
     def healthy_diagonality(self) -> float:
+        """From it on nothing about an alignment needs help."""
         by_search, quality = bool(self.facts.search_patience_steps), self.quality
         return quality.posterior_diagonality_target if by_search else quality.attention_diagonality_target
 

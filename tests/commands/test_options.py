@@ -16,10 +16,7 @@ from train_enhanced import build_parser, main, parse_options
 
 def test_every_option_of_the_parser_is_a_field_and_the_other_way_round() -> None:
     parsed = {action.dest for action in build_parser()._actions}
-    assert parsed - {"help", "version"} == {field.name for field in fields(TrainOptions)} - {
-        "arguments",
-        "preset_reason",
-    }
+    assert parsed - {"help", "version"} == {field.name for field in fields(TrainOptions)} - {"arguments"}
 
 
 def test_an_empty_command_line_gives_the_defaults() -> None:

@@ -9,7 +9,7 @@ import pytest
 from safetensors.torch import load_file
 
 from commands.options import TrainOptions
-from commands.plan.base_voice import BASE_FOLDER, ENOUGH_HOURS, base_name, with_base_voice
+from commands.plan.base_voice import BASE_FOLDER, ENOUGH_HOURS, _base_job, base_name, with_base_voice
 from commands.process.heartbeat import Heartbeat
 from commands.run.job import TrainingJob, plan_job
 from corpus.demo.demo_corpus import make_demo_corpus
@@ -135,3 +135,10 @@ def test_a_stop_while_the_base_voice_is_trained_ends_the_command(
     monkeypatch.setattr("commands.train.with_base_voice", stop)
     outcome = program.train(data, "--max_steps", 1)
     assert outcome.code == 130 and "stopped by SIGINT before the run began" in outcome.out
+
+
+def test_a_base_voice_has_the_architecture_of_the_voice(tmp_path: Path) -> None:
+    job = job_with(tmp_path)
+    job = replace(job, hparams=build_hparams(job.hparams.model_dump(), {"n_frames_per_step": 2}))
+    base = _base_job(job, tmp_path / "base")
+    assert base.hparams.n_frames_per_step == 2 and base_name(base.hparams) == base_name(job.hparams)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from commands.plan.estimate import GROWTH, time_text
-from commands.plan.forecast_check import FIRST_CHECK_STEPS, ForecastCheck
+from commands.plan.forecast_check import FIRST_CHECK_STEPS, ForecastCheck, _mean_without_pauses
 from corpus.batches import Batch
 from hparams import HParams
 from models import TrainableModel
@@ -113,6 +113,12 @@ def test_a_forecast_that_is_wrong_by_more_than_half_is_renewed_once(seconds: flo
     assert step == FIRST_CHECK_STEPS + 1
     steps = f"{1000 - step} steps of {seconds:.2f} s"
     assert text == f"the forecast of 1.00 s a step was wrong: about {time_left} for {steps}"
+
+
+def test_the_plan_is_corrected_by_the_mean_of_a_step_without_pauses() -> None:
+    """Long recordings raise the mean above the median; a machine that was asleep does not."""
+    assert _mean_without_pauses([1.0, 1.0, 1.0, 3.0, 3.5]) == pytest.approx(1.9)
+    assert _mean_without_pauses([1.0, 1.0, 1.0, 3.0, 3_600.0]) == pytest.approx(2.0)
 
 
 def test_evaluations_and_checkpoints_do_not_count_as_steps() -> None:

@@ -5,13 +5,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from commands.console import open_console
 from commands.options import TrainOptions
 from commands.plan import preset_choice
-from commands.plan.preset_choice import with_preset, with_preset_of_device
+from commands.plan.preset_choice import PresetChoice, choose_preset, closest_preset, with_preset
+from commands.run.job import plan_job
+from corpus.audio.recording import write_wave
 from hparams import HParams, build_hparams
 from recipes import RECIPES
 from tests.support.program import Program, journal, tiny
@@ -30,9 +32,25 @@ def seconds_per_step(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     return times
 
 
-def choose(data: Path, output: Path, **options: Any) -> str | None:
-    given: dict[str, Any] = {"data": str(data), "output": output} | options
-    return with_preset(TrainOptions(**given), open_console(quiet=True)).preset
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A list of 800 utterances: 50 batches of `small` and 25 of `full`."""
+    folder = tmp_path_factory.mktemp("recordings")
+    write_wave(folder / "a.wav", np.zeros(100, dtype=np.float32), 16_000)
+    for i in range(800):
+        (folder / f"{i}.wav").symlink_to(folder / "a.wav")
+    (folder / "list.txt").write_text("".join(f"{i}.wav|text\n" for i in range(800)), encoding="utf-8")
+    return folder / "list.txt"
+
+
+def choose(data: Path, output: Path, **options: Any) -> PresetChoice | None:
+    given: dict[str, Any] = {"data": str(data), "output": output, "quiet": True} | options
+    return choose_preset(plan_job(TrainOptions(**given)))
+
+
+def chosen(data: Path, output: Path, **options: Any) -> str | None:
+    choice = choose(data, output, **options)
+    return None if choice is None else choice.name
 
 
 @pytest.mark.parametrize(
@@ -41,14 +59,17 @@ def choose(data: Path, output: Path, **options: Any) -> str | None:
         ({"small": 0.8}, {"max_minutes": 40}, "demo"),
         ({"small": 0.7, "full": 0.4}, {"max_minutes": 40}, "small"),
         ({"small": 0.7, "full": 0.35}, {"max_minutes": 40}, "full"),
-        ({"small": 180.0}, {}, "demo"),  # 500 epochs of a step each take 25 hours
-        ({"small": 170.0, "full": 180.0}, {}, "small"),
-        ({"small": 170.0, "full": 170.0}, {}, "full"),
-        ({"small": 600.0, "full": 600.0}, {"max_steps": 100}, "full"),
+        ({"small": 3.5}, {}, "demo"),  # 500 epochs of 50 steps take 24.3 hours
+        ({"small": 3.4, "full": 7.0}, {}, "small"),
+        ({"small": 3.4, "full": 6.9}, {}, "full"),
+        ({"small": 3.5, "full": 3.5}, {"epochs": 480}, "full"),
+        ({"small": 8.6, "full": 8.6}, {"max_steps": 9_999}, "full"),
+        ({"small": 0.01}, {"max_steps": 5_999}, "small"),  # too few for `full`
+        ({}, {"max_steps": 2_999}, "demo"),
     ],
 )
 def test_the_largest_preset_that_the_time_is_enough_for(
-    data: Path,
+    recordings: Path,
     tmp_path: Path,
     seconds_per_step: dict[str, float],
     times: Mapping[str, float],
@@ -57,7 +78,22 @@ def test_the_largest_preset_that_the_time_is_enough_for(
 ) -> None:
     assert RECIPES["tacotron2"].least_steps == {"full": 6_000, "small": 3_000, "demo": 1_200, "tiny": 360}
     seconds_per_step |= times
-    assert choose(data, tmp_path, **options) == preset
+    assert chosen(recordings, tmp_path, **options) == preset
+
+
+def test_the_reason_is_said(recordings: Path, tmp_path: Path, seconds_per_step: dict[str, float]) -> None:
+    seconds_per_step |= {"small": 3.5}
+    a_day = "small takes about 24.3 h (25,000 steps of 3.5 s), a day is too short for it"
+    assert choose(recordings, tmp_path) == PresetChoice("demo", a_day)
+    few = "small needs 3,000 steps, 10 are planned"
+    assert choose(recordings, tmp_path, max_steps=10) == PresetChoice("demo", few)
+
+
+def test_few_recordings_are_not_for_a_large_preset(data: Path, tmp_path: Path) -> None:
+    """Eight recordings in batches of two: 500 epochs are 2,000 steps."""
+    assert choose(data, tmp_path, max_minutes=10_000) == PresetChoice(
+        "demo", "small needs 3,000 steps, 2,000 are planned"
+    )
 
 
 def test_a_preset_that_is_named_and_the_demo_are_not_measured(
@@ -65,16 +101,42 @@ def test_a_preset_that_is_named_and_the_demo_are_not_measured(
 ) -> None:
     file = tmp_path / "best.yaml"
     file.write_text("preset: small\n", encoding="utf-8")
-    assert choose(data, tmp_path, preset="tiny") == "tiny"
+    assert choose(data, tmp_path, preset="tiny") is None
     assert choose(data, tmp_path, hparams_file=file) is None
-    assert with_preset(TrainOptions(output=tmp_path), open_console(quiet=True)).preset is None
+    assert choose_preset(plan_job(TrainOptions(output=tmp_path, quiet=True))) is None
 
 
-def test_several_processes_choose_the_same(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds_per_step: dict[str, float]
-) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    assert choose(data, tmp_path) == "full"
+def test_several_processes_do_not_measure(data: Path, tmp_path: Path, seconds_per_step: dict[str, float]) -> None:
+    job = plan_job(TrainOptions(data=str(data), output=tmp_path, quiet=True))
+    assert choose_preset(job, is_measured=False) == PresetChoice("full")
+
+
+def test_the_time_of_the_choice_counts(data: Path, tmp_path: Path) -> None:
+    job = plan_job(TrainOptions(data=str(data), output=tmp_path, quiet=True, max_minutes=5, seed=7))
+    chosen_job = with_preset(job, PresetChoice("demo", "a reason"))
+    assert (chosen_job.preset, chosen_job.preset_reason, chosen_job.hparams.seed) == ("demo", "a reason", 7)
+    assert chosen_job.hparams.decoder_rnn_dim == 256 and chosen_job.limits == job.limits
+    assert with_preset(job, None) is job
+
+
+@pytest.mark.parametrize(("model", "preset"), [(m, p) for m, r in RECIPES.items() for p in r.presets])
+def test_what_a_run_starts_from_tells_its_preset(model: str, preset: str) -> None:
+    settings = build_hparams(RECIPES[model].presets[preset]).model_dump()
+    assert closest_preset(model, settings) == preset
+    assert closest_preset(model, {}) == "full"  # another program's
+
+
+def test_a_voice_to_start_from_decides(program: Program, data: Path, seconds_per_step: dict[str, float]) -> None:
+    """The measured preset would be asked for its time, which nobody has given."""
+    assert program("--data", data, "--run_name", "old", *tiny(), "--max_steps", 2).code == 0
+    old = program.output / "old"
+    small = build_hparams(RECIPES["tacotron2"].presets["small"]).model_dump(mode="json")
+    for options in ({"warm_start": str(old)}, {"resume": str(old), "run_name": "new"}):
+        assert chosen(data, program.output, **options) is not None
+    path = next((old / "checkpoints").glob("*.pt"))
+    state = torch.load(path, weights_only=True)
+    torch.save(state | {"hparams": small}, program.output / "small.pt")
+    assert chosen(data, program.output, warm_start=str(program.output / "small.pt")) == "small"
 
 
 def test_a_run_keeps_its_preset(program: Program, data: Path, seconds_per_step: dict[str, float]) -> None:
@@ -88,26 +150,21 @@ def test_a_run_keeps_its_preset(program: Program, data: Path, seconds_per_step: 
     plan = program.output / "run" / "plan.json"
     fields = json.loads(plan.read_text(encoding="utf-8"))
     assert fields["preset"] == "demo"
+    assert chosen(data, program.output, run_name="run") == "demo"
     plan.write_text(json.dumps({n: v for n, v in fields.items() if n != "preset"}), encoding="utf-8")
-    assert choose(data, program.output, run_name="run") == "full"  # the default of earlier versions
+    assert chosen(data, program.output, run_name="run") == "full"  # the default of earlier versions
 
 
 def test_the_journal_says_what_the_plan_follows_from(
     program: Program, data: Path, seconds_per_step: dict[str, float]
 ) -> None:
-    seconds_per_step |= {"full": 50_000.0}  # the tiny settings hide which preset they are laid over
     outcome = program("--data", data, "--run_name", "run", *tiny()[2:], "--max_steps", 2)
-    assert outcome.code == 0 and "preset demo: small takes about" in outcome.flat
+    reason = "small needs 3,000 steps, 2 are planned"
+    assert outcome.code == 0 and f"preset demo: {reason}" in outcome.flat
     start = journal(program.output / "run")[0]
-    assert start["preset"] == "demo" and start["preset_reason"].startswith("small takes about")
+    assert (start["plan"]["preset"], start["plan"]["preset_reason"]) == ("demo", reason)
     assert start["facts"]["utterances"] == 7 and start["facts"]["frames_per_symbol"] > 0
     assert start["plan"] == json.loads((program.output / "run" / "plan.json").read_text(encoding="utf-8"))
-
-
-def test_a_study_takes_the_preset_of_its_device(data: Path, tmp_path: Path) -> None:
-    options = with_preset_of_device(TrainOptions(data=str(data), device="cpu"))
-    assert options.preset == "demo"
-    assert with_preset_of_device(TrainOptions(device="cpu")).preset is None
 
 
 @pytest.mark.parametrize("model", list(RECIPES))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from commands.options import TrainOptions
 from commands.plan.training_plan import (
@@ -14,6 +15,7 @@ from commands.plan.training_plan import (
     PlanRequest,
     TrainingPlan,
     plan_training,
+    planned_job,
     read_plan,
     with_batch_values,
     write_plan,
@@ -21,6 +23,7 @@ from commands.plan.training_plan import (
 from commands.run.job import plan_job
 from hparams import UserError
 from recipes.facts import CorpusFacts
+from tests.support.program import Program, tiny
 
 FACTS = CorpusFacts(utterances=20, hours=0.01, mean_frames=100.0, longest_frames=100, frames_per_symbol=3.2)
 REQUEST = PlanRequest(
@@ -61,7 +64,13 @@ def plan_and_store(folder: Path, **changes: Any) -> TrainingPlan:
     plan = plan_training(folder, replace(REQUEST, **changes))
     assert plan is not None
     write_plan(folder, plan)
+    add_checkpoint(folder)
     return plan
+
+
+def add_checkpoint(folder: Path) -> None:
+    (folder / "checkpoints").mkdir(exist_ok=True)
+    (folder / "checkpoints" / "step-00000002-0123456789abcdef.pt").touch()
 
 
 def test_epochs_come_on_top_of_the_steps_of_another_program() -> None:
@@ -142,10 +151,35 @@ def batch_of(folder: Path, **options: Any) -> tuple[int, int]:
 def test_a_new_run_gets_batches_that_suit_the_corpus_and_a_begun_one_keeps_its_own(tmp_path: Path) -> None:
     assert batch_of(tmp_path) == (5, 2)
     assert batch_of(tmp_path, batch_size=8) == (8, 2)
-    for other in ({"data": None}, {"warm_start": "x.pt"}, {"resume": "x.pt"}):  # what is loaded has its own
-        assert batch_of(tmp_path, **other) == (8, 3)
+    assert batch_of(tmp_path, data=None) == (8, 3)
     (tmp_path / "hparams.json").write_text(json.dumps({"batch_size": 7, "n_frames_per_step": 3}), encoding="utf-8")
     assert batch_of(tmp_path) == (5, 2)  # it never came to a checkpoint
-    (tmp_path / "checkpoints").mkdir()
-    (tmp_path / "checkpoints" / "step-00000002-0123456789abcdef.pt").touch()
+    add_checkpoint(tmp_path)
     assert batch_of(tmp_path) == (7, 3)
+
+
+def test_a_run_that_starts_from_another_has_its_batches(program: Program, data: Path) -> None:
+    assert program("--data", data, "--run_name", "old", *tiny(n_frames_per_step=2), "--max_steps", 2).code == 0
+    for options in ({"warm_start": str(program.output / "old")}, {"resume": str(program.output / "old")}):
+        assert batch_of(program.output / "new", data=str(data), **options) == (4, 2)
+    torch.save({"state_dict": {}, "iteration": 7, "optimizer": {}}, program.output / "foreign.pt")
+    assert batch_of(program.output / "new", resume=str(program.output / "foreign.pt")) == (8, 3)
+
+
+def test_a_plan_without_a_checkpoint_is_made_again(tmp_path: Path) -> None:
+    write_plan(tmp_path, replace(REQUEST, preset="small").new_plan())
+    plan = plan_training(tmp_path, replace(REQUEST, preset="demo", default_epochs=2))
+    assert plan is not None and (plan.steps, plan.preset) == (20, "demo")
+
+
+def test_a_stored_plan_learns_the_preset(tmp_path: Path) -> None:
+    write_plan(tmp_path, REQUEST.new_plan())
+    add_checkpoint(tmp_path)
+    plan = plan_training(tmp_path, replace(REQUEST, preset="demo", step=2))
+    assert plan is not None and plan.preset == "demo"
+
+
+def test_steps_of_another_program_are_no_epochs_of_the_run(tmp_path: Path) -> None:
+    job = plan_job(TrainOptions(output=tmp_path, data="somewhere", preset="demo", quiet=True))
+    plan = replace(REQUEST, step=1_000, foreign_steps=1_000).new_plan()
+    assert plan.steps == 1_040 and planned_job(job, plan, FACTS).hparams.epochs == 4

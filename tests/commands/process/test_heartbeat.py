@@ -70,7 +70,8 @@ def test_a_training_before_the_runs_own_is_watched_without_its_steps_and_end(tmp
         heartbeat.done()
         heartbeat.end()
         heartbeat.over()
-    assert pipe.messages() == [["done"], ["begin", "evaluation"], ["done"], ["begin", "preparation"]]
+    step: list[list[str | int]] = [["done"], ["begin", "preparatory step"]]
+    assert pipe.messages() == [*step, ["begin", "preparatory evaluation"], *step, ["begin", "preparation"]]
 
 
 def test_an_exception_is_not_sent_as_the_end(pipe: Pipe) -> None:

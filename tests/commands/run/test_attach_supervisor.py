@@ -31,6 +31,7 @@ def test_a_model_without_gate_and_attention_gets_no_facts_and_knobs_of_them(tmp_
     trainer, _ = tiny_trainer(tmp_path, hparams)
     facts = run_facts(trainer, hparams, pinned=(), planned_steps=30)
     assert (facts.alignment_patience_steps, facts.balanced_gate_weight, facts.n_frames_per_step) == (0, None, None)
+    assert facts.search_patience_steps == hparams.alignment_patience_steps
     attention_and_gate = {"guide_weight_multiplier", "guide_sigma", "gate_positive_weight", "gate_threshold"}
     assert facts.knobs.keys() == KNOB_BOUNDS.keys() - attention_and_gate
 
@@ -54,6 +55,15 @@ def test_facts_name_settings_that_are_far_from_the_preset(tmp_path: Path) -> Non
     unchanged, _ = tiny_trainer(tmp_path / "unchanged", preset)
     facts = run_facts(unchanged, preset, pinned=(), planned_steps=30)
     assert not facts.preset_settings and all(knob.preset is None for knob in facts.knobs.values())
+
+
+def test_the_alignment_prior_is_reset_only_with_the_same_guide(tmp_path: Path) -> None:
+    """Its weight for the corpus's alignment would force equal durations on the other guide."""
+    preset = tiny_hparams(**GLOW, alignment_prior=5000.0, alignment_guide="corpus")
+    for guide, reset in (("corpus", {"alignment_prior": 5000.0}), ("diagonal", {})):
+        hparams = preset.model_copy(update={"alignment_prior": 30.0, "alignment_guide": guide})
+        trainer, _ = tiny_trainer(tmp_path / guide, hparams)
+        assert run_facts(trainer, preset, pinned=(), planned_steps=30).preset_settings == reset
 
 
 def test_less_weight_decay_than_the_preset_is_not_far_from_it(tmp_path: Path) -> None:

@@ -209,10 +209,10 @@ def test_ctrl_c_ends_the_workers_at_once_and_without_tracebacks(tmp_path: Path) 
     process = subprocess.Popen(arguments, env=environment, start_new_session=True, stderr=subprocess.PIPE, text=True)
     while process.poll() is None and not any(tmp_path.glob(".demo-*.partial/timings/*.json")):
         time.sleep(0.05)
-    are_deaf = [_blocks_interrupts(worker) for worker in _children(process.pid)]
+    block_interrupts = [_blocks_interrupts(worker) for worker in _children(process.pid)]
     os.killpg(process.pid, signal.SIGINT)
     try:
-        assert are_deaf and all(are_deaf)
+        assert block_interrupts and all(block_interrupts)
         assert process.communicate(timeout=60)[1] == ""
         assert process.returncode == 130
     finally:
