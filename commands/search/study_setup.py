@@ -18,7 +18,7 @@ from commands.search.corpus_file import read_corpus_file
 from commands.search.start import START_FOLDER, load_start, recipe_of_start, with_data_of_start, with_default_run_name
 from commands.search.study_context import StudyContext
 from files import safe_name
-from hparams import UserError
+from hparams import HParams, UserError
 from models.weights import SavedSettings, require_compatible
 from recipes import RECIPES
 from recipes.plan import recording_epochs
@@ -58,10 +58,7 @@ def set_up_study(
     folder = _study_folder(options, f"tune-{corpus.name}-{recipe.language}-{recipe.model}")
     if start is not None:
         require_compatible(SavedSettings(start, state["hparams"], tuple(state["symbols"])), recipe, symbols)
-    if options.warm_start == "espeak":
-        raise UserError("--warm_start espeak: not for trials; train a base voice once and name its folder in base/")
-    if options.warm_start_path is not None:
-        require_warm_start(options.warm_start_path, recipe, symbols)
+    _check_warm_start(options, recipe, symbols)
     progress, weights = state.get("progress", {}), start or _weights_file(options)
     return StudyContext(
         options=options,
@@ -83,6 +80,13 @@ def set_up_study(
         start_copy=None if start is None else folder / START_FOLDER / start.name,
         nonfinite_before=float(progress.get("nonfinite_steps", 0.0)),
     )
+
+
+def _check_warm_start(options: TrainOptions, recipe: HParams, symbols: tuple[str, ...]) -> None:
+    if options.warm_start == "espeak":
+        raise UserError("--warm_start espeak: not for trials; train a base voice once and name its folder in base/")
+    if options.warm_start_path is not None:
+        require_warm_start(options.warm_start_path, recipe, symbols)
 
 
 def _weights_file(options: TrainOptions) -> Path | None:
