@@ -153,6 +153,7 @@ RECIPE = Recipe(
     },
     reference_steps={"full": 780_000, "small": 100_000, "demo": 1_800, "tiny": 440},
     recording_steps={"full": 780_000, "small": 100_000, "demo": 18_000, "tiny": 4_400},
+    dropout={},
     architecture_fields=(
         *("num_speakers", "speakers", "hidden_channels_enc"),
         *("use_encoder_prenet", "encoder_num_layers", "encoder_num_heads"),

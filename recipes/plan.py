@@ -32,6 +32,8 @@ MIN_EPOCH_STEPS = 4
 """Few recordings are taken in smaller batches, so that an epoch still has some updates."""
 MIN_STEPS_PER_SYMBOL = 1.5
 """With fewer decoder steps, attention would have to skip symbols of fast speech; it aligns well with 1.8."""
+MANY_EPOCHS = 40
+"""From so many passes on a small preset, which has no dropout, learns its recordings by heart."""
 LENGTH_MARGIN = 1.25
 """Longest synthesis, as a multiple of the longest recording."""
 
@@ -42,6 +44,15 @@ class PlanLength:
 
     steps: int
     steps_per_epoch: int
+
+
+def dropout_values(
+    preset: Mapping[str, Any], dropout: Mapping[str, float], *, epochs: float, given: Collection[str] = ()
+) -> dict[str, float]:
+    """Return the dropout of a training with so many passes over its recordings, except what a person has given."""
+    if epochs < MANY_EPOCHS:
+        return {}
+    return {name: max(preset[name], value) for name, value in dropout.items() if name not in given}
 
 
 def fitting_batch_size(batch_size: int, utterances: int) -> int:

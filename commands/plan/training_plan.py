@@ -21,7 +21,7 @@ from hparams import HParams, UserError, build_hparams
 from models import ARCHITECTURES
 from recipes import RECIPES
 from recipes.facts import CorpusFacts
-from recipes.plan import PlanLength, batch_values, corpus_values, schedule_values
+from recipes.plan import PlanLength, batch_values, corpus_values, dropout_values, schedule_values
 from training.checkpoints.checkpoint import list_checkpoints
 from training.run_state import StepLimit
 from training.schedule import PlanStretch
@@ -53,6 +53,7 @@ class TrainingPlan:
     foreign_steps: int = 0  # of these, steps that another program has done
     preset: str | None = None  # None: not recorded, by an earlier version
     preset_reason: str = ""  # where the program has chosen it
+    adds_dropout: bool = False  # in many epochs; earlier versions did not
 
     @property
     def is_limited(self) -> bool:
@@ -132,6 +133,7 @@ class PlanRequest:
             foreign_steps=self.foreign_steps,
             preset=self.preset,
             preset_reason=self.preset_reason,
+            adds_dropout=True,
         )
 
     def exceeds(self, plan: TrainingPlan) -> bool:
@@ -232,6 +234,9 @@ def planned_job(job: TrainingJob, plan: TrainingPlan, facts: CorpusFacts) -> Tra
     if job.options.data is not None:
         has_gate = ARCHITECTURES[hparams.model].HAS_GATE
         values |= corpus_values(hparams.model_dump(), facts, has_gate=has_gate, given=job.given)
+        if plan.adds_dropout:
+            dropout, epochs = RECIPES[hparams.model].dropout, plan.schedule_steps / plan.steps_per_epoch
+            values |= dropout_values(hparams.model_dump(), dropout, epochs=epochs, given=job.given)
     if plan.is_limited:
         if limits.max_steps is None or plan.steps < limits.max_steps:
             limit: StepLimit = "max_steps" if plan.max_minutes is None else "max_minutes"

@@ -109,11 +109,12 @@ def attach_supervisor(
 
 
 def _planned_values(job: TrainingJob, trainer: EnhancedTrainer, planned_steps: int) -> dict[str, Any]:
-    """The preset's schedules for a training of this length; none where the recipe has its own."""
+    """The preset's schedules and dropout for this training; none where the recipe has its own."""
     if not job.preset:
         return {}
     length = PlanLength(planned_steps, trainer.state.data.train.n_batches(0))
-    return planned_schedule(job.hparams.model, job.preset, length)
+    dropout = {name: getattr(job.hparams, name) for name in RECIPES[job.hparams.model].dropout.keys() - job.given}
+    return planned_schedule(job.hparams.model, job.preset, length) | dropout
 
 
 def synchronize_knobs(supervisor: Supervisor, trainer: EnhancedTrainer) -> None:

@@ -8,7 +8,15 @@ import pytest
 from hparams import build_hparams
 from recipes import RECIPES
 from recipes.facts import CorpusFacts
-from recipes.plan import INTERVAL_FIELDS, SCALED_FIELDS, PlanLength, batch_values, corpus_values, schedule_values
+from recipes.plan import (
+    INTERVAL_FIELDS,
+    SCALED_FIELDS,
+    PlanLength,
+    batch_values,
+    corpus_values,
+    dropout_values,
+    schedule_values,
+)
 
 DEMO = build_hparams(RECIPES["tacotron2"].presets["demo"]).model_dump()
 REFERENCE = RECIPES["tacotron2"].reference_steps["demo"]
@@ -91,6 +99,15 @@ def test_batch_and_reduction_factor_suit_the_corpus(
     facts = replace(FACTS, frames_per_symbol=frames_per_symbol, utterances=utterances)
     assert batch_values(DEMO, facts, has_attention=True) == values
     assert batch_values(DEMO, facts, has_attention=False, given={"batch_size"}) == {}
+
+
+def test_many_passes_over_the_recordings_need_dropout() -> None:
+    dropout = RECIPES["tacotron2"].dropout
+    assert dropout_values(DEMO, dropout, epochs=39.9) == {}
+    assert dropout_values(DEMO, dropout, epochs=40) == dropout
+    assert "p_encoder_dropout" not in dropout_values(DEMO, dropout, epochs=40, given={"p_encoder_dropout"})
+    stronger = DEMO | {"p_decoder_dropout": 0.4}
+    assert dropout_values(stronger, dropout, epochs=40)["p_decoder_dropout"] == 0.4
 
 
 def test_lengths_of_the_recordings_set_the_gates_weight_and_the_longest_synthesis() -> None:

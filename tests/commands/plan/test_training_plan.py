@@ -179,6 +179,16 @@ def test_a_stored_plan_learns_the_preset(tmp_path: Path) -> None:
     assert plan is not None and plan.preset == "demo"
 
 
+def test_a_plan_of_many_epochs_has_dropout_unless_it_is_of_an_earlier_version(tmp_path: Path) -> None:
+    job = plan_job(TrainOptions(output=tmp_path, data="somewhere", preset="demo", quiet=True))
+    plan = replace(REQUEST, epochs=40).new_plan()
+    assert planned_job(job, plan, FACTS).hparams.p_encoder_dropout == 0.2
+    assert planned_job(job, replace(plan, adds_dropout=False), FACTS).hparams.p_encoder_dropout == 0.0
+    assert planned_job(job, replace(REQUEST, epochs=39).new_plan(), FACTS).hparams.p_encoder_dropout == 0.0
+    demo = plan_job(TrainOptions(output=tmp_path, preset="demo", quiet=True))
+    assert planned_job(demo, plan, FACTS).hparams.p_encoder_dropout == 0.0
+
+
 def test_steps_of_another_program_are_no_epochs_of_the_run(tmp_path: Path) -> None:
     job = plan_job(TrainOptions(output=tmp_path, data="somewhere", preset="demo", quiet=True))
     plan = replace(REQUEST, step=1_000, foreign_steps=1_000).new_plan()
