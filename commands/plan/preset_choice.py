@@ -95,15 +95,14 @@ def _choose_by_time(job: TrainingJob) -> PresetChoice:
     choice = PresetChoice(SMALLEST)
     for name in LARGER:
         hparams = _measured_recipe(job, name, n_utterances)
-        n_steps, least = _planned_steps(job, hparams, name, n_utterances), RECIPES[hparams.model].least_steps[name]
-        if n_steps < least:
-            return PresetChoice(choice.name, f"{name} needs {least:,} steps, {n_steps:,} are planned")
-        n_steps = n_steps if minutes is None else least
-        step_seconds = _measure_step(hparams, job.device, ProbeTime(n_steps, seconds))
-        cost = (
-            f"{name} takes about {format_duration(n_steps * step_seconds)} ({n_steps:,} steps of {step_seconds:.2g} s)"
-        )
-        if n_steps * step_seconds > seconds:
+        planned, least = _planned_steps(job, hparams, name, n_utterances), RECIPES[hparams.model].least_steps[name]
+        if planned < least:
+            return PresetChoice(choice.name, f"{name} needs {least:,} steps, {planned:,} are planned")
+        needed = planned if minutes is None else least
+        step_seconds = _measure_step(hparams, job.device, ProbeTime(needed, seconds))
+        duration = format_duration(needed * step_seconds)
+        cost = f"{name} takes about {duration} ({needed:,} steps of {step_seconds:.2g} s)"
+        if needed * step_seconds > seconds:
             return PresetChoice(choice.name, f"{cost}, {limit} is too short for it")
         choice = PresetChoice(name, f"{cost}, {limit} is enough")
     return choice
