@@ -41,6 +41,13 @@ class GlowTTSFields(BaseModel):
     alignment_guide: Literal["diagonal", "corpus"] = Field(
         "diagonal", description="equal durations, or an alignment that the corpus itself yields"
     )
+    mel_noise: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="deviation of noise added to the log mels in training: the likelihood of values at the floor, all "
+        "equal, would grow without bound",
+    )
     inference_noise_scale: float = Field(0.33, ge=0, le=100, description="scale of the latents' noise in synthesis")
     length_scale: float = Field(1.0, gt=0, description="factor on durations; above 1: slower speech")
 
@@ -140,7 +147,12 @@ TINY: dict[str, Any] = DEMO | {
 }
 
 # A straight diagonal is too far from real speech: without a better guide the model learns the texture of speech alone.
-RECORDINGS: dict[str, Any] = {"alignment_guide": "corpus", "alignment_prior": 5000.0, "plain_text_share": 0.25}
+RECORDINGS: dict[str, Any] = {
+    "alignment_guide": "corpus",
+    "alignment_prior": 5000.0,
+    "mel_noise": 0.1,
+    "plain_text_share": 0.25,
+}
 
 RECIPE = Recipe(
     presets={"full": FULL, "small": SMALL, "demo": DEMO, "tiny": TINY},

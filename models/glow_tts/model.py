@@ -66,6 +66,8 @@ class GlowTTS(nn.Module):
         mel_lengths = self._whole_squeezes(batch.mel_lengths)
         mels = batch.mels[:, :, : self._whole_squeezes(batch.mels.size(2))]
         text_mask, mel_mask = _mask(batch.text_lengths, batch.text.size(1)), _mask(mel_lengths, mels.size(2))
+        if self.training and self.hparams.mel_noise:
+            mels = mels + self.hparams.mel_noise * torch.randn_like(mels) * mel_mask
         speaker = self._speaker(batch.inputs)
         means, log_scales, log_durations = self.encoder(batch.text, text_mask, speaker)
         latents, logdet = self.decoder(mels, mel_mask, speaker)
