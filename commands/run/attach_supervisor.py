@@ -40,6 +40,7 @@ def run_facts(trainer: EnhancedTrainer, preset: HParams, *, pinned: tuple[str, .
         alignment_patience_steps=hparams.alignment_patience_steps if model.HAS_ATTENTION else 0,
         search_patience_steps=0 if model.HAS_ATTENTION else hparams.alignment_patience_steps,
         peak_learning_rate=hparams.learning_rate,
+        decay_is_planned=hparams.learning_rate_schedule == "halving" and hparams.decay_start_step < planned_steps,
         balanced_gate_weight=balanced_gate_weight(mean_frames, model.frames_per_step) if model.HAS_GATE else None,
         spectrum_loss=model.SPECTRUM_LOSS,
         log_losses=model.LOG_LOSSES,
