@@ -113,7 +113,7 @@ def _synthesize_in_processes(corpus: Path, language: str, utterances: list[tuple
             for first in range(processes):
                 executor = stack.enter_context(ProcessPoolExecutor(1, mp_context=context))
                 tasks.append(executor.submit(_synthesize_all, corpus, language, utterances[first::processes]))
-        stack.push(_terminate_workers_on_error)
+            stack.push(_terminate_workers_on_error)  # before a delayed interrupt arrives
         for task in tasks:
             task.result()
 

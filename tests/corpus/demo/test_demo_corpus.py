@@ -237,3 +237,26 @@ def test_ctrl_c_while_the_workers_start_is_not_lost() -> None:
         signal.raise_signal(signal.SIGINT)
         is_done = True
     assert is_done
+
+
+def test_ctrl_c_while_the_workers_start_ends_them_before_their_pools_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pool that is left waits for its tasks, which takes minutes."""
+    order: list[str] = []
+
+    class InterruptedPool:
+        def __init__(self, *_: object, **__: object) -> None: ...
+
+        def __enter__(self) -> InterruptedPool:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            order.append("left")
+
+        def submit(self, *_: object) -> None:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(demo, "ProcessPoolExecutor", InterruptedPool)
+    monkeypatch.setattr(demo, "_terminate_workers_on_error", lambda kind, *_: order.append(kind.__name__))
+    with pytest.raises(KeyboardInterrupt):
+        demo._synthesize_in_processes(Path("unused"), "en-us", [("a", "text")] * 2 * demo.MIN_UTTERANCES_PER_PROCESS)
+    assert order == ["KeyboardInterrupt", "left", "left"]
