@@ -24,6 +24,7 @@ from hparams import UserError
 
 VERSION = 2
 SEED = 1
+SPLITS = ("train", "validation")
 TRAINING_UTTERANCES = 2_400
 VALIDATION_UTTERANCES = 64
 PROCESSES = 4  # fixed: espeak-ng's pitch depends on everything that a process has synthesized before
@@ -90,13 +91,11 @@ def _generate(corpus: Path, language: str, texts: dict[str, list[str]]) -> None:
     partial = corpus.with_name(f".{corpus.name}.{os.getpid()}.partial")
     (partial / "wavs").mkdir(parents=True)
     (partial / "timings").mkdir()
-    utterances: list[tuple[str, str]] = []
-    for split, sentences in texts.items():
-        rows = list(zip(_ids(split, len(sentences)), sentences, strict=True))
+    for split in SPLITS:
+        rows = zip(_ids(split, len(texts[split])), texts[split], strict=True)
         lines = [f"wavs/{id_}.wav|{text}\n" for id_, text in rows]
         (partial / f"{split}.txt").write_text("".join(lines), encoding="utf-8")
-        utterances += rows
-    _synthesize_in_processes(partial, language, utterances)
+    _synthesize_in_processes(partial, language, sum(map(len, texts.values())))
     manifest = {"version": VERSION, "language": language, "bytes": _count_bytes(partial, len(texts["train"]))}
     (partial / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     if corpus.exists():
@@ -104,15 +103,16 @@ def _generate(corpus: Path, language: str, texts: dict[str, list[str]]) -> None:
     os.replace(partial, corpus)
 
 
-def _synthesize_in_processes(corpus: Path, language: str, utterances: list[tuple[str, str]]) -> None:
-    processes = min(PROCESSES, math.ceil(len(utterances) / MIN_UTTERANCES_PER_PROCESS))
+def _synthesize_in_processes(corpus: Path, language: str, n_utterances: int) -> None:
+    """Have workers read the lists themselves: a pool may wait for ever for a dead one to take a long task (3.11)."""
+    processes = min(PROCESSES, math.ceil(n_utterances / MIN_UTTERANCES_PER_PROCESS))
     context = multiprocessing.get_context("spawn")
     with ExitStack() as stack:
         tasks = []
         with _delayed_interrupts():  # for ever in the workers, which inherit it: Ctrl-C is for this process to handle
             for first in range(processes):
                 executor = stack.enter_context(ProcessPoolExecutor(1, mp_context=context))
-                tasks.append(executor.submit(_synthesize_all, corpus, language, utterances[first::processes]))
+                tasks.append(executor.submit(_synthesize_share, corpus, language, first, processes))
             stack.push(_terminate_workers_on_error)  # before a delayed interrupt arrives
         for task in tasks:
             task.result()
@@ -136,10 +136,12 @@ def _delayed_interrupts() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, earlier)
 
 
-def _synthesize_all(corpus: Path, language: str, utterances: list[tuple[str, str]]) -> None:
-    for id_, text in utterances:
+def _synthesize_share(corpus: Path, language: str, first: int, step: int) -> None:
+    lines = [line for split in SPLITS for line in (corpus / f"{split}.txt").read_text(encoding="utf-8").splitlines()]
+    for line in lines[first::step]:
+        file_name, text = line.split("|", 1)
         speech = espeak.synthesize(text, language)
-        path = _audio_path(corpus, id_)
+        path = corpus / file_name
         with wave.open(str(path), "wb") as file:
             file.setnchannels(1)
             file.setsampwidth(speech.audio.itemsize)

@@ -258,5 +258,5 @@ def test_ctrl_c_while_the_workers_start_ends_them_before_their_pools_are_left(mo
     monkeypatch.setattr(demo, "ProcessPoolExecutor", InterruptedPool)
     monkeypatch.setattr(demo, "_terminate_workers_on_error", lambda kind, *_: order.append(kind.__name__))
     with pytest.raises(KeyboardInterrupt):
-        demo._synthesize_in_processes(Path("unused"), "en-us", [("a", "text")] * 2 * demo.MIN_UTTERANCES_PER_PROCESS)
+        demo._synthesize_in_processes(Path("unused"), "en-us", 2 * demo.MIN_UTTERANCES_PER_PROCESS)
     assert order == ["KeyboardInterrupt", "left", "left"]
