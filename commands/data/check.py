@@ -26,7 +26,7 @@ EXIT_GO, EXIT_NO_GO = 0, 2
 
 
 def run(options: TrainOptions) -> int:
-    job = plan_job(replace(options, quiet=options.json))
+    job = plan_job(replace(options, quiet=options.quiet or options.json))
     job = with_preset(job, choose_preset(job))
     options, hparams = job.options, job.hparams
     frontend = text_frontend(hparams)
@@ -36,7 +36,7 @@ def run(options: TrainOptions) -> int:
     )
     if not options.json:
         open_console().print(render_report(report))
-    plan = _plan_of(plan_job(options)) if report.go else None
+    plan = _plan_of(plan_job(options)) if report.go else None  # the check's own time is none of the training's
     if options.json:
         fields = {"plan": None if plan is None else plan.fields}
         sys.stdout.write(json.dumps(report.to_json() | fields, ensure_ascii=False) + "\n")

@@ -12,6 +12,7 @@ LOST_SHARE, RECOVERED_SHARE = 0.5, 0.8  # of the best diagonality
 
 
 def detect_attention_not_forming(view: RunView) -> Diagnosis | None:
+    """Attention that has found no diagonal after the time it may take."""
     return _detect_not_forming(view, "attention_not_forming", view.facts.alignment_patience_steps)
 
 

@@ -126,13 +126,13 @@ def test_what_a_run_starts_from_tells_its_preset(model: str, preset: str) -> Non
     assert closest_preset(model, {}) == "full"  # another program's
 
 
-def test_a_voice_to_start_from_decides(program: Program, data: Path, seconds_per_step: dict[str, float]) -> None:
-    """The measured preset would be asked for its time, which nobody has given."""
+def test_a_voice_to_start_from_decides(program: Program, data: Path) -> None:
+    """Eight recordings alone would get `demo`; the tiny settings of the voice leave all presets equally close."""
     assert program("--data", data, "--run_name", "old", *tiny(), "--max_steps", 2).code == 0
     old = program.output / "old"
     small = build_hparams(RECIPES["tacotron2"].presets["small"]).model_dump(mode="json")
     for options in ({"warm_start": str(old)}, {"resume": str(old), "run_name": "new"}):
-        assert chosen(data, program.output, **options) is not None
+        assert chosen(data, program.output, **options) == "full"
     path = next((old / "checkpoints").glob("*.pt"))
     state = torch.load(path, weights_only=True)
     torch.save(state | {"hparams": small}, program.output / "small.pt")
