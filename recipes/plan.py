@@ -32,7 +32,7 @@ MAX_PATIENCE_EPOCHS = 30
 MIN_EPOCH_STEPS = 4
 """Few recordings are taken in smaller batches, so that an epoch still has some updates."""
 MIN_STEPS_PER_SYMBOL = 1.5
-"""With fewer decoder steps, attention would have to skip symbols of fast speech; it aligns well with 1.8."""
+"""With fewer decoder steps, attention would have to skip symbols of fast speech; it aligns well with 1.53."""
 MANY_EPOCHS = 40
 """From so many passes on a small preset, which has no dropout, learns its recordings by heart."""
 LENGTH_MARGIN = 1.25
