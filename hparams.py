@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
 
 from recipes import RECIPES
 from recipes.glow_tts import GlowTTSFields
@@ -84,7 +84,9 @@ class GeneralFields(BaseModel):
     griffin_lim_iterations: int = Field(60, ge=1)
 
     # Text
-    language: str = Field("en-us", min_length=2, description="an espeak-ng voice name")
+    language: Annotated[str, StringConstraints(to_lower=True, min_length=2)] = Field(
+        "en-us", description="an espeak-ng voice name"
+    )
     text_frontend: Literal["auto", "graphemes", "phonemes"] = Field(
         "auto", description="auto: graphemes for English and Russian, phonemes for every other language"
     )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
-from corpus.text.statistics import letter_script
+from corpus.text.scripts import UNSPACED, letter_script
 
 MAX_NAMED = 5
 SPOKEN_SYMBOLS = "%&+=§°$€£¥@#*/^~|<>_\\№©®™×÷±µ"
@@ -41,7 +42,7 @@ def filter_text(text: str, language: str, scripts: Sequence[str] | None) -> Filt
         lambda match: match[0] if _is_foreign(match[0], scripts) else _spell_address(match[0], language), text
     )
     kept, left_out = [], []
-    for word in re.split(rf"({MARKUP.pattern}|\s+)", text, flags=re.IGNORECASE):
+    for word in _words(text, scripts):
         if MARKUP.fullmatch(word) or not word.strip():
             kept.append(word)
             continue
@@ -51,6 +52,15 @@ def filter_text(text: str, language: str, scripts: Sequence[str] | None) -> Filt
         if said != word:
             left_out.append(word.strip(".,;:!?\"'") if foreign else "".join(c for c in word if not _has_sound(c)))
     return FilteredText(_without_brackets("".join(kept)), tuple(dict.fromkeys(filter(None, left_out))))
+
+
+def _words(text: str, scripts: Sequence[str] | None) -> Iterator[str]:
+    """Words, markup and spaces; a word that is partly in the voice's script without spaces in its parts."""
+    for word in re.split(rf"({MARKUP.pattern}|\s+)", text, flags=re.IGNORECASE):
+        if scripts is not None and not UNSPACED.isdisjoint(scripts) and not MARKUP.fullmatch(word):
+            yield from ("".join(part) for _, part in groupby(word, key=lambda c: _is_foreign(c, scripts)))
+        else:
+            yield word
 
 
 def describe_left_out(left_out: Sequence[str]) -> str:

@@ -5,22 +5,24 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
-from corpus.text.abbreviations import is_abbreviation
+from corpus.text.scripts import SENTENCE_MARKS, is_unspaced
+from speech.abbreviations import is_abbreviation
 
 SENTENCE_PAUSE, PARAGRAPH_PAUSE = 0.35, 0.6  # seconds
-CLAUSE_PAUSES = {";": 0.25, ":": 0.25, "–": 0.25, "—": 0.25, "-": 0.25, ",": 0.15}
+CLAUSE_PAUSES = dict.fromkeys(";:–—-；：؛", 0.25) | dict.fromkeys(",，、،", 0.15)
 WORD_PAUSE = 0.05
 MAX_PAUSE_SECONDS = 30.0
-PAUSE_MARK = re.compile(r"\[pause\s+(\d+(?:[.,]\d+)?)\s*\]", re.IGNORECASE)
-SENTENCE_END = re.compile(r"""(?<=[.!?…])(["'»”’)\]]*)\s+|(?<=[。！？।])\s*""")
+PAUSE_MARK = re.compile(r"\[pause\s+(\d+(?:[.,]\d+)?)\s*(?:s|sec|seconds?)?\]", re.IGNORECASE)
+SENTENCE_END = re.compile(rf"""(?<=[{"".join(SENTENCE_MARKS)}])(["'»”’)\]]*)\s+|(?<=[。！？।])\s*""")
 CONJUNCTIONS = {
     "en": "and|but|or|because|which|that|while|when|where|if|so|although",
     "de": "und|aber|oder|weil|dass|während|wenn|wo|sondern|denn|obwohl|damit",
     "ru": "и|но|или|потому|что|который|которая|которые|когда|где|если|а|хотя|чтобы",
 }
 WORD_SPACE = re.compile(r"\s+(?![^\[]*\]\])")  # not within [[phonemes]]
-TRAILING_MARKS = ".!?…,;:–—-"
+TRAILING_MARKS = ".!?…,;:–—-，、；："
 BLANK_LINE = re.compile(r"\n[ \t\r]*\n\s*")
 
 
@@ -92,16 +94,22 @@ def _fit(sentence: str, language: str, length_of: LengthOf, longest: int | None)
         return [sentence]
     conjunctions = CONJUNCTIONS.get(language.split("-")[0])
     for pattern in (
-        r"(?<=[;:–—])\s+|(?<=\s-)\s+",
-        r"(?<=,)\s+",
+        r"(?<=[;:–—؛])\s+|(?<=\s-)\s+|(?<=[；：])",
+        r"(?<=[,،])\s+|(?<=[，、])",
         *([rf"\s+(?=(?:{conjunctions})\s)"] if conjunctions else []),
         WORD_SPACE.pattern,
     ):
-        parts = re.split(pattern, sentence)
+        parts = [part for part in re.split(pattern, sentence) if part]
         if len(parts) > 1:
             packed = _pack(parts, length_of, longest)
             return [unit for part in packed for unit in _fit(part, language, length_of, longest)]
-    return [sentence]  # one word
+    return _chunks(sentence, -(-length_of(sentence) // longest)) if any(map(is_unspaced, sentence)) else [sentence]
+
+
+def _chunks(text: str, n: int) -> list[str]:
+    """Pieces of about equal length of a text whose words have no spaces between them."""
+    bounds = [round(i * len(text) / n) for i in range(n + 1)]
+    return [text[first:last] for first, last in pairwise(bounds)]
 
 
 def _pack(parts: Sequence[str], length_of: LengthOf, longest: int) -> list[str]:
@@ -125,6 +133,6 @@ def clause_pause(clause: str) -> float:
 def with_ending(text: str, ending: str) -> str:
     """Text that ends as training texts do: a comma or dash at the end of a clause becomes `ending`."""
     stripped = text.rstrip()
-    if not ending or stripped.rstrip("\"'»”’)]")[-1:] in tuple(".!?…。！？।"):
+    if not ending or stripped.rstrip("\"'»”’)]")[-1:] in SENTENCE_MARKS:
         return stripped
     return stripped.rstrip(TRAILING_MARKS + " ") + ending

@@ -97,6 +97,10 @@ def test_settings_that_contradict_each_other_are_refused(values: dict[str, Any],
     assert message in error_message(**values)
 
 
+def test_a_language_may_be_written_in_capitals() -> None:
+    assert build_hparams({"language": "en-US"}).language == "en-us"
+
+
 def test_hparams_are_immutable() -> None:
     with pytest.raises(ValidationError):
         HParams().batch_size = 3  # type: ignore[misc]

@@ -12,7 +12,9 @@ from typing import Literal
 from corpus.text import espeak
 from corpus.text.cleaning import clean
 from corpus.text.english import normalize as normalize_en
+from corpus.text.german import normalize as normalize_de
 from corpus.text.lexicon import INLINE_PHONEMES, Lexicon
+from corpus.text.replacement_rules import Rules, apply_rules
 from corpus.text.russian import normalize as normalize_ru
 from corpus.text.symbols import ENGLISH, PAD, PHONEMES, RUSSIAN, STRESS
 from corpus.utterances import Utterance
@@ -23,6 +25,11 @@ _MAX_EXAMPLES = 3
 
 FINAL_MARKS = ".!?,;:"
 
+_DOTS_WITHOUT_PAUSE: Rules = (
+    (re.compile(r"(?<![\d.])(\d{1,2})\. ?(\d{1,2})\. ?(\d{4})(?!\d)"), r"\1 \2 \3"),  # 24.12.2023
+    (re.compile(r"(?<![\w.])([^\W\d_])\.(?=\s?[^\W\d_])"), r"\1 "),  # J. Smith
+)
+"""Dots within a sentence that espeak-ng would read, or after which a voice would pause."""
 _LETTERS = {"en": ENGLISH, "ru": RUSSIAN}
 
 
@@ -133,9 +140,11 @@ def _base_language(language: str) -> str:
 
 
 def _write_in_words(text: str, language: str) -> str:
-    """Write numbers and abbreviations of cleaned text in words; in other languages espeak-ng does that."""
+    """Write numbers and abbreviations of cleaned text in words; in other languages espeak-ng reads the numbers."""
     if _base_language(language) == "en":
         return normalize_en.normalize(text, day_first=not language.startswith("en-us"))
     if _base_language(language) == "ru":
         return normalize_ru.normalize(text)
-    return text
+    if _base_language(language) == "de":
+        return normalize_de.normalize(text)
+    return apply_rules(_DOTS_WITHOUT_PAUSE, text)

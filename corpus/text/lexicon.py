@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from corpus.text.scripts import is_unspaced
 from hparams import UserError
 
 SEPARATOR = "\t"
@@ -39,6 +40,13 @@ def merge(*lexicons: Iterable[str]) -> tuple[str, ...]:
     return tuple(by_word.values())
 
 
+def _whole_word(word: str) -> str:
+    """Pattern of a word that is no part of another one; in scripts without spaces it may stand within a text."""
+    before = "" if is_unspaced(word[0]) else r"(?<!\w)"
+    after = "" if is_unspaced(word[-1]) else r"(?!\w)"
+    return f"{before}{re.escape(word)}{after}"
+
+
 @dataclass(frozen=True)
 class Lexicon:
     """Replacements of whole words, whatever their capitals."""
@@ -53,7 +61,7 @@ class Lexicon:
     @cached_property
     def _pattern(self) -> re.Pattern[str]:
         words = sorted(self._said, key=len, reverse=True)
-        return re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, words))})(?!\w)", re.IGNORECASE)
+        return re.compile("|".join(map(_whole_word, words)), re.IGNORECASE)
 
     def apply(self, text: str) -> str:
         if not self.entries:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from corpus.batches import Example
+from corpus.text.scripts import JAPANESE, SENTENCE_MARKS, letter_script
 
 LONGEST_PERCENTILE = 95
 MIN_SCRIPT_SHARE = 0.001
@@ -43,20 +43,13 @@ def measure_texts(examples: Sequence[Example], frame_seconds: float) -> TextStat
     )
 
 
-def letter_script(character: str) -> str | None:
-    """Script of a letter; None for other characters and for marks of no script of their own."""
-    plain = unicodedata.normalize("NFKC", character)[:1]
-    if unicodedata.category(plain) not in ("Lu", "Ll", "Lt", "Lo"):
-        return None
-    return unicodedata.name(plain, "").split(" ")[0] or None
-
-
 def _usual_ending(texts: Sequence[str]) -> str:
     last = [text.rstrip(" \t\"'»”’)]")[-1:] for text in texts]
-    marks = Counter(mark for mark in last if mark in tuple(".!?…。।"))
+    marks = Counter(mark for mark in last if mark in SENTENCE_MARKS)
     return marks.most_common(1)[0][0] if sum(marks.values()) > len(texts) / 2 else ""
 
 
 def _usual_scripts(texts: Iterable[str]) -> tuple[str, ...]:
     counts = Counter(script for text in texts for c in text if (script := letter_script(c)) is not None)
-    return tuple(sorted(script for script, n in counts.items() if n >= MIN_SCRIPT_SHARE * counts.total()))
+    usual = {script for script, n in counts.items() if n >= MIN_SCRIPT_SHARE * counts.total()}
+    return tuple(sorted(usual | JAPANESE if "HIRAGANA" in usual else usual))

@@ -11,7 +11,7 @@ from pathlib import Path
 from corpus.text.frontend import TextFrontend
 from files import ChecksummedIndex, hex_digest
 
-VERSION = 1  # increase it when the same text is normalised to other words
+VERSION = 2  # increase it when the same text is normalised to other words
 CHUNK_SIZE = 500  # texts normalised and stored at a time
 MIN_TEXTS_FOR_PROCESSES = 5_000  # with fewer texts, starting processes costs more than it saves
 

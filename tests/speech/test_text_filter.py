@@ -40,6 +40,11 @@ def test_scripts_of_the_training_texts_stay_and_so_do_all_where_none_is_known() 
     assert filter_text("Слово", "en-us", None).left_out == ()
 
 
+def test_only_the_foreign_part_of_a_text_without_spaces_is_left_out() -> None:
+    filtered = filter_text("我喜欢AI技术,也喜欢音乐。", "cmn", ("CJK",))
+    assert filtered.text == "我喜欢技术,也喜欢音乐。" and filtered.left_out == ("AI",)
+
+
 def test_many_pieces_are_named_in_one_line() -> None:
     line = describe_left_out([f"w{i}" for i in range(8)])
     assert line == "left out, since this voice cannot say it: w0, w1, w2, w3, w4 and 3 more"

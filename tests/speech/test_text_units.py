@@ -31,6 +31,8 @@ from speech.text_units import (
         ("Im Jahr 1999. Dann kam er.", "de", ["Im Jahr 1999.", "Dann kam er."]),
         ("В г. Москве на ул. Мира. Да.", "ru", ["В г. Москве на ул. Мира.", "Да."]),
         ("今日は。元気？はい", "ja", ["今日は。", "元気？", "はい"]),
+        ("كيف حالك؟ أنا بخير.", "ar", ["كيف حالك؟", "أنا بخير."]),
+        ("The answer is 5. Then we left.", "en-us", ["The answer is 5.", "Then we left."]),
         ("", "en-us", []),
     ],
 )  # fmt: skip
@@ -82,6 +84,14 @@ def test_no_unit_is_longer_than_allowed_and_no_word_is_lost(longest: int) -> Non
     assert " ".join(unit.text for unit in found).split() == text.split()
 
 
+@pytest.mark.parametrize("sentence", ["，".join(["今天天气很好我们去公园"] * 8) + "。", "今天" * 50])
+def test_a_sentence_without_spaces_is_split_too(sentence: str) -> None:
+    units = list(split_units(sentence, "cmn", length_of=len, longest=40))
+
+    assert max(len(unit.text) for unit in units) <= 40
+    assert "".join(unit.text for unit in units).replace(" ", "") == sentence
+
+
 def test_the_parts_of_a_split_sentence_have_the_pauses_of_their_marks() -> None:
     found = units("one two three; four five six, seven eight nine ten", 16)
     assert [u.pause_seconds for u in found] == [CLAUSE_PAUSES[";"], CLAUSE_PAUSES[","], WORD_PAUSE, PARAGRAPH_PAUSE]
@@ -92,6 +102,7 @@ def test_pauses_can_be_written_into_a_text() -> None:
     assert units("[pause 1] One") == [Unit("One", PARAGRAPH_PAUSE)]
     assert units("One [pause 999] two")[0].pause_seconds == 30.0
     assert units("One [pause 1] [pause 3] two")[0].pause_seconds == 4.0
+    assert units("One [pause 0,5 s] two")[0].pause_seconds == units("One [pause 0.5s] two")[0].pause_seconds == 0.5
 
 
 def test_lines_between_blank_lines_are_one_paragraph() -> None:
@@ -112,6 +123,7 @@ def test_inline_phonemes_are_never_split() -> None:
         ("hello", "", "hello"),
         ("hello,", "", "hello,"),
         ('"Go!"', ".", '"Go!"'),
+        ("كيف حالك؟", ".", "كيف حالك؟"),
     ],
 )
 def test_a_unit_ends_as_training_texts_do(text: str, ending: str, expected: str) -> None:

@@ -28,6 +28,7 @@ def test_whole_words_are_replaced_whatever_their_capitals() -> None:
     assert Lexicon().apply("cat") == "cat"
     assert Lexicon(("Straße\tx", "a.b\ty")).apply("Straße a.b aXb") == "x y aXb"
     assert Lexicon(("istanbul\tx",)).apply("İstanbul istanbul") == "İstanbul x"
+    assert Lexicon(("重庆\t崇庆",)).apply("我去重庆玩") == "我去崇庆玩"
     assert Lexicon(("der\t[[d@]]",)).apply("[[der]] der") == "[[der]] [[d@]]"
 
 

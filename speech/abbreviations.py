@@ -24,7 +24,7 @@ def is_abbreviation(text: str, language: str) -> bool:
     if last is None:
         return False
     word = last[1]
-    if len(word) == 1 and (base, word) not in (("en", "I"), ("ru", "я")):
+    if len(word) == 1 and word.isalpha() and (base, word) not in (("en", "I"), ("ru", "я")):
         return True
     if base == "de" and word.casefold().endswith("str"):  # Hauptstr.
         return True
