@@ -8,6 +8,7 @@ import soundfile
 
 from corpus.audio.speech_level import (
     EVEN_LEVEL_DB,
+    N_MEASURED,
     at_even_level,
     measure_level_spread,
     speech_level_db,
@@ -32,10 +33,10 @@ def test_a_wave_comes_to_the_even_level_unless_its_peaks_forbid() -> None:
     assert not at_even_level(np.zeros(RATE, np.float32), RATE).any()
 
 
-def write(folder: Path, amplitudes: list[float]) -> list[Path]:
+def write(folder: Path, amplitudes: list[float], seconds: float = 1.0) -> list[Path]:
     paths = [folder / f"{i}.wav" for i in range(len(amplitudes))]
     for path, amplitude in zip(paths, amplitudes, strict=True):
-        soundfile.write(path, tone(amplitude), RATE, subtype="FLOAT")
+        soundfile.write(path, tone(amplitude, seconds), RATE, subtype="FLOAT")
     return paths
 
 
@@ -44,6 +45,12 @@ def test_the_spread_is_that_between_loud_and_quiet_recordings(tmp_path: Path) ->
     assert measure_level_spread(paths) == pytest.approx(40, abs=0.5)
     assert measure_level_spread(paths[:10]) == pytest.approx(0, abs=0.1)
     assert measure_level_spread([tmp_path / "absent.wav"]) == 0.0
+
+
+def test_a_spread_that_alternates_from_recording_to_recording_is_found(tmp_path: Path) -> None:
+    paths = write(tmp_path, [0.5, 0.005] * (2 * N_MEASURED), seconds=0.1)
+
+    assert measure_level_spread(paths) == pytest.approx(40, abs=1)
 
 
 def test_mels_at_one_level_are_equal_and_cached_apart(tmp_path: Path) -> None:
