@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from recipes.recipe import Recipe
+from recipes.recipe import Recipe, short_plan
 
 
 class GlowTTSFields(BaseModel):
@@ -157,6 +157,10 @@ RECORDINGS: dict[str, Any] = {
 RECIPE = Recipe(
     presets={"full": FULL, "small": SMALL, "demo": DEMO, "tiny": TINY},
     least_steps={"full": 8_000, "small": 4_000, "demo": 1_800, "tiny": 360},
+    short_plans={
+        "full": short_plan(8_000, learning_rate=1e-3),
+        "small": short_plan(4_000, learning_rate=2e-3),
+    },
     recordings={
         "full": RECORDINGS,
         "small": RECORDINGS,

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field, ValidationInfo, field_validator
 
-from recipes.recipe import Recipe
+from recipes.recipe import Recipe, short_plan
 
 
 class Tacotron2Fields(BaseModel):
@@ -140,17 +140,27 @@ TINY: dict[str, Any] = DEMO | {
 }
 
 RECORDINGS: dict[str, Any] = {"plain_text_share": 0.25}
+LIGHT_DROPOUT = {
+    "p_encoder_dropout": 0.2,
+    "p_attention_dropout": 0.1,
+    "p_decoder_dropout": 0.1,
+    "p_postnet_dropout": 0.1,
+}
 
 RECIPE = Recipe(
     presets={"full": {}, "small": SMALL, "demo": DEMO, "tiny": TINY},
     least_steps={"full": 6_000, "small": 3_000, "demo": 1_200, "tiny": 360},
+    short_plans={
+        "full": short_plan(6_000, learning_rate=1e-3, guide_loss_weight=10.0, **LIGHT_DROPOUT),
+        "small": short_plan(3_000, learning_rate=1e-3, **LIGHT_DROPOUT),
+    },
     recordings={
         **dict.fromkeys(("full", "small", "demo"), RECORDINGS),
         "tiny": RECORDINGS | {"max_utterance_seconds": 20.0},
     },
     reference_steps={"full": 195_000, "small": 100_000, "demo": 1_200, "tiny": 440},
     recording_steps={"full": 195_000, "small": 100_000, "demo": 12_000, "tiny": 4_400},
-    dropout={"p_encoder_dropout": 0.2, "p_attention_dropout": 0.1, "p_decoder_dropout": 0.1, "p_postnet_dropout": 0.1},
+    dropout=LIGHT_DROPOUT,
     architecture_fields=(
         *("symbols_embedding_dim", "encoder_kernel_size", "encoder_n_convolutions", "encoder_embedding_dim"),
         *("n_frames_per_step", "decoder_rnn_dim", "prenet_dim", "attention_rnn_dim", "attention_dim"),

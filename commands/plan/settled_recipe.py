@@ -80,4 +80,5 @@ def _plan_request(job: TrainingJob, n_batches: int, start: StartPoint, cost: Ste
         is_demo=job.options.data is None,
         preset=job.preset,
         preset_reason=job.preset_reason,
+        short_steps=RECIPES[job.hparams.model].short_plan_steps(job.preset),
     )

@@ -54,6 +54,7 @@ class TrainingPlan:
     preset: str | None = None  # None: not recorded, by an earlier version
     preset_reason: str = ""  # where the program has chosen it
     adds_dropout: bool = False  # in many epochs; earlier versions did not
+    is_short: bool = False  # a large preset in far fewer steps than its schedules are made for
 
     @property
     def is_limited(self) -> bool:
@@ -104,6 +105,7 @@ class PlanRequest:
     is_demo: bool = False  # the demo's own epochs are enough for it, however much time there is
     preset: str | None = None
     preset_reason: str = ""
+    short_steps: float = 0  # a plan of fewer steps is short for the preset
 
     @property
     def steps_in_time(self) -> float:
@@ -134,6 +136,7 @@ class PlanRequest:
             preset=self.preset,
             preset_reason=self.preset_reason,
             adds_dropout=True,
+            is_short=steps < self.short_steps,
         )
 
     def exceeds(self, plan: TrainingPlan) -> bool:
@@ -152,9 +155,13 @@ class PlanRequest:
         return all(beyond) if beyond else plan.is_limited and self.step >= plan.steps
 
 
+def _has_checkpoints(folder: Path) -> bool:
+    return bool(list_checkpoints(folder / "checkpoints"))
+
+
 def is_of_earlier_version(folder: Path) -> bool:
     """Tell whether the run was begun before runs had plans."""
-    return not (folder / PLAN_FILE).is_file() and bool(list_checkpoints(folder / "checkpoints"))
+    return not (folder / PLAN_FILE).is_file() and _has_checkpoints(folder)
 
 
 def without_recording_values(job: TrainingJob) -> HParams:
@@ -180,13 +187,16 @@ def with_batch_values(job: TrainingJob, facts: CorpusFacts, folder: Path) -> Tra
     has_attention = ARCHITECTURES[job.hparams.model].HAS_ATTENTION
     values = batch_values(job.hparams.model_dump(), facts, has_attention=has_attention, given=job.given)
     if (begun := _begun_settings(job.options, folder)) is not None:
-        values = {name: begun[name] for name in values if name in begun}
+        goes_on = job.options.resume_path is not None or _has_checkpoints(folder)
+        kept = values.keys() if goes_on else values.keys() & {"n_frames_per_step"}  # on which the weights depend
+        values = {name: value for name, value in values.items() if name not in kept}
+        values |= {name: begun[name] for name in kept & begun.keys()}
     return replace(job, hparams=build_hparams(job.hparams.model_dump(), values))
 
 
 def _begun_settings(options: TrainOptions, folder: Path) -> dict[str, Any] | None:
     """Settings that a run was begun with, or those of what it starts from; None for a new run from nothing."""
-    if not list_checkpoints(folder / "checkpoints"):
+    if not _has_checkpoints(folder):
         return source_settings(options)
     path = folder / "hparams.json"
     settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
@@ -200,7 +210,7 @@ def plan_training(folder: Path, request: PlanRequest) -> TrainingPlan | None:
     """
     if is_of_earlier_version(folder):
         return None
-    stored = read_plan(folder) if list_checkpoints(folder / "checkpoints") else None
+    stored = read_plan(folder) if _has_checkpoints(folder) else None
     if stored is not None and not request.exceeds(stored):
         return replace(stored, preset=request.preset)
     return request.new_plan()
@@ -220,23 +230,30 @@ def read_plan(folder: Path) -> TrainingPlan | None:
         raise UserError(f"{path}: expected the plan of a training ({error}); remove it to make a new one") from error
 
 
-def planned_schedule(model: str, preset: str, length: PlanLength, *, given: Collection[str] = ()) -> dict[str, int]:
+def planned_schedule(
+    model: str, preset: str, length: PlanLength, *, is_short: bool, given: Collection[str] = ()
+) -> dict[str, Any]:
     """The preset's schedules for a training of this length."""
     recipe = RECIPES[model]
-    values = build_hparams(recipe.presets[preset]).model_dump()
-    return schedule_values(values, length, reference_steps=recipe.reference_steps[preset], given=given)
+    changes = recipe.short_plans[preset] if is_short else {}
+    reference_steps = (recipe.least_steps if is_short else recipe.reference_steps)[preset]
+    values = build_hparams(recipe.presets[preset], changes).model_dump()
+    kept = {name: value for name, value in changes.items() if name not in given}
+    return kept | schedule_values(values, length, reference_steps=reference_steps, given=given)
 
 
 def planned_job(job: TrainingJob, plan: TrainingPlan, facts: CorpusFacts) -> TrainingJob:
     """The job with schedules of the plan's length, and its end; values that a person has given stay."""
     hparams, limits = job.hparams, job.limits
-    values: dict[str, Any] = planned_schedule(hparams.model, job.preset, plan.length, given=job.given)
+    values: dict[str, Any] = planned_schedule(
+        hparams.model, job.preset, plan.length, is_short=plan.is_short, given=job.given
+    )
     if job.options.data is not None:
         has_gate = ARCHITECTURES[hparams.model].HAS_GATE
         values |= corpus_values(hparams.model_dump(), facts, has_gate=has_gate, given=job.given)
         if plan.adds_dropout:
             dropout, epochs = RECIPES[hparams.model].dropout, plan.schedule_steps / plan.steps_per_epoch
-            values |= dropout_values(hparams.model_dump(), dropout, epochs=epochs, given=job.given)
+            values |= dropout_values(hparams.model_dump() | values, dropout, epochs=epochs, given=job.given)
     if plan.is_limited:
         if limits.max_steps is None or plan.steps < limits.max_steps:
             limit: StepLimit = "max_steps" if plan.max_minutes is None else "max_minutes"
@@ -245,4 +262,6 @@ def planned_job(job: TrainingJob, plan: TrainingPlan, facts: CorpusFacts) -> Tra
             values["epochs"] = max(hparams.epochs, 1 + math.ceil(plan.steps / plan.steps_per_epoch))
     elif "epochs" not in job.given:
         values["epochs"] = max(1, round((plan.steps - plan.foreign_steps) / plan.steps_per_epoch))
-    return replace(job, hparams=build_hparams(hparams.model_dump(), values), limits=limits)
+    return replace(
+        job, hparams=build_hparams(hparams.model_dump(), values), limits=limits, has_short_plan=plan.is_short
+    )

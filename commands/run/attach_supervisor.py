@@ -115,7 +115,7 @@ def _planned_values(job: TrainingJob, trainer: EnhancedTrainer, planned_steps: i
         return {}
     length = PlanLength(planned_steps, trainer.state.data.train.n_batches(0))
     dropout = {name: getattr(job.hparams, name) for name in RECIPES[job.hparams.model].dropout.keys() - job.given}
-    return planned_schedule(job.hparams.model, job.preset, length) | dropout
+    return planned_schedule(job.hparams.model, job.preset, length, is_short=job.has_short_plan) | dropout
 
 
 def synchronize_knobs(supervisor: Supervisor, trainer: EnhancedTrainer) -> None:

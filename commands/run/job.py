@@ -45,6 +45,7 @@ class TrainingJob:
     disabled_actions: frozenset[str] = frozenset()  # actions that the supervisor must not order
     preset: str = ""  # whose schedules the plan scales; empty: the recipe's schedules are final
     preset_reason: str = ""  # where the program has chosen it
+    has_short_plan: bool = False  # far shorter than the schedules of its preset
     given: frozenset[str] = frozenset()  # settings that a person has given, which the plan does not change
     is_estimated: bool = True  # whether free cores, time and memory are measured before the first step
     rank_group: RankGroup = field(default_factory=RankGroup.single)

@@ -17,6 +17,7 @@ from recipes.plan import (
     dropout_values,
     schedule_values,
 )
+from training.schedule import planned_guide_weight, planned_learning_rate
 
 DEMO = build_hparams(RECIPES["tacotron2"].presets["demo"]).model_dump()
 REFERENCE = RECIPES["tacotron2"].reference_steps["demo"]
@@ -99,6 +100,22 @@ def test_batch_and_reduction_factor_suit_the_corpus(
     facts = replace(FACTS, frames_per_symbol=frames_per_symbol, utterances=utterances)
     assert batch_values(DEMO, facts, has_attention=True) == values
     assert batch_values(DEMO, facts, has_attention=False, given={"batch_size"}) == {}
+
+
+@pytest.mark.parametrize("model", ["tacotron2", "glow_tts"])
+@pytest.mark.parametrize("preset", ["full", "small"])
+def test_a_short_plan_of_a_large_preset_has_the_course_of_the_demo(model: str, preset: str) -> None:
+    recipe = RECIPES[model]
+    assert recipe.least_steps[preset] < recipe.short_plan_steps(preset) < recipe.reference_steps[preset]
+    assert recipe.short_plan_steps("demo") == 0
+    steps, short = recipe.least_steps[preset], recipe.short_plans[preset]
+    hparams = build_hparams(recipe.presets[preset], short)
+    values = schedule_values(hparams.model_dump(), PlanLength(steps, steps // 20), reference_steps=steps)
+    hparams = build_hparams(hparams.model_dump(), values)
+    rates = [planned_learning_rate(share * steps, hparams) / hparams.learning_rate for share in (0.04, 0.4, 1.0)]
+    assert rates == pytest.approx([1.0, 1.0, 0.03], abs=0.01)
+    assert hparams.alignment_patience_steps == pytest.approx(0.3 * steps)
+    assert planned_guide_weight(0.5 * steps, hparams) == 0.0
 
 
 def test_many_passes_over_the_recordings_need_dropout() -> None:

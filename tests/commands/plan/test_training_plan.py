@@ -39,6 +39,11 @@ REQUEST = PlanRequest(
 TIMED: dict[str, Any] = {"max_minutes": 10, "seconds_left": 600.0, "seconds_per_step": 2.0}
 
 
+def test_a_plan_is_short_below_a_share_of_the_presets_reference() -> None:
+    assert replace(REQUEST, short_steps=41.0).new_plan().is_short
+    assert not replace(REQUEST, short_steps=40.0).new_plan().is_short
+
+
 @pytest.mark.parametrize(
     ("changes", "steps"),
     [
@@ -158,12 +163,14 @@ def test_a_new_run_gets_batches_that_suit_the_corpus_and_a_begun_one_keeps_its_o
     assert batch_of(tmp_path) == (7, 3)
 
 
-def test_a_run_that_starts_from_another_has_its_batches(program: Program, data: Path) -> None:
-    assert program("--data", data, "--run_name", "old", *tiny(n_frames_per_step=2), "--max_steps", 2).code == 0
-    for options in ({"warm_start": str(program.output / "old")}, {"resume": str(program.output / "old")}):
-        assert batch_of(program.output / "new", data=str(data), **options) == (4, 2)
+def test_a_run_that_starts_from_another_has_its_reduction_factor(program: Program, data: Path) -> None:
+    assert program("--data", data, "--run_name", "old", *tiny(n_frames_per_step=3), "--max_steps", 2).code == 0
+    old, new = str(program.output / "old"), program.output / "new"
+    assert batch_of(new, data=str(data), warm_start=old) == (5, 3)
+    assert batch_of(new, data=str(data), resume=old) == (4, 3)  # it goes on
     torch.save({"state_dict": {}, "iteration": 7, "optimizer": {}}, program.output / "foreign.pt")
-    assert batch_of(program.output / "new", resume=str(program.output / "foreign.pt")) == (8, 3)
+    assert batch_of(new, warm_start=str(program.output / "foreign.pt")) == (5, 3)
+    assert batch_of(new, resume=str(program.output / "foreign.pt")) == (8, 3)
 
 
 def test_a_plan_without_a_checkpoint_is_made_again(tmp_path: Path) -> None:
@@ -187,6 +194,21 @@ def test_a_plan_of_many_epochs_has_dropout_unless_it_is_of_an_earlier_version(tm
     assert planned_job(job, replace(REQUEST, epochs=39).new_plan(), FACTS).hparams.p_encoder_dropout == 0.0
     demo = plan_job(TrainOptions(output=tmp_path, preset="demo", quiet=True))
     assert planned_job(demo, plan, FACTS).hparams.p_encoder_dropout == 0.0
+
+
+def test_a_short_plan_of_a_large_preset_has_its_own_settings_unless_they_are_given(tmp_path: Path) -> None:
+    options = TrainOptions(output=tmp_path, data="somewhere", preset="full", quiet=True)
+    plan = replace(REQUEST, max_steps=6_000, short_steps=40_000).new_plan()
+
+    job = planned_job(plan_job(options), plan, FACTS)
+
+    assert job.has_short_plan and job.hparams.learning_rate == 1e-3
+    assert job.hparams.alignment_patience_steps == 300  # thirty epochs
+    assert job.hparams.p_encoder_dropout == 0.2  # in 600 epochs too
+    given = plan_job(replace(options, hparams="learning_rate=0.0005,p_encoder_dropout=0.4"))
+    hparams = planned_job(given, plan, FACTS).hparams
+    assert (hparams.learning_rate, hparams.p_encoder_dropout) == (0.0005, 0.4)
+    assert planned_job(given, replace(plan, is_short=False), FACTS).hparams.warmup_steps == 15
 
 
 def test_steps_of_another_program_are_no_epochs_of_the_run(tmp_path: Path) -> None:
