@@ -60,7 +60,8 @@ def _train_run(job: TrainingJob, corpus: PreparedCorpus, heartbeat: Heartbeat, s
         heartbeat.report_folder(folder)
         job = with_batch_values(replace(job, hparams=corpus.hparams), corpus.facts, folder)
         job = replace(job, hparams=apply_amendments(folder, job.hparams))
-        job = with_base_voice(job, corpus.facts, folder, heartbeat, on_start=signals.training_starts)
+        texts = [example.utterance.text for example in corpus.train]
+        job = with_base_voice(job, corpus.facts, folder, heartbeat, on_start=signals.training_starts, texts=texts)
         if job.limits.stop is not None:
             job.console.print(f"stopped by {job.limits.stop} before the run began; the same command continues")
             return exit_code_of(job.limits.stop)

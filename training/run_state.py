@@ -95,6 +95,10 @@ class RunLimits:
         """A deadline that lies so far ahead."""
         return time.monotonic() + seconds
 
+    def shortened(self, seconds: float) -> RunLimits:
+        """The same limits with so much less time."""
+        return self if self.deadline is None else replace(self, deadline=self.deadline - seconds)
+
     @property
     def interruption(self) -> str | None:
         """The reason to end before the next step, also in the middle of a race; None to go on."""

@@ -10,8 +10,9 @@ from typing import Any
 
 from commands.console import open_console
 from commands.options import TrainOptions
+from commands.plan.base_voice import PlannedBase, base_steps, plan_base_voice
 from commands.plan.description import describe_plan
-from commands.plan.estimate import estimate_run, measure_step
+from commands.plan.estimate import StepCost, estimate_run, format_duration, measure_step
 from commands.plan.preset_choice import choose_preset, with_preset
 from commands.plan.settled_recipe import new_plan
 from commands.plan.training_plan import planned_job, with_batch_values
@@ -58,22 +59,39 @@ def _plan_of(job: TrainingJob) -> PlannedTraining:
     corpus = prepare_corpus(job.options, job.hparams, open_console(quiet=True))
     folder = choose_run_folder(job.options, corpus.hparams, corpus.name)
     job = with_batch_values(replace(job, hparams=corpus.hparams), corpus.facts, folder)
+    base = plan_base_voice(job, corpus.facts, folder, [example.utterance.text for example in corpus.train])
     n_batches = corpus.loader(corpus.train, job.hparams).n_batches(0)
     probe_time = ProbeTime(job.hparams.epochs * n_batches, job.limits.seconds_left)
     cost = measure_step(corpus, job.hparams, device=job.device, probe_time=probe_time)
+    base_seconds = _base_seconds(job, base, cost)
+    job = replace(job, limits=job.limits.shortened(base_seconds))
     plan = new_plan(job, n_batches, cost)
     job = planned_job(job, plan, corpus.facts)
     estimate = estimate_run(corpus, job.hparams, cost, n_steps=plan.steps, limits=job.limits)
-    text = f"{describe_plan(job, plan)}\n{estimate.text}"
+    lines = [_describe_base(base, base_seconds), describe_plan(job, plan), estimate.text]
     return PlannedTraining(
-        text,
+        "\n".join(filter(None, lines)),
         {
             "steps": plan.steps,
             "steps_per_epoch": plan.steps_per_epoch,
             "seconds": estimate.seconds,
             "memory_bytes": cost.memory_bytes,
             "preset": job.preset,
+            "base_seconds": base_seconds,
             "facts": asdict(corpus.facts),
             "hparams": job.hparams.model_dump(mode="json"),
         },
     )
+
+
+def _base_seconds(job: TrainingJob, base: PlannedBase | str, cost: StepCost) -> float:
+    """Time that the training of a base voice takes, at the measured speed."""
+    return min(base.seconds, base_steps(job) * cost.seconds) if isinstance(base, PlannedBase) else 0.0
+
+
+def _describe_base(base: PlannedBase | str, seconds: float) -> str:
+    if not isinstance(base, PlannedBase):
+        return f"base    none: {base}" if base else ""
+    if not base.seconds:
+        return f"base    {base.folder}: a voice of espeak-ng to start from"
+    return f"base    a voice of espeak-ng is trained first, for {format_duration(seconds)} at most"

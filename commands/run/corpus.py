@@ -102,14 +102,14 @@ class PreparedCorpus:
         return hex_digest(repr([[_content(e) for e in examples] for examples in (self.train, self.held_out)]))
 
 
-def find_corpus(options: TrainOptions, hparams: HParams) -> tuple[str, Corpus]:
+def find_corpus(options: TrainOptions, hparams: HParams, demo_texts: Sequence[str] = ()) -> tuple[str, Corpus]:
     """Read the corpus given by --data, or make the demo corpus; return it with a short name.
 
     Its mels and texts, and the demo corpus itself, will be stored in --output, so that must be writable.
     """
     make_writable(options.output)
     if options.data is None:
-        folder = make_demo_corpus(options.output / ".cache", hparams.language)
+        folder = make_demo_corpus(options.output / ".cache", hparams.language, texts=demo_texts)
         return corpus_name(options), read_corpus(str(folder), "filelist")
     return corpus_name(options), read_corpus(options.data, options.data_format)
 
@@ -119,10 +119,15 @@ def corpus_name(options: TrainOptions) -> str:
     return "demo" if options.data is None else Path(options.data.split(",")[0]).expanduser().resolve().stem
 
 
-def prepare_corpus(options: TrainOptions, hparams: HParams, console: Console) -> PreparedCorpus:
-    """Find the corpus and prepare it for training; an unusable recording or transcript is skipped and reported."""
+def prepare_corpus(
+    options: TrainOptions, hparams: HParams, console: Console, demo_texts: Sequence[str] = ()
+) -> PreparedCorpus:
+    """Find the corpus and prepare it for training; an unusable recording or transcript is skipped and reported.
+
+    `demo_texts`: those whose words make a demo corpus, in a language without a word list.
+    """
     frontend = text_frontend(hparams)
-    name, corpus = find_corpus(options, hparams)
+    name, corpus = find_corpus(options, hparams, demo_texts)
     require_usable(corpus)
     hparams = with_speech_level(hparams, corpus, console)
     cache, workers = MelCache(options.output / ".cache" / "mels", hparams), os.cpu_count() or 1

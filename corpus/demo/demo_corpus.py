@@ -9,7 +9,7 @@ import os
 import shutil
 import signal
 import wave
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from multiprocessing import resource_tracker
@@ -20,6 +20,7 @@ from filelock import FileLock
 from corpus.demo.sentences import make_sentences
 from corpus.text import espeak
 from corpus.timings import Timings, write_timings
+from files import hex_digest
 from hparams import UserError
 
 VERSION = 2
@@ -31,20 +32,21 @@ PROCESSES = 4  # fixed: espeak-ng's pitch depends on everything that a process h
 MIN_UTTERANCES_PER_PROCESS = 250
 
 
-def make_demo_corpus(folder: Path, language: str, size: int = TRAINING_UTTERANCES) -> Path:
+def make_demo_corpus(folder: Path, language: str, size: int = TRAINING_UTTERANCES, texts: Sequence[str] = ()) -> Path:
     """Return the folder of the demo corpus below `folder`; generate it if it is missing or incomplete.
 
     `size` is the number of training utterances. `train.txt` and `validation.txt` list `wavs/<id>.wav|text`;
     `timings/<id>.json` has the phones and words. The same language and size give the same samples. A second process
-    waits for the first.
+    waits for the first. `texts`: those whose words make the sentences, for a language without a word list.
     """
     tag = espeak.require_supported(language)
     if size < 1:
         raise UserError(f"demo corpus: expected at least 1 training utterance, got {size}")
-    corpus = folder / f"demo-{VERSION}-{tag}-{size}"
+    of_texts = f"-{hex_digest(repr(texts))[:8]}" if texts else ""
+    corpus = folder / f"demo-{VERSION}-{tag}-{size}{of_texts}"
     if _is_complete(corpus, size):
         return corpus
-    training, validation = make_sentences(tag, training=size, validation=VALIDATION_UTTERANCES, seed=SEED)
+    training, validation = make_sentences(tag, training=size, validation=VALIDATION_UTTERANCES, seed=SEED, texts=texts)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / f".{corpus.name}.lock"):

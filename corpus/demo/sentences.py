@@ -6,7 +6,7 @@ import random
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -18,6 +18,7 @@ LISTED_WORDS = 10_000
 VALIDATION_WORDS = 600
 WORDS_PER_LETTER_PAIR = 3  # each pair of letters occurs in this many training words, if the language has as many
 MIN_WORDS, MAX_WORDS = 3, 10  # of a sentence
+LEAST_WORDS = 100  # of the texts whose words make the sentences
 ZIPF_EXPONENT = 0.75  # of a frequent word's rank: the first few occur hundreds of times, the last a few times
 FREQUENT_SHARE, COMMA_SHARE, QUESTION_SHARE, EXCLAMATION_SHARE = 0.5, 0.2, 0.1, 0.1
 
@@ -56,10 +57,20 @@ def supported_languages() -> tuple[str, ...]:
     return tuple(tag for tag in espeak.languages() if _word_list(tag) in available)
 
 
-def make_sentences(language: str, *, training: int, validation: int, seed: int) -> tuple[list[str], list[str]]:
-    """Return distinct sentences for training and validation; the rare words of validation do not occur in training."""
+def has_enough_words(texts: Iterable[str]) -> bool:
+    """Whether sentences can be made of the words of these texts."""
+    return len(_words_by_frequency(texts)) >= LEAST_WORDS
+
+
+def make_sentences(
+    language: str, *, training: int, validation: int, seed: int, texts: Sequence[str] = ()
+) -> tuple[list[str], list[str]]:
+    """Return distinct sentences for training and validation; the rare words of validation do not occur in training.
+
+    `texts`: those whose words make the sentences, for a language without a word list.
+    """
     generator = random.Random(f"{seed} {_word_list(language)}")
-    vocabulary = read_vocabulary(language, generator)
+    vocabulary = _vocabulary_of(texts, generator) if texts else read_vocabulary(language, generator)
     existing: set[str] = set()
     training_sentences, validation_sentences = (
         _generate_sentences(vocabulary.frequent, rare, count=count, existing=existing, generator=generator)
@@ -90,6 +101,22 @@ def read_vocabulary(language: str, generator: random.Random) -> Vocabulary:
         training=(*covering, *others[VALIDATION_WORDS:]),
         validation=tuple(others[:VALIDATION_WORDS]),
     )
+
+
+def _vocabulary_of(texts: Sequence[str], generator: random.Random) -> Vocabulary:
+    """Return the words of texts; a few rare ones are kept for validation."""
+    words = _words_by_frequency(texts)
+    n_frequent, n_validation = min(FREQUENT_WORDS, len(words) // 2), min(VALIDATION_WORDS, len(words) // 10)
+    rare = words[n_frequent:]
+    generator.shuffle(rare)
+    return Vocabulary(
+        frequent=tuple(words[:n_frequent]), training=tuple(rare[n_validation:]), validation=tuple(rare[:n_validation])
+    )
+
+
+def _words_by_frequency(texts: Iterable[str]) -> list[str]:
+    words = (word for text in texts for word in re.findall(r"[^\W\d_]+", text.lower()))
+    return [word for word, _ in Counter(words).most_common()]
 
 
 def _word_list(language: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -28,6 +29,19 @@ def test_a_good_corpus_is_a_go_and_the_plan_follows(program: Program, data: Path
         "memory",
         "disk",
     ]
+
+
+def test_the_plan_leaves_time_for_a_base_voice(program: Program, data: Path) -> None:
+    def checked(*options: object) -> dict[str, Any]:
+        outcome = program(
+            "--mode", "check", "--data", data, "--json", "--preset", "tiny", "--max_minutes", 10, *options
+        )
+        return dict(json.loads(outcome.out)["plan"])
+
+    with_base, without = checked("--warm_start", "espeak"), checked("--warm_start", "none")
+    assert 0 < with_base["base_seconds"] <= 150 and without["base_seconds"] == 0
+    text = program("--mode", "check", "--data", data, "--preset", "tiny", "--max_minutes", 10, "--warm_start", "espeak")
+    assert "a voice of espeak-ng is trained first, for" in text.flat
 
 
 def test_json_is_one_object_with_the_plan(program: Program, data: Path) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +10,27 @@ import pytest
 from safetensors.torch import load_file
 
 from commands.options import TrainOptions
-from commands.plan.base_voice import BASE_FOLDER, ENOUGH_HOURS, _base_job, base_name, with_base_voice
+from commands.plan.base_voice import (
+    BASE_FOLDER,
+    ENOUGH_HOURS,
+    PlannedBase,
+    _base_job,
+    base_name,
+    plan_base_voice,
+    with_base_voice,
+)
+from commands.plan.training_plan import TrainingPlan, write_plan
 from commands.process.heartbeat import Heartbeat
 from commands.run.job import TrainingJob, plan_job
 from corpus.demo.demo_corpus import make_demo_corpus
-from hparams import HParams, build_hparams
+from hparams import HParams, UserError, build_hparams
+from monitoring.journal.summary import write_summary
 from recipes import RECIPES
 from recipes.facts import CorpusFacts
 from tests.support.program import Program, journal, tiny
 from training.run_state import RunLimits
 
+WORDS = ["".join(letters) for letters in product("abcdefghijk", repeat=2)]
 FACTS = CorpusFacts(utterances=100, hours=0.5, mean_frames=400.0, longest_frames=900, frames_per_symbol=6.0)
 
 
@@ -32,7 +44,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Folders of base voices that would have been trained; each gets a file in place of its voice."""
     folders: list[Path] = []
 
-    def train(job: TrainingJob, folder: Path, heartbeat: object, on_start: object) -> None:
+    def train(job: TrainingJob, folder: Path, *_: object) -> None:
         folder.mkdir(parents=True)
         (folder / "voice.safetensors").touch()
         folders.append(folder)
@@ -59,6 +71,7 @@ def test_few_recordings_start_from_a_base_voice(tmp_path: Path, trained: list[Pa
         ({"max_minutes": 3}, FACTS),
         ({"max_steps": 300}, FACTS),
         ({"language": "eo"}, FACTS),
+        ({"epochs": 1}, FACTS),
         ({}, replace(FACTS, hours=ENOUGH_HOURS)),
     ],
 )
@@ -67,6 +80,51 @@ def test_other_runs_start_without_one(
 ) -> None:
     job = job_with(tmp_path, **options)
     assert with_base_voice(job, facts, tmp_path / "run", Heartbeat(None)) is job and trained == []
+
+
+def test_a_language_without_a_word_list_takes_the_words_of_its_transcripts(tmp_path: Path, trained: list[Path]) -> None:
+    job = job_with(tmp_path, language="eo")
+    assert plan_base_voice(job, FACTS, tmp_path / "run", WORDS[:50]) == (
+        "there is no word list for eo, and the transcripts have few words"
+    )
+    assert isinstance(plan_base_voice(job, FACTS, tmp_path / "run", WORDS), PlannedBase)
+    with pytest.raises(UserError, match="--warm_start espeak: there is no word list for eo"):
+        plan_base_voice(job_with(tmp_path, language="eo", warm_start="espeak"), FACTS, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("steps", "minutes", "limits", "is_enough"),
+    [
+        (360, 0.2, {}, True),  # all of the steps
+        (100, 5.0, {"max_minutes": 20}, True),  # as much time as there is now
+        (100, 5.0, {"max_minutes": 600}, False),
+        (100, None, {}, True),
+    ],
+)
+def test_a_base_voice_is_trained_further_if_there_is_much_more_time(
+    tmp_path: Path, steps: int, minutes: float | None, limits: dict[str, Any], is_enough: bool
+) -> None:
+    job = job_with(tmp_path, **limits)
+    folder = tmp_path / BASE_FOLDER / base_name(job.hparams)
+    folder.mkdir(parents=True)
+    (folder / "voice.safetensors").touch()
+    write_summary(folder, {"status": "finished"})
+    write_plan(folder, TrainingPlan(steps=steps, schedule_steps=steps, steps_per_epoch=10, max_minutes=minutes))
+    base = plan_base_voice(job, FACTS, tmp_path / "run")
+    assert isinstance(base, PlannedBase) and (base.seconds == 0) is is_enough
+
+
+def test_a_base_voice_that_did_not_learn_is_not_used(tmp_path: Path, trained: list[Path]) -> None:
+    job = job_with(tmp_path)
+    folder = tmp_path / BASE_FOLDER / base_name(job.hparams)
+    folder.mkdir(parents=True)
+    (folder / "voice.safetensors").touch()
+    write_summary(folder, {"status": "stopped"})
+    assert "no remedy was left; remove it" in str(plan_base_voice(job, FACTS, tmp_path / "run"))
+    for wish in ("auto", "espeak"):
+        wished = job_with(tmp_path, warm_start=wish)
+        assert with_base_voice(wished, FACTS, tmp_path / "run", Heartbeat(None)).options.warm_start == wish
+    assert trained == []
 
 
 def test_a_run_that_goes_on_needs_none(tmp_path: Path, trained: list[Path]) -> None:
@@ -91,6 +149,7 @@ def test_the_reason_against_one_is_printed(
         ({"attention_dim": 7}, False),
         ({"language": "de"}, False),
         ({"text_frontend": "phonemes"}, False),
+        ({"text_frontend": "graphemes"}, True),  # the default for English
         ({"mel_floor": 1e-3}, False),
     ],
 )

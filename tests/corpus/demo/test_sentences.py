@@ -11,7 +11,7 @@ import pytest
 import wordfreq
 
 from corpus.demo import sentences
-from corpus.demo.sentences import make_sentences, read_vocabulary
+from corpus.demo.sentences import has_enough_words, make_sentences, read_vocabulary
 from corpus.text import espeak
 from hparams import UserError
 
@@ -40,6 +40,17 @@ def test_the_requested_number_of_distinct_sentences_is_generated(generated: tupl
     assert len(training) == 2000
     assert len(validation) == 64
     assert len(set(training + validation)) == 2064
+
+
+def test_words_of_texts_make_sentences_too() -> None:
+    texts = [f"{first}a {first}e, {first}o!" for first in (a + b for a in "bcdfghjkl" for b in "aeiou")]
+    assert has_enough_words(texts) and not has_enough_words(texts[:33])
+
+    training, validation = make_sentences("eo", training=500, validation=20, seed=1, texts=texts)
+
+    assert len(set(training + validation)) == 520
+    assert set(words(training + validation)) <= set(words(texts))
+    assert set(words(validation)) - set(words(training))  # rare words that training has not seen
 
 
 def test_rare_words_of_validation_do_not_occur_in_training(
