@@ -156,10 +156,10 @@ RECORDINGS: dict[str, Any] = {
 
 RECIPE = Recipe(
     presets={"full": FULL, "small": SMALL, "demo": DEMO, "tiny": TINY},
-    least_steps={"full": 8_000, "small": 4_000, "demo": 1_800, "tiny": 360},
+    least_steps={"full": 15_000, "small": 8_000, "demo": 1_800, "tiny": 360},
     short_plans={
-        "full": short_plan(8_000, learning_rate=1e-3),
-        "small": short_plan(4_000, learning_rate=2e-3),
+        "full": short_plan(15_000, learning_rate=1e-3),
+        "small": short_plan(8_000, learning_rate=2e-3),
     },
     recordings={
         "full": RECORDINGS,

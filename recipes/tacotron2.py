@@ -149,10 +149,10 @@ LIGHT_DROPOUT = {
 
 RECIPE = Recipe(
     presets={"full": {}, "small": SMALL, "demo": DEMO, "tiny": TINY},
-    least_steps={"full": 6_000, "small": 3_000, "demo": 1_200, "tiny": 360},
+    least_steps={"full": 12_000, "small": 8_000, "demo": 1_200, "tiny": 360},
     short_plans={
-        "full": short_plan(6_000, learning_rate=1e-3, guide_loss_weight=10.0, **LIGHT_DROPOUT),
-        "small": short_plan(3_000, learning_rate=1e-3, **LIGHT_DROPOUT),
+        "full": short_plan(12_000, learning_rate=1e-3, guide_loss_weight=10.0, **LIGHT_DROPOUT),
+        "small": short_plan(8_000, learning_rate=1e-3, **LIGHT_DROPOUT),
     },
     recordings={
         **dict.fromkeys(("full", "small", "demo"), RECORDINGS),

@@ -15,8 +15,9 @@ MAX_TEXTS = 10
 
 
 def plain_texts(texts: Sequence[str]) -> list[str]:
-    """Make plain texts of these, one of each kind in turn."""
-    return list(islice(_variants([text.rstrip(MARKS) for text in texts if text.strip(MARKS)]), MAX_TEXTS))
+    """Make plain texts of these, one of each kind in turn; of one or two texts, too."""
+    bare = [text.rstrip(MARKS) for text in texts if text.strip(MARKS)]
+    return list(islice(_variants(bare * -(-3 // len(bare)) if bare else []), MAX_TEXTS))
 
 
 def _variants(texts: Sequence[str]) -> Iterator[str]:

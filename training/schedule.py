@@ -30,9 +30,12 @@ class PlanStretch:
 
     from_step: int = 0
     pace: float = 1.0  # steps of the schedules for each training step
+    lead: float = 0.0  # steps by which the schedules are ahead of the training from there on, by an earlier stretch
 
     def planned_step(self, step: int) -> float:
-        return step if self.pace == 1.0 else min(step, self.from_step) + self.pace * max(0, step - self.from_step)
+        if step < self.from_step or (self.pace == 1.0 and not self.lead):
+            return step
+        return self.from_step + self.lead + self.pace * (step - self.from_step)
 
 
 NO_STRETCH = PlanStretch()

@@ -6,6 +6,7 @@ from commands.plan.training_plan import TrainingPlan
 from commands.run.job import TrainingJob
 from hparams import HParams
 from models import ARCHITECTURES
+from recipes import RECIPES
 
 
 def describe_plan(job: TrainingJob, plan: TrainingPlan) -> str:
@@ -15,6 +16,7 @@ def describe_plan(job: TrainingJob, plan: TrainingPlan) -> str:
     lines = [
         f"plan    {hparams.model}, preset {job.preset}: {plan.steps:,} steps ({epochs:.1f} epochs of "
         f"{plan.steps_per_epoch:,}), evaluated every {hparams.iters_per_evaluation:,}",
+        f"        {_updates(hparams)}",
         f"        learning rate up to {hparams.learning_rate:g}: {_learning_rate(hparams)}",
     ]
     if ARCHITECTURES[hparams.model].HAS_ATTENTION:
@@ -23,9 +25,10 @@ def describe_plan(job: TrainingJob, plan: TrainingPlan) -> str:
             f"        guided attention fades from step {fades:,} to {fades + hparams.guide_anneal_steps:,}; "
             f"attention is expected by step {hparams.alignment_patience_steps:,}"
         )
-    elif hparams.alignment_prior:
+    else:
         guide = "the alignment of the corpus" if hparams.alignment_guide == "corpus" else "equal durations"
-        lines.append(f"        guided by {guide}")
+        guided = f"guided by {guide}; " if hparams.alignment_prior else ""
+        lines.append(f"        {guided}an alignment is expected by step {hparams.alignment_patience_steps:,}")
     return "\n".join(lines)
 
 
@@ -34,3 +37,16 @@ def _learning_rate(hparams: HParams) -> str:
     if hparams.learning_rate_schedule == "noam":
         return f"{rises}, then falls with the square root of the step"
     return f"{rises}, halves every {hparams.decay_half_life_steps:,} from step {hparams.decay_start_step:,}"
+
+
+def _updates(hparams: HParams) -> str:
+    """What an update sees, in the settings that follow from the recordings."""
+    parts = [f"batches of {hparams.batch_size} utterances"]
+    if "n_frames_per_step" in RECIPES[hparams.model].architecture_fields:
+        parts.append(f"{hparams.n_frames_per_step} frames a decoder step")
+    light = RECIPES[hparams.model].dropout
+    if light and all(getattr(hparams, name) == value for name, value in light.items()):
+        parts.append("light dropout")
+    if hparams.speech_level == "even":
+        parts.append("all recordings at one level of speech")
+    return ", ".join(parts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +37,14 @@ MEASURED_SECONDS, MEASURED_SYMBOLS = 5.0, 70
 
 @dataclass(frozen=True)
 class PresetChoice:
-    """A preset, and why the program has chosen it; empty where it follows from an earlier training."""
+    """A preset, and why the program has chosen it; empty where it follows from an earlier training.
+
+    `step_seconds`: measured, of each preset that was tried.
+    """
 
     name: str
     reason: str = ""
+    step_seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 def choose_preset(job: TrainingJob, *, is_measured: bool = True) -> PresetChoice | None:
@@ -63,7 +67,7 @@ def with_preset(job: TrainingJob, choice: PresetChoice | None) -> TrainingJob:
     if choice.reason:
         job.progress_console.print(f"preset  {choice.name}: {choice.reason}", soft_wrap=True)
     chosen = plan_job(replace(job.options, preset=choice.name))
-    return replace(chosen, limits=job.limits, preset_reason=choice.reason)
+    return replace(chosen, limits=job.limits, preset_reason=choice.reason, preset_seconds=choice.step_seconds)
 
 
 def _preset_of_run(job: TrainingJob) -> str | None:
@@ -92,19 +96,19 @@ def _choose_by_time(job: TrainingJob) -> PresetChoice:
     seconds = DEFAULT_LIMIT_SECONDS if minutes is None else STEP_TIME_SHARE * job.limits.seconds_left
     limit = "a day" if minutes is None else f"--max_minutes {minutes:g}"
     n_utterances = len(read_corpus(str(job.options.data), job.options.data_format).utterances)
-    choice = PresetChoice(SMALLEST)
+    choice, measured = PresetChoice(SMALLEST), dict[str, float]()
     for name in LARGER:
         hparams = _measured_recipe(job, name, n_utterances)
         planned, least = _planned_steps(job, hparams, name, n_utterances), RECIPES[hparams.model].least_steps[name]
         if planned < least:
-            return PresetChoice(choice.name, f"{name} needs {least:,} steps, {planned:,} are planned")
+            return PresetChoice(choice.name, f"{name} needs {least:,} steps, {planned:,} are planned", measured)
         needed = planned if minutes is None else least
-        step_seconds = _measure_step(hparams, job.device, ProbeTime(needed, seconds))
+        step_seconds = measured[name] = _measure_step(hparams, job.device, ProbeTime(needed, seconds))
         duration = format_duration(needed * step_seconds)
         cost = f"{name} takes about {duration} ({needed:,} steps of {step_seconds:.2g} s)"
         if needed * step_seconds > seconds:
-            return PresetChoice(choice.name, f"{cost}, {limit} is too short for it")
-        choice = PresetChoice(name, f"{cost}, {limit} is enough")
+            return PresetChoice(choice.name, f"{cost}, {limit} is too short for it", measured)
+        choice = PresetChoice(name, f"{cost}, {limit} is enough", measured)
     return choice
 
 

@@ -80,5 +80,6 @@ def _plan_request(job: TrainingJob, n_batches: int, start: StartPoint, cost: Ste
         is_demo=job.options.data is None,
         preset=job.preset,
         preset_reason=job.preset_reason,
+        preset_seconds=job.preset_seconds,
         short_steps=RECIPES[job.hparams.model].short_plan_steps(job.preset),
     )

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,8 @@ STEP_TIME_SHARE = 0.9
 CORRECTION_SHARE, MIN_CORRECTION_STEPS = 0.05, 10
 """Part of the plan after which its length is corrected by the real speed."""
 SMALL_CORRECTION = 0.1
+LEAST_REST = 0.1
+"""Share of a plan that must be left to be stretched to a longer limit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +41,7 @@ class TrainingPlan:
     """Length of a run, the limits that it was made for, and the length that its schedules were made for.
 
     Where minutes were turned into steps, the length is corrected once by the real speed; the rest of the schedules is
-    stretched to it from there.
+    stretched to it from there, as it is to a longer limit that is given later.
     """
 
     steps: int
@@ -50,9 +52,12 @@ class TrainingPlan:
     seconds_per_step: float | None = None  # measured, where minutes were turned into steps
     most_steps: int | None = None  # of the other limits, where minutes decide the length
     corrected_at: int | None = None  # the step
+    extended_at: int | None = None  # the step at which a longer limit was given
+    schedule_at: float | None = None  # where the schedules stood at the later of both, if not at this step too
     foreign_steps: int = 0  # of these, steps that another program has done
     preset: str | None = None  # None: not recorded, by an earlier version
     preset_reason: str = ""  # where the program has chosen it
+    preset_seconds: Mapping[str, float] = field(default_factory=dict)  # of a step, measured for the choice
     adds_dropout: bool = False  # in many epochs; earlier versions did not
     is_short: bool = False  # a large preset in far fewer steps than its schedules are made for
 
@@ -68,17 +73,19 @@ class TrainingPlan:
     @property
     def stretch(self) -> PlanStretch:
         """Pace of the schedules since the correction."""
-        start = self.corrected_at
+        start = self.extended_at if self.corrected_at is None else self.corrected_at
         if start is None or self.steps == start:
             return PlanStretch()
-        return PlanStretch(start, max(0.0, (self.schedule_steps - start) / (self.steps - start)))
+        at = start if self.schedule_at is None else self.schedule_at
+        return PlanStretch(start, max(0.0, (self.schedule_steps - at) / (self.steps - start)), at - start)
 
     @property
     def correction_step(self) -> int | None:
         """Step from which on the real speed is known well enough; None where the length does not depend on it."""
         if self.seconds_per_step is None or self.corrected_at is not None:
             return None
-        return max(MIN_CORRECTION_STEPS, round(CORRECTION_SHARE * self.steps))
+        begun = self.extended_at or 0
+        return begun + max(MIN_CORRECTION_STEPS, round(CORRECTION_SHARE * (self.steps - begun)))
 
     def corrected(self, step: int, seconds_per_step: float, seconds_left: float) -> TrainingPlan:
         """The plan for the real speed, measured by this step; its length stays if that changes little."""
@@ -86,7 +93,22 @@ class TrainingPlan:
         steps = min(steps, self.most_steps or steps)
         if abs(steps / self.steps - 1) <= SMALL_CORRECTION:
             steps = self.steps
-        return replace(self, steps=steps, corrected_at=step, seconds_per_step=seconds_per_step)
+        at = None if self.extended_at is None else self.stretch.planned_step(step)
+        return replace(self, steps=steps, corrected_at=step, schedule_at=at, seconds_per_step=seconds_per_step)
+
+    def extended(self, longer: TrainingPlan, step: int) -> TrainingPlan:
+        """The plan of a longer limit: the rest of the schedules is stretched to it; a new one where little is left."""
+        at = self.stretch.planned_step(step)
+        if self.schedule_steps - at < LEAST_REST * self.schedule_steps:
+            return longer
+        return replace(
+            longer,
+            schedule_steps=self.schedule_steps,
+            extended_at=step,
+            schedule_at=at,
+            adds_dropout=self.adds_dropout,
+            is_short=self.is_short,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +127,7 @@ class PlanRequest:
     is_demo: bool = False  # the demo's own epochs are enough for it, however much time there is
     preset: str | None = None
     preset_reason: str = ""
+    preset_seconds: Mapping[str, float] = field(default_factory=dict)
     short_steps: float = 0  # a plan of fewer steps is short for the preset
 
     @property
@@ -135,6 +158,7 @@ class PlanRequest:
             foreign_steps=self.foreign_steps,
             preset=self.preset,
             preset_reason=self.preset_reason,
+            preset_seconds=self.preset_seconds,
             adds_dropout=True,
             is_short=steps < self.short_steps,
         )
@@ -211,9 +235,11 @@ def plan_training(folder: Path, request: PlanRequest) -> TrainingPlan | None:
     if is_of_earlier_version(folder):
         return None
     stored = read_plan(folder) if _has_checkpoints(folder) else None
-    if stored is not None and not request.exceeds(stored):
-        return replace(stored, preset=request.preset)
-    return request.new_plan()
+    if stored is None:
+        return request.new_plan()
+    if request.exceeds(stored):
+        return stored.extended(request.new_plan(), request.step)
+    return replace(stored, preset=request.preset)
 
 
 def write_plan(folder: Path, plan: TrainingPlan) -> None:

@@ -48,6 +48,7 @@ class PreparedCorpus:
     skipped: tuple[SkippedEntry, ...]
     cache: MelCache
     hparams: HParams  # with the names of the speakers
+    level_spread_db: float | None  # None: not measured
 
     def training_data(self, hparams: HParams, sentences: tuple[Sentence, ...]) -> TrainingData:
         evaluated = sorted(self.held_out, key=lambda e: e.utterance.id)[: hparams.evaluation_utterances]
@@ -94,6 +95,9 @@ class PreparedCorpus:
             mean_frames=sum(frames) / len(frames),
             longest_frames=max(frames),
             frames_per_symbol=sum(frames) / sum(len(e.symbol_ids) for e in self.train),
+            speakers=len({e.utterance.speaker for e in self.train}),
+            level_spread_db=self.level_spread_db,
+            front_end=self.frontend.alphabet,
         )
 
     @property
@@ -129,7 +133,7 @@ def prepare_corpus(
     frontend = text_frontend(hparams)
     name, corpus = find_corpus(options, hparams, demo_texts)
     require_usable(corpus)
-    hparams = with_speech_level(hparams, corpus, console)
+    hparams, level_spread_db = with_speech_level(hparams, corpus, console)
     cache, workers = MelCache(options.output / ".cache" / "mels", hparams), os.cpu_count() or 1
     with task_progress(console, "reading recordings") as progress:
         unreadable = cache.fill(corpus.utterances, workers, progress)
@@ -148,19 +152,26 @@ def prepare_corpus(
     report_skipped(skipped, console)
     train, held_out = split(examples, hparams.validation_percent, skipped)
     return PreparedCorpus(
-        name=name, frontend=frontend, train=train, held_out=held_out, skipped=skipped, cache=cache, hparams=hparams
+        name=name,
+        frontend=frontend,
+        train=train,
+        held_out=held_out,
+        skipped=skipped,
+        cache=cache,
+        hparams=hparams,
+        level_spread_db=level_spread_db,
     )
 
 
-def with_speech_level(hparams: HParams, corpus: Corpus, console: Console) -> HParams:
-    """Decide whether recordings are brought to one level, where the recipe leaves it open."""
+def with_speech_level(hparams: HParams, corpus: Corpus, console: Console) -> tuple[HParams, float | None]:
+    """Decide whether recordings are brought to one level, where the recipe leaves it open; return the spread too."""
     if hparams.speech_level != "auto":
-        return hparams
+        return hparams, None
     spread = measure_level_spread([utterance.audio_path for utterance in corpus.utterances])
     if spread <= MAX_SPREAD_DB:
-        return hparams.model_copy(update={"speech_level": "as_recorded"})
+        return hparams.model_copy(update={"speech_level": "as_recorded"}), spread
     console.print(f"levels  the recordings differ by {spread:.0f} dB: they are brought to one level", soft_wrap=True)
-    return hparams.model_copy(update={"speech_level": "even"})
+    return hparams.model_copy(update={"speech_level": "even"}), spread
 
 
 def _encode(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,7 @@ class TrainingJob:
     disabled_actions: frozenset[str] = frozenset()  # actions that the supervisor must not order
     preset: str = ""  # whose schedules the plan scales; empty: the recipe's schedules are final
     preset_reason: str = ""  # where the program has chosen it
+    preset_seconds: Mapping[str, float] = field(default_factory=dict)  # of a step, measured for the choice
     has_short_plan: bool = False  # far shorter than the schedules of its preset
     given: frozenset[str] = frozenset()  # settings that a person has given, which the plan does not change
     is_estimated: bool = True  # whether free cores, time and memory are measured before the first step

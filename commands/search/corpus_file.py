@@ -25,6 +25,7 @@ def write_corpus_file(path: Path, corpus: PreparedCorpus) -> None:
         "identity": corpus.identity,
         "speakers": corpus.hparams.speakers,
         "speech_level": corpus.hparams.speech_level,
+        "level_spread_db": corpus.level_spread_db,
         "train": [_example_fields(example, corpus.cache) for example in corpus.train],
         "held_out": [_example_fields(example, corpus.cache) for example in corpus.held_out],
         "skipped": [[entry.where, entry.reason] for entry in corpus.skipped],
@@ -49,6 +50,7 @@ def read_corpus_file(path: Path, hparams: HParams, output: Path) -> PreparedCorp
         skipped=tuple(SkippedEntry(where, reason) for where, reason in content["skipped"]),
         cache=cache,
         hparams=hparams,
+        level_spread_db=content["level_spread_db"],
     )
     assert corpus.identity == content["identity"], f"{path}: the examples differ from those that were written"
     return corpus

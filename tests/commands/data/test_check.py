@@ -21,6 +21,7 @@ def test_a_good_corpus_is_a_go_and_the_plan_follows(program: Program, data: Path
     assert plan[0].startswith("plan    tacotron2, preset full: 6 steps (3.0 epochs of 2), evaluated every 4")
     assert [line.split()[0] for line in plan] == [
         "plan",
+        "batches",
         "learning",
         "guided",
         "data",

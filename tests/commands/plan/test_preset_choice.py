@@ -56,16 +56,16 @@ def chosen(data: Path, output: Path, **options: Any) -> str | None:
 @pytest.mark.parametrize(
     ("times", "options", "preset"),
     [
-        ({"small": 0.8}, {"max_minutes": 40}, "demo"),
-        ({"small": 0.7, "full": 0.4}, {"max_minutes": 40}, "small"),
-        ({"small": 0.7, "full": 0.35}, {"max_minutes": 40}, "full"),
+        ({"small": 0.28}, {"max_minutes": 40}, "demo"),
+        ({"small": 0.26, "full": 0.19}, {"max_minutes": 40}, "small"),
+        ({"small": 0.26, "full": 0.17}, {"max_minutes": 40}, "full"),
         ({"small": 3.5}, {}, "demo"),  # 500 epochs of 50 steps take 24.3 hours
         ({"small": 3.4, "full": 7.0}, {}, "small"),
         ({"small": 3.4, "full": 6.9}, {}, "full"),
         ({"small": 3.5, "full": 3.5}, {"epochs": 480}, "full"),
-        ({"small": 8.6, "full": 8.6}, {"max_steps": 9_999}, "full"),
-        ({"small": 0.01}, {"max_steps": 5_999}, "small"),  # too few for `full`
-        ({}, {"max_steps": 2_999}, "demo"),
+        ({"small": 6.9, "full": 6.9}, {"max_steps": 12_000}, "full"),
+        ({"small": 0.01}, {"max_steps": 11_999}, "small"),  # too few for `full`
+        ({}, {"max_steps": 7_999}, "demo"),
     ],
 )
 def test_the_largest_preset_that_the_time_is_enough_for(
@@ -76,7 +76,7 @@ def test_the_largest_preset_that_the_time_is_enough_for(
     options: dict[str, Any],
     preset: str,
 ) -> None:
-    assert RECIPES["tacotron2"].least_steps == {"full": 6_000, "small": 3_000, "demo": 1_200, "tiny": 360}
+    assert RECIPES["tacotron2"].least_steps == {"full": 12_000, "small": 8_000, "demo": 1_200, "tiny": 360}
     seconds_per_step |= times
     assert chosen(recordings, tmp_path, **options) == preset
 
@@ -84,15 +84,15 @@ def test_the_largest_preset_that_the_time_is_enough_for(
 def test_the_reason_is_said(recordings: Path, tmp_path: Path, seconds_per_step: dict[str, float]) -> None:
     seconds_per_step |= {"small": 3.5}
     a_day = "small takes about 24.3 h (25,000 steps of 3.5 s), a day is too short for it"
-    assert choose(recordings, tmp_path) == PresetChoice("demo", a_day)
-    few = "small needs 3,000 steps, 10 are planned"
+    assert choose(recordings, tmp_path) == PresetChoice("demo", a_day, {"small": 3.5})
+    few = "small needs 8,000 steps, 10 are planned"
     assert choose(recordings, tmp_path, max_steps=10) == PresetChoice("demo", few)
 
 
 def test_few_recordings_are_not_for_a_large_preset(data: Path, tmp_path: Path) -> None:
     """Eight recordings in batches of two: 500 epochs are 2,000 steps."""
     assert choose(data, tmp_path, max_minutes=10_000) == PresetChoice(
-        "demo", "small needs 3,000 steps, 2,000 are planned"
+        "demo", "small needs 8,000 steps, 2,000 are planned"
     )
 
 
@@ -159,11 +159,13 @@ def test_the_journal_says_what_the_plan_follows_from(
     program: Program, data: Path, seconds_per_step: dict[str, float]
 ) -> None:
     outcome = program("--data", data, "--run_name", "run", *tiny()[2:], "--max_steps", 2)
-    reason = "small needs 3,000 steps, 2 are planned"
+    reason = "small needs 8,000 steps, 2 are planned"
     assert outcome.code == 0 and f"preset demo: {reason}" in outcome.flat
     start = journal(program.output / "run")[0]
     assert (start["plan"]["preset"], start["plan"]["preset_reason"]) == ("demo", reason)
-    assert start["facts"]["utterances"] == 7 and start["facts"]["frames_per_symbol"] > 0
+    facts = start["facts"]
+    assert facts["utterances"] == 7 and facts["frames_per_symbol"] > 0 and facts["level_spread_db"] < 15
+    assert (facts["speakers"], facts["front_end"]) == (1, "graphemes")
     assert start["plan"] == json.loads((program.output / "run" / "plan.json").read_text(encoding="utf-8"))
 
 

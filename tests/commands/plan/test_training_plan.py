@@ -107,6 +107,26 @@ def test_only_a_longer_limit_makes_a_new_plan(tmp_path: Path, changes: dict[str,
     assert plan_and_store(tmp_path, **changes).steps == steps
 
 
+def test_a_longer_limit_stretches_the_rest_of_the_schedules(tmp_path: Path) -> None:
+    plan_and_store(tmp_path, **TIMED)
+    longer = plan_and_store(tmp_path, max_minutes=40, seconds_left=2000.0, seconds_per_step=2.0, step=100)
+    assert (longer.steps, longer.schedule_steps) == (1_000, 270)
+    assert [longer.stretch.planned_step(step) for step in (100, 1_000)] == pytest.approx([100, 270])
+    assert longer.correction_step == 145  # a twentieth of what is left
+    corrected = longer.corrected(150, seconds_per_step=1.0, seconds_left=1900.0)
+    assert corrected.steps == 1_860
+    planned = [corrected.stretch.planned_step(step) for step in (150, 1_860)]
+    assert planned == pytest.approx([longer.stretch.planned_step(150), 270])
+    again = corrected.extended(replace(REQUEST, max_steps=4_000).new_plan(), 1_000)
+    planned = [again.stretch.planned_step(step) for step in (1_000, 4_000)]
+    assert planned == pytest.approx([corrected.stretch.planned_step(1_000), 270])
+
+
+def test_a_longer_limit_makes_a_new_plan_where_little_is_left(tmp_path: Path) -> None:
+    plan_and_store(tmp_path, **TIMED)
+    assert plan_and_store(tmp_path, max_steps=1_000, step=250).schedule_steps == 1_000
+
+
 def test_a_run_that_was_begun_without_a_plan_keeps_its_schedules(tmp_path: Path) -> None:
     checkpoint = tmp_path / "checkpoints" / f"step-00000005-{'0' * 16}.pt"
     checkpoint.parent.mkdir()
