@@ -41,6 +41,10 @@ class SpokenUnit:
     pause_seconds: float
 
 
+class NothingToSay(UserError):
+    """No unit of a text holds anything that the voice can speak."""
+
+
 class Synthesizer:
     """A voice on a device, with its text front end; loaded once, it speaks any number of texts."""
 
@@ -64,11 +68,12 @@ class Synthesizer:
     ) -> list[np.ndarray]:
         """Return a wave [samples] for each text, spoken unit by unit.
 
-        The first speaker of the voice is the default. `warn` receives messages on what was left out or said badly.
+        The first speaker of the voice is the default. `warn` receives messages on what was left out or said badly; of
+        several texts, one that holds nothing to say has an empty wave.
         """
         self._set_speed(speed)
         inputs = speaker_inputs(choose_speaker(speaker, self.hparams), self.hparams)
-        texts_as_units = [list(self._units(text, f"text {i}: ", warn)) for i, text in enumerate(texts)]
+        texts_as_units = [self._all_units(text, f"text {i}: ", warn, len(texts)) for i, text in enumerate(texts)]
         sentences = [
             self._encode(f"{i}-{n}", unit.text, inputs)
             for i, u in enumerate(texts_as_units)
@@ -97,6 +102,15 @@ class Synthesizer:
                     level_db = speech_level_db(spoken.wave, self.hparams.sampling_rate)
                 yield self._at_level(spoken, level_db)
             first, n = first + n, min(2 * n, MAX_UNITS_AT_ONCE)
+
+    def _all_units(self, text: str, where: str, warn: Warn, n_texts: int) -> list[Unit]:
+        try:
+            return list(self._units(text, where, warn))
+        except NothingToSay as error:
+            if n_texts == 1:
+                raise
+            warn(f"{where}{error}")
+            return []
 
     def _set_speed(self, speed: float) -> None:
         if not LOWEST_SPEED <= speed <= HIGHEST_SPEED:
@@ -130,7 +144,7 @@ class Synthesizer:
                 is_empty = False
                 yield spoken
         if is_empty:
-            raise UserError(f"{text[:SHOWN_CHARACTERS]!r} holds nothing that can be spoken by this voice")
+            raise NothingToSay(f"{text[:SHOWN_CHARACTERS]!r} holds nothing that can be spoken by this voice")
 
     def _encode(self, id_: str, text: str, inputs: dict[str, np.ndarray]) -> Sentence:
         return encode_sentence(id_, text, self._frontend, inputs)
@@ -167,7 +181,7 @@ class Synthesizer:
         rate = self.hparams.sampling_rate
         level_db = speech_level_db(units[0].wave, rate) if len(units) > 1 else None
         pieces = [x for unit in units for x in (self._at_level(unit, level_db).wave, silence(unit.pause_seconds, rate))]
-        return np.concatenate(pieces[:-1])
+        return np.concatenate(pieces[:-1]) if pieces else silence(0.0, rate)
 
 
 def silence(seconds: float, sampling_rate: int) -> np.ndarray:

@@ -14,7 +14,8 @@ SENTENCE_PAUSE, PARAGRAPH_PAUSE = 0.35, 0.6  # seconds
 CLAUSE_PAUSES = dict.fromkeys(";:–—-；：؛", 0.25) | dict.fromkeys(",，、،", 0.15)
 WORD_PAUSE = 0.05
 MAX_PAUSE_SECONDS = 30.0
-PAUSE_MARK = re.compile(r"\[pause\s+(\d+(?:[.,]\d+)?)\s*(?:s|sec|seconds?)?\]", re.IGNORECASE)
+PAUSE_MARK = re.compile(r"\[pause(?:\s+(\d*[.,]?\d+))?\s*(?:s|sec|seconds?)?\]", re.IGNORECASE)
+USUAL_PAUSE = "0.5"  # of a mark without a number
 SENTENCE_END = re.compile(rf"""(?<=[{"".join(SENTENCE_MARKS)}])(["'»”’)\]]*)\s+|(?<=[。！？।])\s*""")
 CONJUNCTIONS = {
     "en": "and|but|or|because|which|that|while|when|where|if|so|although",
@@ -70,8 +71,9 @@ def _paragraphs(text: str) -> list[str]:
 def _split_at_pause_marks(text: str) -> Iterator[tuple[str, float | None]]:
     """Yield the texts between the marks, each with the seconds of the mark after it."""
     parts = PAUSE_MARK.split(text)
-    for piece, seconds in zip(parts[::2], [*parts[1::2], None], strict=True):
-        yield piece.strip(), None if seconds is None else min(MAX_PAUSE_SECONDS, float(seconds.replace(",", ".")))
+    marks = [float((seconds or USUAL_PAUSE).replace(",", ".")) for seconds in parts[1::2]]
+    for piece, seconds in zip(parts[::2], [*marks, None], strict=True):
+        yield piece.strip(), None if seconds is None else min(MAX_PAUSE_SECONDS, seconds)
 
 
 def split_sentences(text: str, language: str) -> list[str]:
@@ -81,7 +83,7 @@ def split_sentences(text: str, language: str) -> list[str]:
     for match in SENTENCE_END.finditer(text):
         before, after = text[start : match.end()].strip(), text[match.end() :]
         goes_on = before[-1:] in tuple(".…") and has_capitals and after[:1].islower()
-        if goes_on or (before.endswith(".") and is_abbreviation(before, language)):
+        if goes_on or (before.endswith(".") and is_abbreviation(before, language, after)):
             continue
         sentences.append(before)
         start = match.end()
@@ -97,6 +99,7 @@ def _fit(sentence: str, language: str, length_of: LengthOf, longest: int | None)
         r"(?<=[;:–—؛])\s+|(?<=\s-)\s+|(?<=[；：])",
         r"(?<=[,،])\s+|(?<=[，、])",
         *([rf"\s+(?=(?:{conjunctions})\s)"] if conjunctions else []),
+        rf"(?<![\d$€£])(?:{WORD_SPACE.pattern})(?!\d)",  # numbers stay with what they count
         WORD_SPACE.pattern,
     ):
         parts = [part for part in re.split(pattern, sentence) if part]

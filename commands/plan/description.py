@@ -40,7 +40,7 @@ def _learning_rate(hparams: HParams) -> str:
 
 
 def _updates(hparams: HParams) -> str:
-    """What an update sees, in the settings that follow from the recordings."""
+    """Settings that follow from the recordings."""
     parts = [f"batches of {hparams.batch_size} utterances"]
     if "n_frames_per_step" in RECIPES[hparams.model].architecture_fields:
         parts.append(f"{hparams.n_frames_per_step} frames a decoder step")

@@ -67,7 +67,11 @@ def _speak_into_files(synthesizer: Synthesizer, lines: list[str], options: Train
     assert options.out is not None
     make_writable(options.out)
     waves = synthesizer.speak(lines, speaker=options.speaker, speed=options.speed, warn=console.print)
+    if not any(map(len, waves)):
+        raise UserError(f"--text_file {options.text_file}: no line holds anything that can be spoken by this voice")
     for i, wave in enumerate(waves):
+        if not len(wave):
+            continue  # it was named
         path = options.out / f"{i:03d}.wav"
         write_wave(path, wave, synthesizer.hparams.sampling_rate)
         console.print(f"{path}: {len(wave) / synthesizer.hparams.sampling_rate:.2f} s")

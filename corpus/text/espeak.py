@@ -18,6 +18,8 @@ from hparams import UserError
 MARKS = ".,!?;:"
 
 _LANGUAGE_SWITCH = re.compile(r"\([a-z]{2,3}(-[A-Za-z0-9-]+)?\)")
+_LONG_ABBREVIATION = re.compile(r"(?:\w\.){8,}")
+_LONG_WORD = re.compile(r"(\S{80})(?=\S)")
 _LAST_MARK = re.compile(rf"([{MARKS}])[^\w]*$")
 _LAST_MARK_BEFORE_NEXT_CLAUSE = re.compile(rf"([{MARKS}])[^\w]*\w{{0,2}}$")
 # For phones without an IPA name espeak-ng writes Kirshenbaum's ASCII. It is turned into IPA, since it includes MARKS.
@@ -69,7 +71,7 @@ def phonemize(text: str, language: str) -> str:
     tag = require_supported(language)
     with _lock:
         _engine().select_voice(tag)
-        clauses = _engine().phonemize(_without_control_characters(text))
+        clauses = _engine().phonemize(_harmless(text))
     words: list[str] = []
     for index, (ipa, clause) in enumerate(clauses):
         pattern = _LAST_MARK if index == len(clauses) - 1 else _LAST_MARK_BEFORE_NEXT_CLAUSE
@@ -84,7 +86,7 @@ def mnemonics_to_ipa(mnemonics: str, language: str) -> str:
     tag = require_supported(language)
     with _lock:
         _engine().select_voice(tag)
-        clauses = _engine().phonemize_mnemonics(_without_control_characters(mnemonics).replace("]", ""))
+        clauses = _engine().phonemize_mnemonics(_harmless(mnemonics).replace("]", ""))
     return " ".join(_clean_ipa(ipa).strip() for ipa, _ in clauses).strip()
 
 
@@ -93,7 +95,7 @@ def synthesize(text: str, language: str) -> Speech:
 
     The small variations of the pitch continue from call to call, so only a new process gives the same samples again.
     """
-    tag, text = require_supported(language), _without_control_characters(text)
+    tag, text = require_supported(language), _harmless(text)
     with _lock:
         engine = _engine()
         engine.select_voice(tag)
@@ -107,9 +109,15 @@ def synthesize(text: str, language: str) -> Speech:
     )
 
 
-def _without_control_characters(text: str) -> str:
-    """Replace control characters by spaces, since espeak-ng executes some of them as commands."""
-    return "".join(" " if unicodedata.category(character) == "Cc" else character for character in text)
+def _harmless(text: str) -> str:
+    """Text without what makes espeak-ng do something else than read, or crash.
+
+    It executes some control characters as commands, takes what follows [[ for phonemes, and overruns its buffers in
+    words of some hundred characters.
+    """
+    text = "".join(" " if unicodedata.category(character) == "Cc" else character for character in text)
+    text = _LONG_ABBREVIATION.sub(lambda match: match[0].replace(".", ". "), text)
+    return _LONG_WORD.sub(r"\1 ", text.replace("[[", " ").replace("]]", " "))
 
 
 def _clean_ipa(ipa: str) -> str:

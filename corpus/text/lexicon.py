@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,9 +29,9 @@ def read_lexicon(path: Path) -> tuple[str, ...]:
         if not line.strip() or line.startswith("#"):
             continue
         word, separator, said = (part.strip(" ") for part in line.partition(SEPARATOR))
-        if not word or not separator or not said.strip():
+        if not word or not separator or not said.strip() or said.count("[[") != said.count("]]"):
             raise UserError(f"--lexicon {path}: line {number}: expected word<TAB>respelling or [[phonemes]]")
-        entries.append(f"{word}{SEPARATOR}{said.strip()}")
+        entries.append(unicodedata.normalize("NFC", f"{word}{SEPARATOR}{said.strip()}"))
     return tuple(entries)
 
 
@@ -66,6 +67,7 @@ class Lexicon:
     def apply(self, text: str) -> str:
         if not self.entries:
             return text
+        text = unicodedata.normalize("NFC", text.replace("\u00ad", ""))
         parts = INLINE_PHONEMES.split(text)  # every second one is phonemes, which stay
         return "".join(f"[[{x}]]" if i % 2 else self._pattern.sub(self._replace, x) for i, x in enumerate(parts))
 

@@ -6,7 +6,7 @@ import unicodedata
 
 UNSPACED = frozenset({"CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR"})
 """Scripts that are written without spaces between words."""
-SENTENCE_MARKS = (*".!?…", *"。！？", "।", "؟", "։")
+SENTENCE_MARKS = (*".!?…", *"。！？", *"।॥؟۔։።")
 """Marks at the end of a sentence; those of Chinese and Japanese need no space after them."""
 JAPANESE = frozenset({"CJK", "HIRAGANA", "KATAKANA"})
 

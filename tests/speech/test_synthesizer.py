@@ -65,7 +65,14 @@ def test_unknown_symbols_and_cut_sentences_are_reported() -> None:
 
 def test_a_text_without_any_known_symbol_is_refused() -> None:
     with pytest.raises(UserError, match="nothing that can be spoken"):
-        make_synthesizer().speak(["good", "☃"])
+        make_synthesizer().speak(["☃"])
+
+
+def test_of_several_texts_one_that_cannot_be_said_is_named() -> None:
+    warnings: list[str] = []
+    first, second = make_synthesizer().speak(["☃", "good"], warn=warnings.append)
+    assert len(first) == 0 and len(second) > 0
+    assert "text 0: '☃' holds nothing that can be spoken by this voice" in warnings
 
 
 def test_the_symbols_of_the_voice_have_to_be_those_of_its_front_end() -> None:

@@ -25,6 +25,13 @@ LATIN = ("LATIN",)
         ("schreib an x@y.de, bitte", "de", "schreib an x at y Punkt de, bitte", ()),
         ("voir https://example.fr/un", "fr", "voir example fr un", ()),
         ("a [[h@l'oU]] b [pause 0.5] c", "en-us", "a [[h@l'oU]] b [pause 0.5] c", ()),
+        ("Born in 1999[12] in London.[1] He won.", "en-us", "Born in 1999 in London. He won.", ()),
+        ("Section 12(3), x[i]", "en-us", "Section 12 3 , x i", ()),
+        ("Call (555) 123-4567.", "en-us", "Call 555 123-4567.", ()),
+        ("===== **bold** and *slanted* 3 * 4 a_b", "en-us", "bold and slanted 3 * 4 a_b", ()),
+        ("−5°, 10⁻³, 5 μm, 10Ω", "en-us", "−5°, 10⁻³, 5 µm, 10Ω", ()),
+        ("I👍you", "en-us", "I you", ("👍",)),
+        ("a [pause] b", "en-us", "a [pause] b", ()),
         ("", "en-us", "", ()),
     ],
 )
@@ -38,6 +45,15 @@ def test_what_has_no_sound_is_left_out_and_named(
 def test_scripts_of_the_training_texts_stay_and_so_do_all_where_none_is_known() -> None:
     assert filter_text("Слово", "ru", ("CYRILLIC",)).left_out == ()
     assert filter_text("Слово", "en-us", None).left_out == ()
+
+
+def test_roman_numerals_and_degrees_are_read_in_every_script() -> None:
+    filtered = filter_text("В XIX веке, Александр II, 20 °C, но не WWW", "ru", ("CYRILLIC",))
+    assert filtered.text.rstrip() == "В XIX веке, Александр II, 20 °C, но не" and filtered.left_out == ("WWW",)
+
+
+def test_a_greek_question_ends_as_one() -> None:
+    assert filter_text("Καλά; Ναι.", "el", ("GREEK",)).text == "Καλά? Ναι."
 
 
 def test_only_the_foreign_part_of_a_text_without_spaces_is_left_out() -> None:

@@ -33,6 +33,9 @@ from speech.text_units import (
         ("今日は。元気？はい", "ja", ["今日は。", "元気？", "はい"]),
         ("كيف حالك؟ أنا بخير.", "ar", ["كيف حالك؟", "أنا بخير."]),
         ("The answer is 5. Then we left.", "en-us", ["The answer is 5.", "Then we left."]),
+        ("It is no. 5 on Dec. 5. Mt. Fuji is high.", "en-us", ["It is no. 5 on Dec. 5.", "Mt. Fuji is high."]),
+        ("Vive el Sr. García. Sí.", "es", ["Vive el Sr. García.", "Sí."]),
+        ("Тел. 123, 5 долл. США. Да.", "ru", ["Тел. 123, 5 долл. США.", "Да."]),
         ("", "en-us", []),
     ],
 )  # fmt: skip
@@ -84,6 +87,13 @@ def test_no_unit_is_longer_than_allowed_and_no_word_is_lost(longest: int) -> Non
     assert " ".join(unit.text for unit in found).split() == text.split()
 
 
+def test_numbers_stay_with_what_they_count() -> None:
+    sentence = "they paid 3 million on May 5 1999 for 25 km of road"
+    texts = [unit.text for unit in split_units(sentence, "en-us", length_of=len, longest=20)]
+    assert len(texts) > 2 and " ".join(texts) == sentence
+    assert not any(text[0].isdigit() or text[-1].isdigit() for text in texts)
+
+
 @pytest.mark.parametrize("sentence", ["，".join(["今天天气很好我们去公园"] * 8) + "。", "今天" * 50])
 def test_a_sentence_without_spaces_is_split_too(sentence: str) -> None:
     units = list(split_units(sentence, "cmn", length_of=len, longest=40))
@@ -102,6 +112,7 @@ def test_pauses_can_be_written_into_a_text() -> None:
     assert units("[pause 1] One") == [Unit("One", PARAGRAPH_PAUSE)]
     assert units("One [pause 999] two")[0].pause_seconds == 30.0
     assert units("One [pause 1] [pause 3] two")[0].pause_seconds == 4.0
+    assert [unit.pause_seconds for unit in units("One [pause] two [pause .25] three")][:2] == [0.5, 0.25]
     assert units("One [pause 0,5 s] two")[0].pause_seconds == units("One [pause 0.5s] two")[0].pause_seconds == 0.5
 
 

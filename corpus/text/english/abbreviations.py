@@ -18,6 +18,7 @@ _ABBREVIATIONS = parse_table(
     "rd=road, st=street, dr=drive, jr=junior, sr=senior, co=company, ltd=limited, inc=incorporated, "
     "corp=corporation, govt=government, assn=association, bros=brothers, esq=esquire, misc=miscellaneous"
 )
+_WITHIN_SENTENCES = ("vs", "approx", "est", "govt")  # a capital letter after them begins a name
 _NUMBER_LABELS = parse_table(
     "no=number, nos=numbers, vol=volume, ch=chapter, p=page, pp=pages, fig=figure, figs=figures, sec=section, "
     "art=article, pt=part"
@@ -31,7 +32,9 @@ def _expand_street(match: re.Match[str]) -> str:
 
 
 def _expand(match: re.Match[str]) -> str:
-    return _ABBREVIATIONS[match[1].lower()] + final_dot(match)
+    abbreviation = match[1].lower()
+    goes_on = abbreviation in _WITHIN_SENTENCES and match.string[match.end() :].strip()
+    return _ABBREVIATIONS[abbreviation] + ("" if goes_on else final_dot(match))
 
 
 ABBREVIATION_RULES: Rules = (

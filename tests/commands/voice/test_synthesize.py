@@ -68,6 +68,19 @@ def test_unknown_symbols_are_reported(program: Program, run: Path, tmp_path: Pat
     assert "left out, since this voice cannot say it: ☃" in outcome.out
 
 
+def test_a_line_that_cannot_be_said_does_not_keep_the_others_from_it(
+    program: Program, run: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "lines.txt").write_text("Good words.\n☃\nMore.\n", encoding="utf-8")
+    outcome = program("--mode", "synthesize", "--text_file", tmp_path / "lines.txt", "--out", tmp_path / "out")
+    assert outcome.code == 0 and sorted(path.name for path in (tmp_path / "out").iterdir()) == ["000.wav", "002.wav"]
+    assert "text 1: '☃' holds nothing" in outcome.flat
+    (tmp_path / "lines.txt").write_text("☃\n", encoding="utf-8")
+    program("--mode", "synthesize", "--text_file", tmp_path / "lines.txt", "--out", tmp_path / "out").refused(
+        "nothing that can be spoken"
+    )
+
+
 def test_wrong_options_are_refused(program: Program, run: Path, tmp_path: Path) -> None:
     wave = tmp_path / "x.wav"
     program("--mode", "synthesize", "--text", "Words.").refused("--out")

@@ -33,6 +33,16 @@ def loudness(speech: espeak.Speech, start_seconds: float, end_seconds: float) ->
     return float(np.sqrt(np.mean(speech.audio[start:end].astype(float) ** 2)))
 
 
+@pytest.mark.parametrize("text", ["é." * 101, "A." * 194, "ж" * 3_000])
+def test_long_words_do_not_crash_the_library(text: str) -> None:
+    assert len(espeak.phonemize(text, "fr")) > 300
+
+
+def test_an_unbalanced_mark_of_phonemes_is_not_read_as_one() -> None:
+    espeak.mnemonics_to_ipa("h@l'oU", "en-us")  # from then on the library reads [[ ]]
+    assert espeak.phonemize("hallo [[ Welt", "de") == espeak.phonemize("hallo Welt", "de")
+
+
 def test_words_become_ipa_with_stress_length_and_punctuation_marks() -> None:
     assert espeak.phonemize("Hello, world!", "en-us") == "həlˈoʊ, wˈɜːld!"
 

@@ -15,7 +15,7 @@ def test_entries_are_read_and_comments_skipped(tmp_path: Path) -> None:
     assert read_lexicon(path) == ("Kiev\tKyiv", "colonel\t[[k'3:n@l]]")
 
 
-@pytest.mark.parametrize("line", ["word", "word\t", "\tsaid", "two words"])
+@pytest.mark.parametrize("line", ["word", "word\t", "\tsaid", "two words", "word\t[[rEz"])
 def test_a_bad_line_is_named(tmp_path: Path, line: str) -> None:
     (tmp_path / "words.txt").write_text(f"good\tgoed\n{line}\n", encoding="utf-8")
     with pytest.raises(UserError, match="line 2: expected word<TAB>"):
@@ -28,6 +28,7 @@ def test_whole_words_are_replaced_whatever_their_capitals() -> None:
     assert Lexicon().apply("cat") == "cat"
     assert Lexicon(("Straße\tx", "a.b\ty")).apply("Straße a.b aXb") == "x y aXb"
     assert Lexicon(("istanbul\tx",)).apply("İstanbul istanbul") == "İstanbul x"
+    assert Lexicon(("café\tx",)).apply("cafe\u0301 ca\u00adfé") == "x x"
     assert Lexicon(("重庆\t崇庆",)).apply("我去重庆玩") == "我去崇庆玩"
     assert Lexicon(("der\t[[d@]]",)).apply("[[der]] der") == "[[der]] [[d@]]"
 

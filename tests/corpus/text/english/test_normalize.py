@@ -25,6 +25,7 @@ EXAMPLES = [
         "1000000000000000000",
         "one zero zero zero zero zero zero zero zero zero zero zero zero zero zero zero zero zero zero",
     ),
+    ("Batman vs. Superman, approx. Five", "Batman versus Superman, approximately Five"),
     ("10-20 pages", "ten to twenty pages"),
     ("10 – 20 pages", "ten to twenty pages"),
     ("5 − 3", "five minus three"),
