@@ -77,6 +77,11 @@ class Replay:
             supervisor.state.answer_proposal(record["number"], granted=record["order"] == "approve")
         return []
 
+    def _observe_plan(self, supervisor: Supervisor, record: Mapping[str, Any]) -> Iterable[Decision]:
+        if "patience_steps" in record:  # earlier versions kept that of the plan before
+            supervisor.observe_plan(record["planned_steps"], record["patience_steps"])
+        return []
+
     def _observe_rolled_back(self, supervisor: Supervisor, record: Mapping[str, Any]) -> Iterable[Decision]:
         return supervisor.observe_rollback(record["to"])
 

@@ -178,6 +178,10 @@ class Supervisor:
             self.facts = self.facts.after_restart(order.hparams)
         return decisions + interventions
 
+    def observe_plan(self, planned_steps: int, patience_steps: int) -> None:
+        """The length of the training has been corrected."""
+        self.facts = self.facts.after_plan(planned_steps, patience_steps)
+
     def state_dict(self) -> dict[str, Any]:
         return {
             "history": self.history.state_dict(),

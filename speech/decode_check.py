@@ -13,7 +13,7 @@ TOLERANCE_SECONDS = 0.6  # for short texts, whose length varies more
 MAX_SKIPPED_SHARE, MIN_SKIPPED_SYMBOLS = 0.12, 5
 MAX_STEP_BACK = 4  # symbols
 REST_SYMBOLS = 2
-REST_SECONDS, KEPT_REST_SECONDS = 0.5, 0.15
+USUAL_REST_SECONDS, KEPT_REST_SECONDS = 0.5, 0.15
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,12 @@ class DecodeFault:
 
 @dataclass(frozen=True)
 class Pace:
-    """Expected pace of a voice: seconds of a symbol, of a mel frame and of a decoder step."""
+    """Expected pace of a voice: seconds of a symbol, of a mel frame, of a decoder step, and of rest at the end."""
 
     symbol_seconds: float | None
     frame_seconds: float
     step_seconds: float
+    rest_seconds: float = USUAL_REST_SECONDS
 
 
 def check_decode(report: SentenceReport, pace: Pace, *, has_attention: bool) -> DecodeFault:
@@ -69,17 +70,24 @@ def _attention_faults(attention: np.ndarray) -> list[DecodeFault]:
     return faults
 
 
-def resting_step(attention: np.ndarray, step_seconds: float) -> int | None:
-    """Step at which to cut a decode whose attention has rested on the last symbols for long; None: it never does."""
-    if attention.shape[1] <= 2 * REST_SYMBOLS:
-        return None  # in so short a text every step is near the end
-    at_end = attention.argmax(1) >= attention.shape[1] - REST_SYMBOLS
-    needed, start = max(1, round(REST_SECONDS / step_seconds)), None
-    for step, is_at_end in enumerate(at_end):
-        if not is_at_end:
-            start = None
-        elif start is None:
-            start = step
-        elif step - start >= needed:
-            return start + max(1, round(KEPT_REST_SECONDS / step_seconds))
+def resting_step(attention: np.ndarray, pace: Pace) -> int | None:
+    """Step at which to cut a decode whose attention rests on the last symbols for longer than in training, or None."""
+    needed = max(1, round(pace.rest_seconds / pace.step_seconds))
+    for start, end in _rests(attention):
+        if end - start > needed:
+            return start + max(1, round(KEPT_REST_SECONDS / pace.step_seconds))
     return None
+
+
+def longest_rest(attention: np.ndarray) -> int:
+    """Most steps in a row for which attention [S, N] rests on the last symbols."""
+    return max((end - start for start, end in _rests(attention)), default=0)
+
+
+def _rests(attention: np.ndarray) -> list[tuple[int, int]]:
+    """Spans of steps at the last symbols; none in a text so short that every step is near its end."""
+    if attention.shape[1] <= 2 * REST_SYMBOLS:
+        return []
+    at_end = attention.argmax(1) >= attention.shape[1] - REST_SYMBOLS
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], at_end, [False]]).astype(int)))
+    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))

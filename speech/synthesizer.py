@@ -15,7 +15,7 @@ from corpus.text.lexicon import Lexicon
 from hparams import HParams, UserError
 from models.vocoders.griffin_lim import griffin_lim
 from models.weights import require_compatible
-from speech.decode_check import Pace
+from speech.decode_check import USUAL_REST_SECONDS, Pace
 from speech.decoding import SHOWN_CHARACTERS, Sentence, encode_sentence
 from speech.levels import gain_to
 from speech.speakers import choose_speaker, speaker_inputs
@@ -56,10 +56,12 @@ class Synthesizer:
         self._model = voice.model.to(device)
         self.text_statistics = statistics = voice.text_statistics
         frame_seconds = self.hparams.hop_length / self.hparams.sampling_rate
+        rest = None if statistics is None else statistics.rest_seconds
         self._pace = Pace(
             symbol_seconds=None if statistics is None else statistics.seconds_per_symbol,
             frame_seconds=frame_seconds,
             step_seconds=frame_seconds * self._model.frames_per_step,
+            rest_seconds=USUAL_REST_SECONDS if rest is None else rest,
         )
         self._decoder = UnitDecoder(self._model, self.hparams, self._pace, self._encode_piece)
 

@@ -65,7 +65,7 @@ class UnitDecoder:
         fault = check_decode(report, self._pace, has_attention=self._model.HAS_ATTENTION)
         if not fault.badness:
             return report, fault
-        step = resting_step(report.free_attention, self._pace.step_seconds) if self._model.HAS_ATTENTION else None
+        step = resting_step(report.free_attention, self._pace) if self._model.HAS_ATTENTION else None
         if step is None:
             return report, fault
         n_frames = step * self._model.frames_per_step

@@ -11,6 +11,7 @@ from models import TrainableModel
 from models.interface import FreeRunningOutput, LossKnobs, TeacherForcedOutput
 from models.memory import run_in_fitting_parts
 from reports import DecodeReport, PlainDecodeReport, SentenceReport
+from speech.decode_check import longest_rest
 from speech.decoding import Sentence, decode_sentences, device_of, to_numpy
 from training.run_state import TrainingData
 
@@ -38,6 +39,12 @@ def evaluate_utterances(
         for name, value in losses.items():
             sums[f"val_{name}"] = sums.get(f"val_{name}", 0.0) + value * len(reports)
     return {name: total / len(decodes) for name, total in sums.items()}, decodes
+
+
+def longest_rest_seconds(decodes: Sequence[DecodeReport], hparams: HParams) -> float | None:
+    """Longest time for which attention rests on the last symbols of a recording; None without attention."""
+    rests = [longest_rest(d.forced_attention) * d.n_frames_per_step for d in decodes if d.forced_gate is not None]
+    return max(rests) * hparams.hop_length / hparams.sampling_rate if rests else None
 
 
 def decode_samples(model: TrainableModel, data: TrainingData, hparams: HParams) -> list[SentenceReport]:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 
 from corpus.batches import Batch, BatchLoader
-from corpus.text.statistics import TextStatistics
+from corpus.text.statistics import TextStatistics, read_statistics
 from hparams import HParams, build_hparams
 from models import TrainableModel
 from models.checkpoint_file import foreign_step, load_checkpoint, optimizer_fits
@@ -42,6 +42,12 @@ class TrainingData:
     fingerprint: str
     text_statistics: TextStatistics | None = None  # of the training texts; kept with the voice
     plain_sentences: Sequence[Sentence] = ()  # texts as people type them
+
+    def with_rest(self, seconds: float | None) -> TrainingData:
+        """The same data; the voice learns how long attention rests at the end of a text."""
+        if self.text_statistics is None:
+            return self
+        return replace(self, text_statistics=replace(self.text_statistics, rest_seconds=seconds))
 
 
 @dataclass
@@ -227,6 +233,8 @@ class RunState:
         self.restore_knobs(state)
         self._restore_resources(state)
         self.pending_orders = [TrainerOrder(**order) for order in state["steering"]["moves"]]
+        if (statistics := read_statistics(state.get("text_statistics"))) is not None:
+            self.data = self.data.with_rest(statistics.rest_seconds)
         if state["data_fingerprint"] != self.data.fingerprint:
             self.progress.batch = 0
             self.data.train.skipped_batches.clear()

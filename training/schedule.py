@@ -37,6 +37,10 @@ class PlanStretch:
             return step
         return self.from_step + self.lead + self.pace * (step - self.from_step)
 
+    def training_steps(self, schedule_steps: int) -> int:
+        """Training steps that so many steps of the schedules take from there on."""
+        return max(1, round(schedule_steps / self.pace)) if self.pace else schedule_steps
+
 
 NO_STRETCH = PlanStretch()
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from corpus.batches import Batch
 from reports import EvaluationReport, StepReport
 from training.control import RunControl
+from training.evaluation import longest_rest_seconds
 from training.rewind import Rewind
 from training.run_state import RunLimits, RunState
 from training.step_runner import StepRunner
@@ -97,7 +98,9 @@ class EnhancedTrainer:
         """Validate, report, and keep a checkpoint when the score is the best so far."""
         state, progress = self.state, self.state.progress
         state.observer.on_evaluation_start()
-        score = state.observer.on_evaluation(self.validate())
+        report = self.validate()
+        state.data = state.data.with_rest(longest_rest_seconds(report.decodes, state.hparams))
+        score = state.observer.on_evaluation(report)
         progress.evaluated_step = progress.step
         state.is_unsaved = True
         state.keep_if_best(score)

@@ -9,6 +9,7 @@ from commands.plan.estimate import format_duration
 from commands.plan.training_plan import TrainingPlan, write_plan
 from hparams import build_hparams
 from monitoring.journal.recorder import RunRecorder
+from smart_tuner.runtime import SupervisorRuntime
 from training.run_state import RunState
 
 
@@ -18,6 +19,7 @@ class PlanCorrection:
     def __init__(self, plan: TrainingPlan, folder: Path, recorder: RunRecorder) -> None:
         self._plan, self._folder, self._recorder = plan, folder, recorder
         self.state: RunState | None = None  # set once there is a trainer
+        self.supervisor: SupervisorRuntime | None = None
 
     def is_due(self, step: int) -> bool:
         due = self._plan.correction_step
@@ -37,9 +39,13 @@ class PlanCorrection:
         state.limits = replace(state.limits, max_steps=plan.steps)
         epochs = max(state.hparams.epochs, 1 + -(-plan.steps // plan.steps_per_epoch))
         state.hparams = build_hparams(state.hparams.model_dump(), {"epochs": epochs})
+        patience_steps = plan.stretch.training_steps(state.hparams.alignment_patience_steps)
+        if self.supervisor is not None:
+            self.supervisor.supervisor.observe_plan(plan.steps, patience_steps)
         self._recorder.on_plan(
             step,
             planned_steps=plan.steps,
+            patience_steps=patience_steps,
             text=f"a step takes {seconds_per_step:.2f} s: {plan.steps:,} steps instead of {before:,} fit into the "
             f"{format_duration(seconds_left)} that are left; the schedules follow",
         )

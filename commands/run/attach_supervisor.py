@@ -30,6 +30,7 @@ def run_facts(trainer: EnhancedTrainer, preset: HParams, *, pinned: tuple[str, .
     """Collect what a supervisor must know of this training and of the preset its settings were made from."""
     hparams, model, data = trainer.state.hparams, trainer.state.model, trainer.state.data
     presets = preset_knobs(hparams, preset)
+    patience_steps = trainer.state.stretch.training_steps(hparams.alignment_patience_steps)
     mean_frames = sum(e.n_frames for e in data.train.examples) / len(data.train.examples)
     has_reduction_factor = "n_frames_per_step" in RECIPES[hparams.model].architecture_fields
     return RunFacts(
@@ -37,8 +38,8 @@ def run_facts(trainer: EnhancedTrainer, preset: HParams, *, pinned: tuple[str, .
         steps_per_epoch=data.train.n_batches(0),
         planned_steps=max(1, planned_steps),
         warmup_steps=hparams.warmup_steps,
-        alignment_patience_steps=hparams.alignment_patience_steps if model.HAS_ATTENTION else 0,
-        search_patience_steps=0 if model.HAS_ATTENTION else hparams.alignment_patience_steps,
+        alignment_patience_steps=patience_steps if model.HAS_ATTENTION else 0,
+        search_patience_steps=0 if model.HAS_ATTENTION else patience_steps,
         peak_learning_rate=hparams.learning_rate,
         decay_is_planned=hparams.learning_rate_schedule == "halving" and hparams.decay_start_step < planned_steps,
         balanced_gate_weight=balanced_gate_weight(mean_frames, model.frames_per_step) if model.HAS_GATE else None,

@@ -144,6 +144,8 @@ def open_session(
         job.on_trainer_ready(trainer)
         if publisher.supervisor is not None:
             synchronize_knobs(publisher.supervisor.supervisor, trainer)
+        if correction is not None:
+            correction.supervisor = publisher.supervisor
         plan_fields = _plan_fields(settled, corpus, plan, estimate, n_weights=count_parameters(model))
         journal_start(job, corpus, publisher=publisher, trainer=trainer, start=start, plan=plan_fields)
         write_hparams(folder, hparams)

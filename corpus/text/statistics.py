@@ -19,12 +19,13 @@ MIN_SCRIPT_SHARE = 0.001
 
 @dataclass(frozen=True)
 class TextStatistics:
-    """Length, pace, ending and scripts of training texts."""
+    """Length, pace, ending and scripts of training texts, and how long their ends take."""
 
     longest_symbols: int  # 95th percentile
     seconds_per_symbol: float
     ending: str  # mark at the end of most texts; empty if most have none
     scripts: tuple[str, ...]  # of their letters, by the first words of Unicode names: LATIN, CYRILLIC, …
+    rest_seconds: float | None = None  # longest rest of attention on the last symbols; None: not measured
 
 
 def read_statistics(fields: Mapping[str, Any] | None) -> TextStatistics | None:

@@ -173,9 +173,9 @@ class RunRecorder:
         self.journal.write("order", step, **request)
         self._display.on_request(step, request)
 
-    def on_plan(self, step: int, *, planned_steps: int, text: str) -> None:
-        """Journal that the length of the training has changed."""
-        self.journal.write("plan", step, planned_steps=planned_steps, text=text)
+    def on_plan(self, step: int, *, planned_steps: int, patience_steps: int, text: str) -> None:
+        """Journal that the length of the training has changed, and with it the time that attention may take."""
+        self.journal.write("plan", step, planned_steps=planned_steps, patience_steps=patience_steps, text=text)
         self._display.on_note(text)
         self._display.set_last_step(planned_steps)
 

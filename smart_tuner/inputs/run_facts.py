@@ -51,6 +51,11 @@ class RunFacts(BaseModel):
         known = {name: value for name, value in changes.items() if name in ("warmup_steps", "n_frames_per_step")}
         return self.model_copy(update={**known, "preset_settings": {}})
 
+    def after_plan(self, planned_steps: int, patience_steps: int) -> RunFacts:
+        """Facts of a plan whose length has been corrected."""
+        patience = "search_patience_steps" if self.search_patience_steps else "alignment_patience_steps"
+        return self.model_copy(update={"planned_steps": planned_steps, patience: patience_steps})
+
     def signal_name(self, signal: str) -> str:
         """The signal with `spectrum_loss` replaced by this model's name for it."""
         return signal.replace("spectrum_loss", self.spectrum_loss)

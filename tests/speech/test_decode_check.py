@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from reports import SentenceReport
-from speech.decode_check import Pace, check_decode, resting_step
+from speech.decode_check import Pace, check_decode, longest_rest, resting_step
 
 PACE = Pace(symbol_seconds=0.08, frame_seconds=0.0116, step_seconds=0.0348)
 N = 40
@@ -60,9 +62,15 @@ def test_a_voice_without_a_known_pace_is_not_judged_by_length() -> None:
     assert check_decode(report(np.repeat(np.arange(N), 8)), pace, has_attention=True).badness == 0
 
 
-def test_attention_that_rests_at_the_end_tells_where_to_cut() -> None:
+def test_attention_that_rests_longer_than_in_training_tells_where_to_cut() -> None:
     rest = np.full(40, N - 1)
-    step = resting_step(report(np.concatenate([STRAIGHT, rest])).free_attention, PACE.step_seconds)
+    attention = report(np.concatenate([STRAIGHT, rest])).free_attention
+    longest = longest_rest(attention)
+    assert 40 < longest < 50 and longest_rest(report([0, 1]).free_attention) == 0
+    patient = replace(PACE, rest_seconds=longest * PACE.step_seconds)
+    assert resting_step(attention, patient) is None
+    assert resting_step(attention, replace(patient, rest_seconds=(longest - 1) * PACE.step_seconds)) is not None
+    step = resting_step(report(np.concatenate([STRAIGHT, rest])).free_attention, PACE)
     assert step is not None and len(STRAIGHT) - 4 <= step <= len(STRAIGHT) + 6
-    assert resting_step(report(STRAIGHT).free_attention, PACE.step_seconds) is None
-    assert resting_step(report(np.concatenate([STRAIGHT, [0] * 40])).free_attention, PACE.step_seconds) is None
+    assert resting_step(report(STRAIGHT).free_attention, PACE) is None
+    assert resting_step(report(np.concatenate([STRAIGHT, [0] * 40])).free_attention, PACE) is None

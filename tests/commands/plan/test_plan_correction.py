@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from commands.plan.training_plan import PLAN_FILE
+from smart_tuner.replay import replay
 from tests.support.program import Program, journal
 
 
@@ -22,6 +23,11 @@ def test_a_forecast_of_minutes_is_corrected_by_the_real_speed(
     assert 10 <= plan["corrected_at"] == record["step"] < 16 == plan["schedule_steps"]
     assert plan["steps"] == record["planned_steps"] == 120  # the epochs of the person
     assert journal(run)[-1]["step"] == 120
+    assert replay(run).supervisor.facts.planned_steps == 120
+    patience = replay(run).supervisor.facts.alignment_patience_steps
+    assert (
+        patience == record["patience_steps"] > 10 * journal(run)[0]["supervision"]["facts"]["alignment_patience_steps"]
+    )
 
 
 def test_without_a_time_limit_nothing_is_corrected(program: Program, data: Path) -> None:
