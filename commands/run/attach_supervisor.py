@@ -41,7 +41,8 @@ def run_facts(trainer: EnhancedTrainer, preset: HParams, *, pinned: tuple[str, .
         alignment_patience_steps=patience_steps if model.HAS_ATTENTION else 0,
         search_patience_steps=0 if model.HAS_ATTENTION else patience_steps,
         peak_learning_rate=hparams.learning_rate,
-        decay_is_planned=hparams.learning_rate_schedule == "halving" and hparams.decay_start_step < planned_steps,
+        decay_is_planned=hparams.learning_rate_schedule == "halving"
+        and hparams.decay_start_step + hparams.decay_half_life_steps < planned_steps,
         balanced_gate_weight=balanced_gate_weight(mean_frames, model.frames_per_step) if model.HAS_GATE else None,
         spectrum_loss=model.SPECTRUM_LOSS,
         log_losses=model.LOG_LOSSES,

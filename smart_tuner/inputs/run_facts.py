@@ -32,7 +32,7 @@ class RunFacts(BaseModel):
     alignment_patience_steps: int = Field(0, ge=0)  # steps that attention may take to form; 0: no attention
     search_patience_steps: int = Field(0, ge=0)  # the same of an alignment found by search; 0: the model has attention
     peak_learning_rate: float = Field(gt=0)
-    decay_is_planned: bool = False  # whether the learning rate stays at its peak until it decays, within the plan
+    decay_is_planned: bool = False  # whether the learning rate decays below half its peak within the plan
     balanced_gate_weight: float | None = None  # positive weight at which a gate learns to open, and not too early
     spectrum_loss: str = "mel_loss"  # the signal that measures how well recordings are predicted
     log_losses: tuple[str, ...] = ()  # losses that are logarithms, and may be negative

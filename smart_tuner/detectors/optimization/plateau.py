@@ -10,7 +10,6 @@ from smart_tuner.inputs.run_view import RunView
 EVALUATIONS = 5
 ENTER_GAIN, LEAVE_GAIN = 0.01, 0.02  # of the loss
 NEAR_PEAK = 0.5
-AT_PEAK = 0.99
 
 
 def detect_plateau(view: RunView) -> Diagnosis | None:
@@ -20,10 +19,9 @@ def detect_plateau(view: RunView) -> Diagnosis | None:
     before, recent = min(v for _, v in losses[:-EVALUATIONS]), min(v for _, v in losses[-EVALUATIONS:])
     if view.phase == "pre_alignment" and view.facts.alignment_patience_steps:
         return None  # the loss often stands still until attention forms
-    peak = view.facts.peak_learning_rate
-    if view.facts.decay_is_planned and rates[-1] >= AT_PEAK * peak * view.knobs.get("learning_rate_multiplier", 1.0):
-        return None  # the plan itself lowers the learning rate later
-    if before <= math.log(view.quality.loss_target) or rates[-1] < NEAR_PEAK * peak:
+    if view.facts.decay_is_planned:
+        return None  # the plan itself lowers the learning rate
+    if before <= math.log(view.quality.loss_target) or rates[-1] < NEAR_PEAK * view.facts.peak_learning_rate:
         return None
     gain = LEAVE_GAIN if "plateau" in view.active else ENTER_GAIN
     if recent < before + math.log(1 - gain) or recent > before + math.log(1 + EVALUATIONS * ENTER_GAIN):

@@ -25,7 +25,7 @@ def test_facts_come_from_settings_and_data(tmp_path: Path) -> None:
     assert facts.n_frames_per_step == hparams.n_frames_per_step
     assert facts.evaluated_utterances == len(trainer.state.data.held_out.examples) > 0
     assert not facts.decay_is_planned
-    trainer, _ = tiny_trainer(tmp_path / "decaying", tiny_hparams(decay_start_step=29))
+    trainer, _ = tiny_trainer(tmp_path / "decaying", tiny_hparams(decay_start_step=20, decay_half_life_steps=9))
     assert run_facts(trainer, hparams, pinned=(), planned_steps=30).decay_is_planned
     assert not run_facts(trainer, hparams, pinned=(), planned_steps=29).decay_is_planned
 
