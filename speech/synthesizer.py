@@ -15,7 +15,7 @@ from corpus.text.lexicon import Lexicon
 from hparams import HParams, UserError
 from models.vocoders.griffin_lim import griffin_lim
 from models.weights import require_compatible
-from speech.decode_check import USUAL_REST_SECONDS, Pace
+from speech.decode_check import KEPT_REST_SECONDS, USUAL_REST_SECONDS, Pace
 from speech.decoding import SHOWN_CHARACTERS, Sentence, encode_sentence
 from speech.levels import gain_to
 from speech.speakers import choose_speaker, speaker_inputs
@@ -61,7 +61,7 @@ class Synthesizer:
             symbol_seconds=None if statistics is None else statistics.seconds_per_symbol,
             frame_seconds=frame_seconds,
             step_seconds=frame_seconds * self._model.frames_per_step,
-            rest_seconds=USUAL_REST_SECONDS if rest is None else rest,
+            rest_seconds=max(KEPT_REST_SECONDS, rest) if rest else USUAL_REST_SECONDS,
         )
         self._decoder = UnitDecoder(self._model, self.hparams, self._pace, self._encode_piece)
 

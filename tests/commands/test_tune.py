@@ -229,7 +229,7 @@ def test_all_trials_start_from_the_given_checkpoint(run: Path, data: Path, progr
         (resumed,) = journal(folder / "trials" / f"trial-{number:05d}", "resumed")
         assert resumed["step"] == 4 and resumed["source"] == str(folder / "start" / start.name)
         assert summary(folder / "trials" / f"trial-{number:05d}")["step"] == 10
-    assert study_in(program.output, "tune-run").trials[0].params == {"learning_rate": 1e-4}
+    assert study_in(program.output, "tune-run").trials[0].params == {"learning_rate": 1e-3}
     assert contents(run / "checkpoints") == before
     assert f"--resume {folder / 'start' / start.name}" in outcome.out
 

@@ -77,7 +77,7 @@ def test_a_changed_setting_is_recorded_and_used(program: Program, data: Path, ru
     changed = last_start(run)["changed"]
     assert changed == {
         "epochs": [2, 3],
-        "learning_rate": [1e-4, 0.02],
+        "learning_rate": [1e-3, 0.02],
         "grad_clip_thresh": [1.0, 7.5],
         "weight_decay": [1e-6, 0.25],
     }

@@ -101,8 +101,8 @@ def test_settings_but_those_of_audio_and_symbols_can_be_overridden(program: Prog
         assert outcome.code == 0, outcome.err
         return soundfile.info(wave).frames
 
-    never = "gate_threshold=1.0"
-    assert frames("--hparams", f"{never},max_decoder_steps=3") < frames("--hparams", f"{never},max_decoder_steps=9")
+    never = "gate_threshold=1.0"  # attention that rests at the end for long ends it all the same
+    assert frames("--hparams", f"{never},max_decoder_steps=2") < frames("--hparams", f"{never},max_decoder_steps=9")
     refuse = ("--mode", "synthesize", "--run", run, "--text", "Words.", "--out", tmp_path / "y.wav")
     program(*refuse, "--hparams", "hop_length=200").refused(
         "does not fit: hop_length is 256 in the checkpoint, 200 here"

@@ -102,11 +102,11 @@ def test_skipped_metadata_rows_are_listed(good: list[Utterance]) -> None:
 def test_unknown_symbols_are_counted_with_an_example(good: list[Utterance], tmp_path: Path) -> None:
     odd = [
         utterance(tmp_path / "odd1.wav", speech(1, seed=60), text="naïve naïve"),
-        utterance(tmp_path / "odd2.wav", speech(1, seed=61), text="naïve girl§"),
+        utterance(tmp_path / "odd2.wav", speech(1, seed=61), text="naïve girl☃"),
     ]
     report = check([*good, *odd])
     assert names_not_ok(report) == {"unknown symbols"}
-    assert row(report, "unknown symbols").worst == ("'ï': 3 times, first in odd1", "'§': 1 times, first in odd2")
+    assert row(report, "unknown symbols").worst == ("'ï': 3 times, first in odd1", "'☃': 1 times, first in odd2")
 
 
 def test_transcripts_without_known_letters_are_unusable(good: list[Utterance], tmp_path: Path) -> None:
