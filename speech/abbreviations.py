@@ -13,7 +13,7 @@ WORDS = {
     "тел долл млн млрд",
     "es": "sr sra srta dr dra d da ud uds etc pág av prof",
     "fr": "dr mme mlle mgr etc av env p",
-    "it": "sig sigg dott prof ing avv ecc pag sig.ra",
+    "it": "sig sigg dott prof ing avv ecc pag",
     "nl": "dr prof mevr dhr drs ir mr enz bijv nr blz",
     "pl": "ul dr prof inż im św al pl mgr tel np godz",
     "pt": "sr sra dr dra prof av etc pág",

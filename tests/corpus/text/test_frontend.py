@@ -155,3 +155,9 @@ def test_any_text_encodes_to_ids_of_the_set_without_padding(language: str, text:
 def test_any_text_can_be_encoded_as_phonemes(text: str) -> None:
     frontend = make_frontend("de")
     assert all(0 < id_ < len(frontend.symbols) for id_ in frontend.encode(text))
+
+
+def test_dots_within_a_sentence_leave_no_pause_in_other_languages() -> None:
+    frontend = text_frontend(HParams(language="fr"))
+    assert frontend.normalize("le 24.12.2023 chez J. Dupont") == frontend.normalize("le 24 12 2023 chez J Dupont")
+    assert "." not in frontend.normalize("chez J. Dupont")
