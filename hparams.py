@@ -39,7 +39,9 @@ class GeneralFields(BaseModel):
     evaluation_utterances: int = Field(32, ge=1, description="largest number of held-out utterances in an evaluation")
     evaluation_samples: int = Field(4, ge=0, description="evaluated utterances that are written as sound and picture")
     keep_checkpoints: int = Field(3, ge=1, description="newest checkpoints kept, in addition to the best")
-    ignore_layers: tuple[str, ...] = Field(("embedding.weight",), description="weights that --warm_start does not load")
+    ignore_layers: tuple[str, ...] = Field(
+        ("embedding.weight",), description="names, or their beginnings, of weights that --warm_start does not load"
+    )
 
     # The optimizer
     optimizer: Literal["adam", "radam"] = Field("adam")

@@ -91,12 +91,15 @@ def load_all_weights(model: nn.Module, path: Path, state: dict[str, Any]) -> Non
 
 
 def warm_start(model: nn.Module, path: Path, state: dict[str, Any], ignore_layers: tuple[str, ...]) -> list[str]:
-    """Load the weights that fit in name and shape and are not ignored; return the names of those not loaded."""
+    """Load the weights that fit in name and shape; return the names of those not loaded.
+
+    `ignore_layers`: beginnings of names that are not loaded.
+    """
     weights, own = extract_weights(path, state), model.state_dict()
     fitting = {
         name: value
         for name, value in weights.items()
-        if name in own and own[name].shape == value.shape and name not in ignore_layers
+        if name in own and own[name].shape == value.shape and not name.startswith(ignore_layers)
     }
     if not fitting:
         raise UserError(f"--warm_start {path}: none of its {len(weights)} weights fits this model")

@@ -169,7 +169,8 @@ RECIPE = Recipe(
     },
     reference_steps={"full": 780_000, "small": 100_000, "demo": 1_800, "tiny": 440},
     recording_steps={"full": 780_000, "small": 100_000, "demo": 18_000, "tiny": 4_400},
-    dropout={},
+    dropout={"encoder_dropout_p": 0.1, "dropout_p_dp": 0.1, "dropout_p_dec": 0.05},  # as published
+    layers_of_recordings=("decoder.", "encoder.proj_"),  # the flow, and what it maps to: they cost more than they bring
     architecture_fields=(
         *("num_speakers", "speakers", "hidden_channels_enc"),
         *("use_encoder_prenet", "encoder_num_layers", "encoder_num_heads"),

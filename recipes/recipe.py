@@ -16,7 +16,8 @@ class Recipe:
     training on recordings without a limit; `least_steps`: after which a voice of the preset speaks, the length of a
     base voice's training; `short_plans`: changes of the large presets, written for `least_steps`, for plans far shorter
     than their reference; `recordings`: changes of each preset for recordings of people; `dropout`: at least, in many
-    passes over the same recordings.
+    passes over the same recordings; `layers_of_recordings`: beginnings of the names of weights that a voice takes from
+    recordings alone, not from its base voice of espeak-ng.
     """
 
     presets: dict[str, dict[str, Any]]
@@ -26,6 +27,7 @@ class Recipe:
     short_plans: dict[str, dict[str, Any]]
     recordings: dict[str, dict[str, Any]]
     dropout: dict[str, float]
+    layers_of_recordings: tuple[str, ...]
     architecture_fields: tuple[str, ...]
 
     def short_plan_steps(self, preset: str) -> float:

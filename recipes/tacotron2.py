@@ -161,6 +161,7 @@ RECIPE = Recipe(
     reference_steps={"full": 195_000, "small": 100_000, "demo": 1_200, "tiny": 440},
     recording_steps={"full": 195_000, "small": 100_000, "demo": 12_000, "tiny": 4_400},
     dropout=LIGHT_DROPOUT,
+    layers_of_recordings=(),
     architecture_fields=(
         *("symbols_embedding_dim", "encoder_kernel_size", "encoder_n_convolutions", "encoder_embedding_dim"),
         *("n_frames_per_step", "decoder_rnn_dim", "prenet_dim", "attention_rnn_dim", "attention_dim"),

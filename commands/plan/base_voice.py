@@ -17,7 +17,7 @@ from commands.process.exit_codes import EXIT_FAILED
 from commands.process.heartbeat import Heartbeat, PreparatoryHeartbeat
 from commands.run.corpus import prepare_corpus
 from commands.run.job import TrainingJob, build_recipe
-from commands.run.run_folder import lock_folder
+from commands.run.run_folder import BASE_FOLDER, lock_folder
 from commands.run.session import open_session
 from corpus.demo.sentences import has_enough_words, supported_languages
 from corpus.text.frontend import text_frontend
@@ -28,7 +28,6 @@ from recipes import RECIPES
 from recipes.facts import CorpusFacts
 from training.checkpoints.checkpoint import list_checkpoints
 
-BASE_FOLDER = "base"
 ENOUGH_HOURS = 2.0  # of recordings: they can teach everything themselves
 BASE_TIME_SHARE = 0.25  # of a time limit that the base voice may take
 MIN_SECONDS, MAX_SECONDS = 60.0, 3600.0

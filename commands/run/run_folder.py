@@ -15,6 +15,9 @@ from files import safe_name
 from hparams import HParams, UserError
 from training.checkpoints.checkpoint import list_checkpoints
 
+BASE_FOLDER = "base"
+"""Folder for base voices in that of the runs."""
+
 
 class FolderInUse(UserError):
     """The folder is locked by another process."""

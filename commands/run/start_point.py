@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 
 from commands.options import TrainOptions
-from commands.run.run_folder import best_voice_file
+from commands.run.run_folder import BASE_FOLDER, best_voice_file
 from corpus.batches import BatchLoader
 from hparams import HParams, UserError, build_hparams
 from models import TrainableModel, build_model
@@ -145,7 +145,8 @@ def _new_or_warm_start(options: TrainOptions, hparams: HParams, symbols: tuple[s
     if options.warm_start_path is None:
         return StartPoint("started")
     path, state = load_weights(options.warm_start_path)
-    return StartPoint("warm_started", path, state, ignore_layers=ignored_layers(state, hparams, symbols))
+    ignored = ignored_layers(path, state, hparams, symbols)
+    return StartPoint("warm_started", path, state, ignore_layers=ignored)
 
 
 def load_weights(given: Path) -> tuple[Path, dict[str, Any]]:
@@ -173,24 +174,27 @@ def source_settings(options: TrainOptions) -> dict[str, Any] | None:
     return saved if isinstance(saved, dict) and not is_foreign(state) else {}
 
 
-def ignored_layers(state: dict[str, Any], hparams: HParams, symbols: tuple[str, ...]) -> tuple[str, ...]:
+def ignored_layers(path: Path, state: dict[str, Any], hparams: HParams, symbols: tuple[str, ...]) -> tuple[str, ...]:
     """Return the layers that a warm start leaves out: embeddings of other symbols or speakers, and those asked for.
 
-    The recipe leaves out the embedding of symbols, which in another voice may stand for others.
+    The recipe leaves out the embedding of symbols, which in another voice may stand for others, and those layers of a
+    base voice that are better learnt from recordings.
     """
     saved = state.get("hparams")  # in another program's checkpoint it may be anything
     has_same_symbols = state.get("symbols") == list(symbols)
     has_same_speakers = isinstance(saved, dict) and saved.get("speakers") == list(hparams.speakers)
-    recipe_default = build_hparams(RECIPES[hparams.model].presets["full"]).ignore_layers
+    recipe = RECIPES[hparams.model]
+    recipe_default = build_hparams(recipe.presets["full"]).ignore_layers
     asked_for = () if has_same_symbols and hparams.ignore_layers == recipe_default else hparams.ignore_layers
-    return (*asked_for, *(() if has_same_speakers else (SPEAKER_WEIGHTS,)))
+    of_recordings = recipe.layers_of_recordings if path.resolve().parent.parent.name == BASE_FOLDER else ()
+    return (*asked_for, *of_recordings, *(() if has_same_speakers else (SPEAKER_WEIGHTS,)))
 
 
 def require_warm_start(path: Path, hparams: HParams, symbols: tuple[str, ...]) -> None:
     """Raise unless a training with these settings can be warm-started from the file."""
     path, state = load_weights(path)
     with torch.random.fork_rng():
-        warm_start(build_model(hparams, len(symbols)), path, state, ignored_layers(state, hparams, symbols))
+        warm_start(build_model(hparams, len(symbols)), path, state, ignored_layers(path, state, hparams, symbols))
 
 
 def _resumed(path: Path, state: dict[str, Any], hparams: HParams, symbols: tuple[str, ...]) -> StartPoint:

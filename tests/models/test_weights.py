@@ -100,6 +100,12 @@ def test_a_warm_start_loads_weights_that_fit_and_are_not_ignored() -> None:
         )
 
 
+def test_a_warm_start_ignores_all_layers_whose_names_begin_so() -> None:
+    model = tiny_model(HPARAMS)
+    not_loaded = warm_start(model, PATH, {"model": tiny_model(HPARAMS, seed=1).state_dict()}, ("decoder.", "postnet."))
+    assert set(not_loaded) == {name for name in model.state_dict() if name.startswith(("decoder.", "postnet."))}
+
+
 def test_a_warm_start_without_fitting_weights_is_refused() -> None:
     with pytest.raises(UserError, match="none of its 1 weights fits"):
         warm_start(tiny_model(HPARAMS), PATH, {"model": {"x": torch.ones(1)}}, ())

@@ -11,7 +11,6 @@ from safetensors.torch import load_file
 
 from commands.options import TrainOptions
 from commands.plan.base_voice import (
-    BASE_FOLDER,
     ENOUGH_HOURS,
     PlannedBase,
     _base_job,
@@ -22,12 +21,14 @@ from commands.plan.base_voice import (
 from commands.plan.training_plan import TrainingPlan, write_plan
 from commands.process.heartbeat import Heartbeat
 from commands.run.job import TrainingJob, plan_job
+from commands.run.run_folder import BASE_FOLDER
 from corpus.demo.demo_corpus import make_demo_corpus
 from hparams import HParams, UserError, build_hparams
 from monitoring.journal.summary import write_summary
 from recipes import RECIPES
 from recipes.facts import CorpusFacts
 from tests.support.program import Program, journal, tiny
+from tests.support.tiny import GLOW
 from training.run_state import RunLimits
 
 WORDS = ["".join(letters) for letters in product("abcdefghijk", repeat=2)]
@@ -181,6 +182,20 @@ def test_a_base_voice_is_trained_once_and_gives_its_weights(
     assert weights.keys() == origin.keys() and all(bool((weights[name] == origin[name]).all()) for name in weights)
     spoken = program("--mode", "synthesize", "--text", "Good.", "--out", program.output / "x.wav")
     assert f"voice {program.output / 'second'}" in spoken.flat  # a base voice is no run
+
+
+def test_glow_tts_takes_the_text_side_of_its_base_voice_and_no_flow(
+    program: Program, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("commands.run.corpus.make_demo_corpus", partial(make_demo_corpus, size=24))
+    monkeypatch.setitem(RECIPES["glow_tts"].least_steps, "full", 2)
+    glow = {name: value for name, value in GLOW.items() if name != "model"}
+    options = ["--data", data, "--model", "glow_tts", "--warm_start", "espeak", "--max_steps", 1]
+    assert program(*options, *tiny(**glow), "--run_name", "voice").code == 0
+    (base,) = (program.output / BASE_FOLDER).glob("en-us-*")
+    weights, origin = load_file(base / "voice.safetensors"), load_file(program.output / "voice" / "origin.safetensors")
+    assert origin.keys() == {name for name in weights if not name.startswith(("decoder.", "encoder.proj_m."))}
+    assert {"encoder.emb.weight", "encoder.duration_predictor.proj.weight"} < origin.keys()
 
 
 def test_a_stop_while_the_base_voice_is_trained_ends_the_command(
