@@ -95,6 +95,7 @@ class Rewind:
         state.learner = Learner(model, state.hparams, state.device, state.rank_group)
         state.clock = ScheduleClock(origin_step=state.progress.step)
         state.progress.epoch = state.progress.batch = 0
+        state.progress.recent_scores = []
         state.recent_batches.clear()
         state.turn_knobs(order.knobs)
         state.save()

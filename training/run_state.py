@@ -20,6 +20,7 @@ from models.checkpoint_file import foreign_step, load_checkpoint, optimizer_fits
 from reports import CheckpointReport, TrainerOrder, TrainingObserver
 from speech.decoding import Sentence
 from speech.voice import save_voice
+from training.checkpoints.best_score import RECENT_SCORES, is_as_good, steady_score
 from training.checkpoints.checkpoint import list_checkpoints, save_checkpoint
 from training.distributed.rank_group import RankGroup
 from training.knobs import RECIPE_FIELDS, Knobs, bounds_of
@@ -63,6 +64,7 @@ class TrainingProgress:
     evaluated_step: int = -1
     best_step: int | None = None
     best_score: float | None = None
+    recent_scores: list[float] = field(default_factory=list)  # of the latest evaluations
 
 
 @dataclass
@@ -175,11 +177,15 @@ class RunState:
         return next((c.path for c in reversed(saved) if c.step == self.progress.best_step), None)
 
     def keep_if_best(self, score: float | None) -> bool:
-        """Save a checkpoint and the voice if this evaluation's score is the best so far."""
-        progress = self.progress
-        if score is None or (progress.best_score is not None and score <= progress.best_score):
+        """Save a checkpoint and the voice if no earlier evaluation had a clearly better score."""
+        progress, best = self.progress, self.progress.best_score
+        if score is None:
             return False
-        progress.best_score, progress.best_step = score, progress.step
+        progress.recent_scores = scores = [*progress.recent_scores, score][-RECENT_SCORES:]
+        if best is not None and not is_as_good(scores, best):
+            return False
+        steady = steady_score(scores)
+        progress.best_score, progress.best_step = steady if best is None else max(steady, best), progress.step
         self.save()
         self.write_voice()
         return True

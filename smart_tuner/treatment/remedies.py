@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import statistics
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from reports import TrainerOrder
+from smart_tuner.detectors.series import change_spread
 from smart_tuner.detectors.speech.flow import BOUNDS
 from smart_tuner.diagnosis import Diagnosis
 from smart_tuner.inputs.run_facts import RunFacts
@@ -20,6 +22,7 @@ MEMORY_FOLLOW_UP_STEPS = 10
 NEARLY = 0.15  # of a healthy level: a signal so near to it is healthy again
 EXTREME_GRADIENT_FACTOR = 10.0  # times the threshold
 MAX_ROLLBACKS = 2  # at one place: more of them would not help
+SMOOTHED_EVALUATIONS, MIN_SCORE_FALL = 3, 0.02
 
 
 @dataclass(frozen=True)
@@ -173,10 +176,22 @@ def split_batches(context: RemedyContext) -> InterventionPlan | None:
 
 
 def finish_with_best(context: RemedyContext) -> InterventionPlan | None:
-    """End training, since more of it makes the voice worse; the best checkpoint is the result."""
+    """End training if more of it makes the voice worse; the best checkpoint is the result."""
+    if not _has_fallen(context.view.values("composite_tts_score")):
+        return None  # the held-out loss follows the recordings; what the voice says by itself is as good as ever
     signal = context.facts.signal_name("val_spectrum_loss")
     order = TrainerOrder("finish", reason="overfitting: the best checkpoint is the result")
     return InterventionPlan(Expectation(signal, "down", context.view.step, None, 0.0), (order,))
+
+
+def _has_fallen(scores: Sequence[float]) -> bool:
+    """Whether the latest scores lie below earlier ones by more than their noise; the best of many is a lucky one."""
+    if len(scores) < 2 * SMOOTHED_EVALUATIONS:
+        return False
+    medians = [
+        statistics.median(scores[i : i + SMOOTHED_EVALUATIONS]) for i in range(len(scores) - SMOOTHED_EVALUATIONS + 1)
+    ]
+    return medians[-1] < max(medians) - max(MIN_SCORE_FALL, change_spread(scores))
 
 
 ADVICE_BY_AILMENT: Mapping[str, str] = {

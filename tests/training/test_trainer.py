@@ -77,6 +77,18 @@ def test_best_checkpoint_is_kept_and_becomes_the_voice(tmp_path: Path) -> None:
     assert (voice.step, trainer.state.progress.best_score) == (2, 0.9)
 
 
+def test_a_lucky_evaluation_does_not_make_the_best_checkpoint(tmp_path: Path) -> None:
+    observer = RecordingObserver(scores={1: 0.5, 2: 0.6, 3: 0.9, 4: 0.6, 5: 0.7, 6: 0.69, 7: 0.2})
+    hparams = tiny_hparams(iters_per_checkpoint=1, iters_per_evaluation=1, keep_checkpoints=1)
+    trainer, _ = tiny_trainer(tmp_path, hparams, observer=observer)
+    trainer.fit(RunLimits(max_steps=7))
+    assert (trainer.state.progress.best_step, trainer.state.progress.best_score) == (
+        6,
+        0.7,
+    )  # of step 5 and 6, the newer
+    assert load_voice(tmp_path / "voice.safetensors").step == 6
+
+
 def test_voice_has_the_current_weights_without_any_score(tmp_path: Path) -> None:
     trainer, _ = tiny_trainer(tmp_path, tiny_hparams(**QUIET))
     trainer.fit(RunLimits(max_steps=2))

@@ -1,4 +1,4 @@
-"""Remedies that do not change how the model learns: quarantine of utterances and splitting of batches."""
+"""Remedies that do not change how the model learns: quarantine, splitting of batches, an early end."""
 
 from __future__ import annotations
 
@@ -6,7 +6,12 @@ from typing import Any
 
 import pytest
 
+from smart_tuner.diagnosis import Diagnosis
 from smart_tuner.inputs.run_facts import KnobFacts, RunFacts
+from smart_tuner.settings import SupervisionSettings
+from smart_tuner.state import SupervisorState
+from smart_tuner.treatment.remedies import RemedyContext, finish_with_best
+from tests.smart_tuner.histories import every, make_view
 from tests.smart_tuner.simulated_loop import SimulatedLoop
 from tests.smart_tuner.simulated_runs import FACTS, remedies, simulate, verdicts
 
@@ -78,3 +83,19 @@ def test_running_out_of_memory_at_the_last_step_is_treated() -> None:
         n_steps=51,
     )
     assert "split_batches" in remedies(loop)
+
+
+@pytest.mark.parametrize(
+    ("scores", "ends"),
+    [
+        ([0.6, 0.7, 0.84, 0.8, 0.81, 0.8, 0.81, 0.82], False),  # the best of many is a lucky one
+        ([0.6, 0.7, 0.8, 0.81, 0.8, 0.7, 0.65, 0.6], True),
+        ([0.6, 0.8, 0.5, 0.5, 0.5], False),  # too few to tell
+    ],
+)
+def test_overfitting_ends_a_training_once_the_score_has_fallen(scores: list[float], ends: bool) -> None:
+    view = make_view({"composite_tts_score": every(100, scores)})
+    diagnosis = Diagnosis("overfitting", "warning", view.step, 300, {})
+    state = SupervisorState(knobs={}, step=view.step)
+    plan = finish_with_best(RemedyContext(diagnosis, view, state, SupervisionSettings(), may_roll_back=True))
+    assert (plan is not None) == ends
