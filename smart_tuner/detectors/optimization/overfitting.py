@@ -1,21 +1,43 @@
-"""Detector of overfitting: a held-out loss rises while the training loss still falls."""
+"""Detector of overfitting: a held-out loss rises while the training loss still falls, and speech gets worse."""
 
 from __future__ import annotations
 
 import math
 import statistics
 from collections.abc import Sequence
+from itertools import pairwise
 
 from smart_tuner.diagnosis import Diagnosis
 from smart_tuner.inputs.run_view import Points, RunView
 
 MIN_EVALUATIONS, NOISY_EVALUATIONS = 3, 5
 TRAINING_FALL = math.log(0.95)
+ENTER_MARGIN, LEAVE_MARGIN = 2.0, 1.0  # of the noise of the distance between speech and recordings
+LEAST_NOISE, LARGEST_NOISE = 0.005, 0.02  # of that distance, which falls quickly at first
+RECENT_CHANGES = 12
 
 
 def detect_overfitting(view: RunView) -> Diagnosis | None:
+    """A held-out loss that rises, unless speech is as good as ever: that loss follows recordings, not itself."""
     loss = view.facts.spectrum_loss
-    return detect_held_out_rise(view, ailment="overfitting", loss=loss, enter_rise=1.10, leave_rise=1.03)
+    diagnosis = detect_held_out_rise(view, ailment="overfitting", loss=loss, enter_rise=1.10, leave_rise=1.03)
+    if diagnosis is None or _is_speech_as_good(view):
+        return None
+    return diagnosis
+
+
+def _is_speech_as_good(view: RunView) -> bool:
+    """Whether free-running speech is as near to the recordings as it has ever been, but for noise."""
+    distances = view.points("mel_distance")
+    if len(distances) < NOISY_EVALUATIONS:
+        return False
+    smoothed = [value for _, value in _medians_of_three(distances)]
+    noise = statistics.median(
+        abs(later - earlier) for (_, earlier), (_, later) in pairwise(distances[-RECENT_CHANGES:])
+    )
+    margin = LEAVE_MARGIN if "overfitting" in view.active else ENTER_MARGIN
+    noise = min(LARGEST_NOISE * smoothed[-1], max(LEAST_NOISE * smoothed[-1], noise))
+    return smoothed[-1] <= min(smoothed) + margin * noise
 
 
 def detect_held_out_rise(

@@ -7,7 +7,7 @@ import pytest
 
 from smart_tuner.detectors.optimization.overfitting import detect_overfitting
 from smart_tuner.diagnosis import Diagnosis
-from tests.smart_tuner.histories import every, falling, make_facts, make_view, noisy
+from tests.smart_tuner.histories import by_step, every, falling, make_facts, make_view, noisy
 
 RISING = [3.0, 2.0, 1.6, 1.5, 1.55, 1.75, 1.85, 1.95]
 
@@ -68,6 +68,35 @@ def test_the_training_loss_at_the_best_need_not_be_in_the_history(n_steps: int) 
     assert diagnosis is not None and diagnosis.since == 4 * n_steps
     flat = {step: 1.5 for step in training}
     assert detect_overfitting(make_view({"val_mel_loss": losses, "mel_loss": flat}, facts)) is None
+
+
+def diagnose_with_speech(
+    losses: Sequence[float], distances: Sequence[float | None], **changes: Any
+) -> Diagnosis | None:
+    speech = every(100, distances)
+    training = falling(3.0, 0.5, 100 * len(losses))
+    series = {"val_mel_loss": every(100, losses), "mel_loss": by_step(training), "mel_distance": speech}
+    return detect_overfitting(make_view(series, **changes))
+
+
+@pytest.mark.parametrize(
+    ("distances", "is_found"),
+    [
+        ([1.2, 1.0, 0.9, 0.85, 0.83, 0.82, 0.81, 0.80], False),  # what the voice says by itself still improves
+        ([1.2, 1.0, 0.9, 0.82, 0.81, 0.81, 0.815, 0.81], False),
+        ([1.2, 1.0, 0.9, 0.8, 0.81, 0.80, 0.9, 0.95], True),
+        ([1.2, 1.0, None, None, None, None, None, 0.8], True),  # too few to tell
+    ],
+)
+def test_speech_must_have_got_worse_too_where_it_is_measured(distances: list[float | None], is_found: bool) -> None:
+    assert (diagnose_with_speech(RISING, distances) is not None) == is_found
+
+
+def test_overfitting_ends_when_speech_is_nearly_as_good_as_ever() -> None:
+    distances = [1.2, 1.0, 0.9, 0.8, 0.8, 0.8, 0.806, 0.806, 0.806, 0.806]
+    losses = [*RISING, 1.95, 1.95]
+    assert diagnose_with_speech(losses, distances) is None
+    assert diagnose_with_speech(losses, distances, active={"overfitting": 300}) is not None
 
 
 def test_missing_losses_are_no_overfitting() -> None:
