@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -186,8 +187,16 @@ def ignored_layers(path: Path, state: dict[str, Any], hparams: HParams, symbols:
     recipe = RECIPES[hparams.model]
     recipe_default = build_hparams(recipe.presets["full"]).ignore_layers
     asked_for = () if has_same_symbols and hparams.ignore_layers == recipe_default else hparams.ignore_layers
-    of_recordings = recipe.layers_of_recordings if path.resolve().parent.parent.name == BASE_FOLDER else ()
+    of_recordings = recipe.layers_of_recordings if is_base_voice(path, hparams) else ()
     return (*asked_for, *of_recordings, *(() if has_same_speakers else (SPEAKER_WEIGHTS,)))
+
+
+def is_base_voice(path: Path, hparams: HParams) -> bool:
+    """Whether a voice or checkpoint is that of a base voice of this model, by the name of its folder."""
+    path = path.resolve()
+    folder = path.parent.parent if path.parent.name == "checkpoints" else path.parent
+    name = rf"{re.escape(hparams.language)}-{hparams.model}-[0-9a-f]{{8}}"
+    return folder.parent.name == BASE_FOLDER and re.fullmatch(name, folder.name) is not None
 
 
 def require_warm_start(path: Path, hparams: HParams, symbols: tuple[str, ...]) -> None:

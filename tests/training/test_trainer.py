@@ -82,10 +82,8 @@ def test_a_lucky_evaluation_does_not_make_the_best_checkpoint(tmp_path: Path) ->
     hparams = tiny_hparams(iters_per_checkpoint=1, iters_per_evaluation=1, keep_checkpoints=1)
     trainer, _ = tiny_trainer(tmp_path, hparams, observer=observer)
     trainer.fit(RunLimits(max_steps=7))
-    assert (trainer.state.progress.best_step, trainer.state.progress.best_score) == (
-        6,
-        0.7,
-    )  # of step 5 and 6, the newer
+    progress = trainer.state.progress
+    assert (progress.best_step, progress.best_score) == (6, 0.7)  # steps 5 and 6 are as good: the newer one
     assert load_voice(tmp_path / "voice.safetensors").step == 6
 
 

@@ -22,6 +22,7 @@ from commands.plan.training_plan import TrainingPlan, write_plan
 from commands.process.heartbeat import Heartbeat
 from commands.run.job import TrainingJob, plan_job
 from commands.run.run_folder import BASE_FOLDER
+from commands.run.start_point import is_base_voice
 from corpus.demo.demo_corpus import make_demo_corpus
 from hparams import HParams, UserError, build_hparams
 from monitoring.journal.summary import write_summary
@@ -196,6 +197,16 @@ def test_glow_tts_takes_the_text_side_of_its_base_voice_and_no_flow(
     weights, origin = load_file(base / "voice.safetensors"), load_file(program.output / "voice" / "origin.safetensors")
     assert origin.keys() == {name for name in weights if not name.startswith(("decoder.", "encoder.proj_m."))}
     assert {"encoder.emb.weight", "encoder.duration_predictor.proj.weight"} < origin.keys()
+
+
+def test_a_base_voice_is_known_by_its_folder_and_a_voice_of_recordings_is_none(tmp_path: Path) -> None:
+    hparams = build_hparams({"model": "glow_tts"})
+    folder = tmp_path / BASE_FOLDER / base_name(hparams)
+    assert is_base_voice(folder / "voice.safetensors", hparams)
+    assert is_base_voice(folder / "checkpoints" / "step-00000001.pt", hparams)
+    assert not is_base_voice(tmp_path / BASE_FOLDER / "anna" / "voice.safetensors", hparams)  # --output base
+    assert not is_base_voice(tmp_path / folder.name / "voice.safetensors", hparams)
+    assert not is_base_voice(folder / "voice.safetensors", build_hparams({"model": "tacotron2"}))
 
 
 def test_a_stop_while_the_base_voice_is_trained_ends_the_command(
