@@ -18,6 +18,7 @@ _WORDS = parse_table(
     "verh=verheiratet, geb=geboren, gest=gestorben, od=oder, std=Stunden, sek=Sekunden, jh=Jahrhundert, abt=Abteilung, "
     "str=Straße, dr=Doktor, prof=Professor, tel=Telefon, dipl=Diplom, ing=Ingenieur"
 )
+_AFTER_NUMBERS = parse_table("std=Stunde, sek=Sekunde, min=Minute, mio=Million, mrd=Milliarde")
 _BEFORE_NUMBERS = parse_table("nr=Nummer, s=Seite, abs=Absatz, art=Artikel, bd=Band, kap=Kapitel, abb=Abbildung")
 _BEFORE_NAMES = parse_table("Hr=Herr, Fr=Frau, St=Sankt")
 _MAY_END_SENTENCES = ("usw", "etc", "jh", "o ä", "u ä", "h c", "v chr", "n chr")
@@ -44,6 +45,13 @@ def _words(match: re.Match[str]) -> str:
     return _WORDS[key] + final_dot(match, key)
 
 
+def _counted_words(match: re.Match[str]) -> str:
+    """Words of 1 Std., 5 Min., 2,5 Mio."""
+    amount, word = match[1], _AFTER_NUMBERS[match[2].lower()]
+    plural = word + ("n" if word.endswith("e") else "en")
+    return (f"eine {word}" if amount == "1" else f"{amount} {plural}") + final_dot(match)
+
+
 def _dotted(phrase: str) -> str:
     return r"\.\s?".join(map(re.escape, phrase.split())) + r"\."
 
@@ -53,6 +61,7 @@ ABBREVIATION_RULES: Rules = (
         re.compile(rf"\b(?:{'|'.join(_dotted(p) for p in sorted(_SEVERAL_PARTS, key=len, reverse=True))})", re.I),
         _parts_words,
     ),
+    (re.compile(rf"(?<![\d.,])(\d[\d.,]*)\s?({alternatives(_AFTER_NUMBERS)})\.", re.I), _counted_words),
     (re.compile(rf"\b({alternatives(_BEFORE_NUMBERS)})\.\s?(?=\d)", re.I), look_up(_BEFORE_NUMBERS, end=" ")),
     (
         re.compile(rf"\b({alternatives(_BEFORE_NAMES)})\.(?= ?[A-ZÄÖÜ])"),

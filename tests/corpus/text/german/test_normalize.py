@@ -27,6 +27,9 @@ EXAMPLES = [
     # amounts
     ("12,50 €, 1 €, 2 Mio. €", "12 Euro 50, ein Euro, 2 Millionen Euro"),
     ("3 Std. und 5 min", "3 Stunden und 5 Minuten"),
+    ("1 Std. Pause, dann 10 Min.", "eine Stunde Pause, dann 10 Minuten."),
+    ("1 Mio. Euro, 2,5 Mio. Euro", "eine Million Euro, 2,5 Millionen Euro"),
+    ("min. 3 Tage", "mindestens 3 Tage"),
     ("1 h, 5 h", "eine Stunde, 5 Stunden"),
     ("50 m², 10 km/h, 20 °C, 3,5 %", "50 Quadratmeter, 10 Kilometer pro Stunde, 20 Grad Celsius, 3,5 Prozent"),
     ("1/2, 3/4, 5/12", "ein halb, 3 Viertel, 5 durch 12"),
