@@ -90,8 +90,9 @@ def iter_records(path: Path) -> Iterator[dict[str, Any]]:
     """Yield the records of a journal without an unfinished last line, which the run may be writing just now."""
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
-            if line.endswith(b"\n"):
-                yield parse_record(line.rstrip(b"\n"), f"{path}:{number}")
+            if not line.endswith(b"\n"):
+                return  # its rest may be written meanwhile, and would look like a line of its own
+            yield parse_record(line.rstrip(b"\n"), f"{path}:{number}")
 
 
 def read_journal(path: Path) -> list[dict[str, Any]]:

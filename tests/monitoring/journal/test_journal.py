@@ -1,6 +1,7 @@
 """The journal keeps every record through kills and full disks, and refuses secrets."""
 
 import errno
+import io
 import json
 import math
 import os
@@ -9,6 +10,7 @@ import sys
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -128,6 +130,27 @@ def test_a_broken_line_in_the_middle_is_an_error_with_its_number(path: Path, lin
     path.write_bytes(b'{"step": 1}\n' + line + b'\n{"step": 3}\n')
     with pytest.raises(ValueError, match=r"journal\.jsonl:2: expected"):
         read_journal(path)
+
+
+def test_a_line_that_is_written_while_it_is_read_does_not_count_yet(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class GrowingFile(io.RawIOBase):
+        """File whose end is reached in the middle of a line, of which the rest is written just then."""
+
+        def __init__(self) -> None:
+            self._parts = [b'{"kind": "a"}\n{"kind": "b", "te', b"", b'xt": "c"}\n', b""]
+
+        def readable(self) -> bool:
+            return True
+
+        def readinto(self, buffer: Any) -> int:
+            part = self._parts.pop(0)
+            buffer[: len(part)] = part
+            return len(part)
+
+    monkeypatch.setattr(Path, "open", lambda *_: io.BufferedReader(GrowingFile()))
+    assert read_journal(path) == [{"kind": "a"}]
 
 
 def test_records_are_on_the_disk_when_the_process_is_killed(path: Path) -> None:
