@@ -61,7 +61,7 @@ ABBREVIATION_RULES: Rules = (
         re.compile(rf"\b(?:{'|'.join(_dotted(p) for p in sorted(_SEVERAL_PARTS, key=len, reverse=True))})", re.I),
         _parts_words,
     ),
-    (re.compile(rf"(?<![\d.,])(\d[\d.,]*)\s?({alternatives(_AFTER_NUMBERS)})\.", re.I), _counted_words),
+    (re.compile(rf"(?<![\d.,])(\d+(?:[.,]\d+)*)\s?({alternatives(_AFTER_NUMBERS)})\.", re.I), _counted_words),
     (re.compile(rf"\b({alternatives(_BEFORE_NUMBERS)})\.\s?(?=\d)", re.I), look_up(_BEFORE_NUMBERS, end=" ")),
     (
         re.compile(rf"\b({alternatives(_BEFORE_NAMES)})\.(?= ?[A-ZÄÖÜ])"),

@@ -30,6 +30,7 @@ EXAMPLES = [
     ("1 Std. Pause, dann 10 Min.", "eine Stunde Pause, dann 10 Minuten."),
     ("1 Mio. Euro, 2,5 Mio. Euro", "eine Million Euro, 2,5 Millionen Euro"),
     ("min. 3 Tage", "mindestens 3 Tage"),
+    ("Zimmer 12, min. 3 Tage", "Zimmer 12, mindestens 3 Tage"),
     ("1 h, 5 h", "eine Stunde, 5 Stunden"),
     ("50 m², 10 km/h, 20 °C, 3,5 %", "50 Quadratmeter, 10 Kilometer pro Stunde, 20 Grad Celsius, 3,5 Prozent"),
     ("1/2, 3/4, 5/12", "ein halb, 3 Viertel, 5 durch 12"),
