@@ -1,8 +1,7 @@
-"""Recent points of every signal, the input of the detectors."""
+"""Points of every signal, all of the recent ones and fewer of the older ones: the input of the detectors."""
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping
 from itertools import takewhile
 from typing import Any
@@ -10,25 +9,42 @@ from typing import Any
 from monitoring.measures.signals import Signals, finite
 
 HISTORY_POINTS = 2_000
-"""Per signal: twice the usual number of steps between evaluations, and small beside the weights in a checkpoint."""
+"""Per signal at most: small beside the weights in a checkpoint."""
+POINTS_PER_AGE = 100
+"""Older points are as far apart as a hundredth of the time since then."""
 
 
 class SignalHistory:
-    """The newest points (step, value) of every signal, oldest first; a value of None marks a gap."""
+    """Points (step, value) of every signal, oldest first; a value of None marks a gap.
+
+    A full series is thinned: its newer half stays, older points are dropped where others lie near in comparison with
+    their age. So a run of any length is covered from its first step on.
+    """
 
     def __init__(self, points_per_signal: int = HISTORY_POINTS) -> None:
         self._points_per_signal = points_per_signal
-        self._series: dict[str, deque[tuple[int, float | None]]] = {}
+        self._series: dict[str, list[tuple[int, float | None]]] = {}
 
     def record(self, step: int, signals: Mapping[str, float | None]) -> None:
         """Append one value for each signal given; a non-finite value becomes None."""
         for name, value in signals.items():
-            series = self._series.setdefault(name, deque(maxlen=self._points_per_signal))
+            series = self._series.setdefault(name, [])
             if series and step < series[-1][0]:
                 raise ValueError(
                     f"{name}: expected a step from {series[-1][0]} on, got {step}: after a rollback load its history"
                 )
             series.append((step, finite(value)))
+            self._thin(series)
+
+    def _thin(self, series: list[tuple[int, float | None]]) -> None:
+        if len(series) <= self._points_per_signal:
+            return
+        n_older, (now, _) = len(series) - self._points_per_signal // 2, series[-1]
+        kept = series[:1]
+        for step, value in series[1:n_older]:
+            if value is not None and step - kept[-1][0] >= (now - step) / POINTS_PER_AGE:
+                kept.append((step, value))
+        series[:n_older] = kept
 
     def latest(self) -> Signals:
         """Return the newest value of each signal."""
@@ -60,7 +76,4 @@ class SignalHistory:
         return {name: [list(point) for point in series] for name, series in self._series.items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._series = {
-            name: deque(((int(step), finite(value)) for step, value in points), maxlen=self._points_per_signal)
-            for name, points in state.items()
-        }
+        self._series = {name: [(int(step), finite(value)) for step, value in points] for name, points in state.items()}

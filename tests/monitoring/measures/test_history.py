@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
 
-from monitoring.measures.history import SignalHistory
+from monitoring.measures.history import HISTORY_POINTS, SignalHistory
 
 
 def test_history_keeps_gaps_and_the_latest_value() -> None:
@@ -22,11 +23,14 @@ def test_history_keeps_gaps_and_the_latest_value() -> None:
     assert history.series("never_measured") == []
 
 
-def test_history_is_bounded_per_signal() -> None:
-    history = SignalHistory(points_per_signal=3)
-    for step in range(10):
-        history.record(step, {"mel_loss": float(step)})
-    assert history.series("mel_loss") == [(7, 7.0), (8, 8.0), (9, 9.0)]
+def test_a_long_history_is_thinned_from_its_old_end() -> None:
+    history = SignalHistory()
+    for step in range(20_000):
+        history.record(step, {"mel_loss": float(step) if step % 7 else None})
+    steps = [step for step, _ in history.series("mel_loss")]
+    assert steps[0] == 0 and steps[-1000:] == list(range(19_000, 20_000)) and len(steps) <= HISTORY_POINTS
+    gaps = [later - earlier for earlier, later in pairwise(steps)]
+    assert all(gap <= max(2, 0.05 * (20_000 - step)) for step, gap in zip(steps[1:], gaps, strict=True))
 
 
 def test_a_step_before_the_last_is_an_error() -> None:
@@ -50,15 +54,6 @@ def test_history_is_restored_from_a_weights_only_checkpoint() -> None:
     assert restored.latest() == {"mel_loss": 1.5, "gate_loss": None}
     assert restored.series("mel_loss") == history.series("mel_loss")
     restored.record(3, {"mel_loss": 1.0})
-
-
-def test_a_loaded_history_is_bounded_too() -> None:
-    long = SignalHistory()
-    for step in range(5):
-        long.record(step, {"mel_loss": 1.0})
-    short = SignalHistory(points_per_signal=2)
-    short.load_state_dict(long.state_dict())
-    assert [step for step, _ in short.series("mel_loss")] == [3, 4]
 
 
 def make_history() -> SignalHistory:
