@@ -7,47 +7,23 @@ import math
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import numpy as np
-import soundfile
 import torch
 
+from benchmarks.robustness.fault import EVENT_STEP, Fault, Rows, draw, rewrite
+from benchmarks.robustness.new_faults import NEW_FAULTS
 from corpus.batches import Batch
 from hparams import ModelName
 from models.glow_tts.model import GlowTTS
 from models.tacotron2.model import Tacotron2
 from training.checkpoints import checkpoint
 from training.trainer import EnhancedTrainer
-
-EVENT_STEP = 100
-"""Step of events in mid-run: attention has formed, much is still to be learnt."""
-
-Rows = list[tuple[Path, str]]
-"""Recordings and their transcripts."""
-
-
-@dataclass(frozen=True)
-class Fault:
-    """Cause of trouble in a training: settings, damaged recordings, or functions that run inside it."""
-
-    hparams: Mapping[str, Any] = field(default_factory=dict)
-    damage: Callable[[Rows, np.random.Generator], Rows] | None = None  # a copy of the recordings
-    prepare: Callable[[EnhancedTrainer], None] | None = None  # the trainer, once in every session
-    inject: Callable[[EnhancedTrainer, Batch], None] | None = None  # once in a run, before a step
-    from_step: int = 0  # earliest step of `inject`
-    damages_held_out: bool = False  # where all recordings of a corpus would be alike
-    compares_with_own_best: bool = False  # rescued: near its own best score, not near the clean run's
-
-
-def rewrite(path: Path, change: Callable[[np.ndarray, int], np.ndarray]) -> None:
-    wave, rate = soundfile.read(path)
-    soundfile.write(path, change(wave, rate), rate, subtype="FLOAT", format="WAV")
 
 
 def damage_mels(trainer: EnhancedTrainer, share: float, value: float) -> None:
@@ -87,11 +63,6 @@ def silent_edges(rows: Rows, rng: np.random.Generator) -> Rows:
     for path, _ in rows:
         rewrite(path, pad)
     return rows
-
-
-def draw(count: int, rows: Rows, rng: np.random.Generator) -> Rows:
-    """Draw recordings, none of them twice."""
-    return [rows[i] for i in rng.choice(len(rows), count, replace=False)]
 
 
 def noisy_clips(rows: Rows, rng: np.random.Generator) -> Rows:
@@ -264,7 +235,7 @@ GLOW_TTS_FAULTS: dict[str, Fault] = {
 }
 
 FAULT_GROUPS: dict[ModelName, tuple[dict[str, Fault], ...]] = {
-    "tacotron2": (MAIN_FAULTS, DEVELOPMENT_FAULTS, UNSEEN_FAULTS),
+    "tacotron2": (MAIN_FAULTS, DEVELOPMENT_FAULTS, UNSEEN_FAULTS, NEW_FAULTS),
     "glow_tts": (GLOW_TTS_FAULTS,),
 }
 

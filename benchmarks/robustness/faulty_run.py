@@ -14,7 +14,8 @@ from typing import cast
 from unittest.mock import patch
 
 import train_enhanced
-from benchmarks.robustness.faults import Fault, faults_of
+from benchmarks.robustness.fault import Fault
+from benchmarks.robustness.faults import faults_of
 from commands.process import watchdog
 from commands.run import session
 from corpus.batches import Batch

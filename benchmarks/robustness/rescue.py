@@ -28,7 +28,8 @@ import numpy as np
 import soundfile
 
 from benchmarks.program import read_records
-from benchmarks.robustness.faults import FAULT_GROUPS, Fault, faults_of
+from benchmarks.robustness.fault import Fault
+from benchmarks.robustness.faults import FAULT_GROUPS, faults_of
 from benchmarks.robustness.scorecard import POLICIES, Record, print_scorecard
 from corpus.demo.demo_corpus import make_demo_corpus
 from corpus.utterances import read_corpus

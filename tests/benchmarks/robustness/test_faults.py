@@ -8,15 +8,20 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 
 import train_enhanced
-from benchmarks.robustness.faults import EVENT_STEP, FAULT_GROUPS, Fault, faults_of
+from benchmarks.robustness.fault import EVENT_STEP, Fault
+from benchmarks.robustness.faults import FAULT_GROUPS, faults_of
 from benchmarks.robustness.faulty_run import child_command, faulty_trainer, train
+from benchmarks.robustness.new_faults import NEW_FAULTS, ascend_gradient, repeat_batch
 from commands.run import session
 from hparams import ModelName
 from smart_tuner.treatment import selection
@@ -26,11 +31,12 @@ from training.checkpoints.checkpoint import DiskFull
 from training.trainer import EnhancedTrainer
 
 PROCESS_FAULTS = ("process_killed", "loader_stalled", "disk_full")
+DATA_FAULTS = ("same_batch",)
 INJECTED = [
     (model, name)
     for model in FAULT_GROUPS
     for name, fault in faults_of(model).items()
-    if fault.inject is not None and name not in PROCESS_FAULTS
+    if fault.inject is not None and name not in (*PROCESS_FAULTS, *DATA_FAULTS)
 ]
 
 
@@ -39,14 +45,14 @@ def make_trainer(folder: Path, fault: Fault, model: ModelName = "tacotron2", **c
     hparams = tiny_hparams(**(GLOW if model == "glow_tts" else {}), **changes)
     healthy, _ = tiny_trainer(folder, hparams)
     trainer = faulty_trainer(fault)(healthy.state)
-    trainer.state.progress.step = EVENT_STEP - 1
+    trainer.state.progress.step = max(EVENT_STEP, fault.from_step) - 1
     return trainer
 
 
-def weights_after_two_steps(trainer: EnhancedTrainer) -> torch.Tensor:
+def weights_after_three_steps(trainer: EnhancedTrainer) -> torch.Tensor:
     batch = next(trainer.state.data.train.epoch(0))
     torch.manual_seed(0)
-    for _ in range(2):
+    for _ in range(3):
         trainer.train_step(batch)
     return torch.cat([weight.detach().flatten() for weight in trainer.state.model.parameters()])
 
@@ -58,11 +64,11 @@ def restored_patches() -> Iterator[None]:
 
 
 @pytest.mark.parametrize(("model", "name"), INJECTED)
-def test_an_injected_fault_changes_the_next_update(model: ModelName, name: str, tmp_path: Path) -> None:
+def test_an_injected_fault_changes_the_next_updates(model: ModelName, name: str, tmp_path: Path) -> None:
     for folder in ("healthy", "faulty"):
         (tmp_path / folder).mkdir()
-    healthy = weights_after_two_steps(make_trainer(tmp_path / "healthy", Fault(), model))
-    faulty = weights_after_two_steps(make_trainer(tmp_path / "faulty", faults_of(model)[name], model))
+    healthy = weights_after_three_steps(make_trainer(tmp_path / "healthy", Fault(), model))
+    faulty = weights_after_three_steps(make_trainer(tmp_path / "faulty", faults_of(model)[name], model))
     assert not torch.equal(faulty, healthy)
 
 
@@ -70,7 +76,7 @@ def test_a_fault_is_injected_once_in_a_run_also_after_a_restart(tmp_path: Path) 
     fault = faults_of("tacotron2")["learning_rate_x20_midrun"]
     for multiplier in (20.0, 1.0):
         trainer = make_trainer(tmp_path, fault)
-        weights_after_two_steps(trainer)
+        weights_after_three_steps(trainer)
         assert trainer.state.knobs.learning_rate_multiplier == multiplier
 
 
@@ -98,7 +104,7 @@ def test_out_of_memory_fails_for_large_batches_alone(tmp_path: Path) -> None:
 def test_a_full_disk_lets_no_checkpoint_be_written(tmp_path: Path) -> None:
     trainer = make_trainer(tmp_path, faults_of("tacotron2")["disk_full"])
     trainer.state.save()
-    weights_after_two_steps(trainer)
+    weights_after_three_steps(trainer)
     with pytest.raises(DiskFull):
         trainer.state.save()
 
@@ -115,7 +121,7 @@ def test_a_process_fault_ends_or_stops_the_process(
 ) -> None:
     trainer = make_trainer(tmp_path, faults_of("tacotron2")[name])
     with patch.object(module, function) as called:
-        weights_after_two_steps(trainer)
+        weights_after_three_steps(trainer)
     called.assert_called_once_with(*arguments)
 
 
@@ -151,3 +157,39 @@ def test_a_restarted_process_has_the_same_fault() -> None:
         "--seed=3",
         "--watchdog=off",
     ]
+
+
+@pytest.mark.parametrize("name", ["reversed_clips", "spliced_clips", "half_recordings"])
+def test_a_new_fault_damages_its_share_of_the_recordings(name: str, tmp_path: Path) -> None:
+    rows = []
+    for i in range(20):
+        soundfile.write(tmp_path / f"{i}.wav", np.linspace(0, (i + 1) / 40, 400), 8000)
+        rows.append((tmp_path / f"{i}.wav", str(i)))
+    before = [soundfile.read(path)[0] for path, _ in rows]
+    damage = NEW_FAULTS[name].damage
+    assert damage is not None
+    after = [soundfile.read(path)[0] for path, _ in damage(rows, np.random.default_rng(0))]
+    changed = [not np.array_equal(old, new) for old, new in zip(before, after, strict=True)]
+    assert sum(changed) == {"reversed_clips": 5, "spliced_clips": 6, "half_recordings": 8}[name]
+
+
+def test_gradients_are_reversed_fifteen_times(tmp_path: Path) -> None:
+    (weight := torch.nn.Parameter(torch.zeros(1))).grad = torch.ones(1)
+    optimizer = torch.optim.SGD([weight], lr=1.0)
+    ascend_gradient(SimpleNamespace(state=SimpleNamespace(optimizer=optimizer)), None)  # type: ignore[arg-type]
+    positions = []
+    for _ in range(17):
+        weight.grad = torch.ones(1)
+        optimizer.step()
+        positions.append(weight.item())
+    assert positions[14] == 15 and positions[16] == 13
+
+
+def test_a_loader_that_does_not_move_on_repeats_a_batch_eighty_times(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, Fault())
+    trained: list[Any] = []
+    trainer.train_step = lambda *batches, started=None: trained.extend(batches)  # type: ignore[method-assign, assignment]
+    repeat_batch(trainer, "first")  # type: ignore[arg-type]
+    for number in range(82):
+        trainer.train_step(number)  # type: ignore[arg-type]
+    assert trained == ["first"] * 80 + [80, 81]
