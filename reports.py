@@ -198,7 +198,7 @@ class TrainerOrder:
     skip_since: int | None = None  # roll_back: leave out the data of all steps from this one on
     n_steps: int = 0  # race: length of each arm; reset_moments: length of the new warm-up
     arms: tuple[Mapping[str, float], ...] = ()  # race: the knobs of each arm
-    reseeded_arm: int | None = None  # race: the arm with another random seed, which shows the noise between runs
+    seeds: tuple[int, ...] = ()  # race: of each arm; 0 continues with the random state of the checkpoint
     hparams: Mapping[str, float] = field(default_factory=dict)  # restart: changes of the recipe itself
     utterances: tuple[str, ...] = ()  # quarantine
     targets: Mapping[str, float] = field(default_factory=dict)  # enter_phase: shares that multiply the schedules

@@ -58,6 +58,7 @@ class ArmSignals:
     knobs: Mapping[str, float]
     steps: tuple[tuple[int, Signals], ...]
     evaluation: Signals = field(default_factory=dict)
+    distances: Mapping[str, float] = field(default_factory=dict)  # of its speech, by held-out utterance
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Recompute a run's decisions from the signals in its journal: `python -m smart_tuner.replay logs/<run>`.
 
-Exits with 0 if they are the recorded ones, with 1 if not. `--config other.yaml` shows the decisions of other settings
+Exits with 0 if they are the recorded ones, with 1 if not; a journal of another version of the decisions is compared and
+exits with 0. `--config other.yaml` shows the decisions of other settings
 for the same signals; they are realistic up to the first intervention that would have changed the signals.
 """
 
@@ -20,10 +21,11 @@ from monitoring.events import ArmSignals
 from monitoring.journal.journal import read_journal
 from smart_tuner.inputs.run_facts import RunFacts
 from smart_tuner.settings import Settings, load_settings
-from smart_tuner.supervisor import Supervisor
+from smart_tuner.supervisor import DECISION_VERSION, Supervisor
 from smart_tuner.treatment.decisions import Decision
 
 DECISION_KINDS = ("phase", "diagnosis", "proposal", "intervention", "follow_up")
+FIRST_VERSION = 1  # of decisions; it was not recorded yet
 RECORD_HEADER = ("schema_version", "time")
 
 
@@ -35,11 +37,14 @@ class Replay:
     supervisor: Supervisor | None = None
     recomputed: list[dict[str, Any]] = field(default_factory=list)
     recorded: list[dict[str, Any]] = field(default_factory=list)
+    version: int = DECISION_VERSION  # of the decisions that are recorded next
+    versions: list[int] = field(default_factory=list)  # of each recorded decision
     _states: dict[int, dict[str, Any]] = field(default_factory=dict)  # of the supervisor, by checkpoint
 
     def on_record(self, record: Mapping[str, Any]) -> None:
         if record["kind"] in DECISION_KINDS and "by" not in record:
             self.recorded.append({name: value for name, value in record.items() if name not in RECORD_HEADER})
+            self.versions.append(self.version)
         elif "supervision" in record:
             self._start(record)
         elif self.supervisor is not None and (observe := getattr(self, f"_observe_{record['kind']}", None)):
@@ -48,6 +53,7 @@ class Replay:
     def _start(self, record: Mapping[str, Any]) -> None:
         """Create the supervisor that the record of a start or resume describes."""
         recorded = record["supervision"]
+        self.version = recorded.get("version", FIRST_VERSION)
         facts = RunFacts.model_validate(recorded["facts"])
         settings = self.settings or Settings.model_validate(recorded["settings"])
         self.supervisor = Supervisor(facts, settings, advise=recorded["mode"] == "advise")
@@ -87,9 +93,20 @@ class Replay:
 
     def _observe_race(self, supervisor: Supervisor, record: Mapping[str, Any]) -> Iterable[Decision]:
         if supervisor.state.pending is None or not supervisor.state.pending.racing:
-            return supervisor.observe_rollback(record["from_step"])  # with these settings, no race was ordered
-        arms = [ArmSignals(arm["knobs"], tuple(_rows(arm)), arm["evaluation"]) for arm in record["arms"]]
+            return self._observe_untreated_arm(supervisor, record)  # with these settings, no race was ordered
+        arms = [
+            ArmSignals(arm["knobs"], tuple(_rows(arm)), arm["evaluation"], arm.get("distances", {}))
+            for arm in record["arms"]
+        ]
         return supervisor.observe_race(record["from_step"], arms)[0]
+
+    @staticmethod
+    def _observe_untreated_arm(supervisor: Supervisor, record: Mapping[str, Any]) -> Iterable[Decision]:
+        arm = record["arms"][0]
+        yield from supervisor.observe_rollback(record["from_step"])
+        for step, signals in _rows(arm):
+            yield from supervisor.observe_step(step, signals)
+        yield from supervisor.observe_evaluation(arm["steps"][-1], arm["evaluation"])
 
     def _add(self, decisions: Iterable[Decision]) -> None:
         for decision in decisions:
@@ -152,6 +169,13 @@ def main(arguments: list[str]) -> int:
         return 0
     if different is None:
         sys.stdout.write(f"{len(recorded)} decisions recomputed: the same as recorded\n")
+        return 0
+    version = replayed.versions[min(different, len(recorded) - 1)] if recorded else replayed.version
+    if version != DECISION_VERSION:
+        sys.stdout.write(
+            f"{len(recorded)} decisions recorded by decision version {version}; version {DECISION_VERSION} "
+            f"makes {len(recomputed)}, which differ from number {different + 1} on\n"
+        )
         return 0
     for name, decisions in (("recorded", recorded), ("recomputed", recomputed)):
         is_present = different < len(decisions)

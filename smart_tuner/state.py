@@ -25,7 +25,10 @@ class PendingFollowUp(BaseModel):
     before: float | None = None  # the knob's position before the intervention
     target: float | None = None  # the knob's position in the end; it may still be on its way
     racing: bool = False  # a race against a control was ordered
-    known: list[str] = Field(default_factory=list)  # ailments that were active at its start
+    outcomes: list[Expectation] = Field(default_factory=list)  # of held-out signals, by the second deadline
+    judged_by: int = 0  # step of the second deadline; 0: judged by the mechanism alone
+    number: int = 0  # of the intervention
+    active_before: list[str] = Field(default_factory=list)  # ailments that were active at its start
 
 
 class SupervisorState(BaseModel):
@@ -40,6 +43,7 @@ class SupervisorState(BaseModel):
     nonfinite_steps: int = 0  # counted here if the training loop does not count them
     interventions: int = 0  # that count against the budget
     phases: list[tuple[int, str]] = Field(default_factory=lambda: [(0, FIRST_PHASE)])
+    entered_phases: list[str] = Field(default_factory=lambda: [FIRST_PHASE])  # of this attempt; a rollback keeps them
     active: dict[str, int] = Field(default_factory=dict)  # ailment → the step it began at
     severities: dict[str, str] = Field(default_factory=dict)
     helpless: dict[str, int] = Field(default_factory=dict)  # critical ailment → step since when no remedy is left
@@ -47,6 +51,11 @@ class SupervisorState(BaseModel):
     rejected: list[tuple[str, str]] = Field(default_factory=list)  # (ailment, remedy) that a person rejected
     pending: PendingFollowUp | None = None  # the one intervention that changes how the model learns
     watching: list[PendingFollowUp] = Field(default_factory=list)  # others, of which several may be under way
+    awaiting_outcome: list[PendingFollowUp] = Field(
+        default_factory=list
+    )  # those whose mechanism works, until their outcome
+    treated_periods: list[tuple[int, int]] = Field(default_factory=list)  # first and last steps of interventions so far
+    n_started: int = 0  # interventions so far
     returning: dict[str, float] = Field(default_factory=dict)  # knob on its way back → its former position
     turned_at: int = 0  # step of the last knob move
     cooldown_until: int = 0
@@ -66,6 +75,18 @@ class SupervisorState(BaseModel):
     def phase(self) -> str:
         return self.phases[-1][1]
 
+    def enter_phase(self, phase: str) -> None:
+        """Remedies that failed may be tried again in a phase that this attempt enters for the first time."""
+        if phase not in self.entered_phases:
+            self.entered_phases.append(phase)
+            self._allow_failed_remedies()
+        self.phases.append((self.step, phase))
+
+    def _allow_failed_remedies(self) -> None:
+        """Restarts that failed stay excluded: they lead back to where they began."""
+        self.helpless = {}
+        self.failed = {ailment: [name for name in names if "restart" in name] for ailment, names in self.failed.items()}
+
     def mark_failed(self, ailment: str, remedy: str) -> None:
         """Do not try the remedy for this ailment again."""
         self.failed.setdefault(ailment, []).append(remedy)
@@ -79,8 +100,8 @@ class SupervisorState(BaseModel):
     def remove_follow_up(self, follow_up: PendingFollowUp) -> None:
         if follow_up is self.pending:
             self.pending = None
-        else:
-            self.watching = [other for other in self.watching if other is not follow_up]
+        self.watching = [other for other in self.watching if other is not follow_up]
+        self.awaiting_outcome = [other for other in self.awaiting_outcome if other is not follow_up]
 
     def remove_ailment(self, ailment: str) -> None:
         for by_ailment in (self.active, self.severities, self.helpless):
@@ -106,7 +127,8 @@ class SupervisorState(BaseModel):
         self.active, self.severities, self.helpless, self.returning = {}, {}, {}, {}
         self.checkpoints, self.sick_checkpoints, self.rollbacks = [], [], []
         self.granted, self.rejected = [], []
-        self.failed = {ailment: [name for name in names if "restart" in name] for ailment, names in self.failed.items()}
+        self._allow_failed_remedies()
+        self.entered_phases = [FIRST_PHASE]
         self.phases.append((self.step, FIRST_PHASE))
 
     def roll_back(self, step: int) -> None:

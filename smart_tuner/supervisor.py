@@ -19,11 +19,13 @@ from smart_tuner.phases import next_phase
 from smart_tuner.settings import Settings
 from smart_tuner.state import SupervisorState
 from smart_tuner.treatment.decisions import Decision, make_decision
-from smart_tuner.treatment.follow_up import FollowUpResult, judge_by_control, signal_level
-from smart_tuner.treatment.forks import judge_forks
+from smart_tuner.treatment.follow_up import cooldown_steps
 from smart_tuner.treatment.knob_moves import continue_moves
-from smart_tuner.treatment.lifecycle import InterventionLifecycle, cooldown_steps
+from smart_tuner.treatment.lifecycle import InterventionLifecycle
+from smart_tuner.treatment.verdicts.judgement import Judgement
 
+DECISION_VERSION = 2
+"""Recorded in journals; another version may decide otherwise from the same signals."""
 EVERY_STEP_AND_TENTH = EVERY_STEP | EVERY_TENTH_STEP
 
 
@@ -35,6 +37,7 @@ class Supervisor:
         self.history, self.outliers = SignalHistory(), OutlierHistory()
         self.state = SupervisorState(knobs={name: knob.start for name, knob in facts.knobs.items()})
         self._lifecycle = InterventionLifecycle(settings, advise=advise)
+        self._follow_ups = self._lifecycle.follow_ups
 
     @property
     def view(self) -> RunView:
@@ -56,7 +59,7 @@ class Supervisor:
         self._record_step(step, signals, outliers or {})
         if self.state.ended:
             return []
-        decisions = self._lifecycle.follow_up_if_due(self.view, self.state, after_evaluation=False)
+        decisions = self._follow_ups.judge_due(self.view, self.state, after_evaluation=False)
         decisions += self._examine(EVERY_STEP if step % 10 else EVERY_STEP_AND_TENTH)
         return decisions or continue_moves(self.facts, self.state, self.settings.supervision)
 
@@ -66,7 +69,7 @@ class Supervisor:
         if self.state.ended:
             return []
         decisions = self._change_phase()
-        decisions += self._lifecycle.follow_up_if_due(self.view, self.state, after_evaluation=True)
+        decisions += self._follow_ups.judge_due(self.view, self.state, after_evaluation=True)
         return decisions + self._examine(EVERY_EVALUATION)
 
     def observe_checkpoint(self, step: int, kept_steps: Iterable[int], signals: Signals) -> list[Decision]:
@@ -90,42 +93,32 @@ class Supervisor:
             return []
         if pending is None:
             return []
-        result = FollowUpResult("no_effect")
-        return [self._lifecycle.conclude(pending, result, self.view, self.state, {"usable_checkpoints": 0})]
+        judgement = Judgement("no_effect", evidence={"usable_checkpoints": 0})
+        return [self._follow_ups.conclude(pending, judgement, self.view, self.state)]
 
     def observe_race(self, start: int, arms: Sequence[ArmSignals]) -> tuple[list[Decision], int]:
         """Judge a race from the checkpoint at `start`; returns the verdict and the arm that training continues with."""
         pending = self.state.pending
         assert pending is not None and pending.racing, "a race is run only when the supervisor asked for it"
-        levels = [self._record_arm(arm, start, pending.expected.signal) for arm in arms]
-        if len(arms) == 2:
-            control, treated = levels
-            result = judge_by_control(pending.expected, control, treated, self.facts)
-            winner = 1 if result.verdict == "helped" else 0
-            evidence = {"control": control, "treated": treated, "from_step": start}
-        else:
-            forks = judge_forks(pending.expected, levels, self.facts)
-            result, winner = forks.result, forks.winner
-            evidence = {"control": levels[0], "noise": forks.noise, "winner": winner, "from_step": start}
-        self._record_arm(arms[winner], start, pending.expected.signal)
+        judgement, winner = self._follow_ups.judge_race(arms, start)
+        self._record_arm(arms[winner], start)
         self.state.knobs |= arms[winner].knobs
-        return [self._lifecycle.conclude(pending, result, self.view, self.state, evidence)], winner
+        return [self._follow_ups.conclude(pending, judgement, self.view, self.state)], winner
 
     def observe_turn(self, knob: str, position: float) -> list[Decision]:
         """A person has turned a knob."""
         self.state.returning.pop(knob, None)
-        decisions = self._lifecycle.supersede(self.view, self.state)
+        decisions = self._follow_ups.supersede(self.view, self.state)
         self.state.knobs[knob] = position
         return decisions
 
-    def _record_arm(self, arm: ArmSignals, start: int, signal: str) -> float | None:
-        """Record an arm's signals as if it were the run; returns the level of a signal at its end."""
+    def _record_arm(self, arm: ArmSignals, start: int) -> None:
+        """Record the signals of the arm that training continues with."""
         self._discard_after(start)
         for step, signals in arm.steps:
             self._record_step(step, signals, {})
         if arm.evaluation:
             self.history.record(self.state.step, arm.evaluation)
-        return signal_level(self.view, signal)
 
     def phase_order(self) -> TrainerOrder:
         """Order to apply the present phase's targets, also after a resume."""
@@ -154,7 +147,7 @@ class Supervisor:
         if change is None:
             return []
         fields = {"from": self.state.phase, "to": change.phase, "signals": dict(change.evidence)}
-        self.state.phases.append((self.state.step, change.phase))
+        self.state.enter_phase(change.phase)
         orders = (self.phase_order(),) if "enter_phase" in self.facts.actions else ()
         return [make_decision(self.state, "phase", fields, *orders)]
 
@@ -169,6 +162,8 @@ class Supervisor:
                 continue
             if state.severities.get(ailment) != diagnosis.severity:
                 decisions.append(make_decision(state, "diagnosis", _describe(diagnosis)))
+            if diagnosis.severity != "notice" and state.severities.get(ailment) in (None, "notice"):
+                decisions += self._follow_ups.judge_recurrence(ailment, view, state)
             state.active.setdefault(ailment, diagnosis.since)
             state.severities[ailment] = diagnosis.severity
             if diagnosis.severity != "notice":
@@ -194,6 +189,9 @@ class Supervisor:
         self.outliers.load_state_dict(saved["outliers"])
         start_positions = self.state.knobs  # of knobs that did not exist yet when it was saved
         self.state = SupervisorState.model_validate(saved["memory"])
+        is_earlier_version = "awaiting_outcome" not in saved["memory"]
+        if (self.advise or is_earlier_version) and self.state.pending is not None and self.state.pending.racing:
+            self.state.pending = None  # no trainer will run that race
         self.state.knobs = start_positions | self.state.knobs
         self.state.ended = False  # resuming a run that was ended means supervising it again
 

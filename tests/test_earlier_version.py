@@ -15,7 +15,7 @@ import pytest
 import soundfile
 
 from files import REPOSITORY
-from smart_tuner.replay import first_difference, replay
+from smart_tuner.replay import main, replay
 from smart_tuner.search.trials import find_best_trial
 from tests.commands.search.studies import study_in
 from tests.support.program import Program, journal, losses, tiny
@@ -77,12 +77,17 @@ def test_the_report_of_a_run_is_made_from_its_folder(program: Program, output: P
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_a_journal_replays_to_the_recorded_decisions(output: Path, model: str) -> None:
+def test_a_journal_of_an_earlier_decision_version_is_recomputed_and_says_so(
+    output: Path, model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = output / "supervised"
     run.mkdir()
     (run / "journal.jsonl").write_bytes(gzip.decompress((output / f"sick_{model}.jsonl.gz").read_bytes()))
     replayed = replay(run)
-    assert len(replayed.recomputed) == 5 and first_difference(replayed) is None
+    assert replayed.version == 1 and replayed.recomputed[0] == replayed.recorded[0]
+    assert replayed.recomputed[1]["remedy"] == replayed.recorded[1]["remedy"]
+    assert main([str(run)]) == 0
+    assert "5 decisions recorded by decision version 1; version 2 makes" in capsys.readouterr().out
 
 
 def test_a_study_opens_and_knows_its_best_trial(output: Path) -> None:

@@ -105,27 +105,31 @@ class Rewind:
         state = self._state
         before = _copy_to_memory(state.state_dict())
         arms: list[ArmReport] = []
-        ends = []
+        ends: list[dict[str, Any] | None] = []
         start = order.step
-        for number, knobs in enumerate(order.arms):
+        for knobs, seed in zip(order.arms, order.seeds, strict=True):
             loaded, problems = self._load_at_or_before(start)
             if loaded is None or (arms and loaded != start):
                 self._restore(before)
                 state.observer.on_rollback(RollbackReport(order.step, None, problems))
                 return True
             start = loaded
-            if number == order.reseeded_arm:
-                torch.manual_seed(state.hparams.seed + state.progress.step)
+            state.arm_seed = seed
+            if state.arm_seed:
+                torch.manual_seed(state.random_seed)
             state.turn_knobs(knobs)
             reports = self._run_arm(order.n_steps)
+            state.arm_seed = 0
             if state.limits.interruption is not None:
                 self._restore(before)
                 return False
             state.observer.on_evaluation_start()
             arms.append(ArmReport(knobs, tuple(reports), self._steps.validate()))
-            ends.append(_copy_to_memory(state.state_dict()))
+            ends.append(None if seed else _copy_to_memory(state.state_dict()))  # others only show the noise
         winner = state.observer.on_race(RaceReport(start, tuple(arms)))
-        self._restore(ends[winner.arm])
+        end = ends[winner.arm]
+        assert end is not None, "an arm of the checkpoint's own random state wins"
+        self._restore(end)
         self._delete_checkpoints_after(start)
         if not state.keep_if_best(winner.score):
             state.save()

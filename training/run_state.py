@@ -28,7 +28,9 @@ from training.schedule import PhasePlan, PlanStretch, ScheduleClock
 from training.step.learner import Learner
 
 MAX_RECENT_BATCHES = 2_000
-ORDER_FIELDS = ("action", "knobs", "step", "skip_since", "n_steps", "arms", "hparams", "reseeded_arm")
+ARM_SEEDS_APART = 1_000_003
+"""Far more than steps, so that an arm's seed is no other step's."""
+ORDER_FIELDS = ("action", "knobs", "step", "skip_since", "n_steps", "arms", "seeds", "hparams")
 """Fields of an order that a checkpoint keeps until the order is executed."""
 
 
@@ -138,6 +140,7 @@ class RunState:
         self.stretch = PlanStretch()  # of the run's plan: the same after a rollback
         self.keep_checkpoints = hparams.keep_checkpoints
         self.pending_orders: list[TrainerOrder] = []  # those that move training, until they are executed
+        self.arm_seed = 0  # in a race: distinguishes arms whose settings are equal
         # step that used it, epoch, number in the epoch
         self.recent_batches: deque[tuple[int, int, int]] = deque(maxlen=MAX_RECENT_BATCHES)
         self.memory_error: RuntimeError | None = None  # of the last step, until it is answered
@@ -200,6 +203,11 @@ class RunState:
         save_voice(path, state["model"], hparams, symbols=self.data.symbols, step=step, text_statistics=statistics)
         return path
 
+    @property
+    def random_seed(self) -> int:
+        """Seed of a part of the training that begins at the present step; ranks and arms of a race have their own."""
+        return self.hparams.seed + self.progress.step + ARM_SEEDS_APART * self.arm_seed
+
     def save(self) -> Path:
         """Write a checkpoint and report it."""
         self.observer.on_save_start()
@@ -238,7 +246,8 @@ class RunState:
         self.rewind_to(state)
         self.restore_knobs(state)
         self._restore_resources(state)
-        self.pending_orders = [TrainerOrder(**order) for order in state["steering"]["moves"]]
+        moves = map(_load_order, state["steering"]["moves"])
+        self.pending_orders = [order for order in moves if order is not None]
         if (statistics := read_statistics(state.get("text_statistics"))) is not None:
             self.data = self.data.with_rest(statistics.rest_seconds)
         if state["data_fingerprint"] != self.data.fingerprint:
@@ -297,7 +306,15 @@ class RunState:
         self.progress.step = foreign_step(state)
 
 
+def _load_order(saved: dict[str, Any]) -> TrainerOrder | None:
+    """None of a race of an earlier version, which had too few untreated arms to be judged."""
+    if saved["action"] == "race" and "seeds" not in saved:
+        return None
+    return TrainerOrder(**{name: saved[name] for name in ORDER_FIELDS if name in saved})
+
+
 def _plain_order(order: TrainerOrder) -> dict[str, Any]:
     arms = [dict(arm) for arm in order.arms]
     fields = {name: getattr(order, name) for name in ORDER_FIELDS}
-    return fields | {"knobs": dict(order.knobs), "hparams": dict(order.hparams), "arms": arms}
+    plain = {"knobs": dict(order.knobs), "hparams": dict(order.hparams), "arms": arms, "seeds": list(order.seeds)}
+    return fields | plain

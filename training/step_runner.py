@@ -89,7 +89,7 @@ class StepRunner:
             return None
         if not state.learner.is_synchronized:
             state.learner.initialize_lazily(batches[0])
-            ranks.broadcast(state.learner.shared_state(state.hparams, seed=state.hparams.seed + state.progress.step))
+            ranks.broadcast(state.learner.shared_state(state.hparams, seed=state.random_seed))
         task = StepTask(
             examples=tuple(tuple(batch.rank_indices[rank] for batch in batches) for rank in range(ranks.size)),
             epoch=state.progress.epoch,

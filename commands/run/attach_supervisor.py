@@ -7,13 +7,14 @@ from typing import Any
 from commands.plan.training_plan import planned_schedule
 from commands.run.event_publisher import EventPublisher
 from commands.run.job import TrainingJob, preset_values, recording_values
+from commands.run.start_point import StartPoint
 from hparams import HParams, build_hparams
 from recipes import RECIPES
 from recipes.plan import PlanLength, balanced_gate_weight
 from smart_tuner.inputs.run_facts import KnobFacts, RunFacts
 from smart_tuner.runtime import SupervisorRuntime
-from smart_tuner.supervisor import Supervisor
-from training.knobs import Knobs, bounds_of, knobs_with_effect
+from smart_tuner.supervisor import DECISION_VERSION, Supervisor
+from training.knobs import RECIPE_FIELDS, Knobs, bounds_of, knobs_with_effect
 from training.schedule import base_guide_weight
 from training.trainer import EnhancedTrainer
 
@@ -90,8 +91,29 @@ def preset_knobs(hparams: HParams, preset: HParams) -> dict[str, float]:
     }
 
 
+def with_changed_settings(facts: RunFacts, start: StartPoint) -> RunFacts:
+    """Facts of a session that resumes with other settings than the checkpoint's: where its knobs stood before."""
+    if not start.changed:
+        return facts
+    former = former_positions(start)
+    knobs = {name: knob.model_copy(update={"former": former.get(name)}) for name, knob in facts.knobs.items()}
+    return facts.model_copy(update={"resumed_at": start.progress.step, "knobs": knobs})
+
+
+def former_positions(start: StartPoint) -> dict[str, float]:
+    """Knob positions that bring back what was trained with before the resume changed settings."""
+    positions = {}
+    for name, position in start.state["knobs"].items():
+        before, now = start.changed.get(RECIPE_FIELDS.get(name, name), (None, None))
+        if name not in RECIPE_FIELDS and before is not None:
+            positions[name] = position
+        elif before is not None and now:
+            positions[name] = position * before / now
+    return positions
+
+
 def attach_supervisor(
-    job: TrainingJob, trainer: EnhancedTrainer, publisher: EventPublisher, *, planned_steps: int
+    job: TrainingJob, trainer: EnhancedTrainer, publisher: EventPublisher, start: StartPoint, *, planned_steps: int
 ) -> None:
     """Have a supervisor receive every event and steer the trainer, unless --supervise is off."""
     if job.options.supervise == "off":
@@ -106,7 +128,7 @@ def attach_supervisor(
     actions = tuple(action for action in facts.actions if action not in job.disabled_actions)
     forks = job.settings.supervision.forks
     may_fork = forks == "on" or (forks == "auto" and job.device.type == "cuda")
-    facts = facts.model_copy(update={"actions": actions, "forks": may_fork})
+    facts = with_changed_settings(facts.model_copy(update={"actions": actions, "forks": may_fork}), start)
     supervisor = Supervisor(facts, job.settings, advise=job.options.supervise == "advise")
     publisher.supervisor = SupervisorRuntime(supervisor, trainer.control, on_decision=publisher.recorder.on_decision)
 
@@ -128,6 +150,7 @@ def synchronize_knobs(supervisor: Supervisor, trainer: EnhancedTrainer) -> None:
 def describe_supervision(supervisor: Supervisor, mode: str) -> dict[str, Any]:
     """Return everything but signals that later decisions depend on, for the journal."""
     return {
+        "version": DECISION_VERSION,
         "mode": mode,
         "facts": supervisor.facts.model_dump(mode="json"),
         "settings": supervisor.settings.model_dump(mode="json", include={"quality_control", "phases", "supervision"}),

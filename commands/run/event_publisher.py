@@ -87,7 +87,7 @@ class EventPublisher:
         self.publish(RaceStepEvent())
 
     def on_race(self, report: RaceReport) -> RaceWinner:
-        arms = tuple(_arm_signals(arm) for arm in report.arms)
+        arms = tuple(arm_signals(arm) for arm in report.arms)
         self.publish(RaceEvent(report.start_step, arms))
         assert self.supervisor is not None, "only a supervisor orders races"
         winner = self.supervisor.on_race(report.start_step, arms)
@@ -110,9 +110,15 @@ def _checkpoint_event(report: CheckpointReport) -> CheckpointEvent:
     return CheckpointEvent(report, {"disk_free_bytes": float(free), "checkpoint_bytes": float(size)})
 
 
-def _arm_signals(arm: ArmReport) -> ArmSignals:
+def arm_signals(arm: ArmReport) -> ArmSignals:
     steps = tuple((report.step, step_signals(report)) for report in arm.steps)
-    return ArmSignals(arm.knobs, steps, evaluation_signals(arm.evaluation))
+    utterances = [utterance_signals(decode) for decode in arm.evaluation.decodes]
+    distances = {
+        decode.id: signals.mel_distance
+        for decode, signals in zip(arm.evaluation.decodes, utterances, strict=True)
+        if signals.mel_distance is not None
+    }
+    return ArmSignals(arm.knobs, steps, evaluation_signals(arm.evaluation, utterances), distances)
 
 
 def report_progress(heartbeat: Heartbeat) -> Subscriber:

@@ -199,10 +199,10 @@ def _load_start(
     """Attach the supervisor and load the state to start from into trainer, recorder and supervisor."""
     branches_off = start.is_outside(trainer.state.folder)
     if not branches_off:
-        attach_supervisor(job, trainer, publisher, planned_steps=planned_steps)
+        attach_supervisor(job, trainer, publisher, start, planned_steps=planned_steps)
     start.load_training_state(trainer)
     if branches_off:  # its supervisor must know only what this run's own journal says
-        attach_supervisor(job, trainer, publisher, planned_steps=planned_steps)
+        attach_supervisor(job, trainer, publisher, start, planned_steps=planned_steps)
     if branches_off or job.options.supervise != "on":
         trainer.control.forget_pending()
 

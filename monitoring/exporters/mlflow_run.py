@@ -21,7 +21,7 @@ from monitoring.journal.journal_state import SESSION_STARTS, JournalState
 MAX_METRICS, MAX_PARAMS, MAX_VALUE_LENGTH = 1000, 100, 6000  # limits of the server for one request
 STATUSES = {"finished": "FINISHED", "failed": "FAILED", "stopped": "FAILED", "interrupted": "KILLED"}
 NO_RUN = {"run_id": None, "child_id": None, "child_step": 0, "attempts": 1}
-VERDICTS = ("helped", "no_effect", "harmful", "open")
+VERDICTS = ("helped", "unknown", "no_effect", "harmful", "open")
 
 Point = tuple[str, float, int, int]
 """Name, value, milliseconds since 1970, step."""

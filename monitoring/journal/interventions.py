@@ -55,10 +55,10 @@ class InterventionLog:
         self.entries.append(InterventionEntry(self._last_number, record))
 
     def add_follow_up(self, record: Record) -> None:
-        """Attach a follow-up to the newest intervention with its ailment and remedy."""
-        key = (record["ailment"], record["remedy"])
+        """Attach a follow-up to the newest intervention with its ailment, remedy and (if recorded) number."""
+        key = (record["ailment"], record["remedy"], record.get("number"))
         for entry in reversed(self.entries):
-            if (entry.record.get("ailment"), entry.record.get("remedy")) == key:
+            if (entry.record.get("ailment"), entry.record.get("remedy"), entry.record.get("number")) == key:
                 entry.follow_ups.append(record)
                 break
 

@@ -145,7 +145,15 @@ class RunRecorder:
         self._summary["step"] = step
 
     def _on_race(self, event: RaceEvent) -> None:
-        arms = [{"knobs": dict(a.knobs), **_columns(a.steps), "evaluation": a.evaluation} for a in event.arms]
+        arms = [
+            {
+                "knobs": dict(arm.knobs),
+                **_columns(arm.steps),
+                "evaluation": arm.evaluation,
+                "distances": dict(arm.distances),
+            }
+            for arm in event.arms
+        ]
         self.write_steps()
         self.journal.write("race", self._summary["step"], from_step=event.start_step, arms=arms)
 

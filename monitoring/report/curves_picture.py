@@ -41,7 +41,13 @@ CHARTS = (
 PANEL_INCHES = 2.2
 PHASE_COLOURS = {"pre_alignment": "#f4e3d7", "alignment": "#fdf6d8", "quality": "#e2f0d9", "fine_tuning": "#dbe9f6"}
 UNKNOWN_PHASE_COLOUR = "#eeeeee"
-VERDICT_COLOURS = {"helped": "#2e7d32", "no_effect": "#757575", "harmful": "#c62828", None: "#1565c0"}
+VERDICT_COLOURS = {
+    "helped": "#2e7d32",
+    "unknown": "#00838f",
+    "no_effect": "#757575",
+    "harmful": "#c62828",
+    None: "#1565c0",
+}
 
 
 def curves_picture(state: JournalState, language: Language) -> Figure:

@@ -9,6 +9,7 @@ from monitoring.journal.journal import Record
 from monitoring.language.base import Language, format_number
 
 MAX_NAMES = 5  # utterances named in one line
+ARMS_OF_EARLIER_RACES = 2
 
 
 def intervention_title(entry: InterventionEntry, language: Language) -> str:
@@ -61,18 +62,35 @@ def change_text(record: Record, language: Language) -> str:
 def follow_up_text(record: Record, language: Language) -> str:
     if "superseded_by" in record:
         return language.text("superseded")
+    if "check" in record:
+        return language.text("race", n=record.get("n_arms", ARMS_OF_EARLIER_RACES), step=record["from_step"])
     if "verdict" not in record:
-        return language.text("race", step=record["from_step"])
-    expected, verdict = record["expected"], language.verdicts[record["verdict"]]
-    value = format_number(record["value"])
-    text = language.text("follow_up", verdict=verdict, signal=language.name(expected["signal"]), value=value)
-    if evidence := record.get("evidence"):
-        text += f" ({language.format_values(evidence)})"
-    elif expected["forecast"] is not None:
-        text += f", {language.text('without_it', value=format_number(expected['forecast']))}"
+        return language.text("mechanism", step=record["judged_by"], **_signal_value(record, language))
+    text = language.text("follow_up", verdict=language.verdicts[record["verdict"]])
+    if details := _result_details(record, language):
+        text += f"; {details}"
     if record.get("reverted"):
         text += f"; {language.text('reverted', change=change_text(record, language))}"
     return text
+
+
+def _result_details(record: Record, language: Language) -> str:
+    """Values that a verdict rests on."""
+    evidence, forecast = record.get("evidence", {}), record["expected"]["forecast"]
+    parts = []
+    if record["value"] is not None:
+        parts.append(language.text("signal_value", **_signal_value(record, language)))
+        if forecast is not None and not evidence:
+            parts.append(language.text("without_it", value=format_number(forecast)))
+    for outcome in evidence.get("outcomes", ()):
+        signal, value = language.name(outcome["signal"]), format_number(outcome["value"])
+        parts.append(language.text(f"outcome_{outcome['placebo']}", signal=signal, value=value))
+    others = {name: value for name, value in evidence.items() if name != "outcomes" and value is not None}
+    return ", ".join([*parts, *([language.format_values(others)] if others else [])])
+
+
+def _signal_value(record: Record, language: Language) -> dict[str, str]:
+    return {"signal": language.name(record["expected"]["signal"]), "value": format_number(record["value"])}
 
 
 def decision_line(kind: str, record: Record, language: Language) -> str:

@@ -54,9 +54,13 @@ def intervention_counts(state: JournalState, language: Language) -> str:
     advice = [entry for entry in state.interventions if entry.is_advice]
     by_people = [entry for entry in state.interventions if entry.by == "person"]
     verdicts = [entry.verdict for entry in state.interventions if not entry.is_advice and entry.by != "person"]
-    helped, failed = verdicts.count("helped"), verdicts.count("no_effect") + verdicts.count("harmful")
     if verdicts:
-        parts = [language.text("intervention_counts", n=len(verdicts), helped=helped, failed=failed)]
+        counts = {
+            "helped": verdicts.count("helped"),
+            "failed": verdicts.count("no_effect") + verdicts.count("harmful"),
+            "unknown": verdicts.count("unknown"),
+        }
+        parts = [language.text("intervention_counts", n=len(verdicts), **counts)]
     else:
         parts = [language.text("no_intervention_needed")]
     parts += [language.text("advice_count", n=len(advice))] if advice else []

@@ -18,6 +18,7 @@ class KnobFacts(BaseModel):
     high: float
     first: float | None = None  # first position above zero of a knob that starts switched off
     preset: float | None = None  # the preset's position, if the start is far from it
+    former: float | None = None  # position that undoes the change of a setting at the resume
 
 
 class RunFacts(BaseModel):
@@ -28,6 +29,7 @@ class RunFacts(BaseModel):
     steps_per_evaluation: int = Field(ge=1)
     steps_per_epoch: int = Field(ge=1)
     planned_steps: int = Field(ge=1)
+    resumed_at: int = Field(0, ge=0)  # step that this session began at
     warmup_steps: int = Field(0, ge=0)
     alignment_patience_steps: int = Field(0, ge=0)  # steps that attention may take to form; 0: no attention
     search_patience_steps: int = Field(0, ge=0)  # the same of an alignment found by search; 0: the model has attention

@@ -1,149 +1,226 @@
-"""Follow-up of an intervention: its signal compared with the forecast made before, or with an untreated control run."""
+"""Follow-ups of interventions: first by the mechanism, then by the outcome; what had no effect is undone."""
 
 from __future__ import annotations
 
-import math
-import statistics
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
 
-from smart_tuner.detectors.series import change_spread, slope
-from smart_tuner.inputs.run_facts import RunFacts
+from monitoring.events import ArmSignals
+from reports import TrainerOrder
 from smart_tuner.inputs.run_view import RunView
-from smart_tuner.treatment.interventions import Direction, Expectation
+from smart_tuner.settings import SupervisionSettings
+from smart_tuner.state import PendingFollowUp, SupervisorState
+from smart_tuner.treatment.decisions import Decision, make_decision
+from smart_tuner.treatment.interventions import Direction, Expectation, InterventionPlan
+from smart_tuner.treatment.knob_moves import move_knob
+from smart_tuner.treatment.selection import FREE_REMEDIES
+from smart_tuner.treatment.verdicts.forecast import forecast_signal, is_measured_at_evaluations, signal_level
+from smart_tuner.treatment.verdicts.judgement import (
+    Judgement,
+    MechanismResult,
+    Outcome,
+    judge_mechanism,
+    measure_outcome,
+    verdict_of_mechanism,
+    verdict_of_outcomes,
+)
+from smart_tuner.treatment.verdicts.placebo import Period
+from smart_tuner.treatment.verdicts.race import N_CONTROLS, N_SEEDS, can_judge_race, judge_race, race_arms
 
-Verdict = Literal["helped", "no_effect", "harmful"]
-
-LEVEL_POINTS: Mapping[str, int] = {
-    **dict.fromkeys(("total_loss", "mel_loss", "nll_loss", "gradient_norm", "data_wait_share"), 10),
-    **dict.fromkeys(("nonfinite_share", "outlier_share"), 10),
-    "nonfinite_now": 1,
-    "update_ratio": 3,
-    **dict.fromkeys(("convolution_condition", "actnorm_scale"), 2),
-    "latent_deviation": 10,
-    "out_of_memory_share": 5,
-}
-"""Points whose median is a signal's level; one point of signals that are not listed, which evaluations measure."""
-MIN_NOISE_SHARE = 0.05  # of signals between 0 and 1
-MIN_NOISE_LOG = 0.05  # of all others, in their logarithm
-TREND_POINTS = 4
-DAMPING = 0.5  # the share of a trend that is expected to continue
-IN_LOGARITHMS = ("loss", "norm", "ratio", "bytes", "condition", "scale", "deviation")
-"""Name endings of the signals that are compared by factors, as differences of their logarithms."""
-
-
-@dataclass(frozen=True)
-class FollowUpResult:
-    """Verdict on an intervention, with the values it rests on."""
-
-    verdict: Verdict
-    value: float | None = None
-    gain: float | None = None  # over the forecast or the control, in the expected direction
-    is_within_noise: bool = False  # a race against a control could still tell
+HORIZONS_TO_OUTCOME = 2
+"""The outcome is judged so many times the time of a follow-up after the mechanism."""
+HELD_OUT_SIGNALS: tuple[tuple[str, Direction], ...] = (("val_spectrum_loss", "down"), ("composite_tts_score", "up"))
+MIN_OUTCOME_EVALUATIONS = 4
+"""Fewer make no forecast of a held-out signal."""
 
 
-def signal_level(view: RunView, signal: str) -> float | None:
-    """Median of a signal's latest points."""
-    if signal in DERIVED_SIGNALS:
-        return DERIVED_SIGNALS[signal](view, LEVEL_POINTS[signal])
-    values = view.values(signal)[-LEVEL_POINTS.get(signal, 1) :]
-    return statistics.median(values) if values else None
+def cooldown_steps(view: RunView, limits: SupervisionSettings) -> int:
+    return max(1, round(limits.cooldown_evaluations * view.facts.steps_per_evaluation))
 
 
-def is_measured_at_evaluations(signal: str) -> bool:
-    return signal not in LEVEL_POINTS
+def expect_outcomes(
+    plan: InterventionPlan, view: RunView, limits: SupervisionSettings
+) -> tuple[int, list[Expectation]]:
+    """Step at which the outcome is judged, and what held-out signals would then be without the intervention.
+
+    There is no such forecast of a return to other weights: what the sick run would have become is not known.
+    """
+    horizon = HORIZONS_TO_OUTCOME * limits.follow_up_evaluations * view.facts.steps_per_evaluation
+    moves = {"roll_back", "restart"} & {order.action for order in plan.orders}
+    start = view.step if "restart" in moves else view.attempt_start
+    by_step = min(plan.expected.by_step + horizon, start + view.facts.planned_steps)
+    if moves:
+        return by_step, []
+    names = [(view.facts.signal_name(signal), direction) for signal, direction in HELD_OUT_SIGNALS]
+    measured = [pair for pair in names if len(view.points(pair[0])) >= MIN_OUTCOME_EVALUATIONS]
+    return by_step, [forecast_signal(view, name, direction, by_step=by_step) for name, direction in measured]
 
 
-def _nonfinite_share(view: RunView, n_steps: int) -> float | None:
-    steps = view.values("nonfinite_steps", n_steps)
-    return 1 - len(view.values("total_loss", n_steps)) / len(steps) if steps else None
+def measure_outcomes(
+    expected: Sequence[Expectation], view: RunView, *, start: int, treated: Sequence[Period]
+) -> list[Outcome]:
+    """Compare held-out signals with their forecasts, as far as they were measured since the intervention."""
+    outcomes = [
+        measure_outcome(one, view.points(one.signal), start=start, treated=treated, facts=view.facts)
+        for one in expected
+    ]
+    return [outcome for outcome in outcomes if outcome is not None]
 
 
-def _outlier_share(view: RunView, n_steps: int) -> float | None:
-    counts = view.values("outlier_utterances", n_steps)
-    return sum(count > 0 for count in counts) / len(counts) if counts else None
+class FollowUps:
+    """Judge of interventions; it has no state of its own, but changes the supervisor's."""
+
+    def __init__(self, limits: SupervisionSettings) -> None:
+        self._limits = limits
+
+    def judge_due(self, view: RunView, state: SupervisorState, *, after_evaluation: bool) -> list[Decision]:
+        waiting = [*state.watching, *([state.pending] if state.pending is not None else [])]
+        decisions = [self._judge(p, view, state) for p in waiting if _is_due(p, state, after_evaluation)]
+        working = [
+            p for p in state.awaiting_outcome if state.step >= p.judged_by and (after_evaluation or not p.outcomes)
+        ]
+        return decisions + [self._judge_outcome(p, view, state) for p in working]
+
+    def _judge(self, pending: PendingFollowUp, view: RunView, state: SupervisorState) -> Decision:
+        """First verdict: has the signal moved that the remedy should move?"""
+        result = judge_mechanism(pending.expected, signal_level(view, pending.expected.signal), view.facts)
+        if result.is_within_noise and (race := self._order_race(pending, view, state)) is not None:
+            return race
+        if result.mechanism == "works" and pending.judged_by > state.step:
+            return self._await_outcome(pending, result, view, state)
+        points = view.points(pending.expected.signal)
+        verdict = verdict_of_mechanism(
+            pending.expected, result, points, start=pending.step, treated=state.treated_periods, facts=view.facts
+        )
+        return self.conclude(pending, Judgement(verdict, result.value, result.gain), view, state)
+
+    def _await_outcome(
+        self, pending: PendingFollowUp, result: MechanismResult, view: RunView, state: SupervisorState
+    ) -> Decision:
+        """Keep the change until held-out signals show what came of it; other ailments may be treated meanwhile."""
+        state.remove_follow_up(pending)
+        state.awaiting_outcome.append(pending)
+        if pending.remedy not in FREE_REMEDIES:
+            state.cooldown_until = state.step + cooldown_steps(view, self._limits)
+        fields = _describe(pending) | {
+            "mechanism": result.mechanism,
+            "value": result.value,
+            "gain": result.gain,
+            "judged_by": pending.judged_by,
+        }
+        return make_decision(state, "follow_up", fields)
+
+    def _judge_outcome(self, working: PendingFollowUp, view: RunView, state: SupervisorState) -> Decision:
+        """Second verdict: have held-out signals gained more than they do by themselves?"""
+        if state.severities.get(working.ailment, "notice") != "notice":
+            judgement = Judgement("no_effect", evidence={"since": state.active[working.ailment]})
+            return self.conclude(working, judgement, view, state)
+        if (n_others := state.n_started - working.number) > 0:
+            judgement = Judgement("unknown", evidence={"other_interventions": n_others})
+            return self.conclude(working, judgement, view, state)
+        outcomes = measure_outcomes(working.outcomes, view, start=working.step, treated=state.treated_periods)
+        evidence = {"outcomes": [asdict(outcome) for outcome in outcomes]} if outcomes else {}
+        return self.conclude(working, Judgement(verdict_of_outcomes(outcomes), evidence=evidence), view, state)
+
+    def judge_recurrence(self, ailment: str, view: RunView, state: SupervisorState) -> list[Decision]:
+        """An ailment is back before the outcome of its treatment was judged: the treatment did not cure it."""
+        treatments = [
+            working for working in state.awaiting_outcome if working.ailment == ailment and working.step >= state.begin
+        ]
+        judgement = Judgement("no_effect", evidence={"since": state.step})
+        return [self.conclude(working, judgement, view, state) for working in treatments]
+
+    def _order_race(self, pending: PendingFollowUp, view: RunView, state: SupervisorState) -> Decision | None:
+        """Train with and without the intervention from a checkpoint before it, if that is possible and affordable."""
+        n_steps, factor = view.facts.steps_per_evaluation, self._limits.largest_step_factor
+        checkpoints = [step for step in state.checkpoints if state.begin < step <= pending.step]
+        is_supported = "race" in view.facts.actions and self._limits.strong_checks
+        work = state.work_steps + (N_CONTROLS + N_SEEDS) * n_steps
+        is_affordable = work <= self._limits.work_budget * view.facts.planned_steps
+        if not (pending.knob and pending.before and checkpoints and is_supported and is_affordable):
+            return None
+        if pending.expected.signal.startswith("gate") or not can_judge_race(view.facts.evaluated_utterances):
+            return None  # speech itself would not show it
+        treated = state.knobs[pending.knob]
+        if not 1 / factor <= treated / pending.before <= factor:
+            return None  # from the checkpoint, the knob would jump by more than is allowed
+        pending.racing = True
+        arms, seeds = race_arms({pending.knob: pending.before}, [{pending.knob: treated}])
+        fields = _describe(pending) | {"check": "race", "from_step": checkpoints[-1], "n_arms": len(arms)}
+        order = TrainerOrder("race", step=checkpoints[-1], arms=arms, seeds=seeds, n_steps=n_steps)
+        return make_decision(state, "follow_up", fields | {"knob": pending.knob, "n_steps": n_steps}, order)
+
+    def judge_race(self, arms: Sequence[ArmSignals], start: int) -> tuple[Judgement, int]:
+        """Verdict on the race that the pending intervention ordered, and the arm to continue with.
+
+        What is no better than the untreated arms has had no effect.
+        """
+        controls, treated = arms[:N_CONTROLS], arms[N_CONTROLS:]
+        settings = [treated[i : i + N_SEEDS] for i in range(0, len(treated), N_SEEDS)]
+        result = judge_race(
+            [arm.distances for arm in controls], [[arm.distances for arm in setting] for setting in settings]
+        )
+        winner = 0
+        if result.verdict == "helped" and result.setting is not None:
+            winner = N_CONTROLS + N_SEEDS * result.setting
+        verdict = "no_effect" if result.verdict == "unknown" else result.verdict
+        evidence = {"noise": result.noise, "winner": winner, "from_step": start}
+        return Judgement(verdict, gain=result.gain, evidence=evidence), winner
+
+    def supersede(self, view: RunView, state: SupervisorState) -> list[Decision]:
+        """A person turned a knob: open interventions cannot be judged any more, and their knobs stay."""
+        state.cooldown_until = state.step + cooldown_steps(view, self._limits)
+        open_follow_ups = [*state.awaiting_outcome, *([state.pending] if state.pending is not None else [])]
+        state.pending, state.awaiting_outcome = None, []
+        return [
+            make_decision(state, "follow_up", _describe(follow_up) | {"superseded_by": "person"})
+            for follow_up in open_follow_ups
+        ]
+
+    def conclude(
+        self, pending: PendingFollowUp, judgement: Judgement, view: RunView, state: SupervisorState
+    ) -> Decision:
+        """Record the verdict; a remedy without effect is not tried again in this phase, and its knob returns."""
+        is_at_target = pending.knob is not None and state.knobs[pending.knob] == pending.target
+        was_working = any(other is pending for other in state.awaiting_outcome)
+        state.remove_follow_up(pending)
+        state.treated_periods.append((pending.step, state.step))
+        if pending.remedy not in FREE_REMEDIES and not was_working:
+            state.cooldown_until = state.step + cooldown_steps(view, self._limits)
+        fields: dict[str, Any] = _describe(pending) | {
+            "verdict": judgement.verdict,
+            "value": judgement.value,
+            "gain": judgement.gain,
+            **({"evidence": dict(judgement.evidence)} if judgement.evidence else {}),
+        }
+        if judgement.verdict in ("helped", "unknown"):
+            return make_decision(state, "follow_up", fields)
+        state.mark_failed(pending.ailment, pending.remedy)
+        is_turned_again = was_working and not is_at_target
+        if pending.knob is None or pending.before in (None, state.knobs[pending.knob]) or is_turned_again:
+            return make_decision(state, "follow_up", fields | {"reverted": False})
+        fields |= {"reverted": True, "knob": pending.knob, "from": state.knobs[pending.knob], "to": pending.before}
+        state.returning[pending.knob] = pending.before
+        state.n_started += was_working  # a change like any other, for what is being judged meanwhile
+        state.cooldown_until = state.step + cooldown_steps(view, self._limits)
+        order = move_knob(pending.knob, pending.before, view.facts, state, self._limits)
+        return make_decision(state, "follow_up", fields, order)
 
 
-def _out_of_memory_share(view: RunView, n_steps: int) -> float | None:
-    counts = view.values("out_of_memory_steps", n_steps + 1)
-    return (counts[-1] - counts[0]) / len(counts) if counts else None
+def _is_due(pending: PendingFollowUp, state: SupervisorState, after_evaluation: bool) -> bool:
+    if pending.racing or state.step < pending.expected.by_step:
+        return False
+    if pending.knob is not None and state.knobs[pending.knob] != pending.target:
+        return False  # the knob is still on its way
+    return after_evaluation or not is_measured_at_evaluations(pending.expected.signal)
 
 
-DERIVED_SIGNALS: Mapping[str, Callable[[RunView, int], float | None]] = {
-    "nonfinite_share": _nonfinite_share,
-    "nonfinite_now": _nonfinite_share,
-    "outlier_share": _outlier_share,
-    "out_of_memory_share": _out_of_memory_share,
-}
-"""Shares of the latest steps in which something happened, computed from other signals."""
-
-
-def forecast_signal(
-    view: RunView, signal: str, direction: Direction, *, by_step: int, target: float | None = None
-) -> Expectation:
-    """Expectation of an intervention: the value that the signal would reach without it, and its noise."""
-    now = signal_level(view, signal)
-    if now is None:
-        return Expectation(signal, direction, by_step, None, _least_noise(signal), target)
-    is_relative = _is_compared_in_logarithms(signal)
-    takes_log = is_relative and not view.facts.is_logarithm(signal) and now > 0
-    n_level = LEVEL_POINTS.get(signal, 1)
-    points = view.points(signal)[-(4 * n_level if n_level > 1 else TREND_POINTS) :]
-    series = [(step, math.log(value) if takes_log else value) for step, value in points if value > 0 or not takes_log]
-    noise = max(_least_noise(signal), change_spread([value for _, value in series]) / math.sqrt(n_level))
-    rise = (slope(series) or 0.0) * (by_step - view.step) * DAMPING
-    if is_relative:
-        rise = max(-1.0, min(1.0, rise))
-        forecast = now * math.exp(rise) if takes_log else now + rise
-    else:
-        forecast = max(0.0, min(1.0, now + rise))
-    return Expectation(signal, direction, by_step, forecast, noise, target)
-
-
-def judge_by_forecast(expected: Expectation, value: float | None, facts: RunFacts) -> FollowUpResult:
-    """Compare the signal with its forecast; without a value there is no effect."""
-    if value is None:
-        return FollowUpResult("no_effect")
-    sign = 1 if expected.direction == "up" else -1
-    is_reached = expected.target is not None and sign * (value - expected.target) >= 0
-    if expected.forecast is None:
-        verdict: Verdict = "helped" if is_reached or expected.target is None else "no_effect"
-        return FollowUpResult(verdict, value)
-    gain = gain_over(expected, value, expected.forecast, facts)
-    if is_reached or gain > expected.noise:
-        return FollowUpResult("helped", value, gain)
-    if gain < -2 * expected.noise:
-        return FollowUpResult("harmful", value, gain)
-    return FollowUpResult("no_effect", value, gain, is_within_noise=abs(gain) <= expected.noise)
-
-
-def judge_by_control(
-    expected: Expectation, control: float | None, treated: float | None, facts: RunFacts
-) -> FollowUpResult:
-    """Compare a treated with an untreated run from the same checkpoint on the same data."""
-    if control is None or treated is None:
-        verdict: Verdict = "helped" if treated is not None else "no_effect"
-        return FollowUpResult(verdict, treated)
-    gain = gain_over(expected, treated, control, facts)
-    noise = _least_noise(expected.signal)
-    verdict = "helped" if gain > noise else "harmful" if gain < -noise else "no_effect"
-    return FollowUpResult(verdict, treated, gain)
-
-
-def gain_over(expected: Expectation, value: float, reference: float, facts: RunFacts) -> float:
-    """Improvement of a value over a reference in the expected direction, as a log ratio or a difference."""
-    sign, signal = 1 if expected.direction == "up" else -1, expected.signal
-    takes_log = _is_compared_in_logarithms(signal) and not facts.is_logarithm(signal)
-    if takes_log and value > 0 and reference > 0:
-        return sign * math.log(value / reference)
-    return sign * (value - reference)
-
-
-def _is_compared_in_logarithms(signal: str) -> bool:
-    """Whether differences of the signal's logarithm count; some signals are logarithms themselves."""
-    return signal.endswith(IN_LOGARITHMS)
-
-
-def _least_noise(signal: str) -> float:
-    return MIN_NOISE_LOG if _is_compared_in_logarithms(signal) else MIN_NOISE_SHARE
+def _describe(pending: PendingFollowUp) -> dict[str, Any]:
+    """Journal fields of every follow-up of an intervention."""
+    return {
+        "ailment": pending.ailment,
+        "remedy": pending.remedy,
+        "number": pending.number,
+        "expected": asdict(pending.expected),
+    }

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from smart_tuner.detectors.optimization.learning_rate import typical_update_ratio
-from smart_tuner.treatment.follow_up import signal_level
 from smart_tuner.treatment.interventions import Direction, InterventionPlan
 from smart_tuner.treatment.remedies import Remedy, RemedyContext, expect_improvement
+from smart_tuner.treatment.verdicts.forecast import signal_level
 
 KnobTarget = Callable[[RemedyContext], float | None]
 

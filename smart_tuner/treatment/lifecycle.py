@@ -1,28 +1,22 @@
-"""Life cycle of interventions: propose, start, follow up, conclude with a verdict, revert if it did not help."""
+"""Start of interventions: select a remedy for a diagnosis, ask for approval where it is needed, give the orders."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from reports import TrainerOrder
 from smart_tuner.diagnosis import SEVERITIES, Diagnosis
 from smart_tuner.inputs.run_view import RunView
-from smart_tuner.settings import Settings, SupervisionSettings
+from smart_tuner.settings import Settings
 from smart_tuner.state import PendingFollowUp, SupervisorState
 from smart_tuner.treatment.decisions import Decision, make_decision
-from smart_tuner.treatment.follow_up import (
-    FollowUpResult,
-    Verdict,
-    is_measured_at_evaluations,
-    judge_by_forecast,
-    signal_level,
-)
+from smart_tuner.treatment.follow_up import FollowUps, cooldown_steps, expect_outcomes
 from smart_tuner.treatment.interventions import InterventionPlan
 from smart_tuner.treatment.knob_moves import move_knob
 from smart_tuner.treatment.remedies import RemedyContext
 from smart_tuner.treatment.selection import FREE_REMEDIES, select_remedy
+from smart_tuner.treatment.verdicts.judgement import Judgement
 
 ROOT_CAUSE = "bad_utterance"
 """It explains the other ailments of the same step, and is treated first."""
@@ -33,15 +27,12 @@ DIVERGENCE = (
 """Symptoms of one trouble: if another one of them appears, the intervention did not help, but did no harm either."""
 
 
-def cooldown_steps(view: RunView, limits: SupervisionSettings) -> int:
-    return max(1, round(limits.cooldown_evaluations * view.facts.steps_per_evaluation))
-
-
 class InterventionLifecycle:
     """Decides on interventions; it has no state of its own, but changes the supervisor's."""
 
     def __init__(self, settings: Settings, *, advise: bool) -> None:
         self.limits, self.phases, self.advise = settings.supervision, settings.phases, advise
+        self.follow_ups = FollowUps(settings.supervision)
 
     def treat(self, diagnoses: Sequence[Diagnosis], view: RunView, state: SupervisorState) -> list[Decision]:
         """Propose or start an intervention against the most severe diagnosis that can be treated now."""
@@ -93,11 +84,10 @@ class InterventionLifecycle:
         if pending is None or diagnosis.severity != "critical" or diagnosis.ailment == pending.ailment:
             return []
         is_same_trouble = diagnosis.ailment in DIVERGENCE and pending.ailment in DIVERGENCE
-        if diagnosis.ailment in pending.known or not (is_same_trouble or diagnosis.since > pending.step):
+        if diagnosis.ailment in pending.active_before or not (is_same_trouble or diagnosis.since > pending.step):
             return []
-        verdict: Verdict = "no_effect" if is_same_trouble else "harmful"
-        result = FollowUpResult(verdict)
-        return [self.conclude(pending, result, view, state, {"then": diagnosis.ailment})]
+        judgement = Judgement("no_effect", evidence={"then": diagnosis.ailment})
+        return [self.follow_ups.conclude(pending, judgement, view, state)]
 
     def _start(
         self, diagnosis: Diagnosis, remedy: str, plan: InterventionPlan, view: RunView, state: SupervisorState
@@ -109,7 +99,11 @@ class InterventionLifecycle:
             state.mark_failed(diagnosis.ailment, remedy)  # give each advice once
             state.cooldown_until = state.step + cooldown_steps(view, self.limits)
             return make_decision(state, "intervention", fields | {"advice": True})
+        state.n_started += 1
+        fields |= {"number": state.n_started}
+        judged_by, outcomes = expect_outcomes(plan, view, self.limits)
         follow_up = PendingFollowUp(
+            number=state.n_started,
             ailment=diagnosis.ailment,
             remedy=remedy,
             step=state.step,
@@ -117,7 +111,9 @@ class InterventionLifecycle:
             knob=plan.knob,
             before=state.knobs[plan.knob] if plan.knob else None,
             target=plan.target,
-            known=sorted(state.active),
+            active_before=sorted(state.active),
+            judged_by=0 if remedy in FREE_REMEDIES else judged_by,
+            outcomes=outcomes,
             racing=any(order.action == "race" for order in plan.orders),
         )
         if remedy in FREE_REMEDIES:
@@ -132,80 +128,6 @@ class InterventionLifecycle:
         state.returning.pop(plan.knob, None)
         order = move_knob(plan.knob, plan.target, view.facts, state, self.limits)
         return make_decision(state, "intervention", fields, order)
-
-    def follow_up_if_due(self, view: RunView, state: SupervisorState, *, after_evaluation: bool) -> list[Decision]:
-        waiting = [*state.watching, *([state.pending] if state.pending is not None else [])]
-        return [self._follow_up(p, view, state) for p in waiting if _is_due(p, state, after_evaluation)]
-
-    def _follow_up(self, pending: PendingFollowUp, view: RunView, state: SupervisorState) -> Decision:
-        result = judge_by_forecast(pending.expected, signal_level(view, pending.expected.signal), view.facts)
-        race = self._order_race(pending, view, state) if result.is_within_noise else None
-        return race or self.conclude(pending, result, view, state)
-
-    def _order_race(self, pending: PendingFollowUp, view: RunView, state: SupervisorState) -> Decision | None:
-        """Train with and without the intervention from a checkpoint before it, if that is possible and affordable."""
-        n_steps, factor = view.facts.steps_per_evaluation, self.limits.largest_step_factor
-        checkpoints = [step for step in state.checkpoints if state.begin < step <= pending.step]
-        is_supported = "race" in view.facts.actions and self.limits.strong_checks
-        is_affordable = state.work_steps + 2 * n_steps <= self.limits.work_budget * view.facts.planned_steps
-        if not (pending.knob and pending.before and checkpoints and is_supported and is_affordable):
-            return None
-        treated = state.knobs[pending.knob]
-        if not 1 / factor <= treated / pending.before <= factor:
-            return None  # from the checkpoint, the knob would jump by more than is allowed
-        pending.racing = True
-        arms = ({pending.knob: pending.before}, {pending.knob: treated})
-        fields = {"ailment": pending.ailment, "remedy": pending.remedy, "check": "race", "from_step": checkpoints[-1]}
-        order = TrainerOrder("race", step=checkpoints[-1], arms=arms, n_steps=n_steps)
-        return make_decision(state, "follow_up", fields | {"knob": pending.knob, "n_steps": n_steps}, order)
-
-    def supersede(self, view: RunView, state: SupervisorState) -> list[Decision]:
-        """A person turned a knob: the pending intervention cannot be judged any more, and its knob stays."""
-        state.cooldown_until = state.step + cooldown_steps(view, self.limits)
-        pending, state.pending = state.pending, None
-        if pending is None:
-            return []
-        fields = {"ailment": pending.ailment, "remedy": pending.remedy, "superseded_by": "person"}
-        return [make_decision(state, "follow_up", fields)]
-
-    def conclude(
-        self,
-        pending: PendingFollowUp,
-        result: FollowUpResult,
-        view: RunView,
-        state: SupervisorState,
-        evidence: Mapping[str, Any] | None = None,
-    ) -> Decision:
-        """Record the verdict; a remedy that did not help is not tried again, and its knob returns."""
-        state.remove_follow_up(pending)
-        if pending.remedy not in FREE_REMEDIES:
-            state.cooldown_until = state.step + cooldown_steps(view, self.limits)
-        fields: dict[str, Any] = {
-            "ailment": pending.ailment,
-            "remedy": pending.remedy,
-            "verdict": result.verdict,
-            "expected": asdict(pending.expected),
-            "value": result.value,
-            "gain": result.gain,
-            **({"evidence": dict(evidence)} if evidence else {}),
-        }
-        if result.verdict == "helped":
-            return make_decision(state, "follow_up", fields)
-        state.mark_failed(pending.ailment, pending.remedy)
-        if pending.knob is None or pending.before is None or state.knobs[pending.knob] == pending.before:
-            return make_decision(state, "follow_up", fields | {"reverted": False})
-        fields |= {"reverted": True, "knob": pending.knob, "from": state.knobs[pending.knob], "to": pending.before}
-        state.returning[pending.knob] = pending.before
-        order = move_knob(pending.knob, pending.before, view.facts, state, self.limits)
-        return make_decision(state, "follow_up", fields, order)
-
-
-def _is_due(pending: PendingFollowUp, state: SupervisorState, after_evaluation: bool) -> bool:
-    if pending.racing or state.step < pending.expected.by_step:
-        return False
-    if pending.knob is not None and state.knobs[pending.knob] != pending.target:
-        return False  # the knob is still on its way
-    return after_evaluation or not is_measured_at_evaluations(pending.expected.signal)
 
 
 def _describe(diagnosis: Diagnosis, remedy: str, plan: InterventionPlan, state: SupervisorState) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from smart_tuner.inputs.run_facts import RunFacts
 from smart_tuner.inputs.run_view import RunView
 from smart_tuner.settings import SupervisionSettings
 from smart_tuner.state import SupervisorState
-from smart_tuner.treatment.follow_up import forecast_signal, signal_level
 from smart_tuner.treatment.interventions import Direction, Expectation, InterventionPlan
+from smart_tuner.treatment.verdicts.forecast import forecast_signal, signal_level
 
 RESET_MOMENTS = TrainerOrder("reset_moments", n_steps=20)  # steps of the new warm-up
 MEMORY_FOLLOW_UP_STEPS = 10

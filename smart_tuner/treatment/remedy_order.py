@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 
 from reports import TrainerOrder
+from smart_tuner.treatment.changed_settings import undo_changed_settings
 from smart_tuner.treatment.forks import fork_and_race
 from smart_tuner.treatment.knob_remedies import (
     balanced_gate_weight,
@@ -55,12 +56,14 @@ reset_moments = give_order(RESET_MOMENTS, "total_loss", "down")
 
 REMEDIES_BY_AILMENT: dict[str, Mapping[str, Remedy]] = {
     "nonfinite_step": {
+        "undo_changed_settings": undo_changed_settings("nonfinite_share", "down"),
         "rerun_step": rerun_step,
         "roll_back": roll_back("nonfinite_share", "down"),
         "roll_back_slower": roll_back_slower("nonfinite_share", "down"),
         "restart": restart("nonfinite_share", "down"),
     },
     "exploding_gradient": {
+        "undo_changed_settings": undo_changed_settings("gradient_norm", "down"),
         "tighter_clipping": tighter_clipping("gradient_norm", "down"),
         "lower_learning_rate": lower_learning_rate("gradient_norm", "down"),
         "roll_back": roll_back("gradient_norm", "down"),
@@ -69,10 +72,12 @@ REMEDIES_BY_AILMENT: dict[str, Mapping[str, Remedy]] = {
         "restart_slower": restart_slower("gradient_norm", "down"),
     },
     "vanishing_gradient": {
+        "undo_changed_settings": undo_changed_settings("total_loss", "down"),
         "reset_moments": reset_moments,
         "restart": restart("total_loss", "down"),
     },
     "loss_spike": {
+        "undo_changed_settings": undo_changed_settings("total_loss", "down"),
         "roll_back": roll_back("total_loss", "down"),
         "roll_back_slower": roll_back_slower("total_loss", "down"),
         "reset_moments": reset_moments,
@@ -81,11 +86,13 @@ REMEDIES_BY_AILMENT: dict[str, Mapping[str, Remedy]] = {
         "restart_slower": restart_slower("total_loss", "down"),
     },
     "oscillating_loss": {
+        "undo_changed_settings": undo_changed_settings("total_loss", "down"),
         "lower_learning_rate": lower_learning_rate("total_loss", "down"),
         "larger_effective_batch": larger_effective_batch("total_loss", "down"),
         "tighter_clipping": turn_by("grad_clip_thresh", 0.5, "total_loss", "down"),
     },
     "exploding_flow": {
+        "undo_changed_settings": for_exploded_signal(undo_changed_settings),
         "roll_back": for_exploded_signal(roll_back),
         "roll_back_slower": for_exploded_signal(roll_back_slower),
         "tighter_clipping": for_exploded_signal(tighter_clipping),
@@ -94,12 +101,14 @@ REMEDIES_BY_AILMENT: dict[str, Mapping[str, Remedy]] = {
         "restart_slower": for_exploded_signal(restart_slower),
     },
     "sawtooth_loss": {
+        "undo_changed_settings": undo_changed_settings("nll_loss", "down"),
         "tighter_clipping": tighter_clipping("nll_loss", "down"),
         "lower_learning_rate": lower_learning_rate("nll_loss", "down"),
         "larger_effective_batch": larger_effective_batch("nll_loss", "down"),
         "restart_slower": restart_slower("nll_loss", "down"),
     },
     "collapsed_durations": {
+        "undo_changed_settings": undo_changed_settings("length_accuracy", "up"),
         "restart_with_preset": restart_with_preset("length_accuracy", "up"),
         "roll_back": roll_back("length_accuracy", "up"),
         "lower_learning_rate": lower_learning_rate("length_accuracy", "up"),
@@ -124,17 +133,20 @@ REMEDIES_BY_AILMENT: dict[str, Mapping[str, Remedy]] = {
         "restart": restart("free_diagonality", "up"),
     },
     "attention_lost": {
+        "undo_changed_settings": undo_changed_settings("free_diagonality", "up"),
         "roll_back": roll_back("free_diagonality", "up"),
         "more_guidance": more_guidance("free_diagonality", "up"),
         "roll_back_slower": roll_back_slower("free_diagonality", "up"),
         "restart": restart("free_diagonality", "up"),
     },
     "gate_never_fires": {
+        "undo_changed_settings": undo_changed_settings("gate_accuracy", "up"),
         "balanced_gate_weight": turn_to("gate_positive_weight", balanced_gate_weight("up"), "gate_overrun", "down"),
         "calibrated_threshold": calibrated_threshold,
         "more_gate_weight": turn_by("gate_positive_weight", 2.0, "gate_accuracy", "up"),
     },
     "premature_stop": {
+        "undo_changed_settings": undo_changed_settings("gate_accuracy", "up"),
         "restart_with_balanced_gate": restart_with_balanced_gate,
         "balanced_gate_weight": turn_to("gate_positive_weight", balanced_gate_weight("down"), "gate_premature", "down"),
         "calibrated_threshold": calibrated_threshold,
@@ -149,6 +161,7 @@ REMEDIES_BY_AILMENT: dict[str, Mapping[str, Remedy]] = {
         "finish_with_best": finish_with_best,
     },
     "learning_rate_too_high": {
+        "undo_changed_settings": undo_changed_settings("update_ratio", "down"),
         "restart": if_never_healthy(restart_early("update_ratio", "down")),
         "restart_with_preset": if_never_healthy(restart_with_preset("update_ratio", "down")),
         "roll_back": if_healthy_before(roll_back("total_loss", "down")),
@@ -156,6 +169,7 @@ REMEDIES_BY_AILMENT: dict[str, Mapping[str, Remedy]] = {
         "restart_late": restart("update_ratio", "down"),
     },
     "learning_rate_too_low": {
+        "undo_changed_settings": undo_changed_settings("update_ratio", "up"),
         "restart": if_never_healthy(restart_early("update_ratio", "up")),
         "roll_back": roll_back("update_ratio", "up"),
         "reset_moments": if_healthy_before(reset_moments),

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from reports import TrainerOrder
-from smart_tuner.treatment.follow_up import signal_level
 from smart_tuner.treatment.interventions import Direction, Expectation, InterventionPlan
 from smart_tuner.treatment.knob_remedies import balanced_gate_weight, healthy_learning_rate
 from smart_tuner.treatment.remedies import Remedy, RemedyContext
+from smart_tuner.treatment.verdicts.forecast import signal_level
 
 HALF_WAY = 0.5  # of the plan: a later restart costs more than it is worth
 MAX_FRAMES_PER_STEP = 10

@@ -20,7 +20,11 @@ def select_remedy(context: RemedyContext) -> tuple[str, InterventionPlan] | None
     state, ailment = context.state, context.diagnosis.ailment
     has_budget, is_rejected = state.interventions < context.limits.intervention_budget, False
     for name, remedy in REMEDIES_BY_AILMENT[ailment].items():
-        if name in state.failed.get(ailment, ()) or not (has_budget or name in FREE_REMEDIES):
+        if (
+            name in state.failed.get(ailment, ())
+            or _is_being_judged(name, context)
+            or not (has_budget or name in FREE_REMEDIES)
+        ):
             continue
         if (ailment, name) in state.rejected:
             is_rejected = True
@@ -33,6 +37,12 @@ def select_remedy(context: RemedyContext) -> tuple[str, InterventionPlan] | None
     if context.diagnosis.severity == "critical" and not is_rejected:
         state.helpless.setdefault(ailment, state.step)
     return None
+
+
+def _is_being_judged(remedy: str, context: RemedyContext) -> bool:
+    """Whether this treatment of this ailment works as intended, and its outcome is not known yet."""
+    ailment = context.diagnosis.ailment
+    return any((other.ailment, other.remedy) == (ailment, remedy) for other in context.state.awaiting_outcome)
 
 
 def _can_be_judged(plan: InterventionPlan, context: RemedyContext) -> bool:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from monitoring.events import ArmSignals
 from monitoring.measures.signals import Signals
 from reports import TrainerOrder
@@ -14,7 +16,7 @@ from smart_tuner.inputs.run_facts import RunFacts
 from smart_tuner.replay import Replay
 from smart_tuner.runtime import SupervisorRuntime
 from smart_tuner.settings import Settings
-from smart_tuner.supervisor import Supervisor
+from smart_tuner.supervisor import DECISION_VERSION, Supervisor
 
 ACTIONS = (
     *("turn", "rerun_step", "quarantine", "screen", "reset_moments", "roll_back", "restart", "race"),
@@ -48,7 +50,10 @@ class SimulatedLoop:
         self.supervisor = Supervisor(self.facts, self.settings, advise=self.advise)
         self.runtime = SupervisorRuntime(self.supervisor, self, on_decision=self._on_decision)
         inputs = {"facts": self.facts.model_dump(mode="json"), "settings": self.settings.model_dump(mode="json")}
-        self.record("started", supervision={**inputs, "mode": "advise" if self.advise else "on", "knobs": {}})
+        self.record(
+            "started",
+            supervision={**inputs, "version": DECISION_VERSION, "mode": "advise" if self.advise else "on", "knobs": {}},
+        )
 
     def record(self, kind: str, **fields: Any) -> None:
         self.records.append(json.loads(json.dumps({"kind": kind, "step": self.step, **fields})))
@@ -104,13 +109,14 @@ class SimulatedLoop:
             self.record("rolled_back", to=order.step)
             self.runtime.on_rollback(order.step)
         else:
-            arms = [self._arm(order, knobs) for knobs in order.arms]
+            arms = [self._arm(order, number) for number in range(len(order.arms))]
             recorded = [
                 {
                     "knobs": dict(arm.knobs),
                     "steps": [step for step, _ in arm.steps],
                     "signals": {name: [signals[name] for _, signals in arm.steps] for name in arm.steps[0][1]},
                     "evaluation": arm.evaluation,
+                    "distances": arm.distances,
                 }
                 for arm in arms
             ]
@@ -127,12 +133,15 @@ class SimulatedLoop:
         later = orders[orders.index(race) + 1 :]
         return {name: value for order in later if order.action == "turn" for name, value in order.knobs.items()}
 
-    def _arm(self, order: TrainerOrder, knobs: Mapping[str, float]) -> ArmSignals:
-        steps = []
+    def _arm(self, order: TrainerOrder, number: int) -> ArmSignals:
+        """Train an arm; its speech differs from that of other arms by noise."""
+        noise, steps = np.random.default_rng([order.step, number]), []
+        distances = {f"u{i}": 0.5 * float(np.exp(noise.normal(0, 0.02))) for i in range(8)}
         for step in range(order.step + 1, order.step + order.n_steps + 1):
             steps.append((step, self.trace(step, self.work)[0]))
             self.work += 1
-        return ArmSignals(knobs, tuple(steps), self.trace(order.step + order.n_steps, self.work)[1])
+        evaluation = self.trace(order.step + order.n_steps, self.work)[1]
+        return ArmSignals(order.arms[number], tuple(steps), evaluation, distances)
 
 
 def replay_records(records: Sequence[Mapping[str, Any]], settings: Settings | None = None) -> Replay:

@@ -164,7 +164,7 @@ def test_every_intervention_has_an_expectation_and_one_verdict(case: tuple[int, 
     assert all({"signal", "direction", "by_step"} <= d["expected"].keys() for d in interventions)
     verdicts = [d for d in loop.decisions("follow_up") if "verdict" in d]
     state = loop.supervisor.state
-    n_open = len(state.watching) + (state.pending is not None)
+    n_open = len(state.watching) + len(state.awaiting_outcome) + (state.pending is not None)
     assert len(interventions) == len(verdicts) + n_open
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from smart_tuner.inputs.run_facts import KnobFacts
 from smart_tuner.settings import Settings
+from smart_tuner.state import PendingFollowUp
 from smart_tuner.supervisor import Supervisor
+from smart_tuner.treatment.interventions import Expectation
 from tests.smart_tuner.simulated_loop import SimulatedLoop
 from tests.smart_tuner.simulated_runs import (
     EVALUATION_STEPS,
@@ -53,9 +57,75 @@ def test_a_rollback_goes_before_the_ailment_and_skips_its_data() -> None:
     assert intervention["expected"]["signal"] == "total_loss" and intervention["expected"]["target"] < 3
 
 
-def test_a_rollback_helped_if_the_run_is_healthy_afterwards() -> None:
+def test_after_a_rollback_health_is_back_but_its_cause_is_not_known() -> None:
     loop = simulate(broken_between(130, 136))
-    assert remedies(loop) == ["roll_back"] and verdicts(loop) == ["helped"]
+    assert remedies(loop) == ["roll_back"] and verdicts(loop) == ["unknown"]
+    mechanism, outcome = loop.decisions("follow_up")
+    assert mechanism["mechanism"] == "works" and "verdict" not in mechanism
+    assert outcome["step"] == mechanism["judged_by"] == mechanism["expected"]["by_step"] + 4 * EVALUATION_STEPS
+
+
+def test_a_treatment_whose_ailment_comes_back_before_its_outcome_had_no_effect() -> None:
+    loop = simulate(lambda step, work: (BROKEN if 130 <= work < 136 or 215 <= work < 221 else {}, {}, {}))
+    mechanism, verdict = loop.decisions("follow_up")[:2]
+    assert mechanism["mechanism"] == "works" and verdict["verdict"] == "no_effect"
+    assert mechanism["step"] < verdict["step"] < mechanism["judged_by"]
+    assert remedies(loop)[:2] == ["roll_back", "roll_back_slower"]
+
+
+def test_an_outcome_with_other_interventions_before_it_is_unknown() -> None:
+    def change(step: int, work: int) -> Any:
+        return (BROKEN if 130 <= work < 136 else {"data_wait_share": 0.9} if 225 <= work < 260 else {}), {}, {}
+
+    loop = simulate(change)
+    assert remedies(loop)[:2] == ["roll_back", "fetch_faster"]
+    verdict = next(r for r in loop.decisions("follow_up") if r["remedy"] == "roll_back" and "verdict" in r)
+    assert verdict["verdict"] == "unknown" and verdict["evidence"]["other_interventions"] >= 1
+
+
+@pytest.mark.parametrize(("factor", "verdict", "position"), [(0.4, "helped", 0.5), (1.0, "unknown", 0.5)])
+def test_held_out_signals_decide_whether_a_turned_knob_helped(factor: float, verdict: str, position: float) -> None:
+    """An oscillation ends when the learning rate is lowered; only a fall that the run does not make by itself helps."""
+
+    def trace(step: int, work: int) -> Any:
+        is_lower = loop.supervisor.state.knobs["learning_rate_multiplier"] < 1
+        swing = 0.0 if step < 600 or is_lower else 0.35 * (-1) ** (step // 3)
+        signals = healthy_step(step, work)
+        loss = (signals["total_loss"] or 0.0) * float(np.exp(swing))
+        held_out = (2 + np.exp(-step / 300)) * (factor if is_lower else 1.0)
+        held_out *= float(np.exp(np.random.default_rng(work).normal(0, 0.01)))
+        evaluation = {**HEALTHY_EVALUATION, "val_total_loss": held_out, "val_mel_loss": held_out}
+        return {**signals, "total_loss": loss, "mel_loss": loss}, evaluation, {}
+
+    loop = SimulatedLoop(FACTS.model_copy(update={"planned_steps": 1500}), trace)
+    loop.run(900)
+    assert remedies(loop)[0] == "lower_learning_rate" and verdicts(loop)[0] == verdict
+    assert loop.supervisor.state.knobs["learning_rate_multiplier"] == position
+
+
+def test_a_race_of_an_earlier_version_is_not_awaited_any_more() -> None:
+    supervisor = Supervisor(FACTS, Settings())
+    expected = Expectation("val_total_loss", "down", 40, 3.0, 0.05)
+    supervisor.state.pending = PendingFollowUp(
+        ailment="plateau", remedy="fork_and_race", step=20, expected=expected, racing=True
+    )
+    saved = supervisor.state_dict()
+    supervisor.load_state_dict(saved)
+    assert supervisor.state.pending is not None
+    del saved["memory"]["awaiting_outcome"]
+    supervisor.load_state_dict(saved)
+    assert supervisor.state.pending is None
+
+
+def test_a_failed_remedy_may_be_tried_again_in_a_new_phase() -> None:
+    state = Supervisor(FACTS, Settings()).state
+    state.failed = {"plateau": ["lower_learning_rate"], "loss_spike": ["restart"]}
+    state.enter_phase("alignment")
+    assert state.failed == {"plateau": [], "loss_spike": ["restart"]}
+    state.mark_failed("plateau", "lower_learning_rate")
+    state.enter_phase("pre_alignment")
+    state.enter_phase("alignment")
+    assert state.failed["plateau"] == ["lower_learning_rate"]
 
 
 def test_after_two_useless_rollbacks_other_remedies_follow() -> None:
@@ -109,33 +179,30 @@ def test_a_knob_that_did_not_help_returns() -> None:
 def test_an_effect_within_the_noise_is_decided_by_a_race() -> None:
     loop = simulate(constant_validation_loss)
     race = next(order for _, order in loop.orders if order.action == "race")
-    assert race.arms == ({"learning_rate_multiplier": 1.0}, {"learning_rate_multiplier": 0.5})
+    untreated, treated = {"learning_rate_multiplier": 1.0}, {"learning_rate_multiplier": 0.5}
+    assert race.arms == (untreated, untreated, untreated, treated, treated) and race.seeds == (0, 1, 2, 0, 1)
     assert race.n_steps == EVALUATION_STEPS
     result = next(record for record in loop.decisions("follow_up") if "verdict" in record)
-    assert result["evidence"]["control"] == result["evidence"]["treated"] == 3.0
-    assert result["verdict"] == "no_effect"
+    assert result["verdict"] == "no_effect" and result["evidence"]["winner"] == 0
     assert loop.supervisor.state.knobs["learning_rate_multiplier"] == 1.0
 
 
 def test_the_better_arm_of_a_race_is_kept() -> None:
-    class LoopWithBetterSecondArm(SimulatedLoop):
-        n_arms = 0
-
-        def _arm(self, order: Any, knobs: Any) -> Any:
-            arm = super()._arm(order, knobs)
-            self.n_arms += 1
-            if self.n_arms == 2:
-                arm.evaluation.update({"val_total_loss": 2.0, "val_mel_loss": 2.0})
-            return arm
+    class LoopWithBetterTreatment(SimulatedLoop):
+        def _arm(self, order: Any, number: int) -> Any:
+            arm = super()._arm(order, number)
+            gain = 0.5 if arm.knobs["learning_rate_multiplier"] == 0.5 else 1.0
+            return replace(arm, distances={name: gain * value for name, value in arm.distances.items()})
 
     def trace(step: int, work: int) -> Any:
         evaluation = {**HEALTHY_EVALUATION, "val_total_loss": 3.0, "val_mel_loss": 3.0}
         return healthy_step(step, work), evaluation, {}
 
-    loop = LoopWithBetterSecondArm(FACTS, trace)
+    loop = LoopWithBetterTreatment(FACTS, trace)
     loop.run(300)
-    assert verdicts(loop)[0] == "helped"
-    assert loop.supervisor.state.knobs["learning_rate_multiplier"] == 0.5
+    verdict = next(record for record in loop.decisions("follow_up") if "verdict" in record)
+    assert verdict["verdict"] == "helped" and verdict["evidence"]["winner"] == 3
+    assert [order.knobs["learning_rate_multiplier"] for _, order in loop.orders if order.knobs][:2] == [0.5, 0.25]
 
 
 def test_a_mild_remedy_is_replaced_when_a_worse_symptom_appears() -> None:
@@ -146,7 +213,7 @@ def test_a_mild_remedy_is_replaced_when_a_worse_symptom_appears() -> None:
 
     loop = simulate(change, n_steps=180)
     assert remedies(loop) == ["tighter_clipping", "roll_back"]
-    assert verdicts(loop) == ["no_effect", "helped"]
+    assert verdicts(loop) == ["no_effect"] and loop.decisions("follow_up")[-1]["mechanism"] == "works"
     assert loop.decisions("intervention")[-1]["step"] < 140
 
 
@@ -197,7 +264,7 @@ def test_a_restart_for_a_high_learning_rate_is_judged_by_its_updates_not_its_los
         return {"update_ratio": None if step % 10 else ratio, "total_loss": loss, "mel_loss": loss}, {}, {}
 
     loop = simulate(change, n_steps=100)
-    assert (remedies(loop), verdicts(loop)) == (["restart"], ["helped"])
+    assert remedies(loop) == ["restart"] and loop.decisions("follow_up")[0]["mechanism"] == "works"
 
 
 def test_a_rollback_restores_the_knobs_of_the_checkpoint() -> None:
@@ -251,7 +318,8 @@ def test_a_gate_that_fires_too_early_after_the_intervention_does_not_revert_it()
 
     loop = SimulatedLoop(facts, trace)
     loop.run(160)
-    assert (remedies(loop)[0], verdicts(loop)[0]) == ("balanced_gate_weight", "helped")
+    assert remedies(loop)[0] == "balanced_gate_weight"
+    assert loop.decisions("follow_up")[0]["mechanism"] == "works"
     assert loop.supervisor.state.knobs["gate_positive_weight"] == FACTS.balanced_gate_weight
 
 

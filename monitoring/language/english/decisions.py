@@ -40,6 +40,7 @@ REMEDIES = {
     "restart_with_balanced_gate": "restart with a balanced gate loss",
     "tighter_clipping": "clip gradients more tightly",
     "lower_learning_rate": "lower the learning rate",
+    "undo_changed_settings": "undo the change of settings at the resume",
     "fork_and_race": "compare several continuations",
     "healthy_learning_rate": "set a learning rate that gives updates of a healthy size",
     "reset_moments": "reset the optimizer's moments and warm up again",
@@ -82,6 +83,7 @@ PHASES = {
 }
 VERDICTS = {
     "helped": "helped",
+    "unknown": "healthy again; whether the remedy did it is not known",
     "no_effect": "had no effect",
     "harmful": "did harm",
     None: "not judged yet",

@@ -59,6 +59,18 @@ def test_a_sick_training_is_diagnosed_treated_and_followed_up(sick: Path) -> Non
     assert sum(summary(sick)["interventions"].values()) > 0
 
 
+def test_a_learning_rate_that_a_resume_made_far_too_high_is_undone_first(program: Program, data: Path) -> None:
+    settings: dict[str, Any] = SICK | {"learning_rate": 0.1, "epochs": 40, "warmup_steps": 1}
+    run = program.trained(data, "--max_steps", "40", "--supervise", "off", *tiny(**settings), run="raised")
+    program.trained(
+        data, "--resume", "auto", "--max_steps", "100", *tiny(**settings | {"learning_rate": 20.0}), run="raised"
+    )
+    first = next(record for record in journal(run) if record["kind"] == "intervention")
+    assert first["remedy"] == "undo_changed_settings" and first["to_step"] == 40
+    assert first["knobs"] == {"learning_rate_multiplier": pytest.approx(1 / 200)}
+    assert replay.main([str(run)]) == 0
+
+
 def test_replay_recomputes_the_same_decisions(sick: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert replay.main([str(sick)]) == 0
     assert f"{len(replay.replay(sick).recorded)} decisions recomputed: the same" in capsys.readouterr().out

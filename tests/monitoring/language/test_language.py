@@ -104,6 +104,7 @@ def test_every_text_is_used() -> None:
     outside = [path for path in sources if path.suffix in (".py", ".html") and "language" not in path.parts]
     quoted = set(re.findall(r"""["'](\w+)["']""", "\n".join(path.read_text(encoding="utf-8") for path in outside)))
     built = {f"expected_{direction}" for direction in ("up", "down")} | {"request_done", "request_refused"}
+    built |= {f"outcome_{comparison}" for comparison in ("better", "usual", "worse")}
     units = {"seconds", "minutes", "hours"}  # used by the language itself
     assert set(ENGLISH.texts) - quoted <= built | units
 

@@ -84,7 +84,7 @@ TAIL = ". Expected by step 80: loss falls"
         (
             "follow_up",
             {**REMEDY, "check": "race", "from_step": 60, "knob": "x", "n_steps": 30},
-            f"{HEAD}Too close to call: trained with and without the change from step 60",
+            f"{HEAD}Too close to call: trained 2 times from step 60, with the change and without it",
         ),
         (
             "follow_up",
@@ -103,7 +103,29 @@ TAIL = ". Expected by step 80: loss falls"
                 **{**REMEDY, "verdict": "no_effect", "value": None, "reverted": False},
                 **{"expected": {**EXPECTED, "forecast": None}, "evidence": {"control": 2.0}},
             },
-            f"{HEAD}Result: had no effect; loss is – (without it 2)",
+            f"{HEAD}Result: had no effect; without it 2",
+        ),
+        (
+            "follow_up",
+            {**REMEDY, "mechanism": "works", "value": 1.5, "judged_by": 200, "expected": EXPECTED},
+            f"{HEAD}Works as intended so far: loss is 1.5; what the voice has of it is judged at step 200",
+        ),
+        (
+            "follow_up",
+            {
+                **{**REMEDY, "verdict": "unknown", "value": None, "expected": EXPECTED},
+                "evidence": {"outcomes": [{"signal": "val_mel_loss", "value": 1.0, "placebo": "usual"}]},
+            },
+            f"{HEAD}Result: healthy again; whether the remedy did it is not known; "
+            "held-out mel loss 1, no more than this run changes by itself",
+        ),
+        (
+            "follow_up",
+            {
+                **{**REMEDY, "verdict": "helped", "value": None, "expected": EXPECTED},
+                "evidence": {"noise": 0.01, "winner": 3, "from_step": 600},
+            },
+            f"{HEAD}Result: helped; noise between equal runs 0.01, continued with 3, from step 600",
         ),
     ],
 )
@@ -149,14 +171,14 @@ def test_a_race_is_reported_before_its_verdict(run: RunFolder) -> None:
     run.journal.write("follow_up", 50, **names, check="race", from_step=30, knob="x")
     entry = only_entry(run)
     assert entry.verdict is None
-    race = "Too close to call: trained with and without the change from step 30"
+    race = "Too close to call: trained 2 times from step 30, with the change and without it"
     assert intervention_lines(entry, ENGLISH)[-1] == race
 
 
 def test_the_evidence_of_a_follow_up_names_ailments(run: RunFolder) -> None:
     run.journal.write("intervention", 5, **INTERVENTION)
     run.journal.write("follow_up", 8, **FOLLOW_UP | {"verdict": "harmful", "evidence": {"then": "nonfinite_step"}})
-    assert "(then non-finite numbers in a step)" in intervention_lines(only_entry(run), ENGLISH)[-1]
+    assert "then non-finite numbers in a step" in intervention_lines(only_entry(run), ENGLISH)[-1]
 
 
 def test_an_intervention_of_the_watchdog_has_no_evidence(run: RunFolder) -> None:

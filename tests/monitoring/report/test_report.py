@@ -71,7 +71,7 @@ def test_the_page_shows_a_run_from_summary_to_settings(run: RunFolder) -> None:
     page = ParsedPage(page_of(run))
     for text in (
         "Finished: the voice speaks and stops at the end of a sentence (score 0.7 at step 60); "
-        "interventions: 1 (helped: 1, did not help: 0).",
+        "interventions: 1 (helped: 1, did not help: 0, cause not known: 0).",
         "1. step 40: lower the learning rate",
         "Found: loss spike (warning): loss 9, before 2",
         "Done: learning rate multiplier 1 → 0.5",

@@ -129,5 +129,5 @@ def test_changes_by_people_are_counted_apart_and_not_judged(run: RunFolder) -> N
     state = JournalState.load(run.path)
     verdicts = [verdict_text(entry, ENGLISH) for entry in state.interventions]
     assert verdicts == ["not judged", "not judged yet", "not judged"]
-    counts = "interventions: 2 (helped: 0, did not help: 0), changes by people: 1"
+    counts = "interventions: 2 (helped: 0, did not help: 0, cause not known: 0), changes by people: 1"
     assert intervention_counts(state, ENGLISH) == counts

@@ -15,7 +15,8 @@ from smart_tuner.inputs.outliers import OutlierHistory
 from smart_tuner.inputs.run_view import RunView
 from smart_tuner.phases import next_phase
 from smart_tuner.settings import Phases
-from smart_tuner.treatment.follow_up import LEVEL_POINTS, forecast_signal, judge_by_forecast, signal_level
+from smart_tuner.treatment.verdicts.forecast import LEVEL_POINTS, forecast_signal, signal_level
+from smart_tuner.treatment.verdicts.judgement import judge_mechanism
 from tests.smart_tuner.histories import Values, make_facts, make_view
 
 SHARES = ("free_diagonality", "diagonality", "gate_accuracy", "gate_overrun", "gate_premature")
@@ -101,4 +102,4 @@ def test_phase_changes_and_forecasts_are_finite(view: RunView) -> None:
         expected = forecast_signal(view, signal, "down", by_step=view.step + 100)
         assert (expected.forecast is None) == (value is None)
         assert math.isfinite(expected.noise)
-        judge_by_forecast(expected, value, view.facts)
+        judge_mechanism(expected, value, view.facts)

@@ -37,7 +37,7 @@ def test_a_nonfinite_utterance_is_quarantined_and_all_recordings_are_screened() 
     assert next(order.utterances for _, order in loop.orders if order.action == "quarantine") == ("u7",)
     (record,) = loop.decisions("intervention")
     assert (record["action"], record["besides"]) == ("quarantine", ["screen"])
-    assert verdicts(loop) == ["helped"]
+    assert verdicts(loop) == ["unknown"]  # it may have been a passing fault
 
 
 def test_effects_of_a_bad_utterance_are_not_treated_separately() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from training.run_state import RunLimits
 from training.trainer import EnhancedTrainer
 
 ARMS: tuple[dict[str, float], ...] = ({"guide_sigma": 0.3}, {"guide_sigma": 0.8})
-RACE = TrainerOrder("race", step=4, arms=ARMS, n_steps=3)
+RACE = TrainerOrder("race", step=4, arms=ARMS, seeds=(0, 0), n_steps=3)
 
 
 class RaceObserver(OrderingObserver):
@@ -114,14 +115,14 @@ def test_losing_arm_leaves_no_trace(tmp_path: Path) -> None:
 
 
 def test_arms_continue_beyond_the_end_of_an_epoch(tmp_path: Path) -> None:
-    trainer, observer = run_race(tmp_path, 1, TrainerOrder("race", step=4, arms=ARMS, n_steps=6), steps=10)
+    trainer, observer = run_race(tmp_path, 1, replace(RACE, n_steps=6), steps=10)
     assert [r.epoch for r in observer.races[0][1].steps] == [1, 1, 2, 2, 2, 3]
     assert (trainer.state.progress.step, trainer.state.progress.epoch, trainer.state.progress.batch) == (10, 3, 1)
 
 
 def test_arms_may_differ_in_batches_per_update(tmp_path: Path) -> None:
     arms: tuple[dict[str, float], ...] = ({}, {"batches_per_update": 2.0})
-    trainer, observer = run_race(tmp_path / "race", 1, TrainerOrder("race", step=4, arms=arms, n_steps=3))
+    trainer, observer = run_race(tmp_path / "race", 1, replace(RACE, arms=arms))
     assert [[r.epoch for r in arm.steps] for arm in observer.races[0]] == [[1, 1, 2], [1, 2, 2]]
     single = train_from_step_4(tmp_path / "single", arms[1], source=trainer, steps=7)
     assert differences(state_without_evaluation(trainer), state_without_evaluation(single)) == []
@@ -212,15 +213,15 @@ def test_arm_that_runs_out_of_memory_is_reported_and_does_not_end_the_run(
     assert len(observer.races) == 1 and observer.steps[-1].out_of_memory_steps == 0
 
 
-def test_one_arm_may_use_another_random_seed(tmp_path: Path) -> None:
+def test_arms_may_use_other_random_seeds(tmp_path: Path) -> None:
     same, fork = {"guide_sigma": 0.3}, {"guide_sigma": 0.8}
-    order = TrainerOrder("race", step=4, arms=(same, same, fork, same), n_steps=3, reseeded_arm=1)
+    order = replace(RACE, arms=(same, same, fork, same, same), seeds=(0, 1, 0, 0, 1))
     trainer, observer = run_race(tmp_path, 2, order)
     (arms,) = observer.races
     losses = [[report.loss_parts["mel_loss"] for report in arm.steps] for arm in arms]
-    assert losses[3] == losses[0] != losses[1]
+    assert losses[3] == losses[0] != losses[1] == losses[4]
     assert losses[2][0] == losses[0][0]
-    assert [[r.utterance_ids for r in arm.steps] for arm in arms] == [[r.utterance_ids for r in arms[0].steps]] * 4
+    assert [[r.utterance_ids for r in arm.steps] for arm in arms] == [[r.utterance_ids for r in arms[0].steps]] * 5
     assert trainer.state.knobs.guide_sigma == 0.8
     single = train_from_step_4(tmp_path / "single", fork, source=trainer, steps=7)
     assert not differences(state_without_evaluation(trainer), state_without_evaluation(single))

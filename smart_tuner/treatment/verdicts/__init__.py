@@ -1,0 +1,1 @@
+"""Verdicts on interventions: forecasts, placebo gains, comparisons with untreated runs."""
