@@ -137,6 +137,18 @@ class RaceWinner:
     score: float | None
 
 
+@dataclass(frozen=True)
+class AbandonedReport:
+    """State that an intervention left, trained on from `start_step` for as long as what came instead, and evaluated.
+
+    `arm` is None when that state cannot be read any more; `problem` says why.
+    """
+
+    start_step: int
+    arm: ArmReport | None
+    problem: str = ""
+
+
 class TrainingObserver(Protocol):
     """Receiver of a trainer's reports; scores evaluations and chooses the winner of a race."""
 
@@ -166,6 +178,10 @@ class TrainingObserver(Protocol):
         """Choose the arm that training continues with."""
         ...
 
+    def on_abandoned(self, report: AbandonedReport) -> bool:
+        """Choose whether training continues with what was abandoned."""
+        ...
+
     def state_dict(self) -> dict[str, Any]: ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
@@ -175,11 +191,13 @@ Action = Literal[
     "turn",
     "rerun_step",  # train on the data of the last step again
     "quarantine",
+    "release",  # take utterances out of quarantine
     "screen",  # quarantine all utterances whose mels hold NaN or infinity
     "reset_moments",
     "roll_back",
     "restart",
     "race",
+    "try_abandoned",  # train on what the last rollback or restart left behind, and continue with the better one
     "keep_fewer_checkpoints",
     "fetch_faster",  # double the loader's threads
     "enter_phase",
@@ -194,12 +212,12 @@ class TrainerOrder:
 
     action: Action
     knobs: Mapping[str, float] = field(default_factory=dict)  # turn, restart, roll_back: new positions
-    step: int = 0  # roll_back, race: the checkpoint to go back to
+    step: int = 0  # roll_back, race: the checkpoint to go back to; try_abandoned: the step that was left
     skip_since: int | None = None  # roll_back: leave out the data of all steps from this one on
-    n_steps: int = 0  # race: length of each arm; reset_moments: length of the new warm-up
+    n_steps: int = 0  # race, try_abandoned: length of each arm; reset_moments: length of the new warm-up
     arms: tuple[Mapping[str, float], ...] = ()  # race: the knobs of each arm
     seeds: tuple[int, ...] = ()  # race: of each arm; 0 continues with the random state of the checkpoint
     hparams: Mapping[str, float] = field(default_factory=dict)  # restart: changes of the recipe itself
-    utterances: tuple[str, ...] = ()  # quarantine
+    utterances: tuple[str, ...] = ()  # quarantine, release
     targets: Mapping[str, float] = field(default_factory=dict)  # enter_phase: shares that multiply the schedules
     reason: str = ""  # quarantine, finish, stop

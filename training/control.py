@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from models.memory import release_gpu_memory
 from reports import QuarantineReport, TrainerOrder
-from training.checkpoints.json_files import add_to_quarantine
+from training.checkpoints.json_files import add_to_quarantine, remove_from_quarantine
 from training.rewind import Rewind
 from training.run_state import RunState
 from training.schedule import PhasePlan
@@ -14,7 +14,7 @@ from training.schedule import PhasePlan
 NOTHING_LEFT = "every utterance to train on is quarantined"
 MAX_LOADER_THREADS = 8
 """More threads would only hold more batches in memory: each reads up to four ahead."""
-MOVES = ("roll_back", "restart", "race")
+MOVES = ("roll_back", "restart", "race", "try_abandoned")
 """Actions that change the step and weights training continues from; they wait for the end of the step."""
 
 
@@ -32,6 +32,7 @@ class RunControl:
             "enter_phase": lambda order: self._enter_phase(order.targets),
             "rerun_step": lambda _order: self._rerun_step(),
             "quarantine": lambda order: self._quarantine(order.utterances, reason=order.reason),
+            "release": lambda order: self._release(order.utterances),
             "screen": lambda _order: self._quarantine_nonfinite(),
             "fetch_faster": lambda _order: self._fetch_faster(),
             "keep_fewer_checkpoints": lambda _order: self._keep_fewer_checkpoints(),
@@ -100,6 +101,12 @@ class RunControl:
         self._must_reload = True
         if not loader.has_utterances:
             self._stop(NOTHING_LEFT)
+
+    def _release(self, utterances: Sequence[str]) -> None:
+        """Train on quarantined utterances again."""
+        self._state.data.train.quarantined -= set(utterances)
+        remove_from_quarantine(self._state.folder, utterances)
+        self._must_reload = True
 
     def _quarantine_nonfinite(self) -> None:
         """Quarantine all recordings that hold numbers no model can learn from."""

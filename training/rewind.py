@@ -1,21 +1,23 @@
-"""Rollback, restart and race: orders that change the step and weights training continues from."""
+"""Rollbacks, restarts, races and returns: orders that change the step and weights training continues from."""
 
 from __future__ import annotations
 
 import io
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from hparams import UserError
+from hparams import UserError, build_hparams
 from models import build_model
 from models.checkpoint_file import load_checkpoint
-from reports import ArmReport, RaceReport, RollbackReport, StepReport, TrainerOrder
-from training.checkpoints.checkpoint import list_checkpoints
+from reports import AbandonedReport, ArmReport, RaceReport, RollbackReport, StepReport, TrainerOrder
+from training.checkpoints.checkpoint import list_checkpoints, load_abandoned, remove_abandoned, save_abandoned
 from training.checkpoints.initial_weights import load_initial_weights
 from training.checkpoints.json_files import add_amendments
 from training.run_state import RunState
-from training.schedule import ScheduleClock
+from training.schedule import PhasePlan, ScheduleClock
 from training.step.learner import Learner
 from training.step_runner import StepRunner
 
@@ -30,11 +32,30 @@ class Rewind:
         """Return False when an interruption came first; then everything is as before."""
         if order.action == "race":
             return self._race(order)
+        if order.action == "try_abandoned":
+            return self._try_abandoned(order)
+        save_abandoned(self._folder, self._describe_abandoned(order))
         if order.action == "restart":
             self._restart(order)
         else:
             self._roll_back(order)
         return True
+
+    @property
+    def _folder(self) -> Path:
+        return self._state.folder / "checkpoints"
+
+    def _describe_abandoned(self, order: TrainerOrder) -> dict[str, Any]:
+        """State to return to: settings that a restart changes, and the first step that a return undoes, with it."""
+        state = self._state
+        content = {name: value for name, value in state.state_dict().items() if name != "watcher"}
+        former = {name: getattr(state.hparams, name) for name in order.hparams}
+        first_step = state.progress.step if order.action == "restart" else order.step + 1
+        return content | {"former": former, "phase_plan": asdict(state.phase_plan), "undone_from": first_step}
+
+    def forget_abandoned(self) -> None:
+        """Training is over: there is no verdict to come."""
+        remove_abandoned(self._folder)
 
     def _roll_back(self, order: TrainerOrder) -> None:
         state, since = self._state, order.skip_since
@@ -134,6 +155,56 @@ class Rewind:
         if not state.keep_if_best(winner.score):
             state.save()
         return True
+
+    def _try_abandoned(self, order: TrainerOrder) -> bool:
+        """Train on what was abandoned, evaluate it, and continue with it if the observer chooses so."""
+        state = self._state
+        try:
+            abandoned = load_abandoned(self._folder, order.step, fingerprint=state.data.fingerprint)
+        except UserError as error:
+            state.observer.on_abandoned(AbandonedReport(order.step, None, str(error)))
+            return True
+        present, phase_plan = _copy_to_memory(state.state_dict()), state.phase_plan
+        changed = {name: present["hparams"][name] for name in abandoned["former"]}
+        self._switch_to(abandoned, abandoned["former"], PhasePlan(**abandoned["phase_plan"]))
+        state.knobs.micro_batches = max(state.knobs.micro_batches, present["knobs"]["micro_batches"])
+        reports = self._run_arm(order.n_steps)
+        if state.limits.interruption is not None:
+            self._switch_to(present, changed, phase_plan)
+            return False
+        state.observer.on_evaluation_start()
+        arm = ArmReport(asdict(state.knobs), tuple(reports), self._steps.validate())
+        if state.observer.on_abandoned(AbandonedReport(order.step, arm)):
+            self._return_to_abandoned(abandoned)
+        else:
+            self._switch_to(present, changed, phase_plan)
+            state.save()  # with the verdict, before the file goes
+        remove_abandoned(self._folder)
+        return True
+
+    def _return_to_abandoned(self, abandoned: dict[str, Any]) -> None:
+        """Save the state that is there now; then delete the checkpoints of what came instead."""
+        state = self._state
+        if abandoned["former"]:
+            add_amendments(state.folder, state.hparams, abandoned["former"])
+        state.progress.evaluated_step = state.progress.step
+        newest = state.save()
+        for saved in list_checkpoints(self._folder):
+            if saved.step >= abandoned["undone_from"] and saved.path != newest:
+                saved.path.unlink()
+        if state.best_checkpoint() is None:
+            state.progress.best_step = state.progress.best_score = None
+
+    def _switch_to(self, saved: dict[str, Any], changes: dict[str, Any], phase_plan: PhasePlan) -> None:
+        """Continue from a state of this run, whose model has another shape if these settings differ."""
+        state = self._state
+        hparams, state.phase_plan = build_hparams(state.hparams.model_dump(), changes), phase_plan
+        if hparams != state.hparams:
+            state.hparams = hparams
+            state.learner = Learner(
+                build_model(hparams, len(state.data.symbols)), hparams, state.device, state.rank_group
+            )
+        self._restore(saved)
 
     def _run_arm(self, n_steps: int) -> list[StepReport]:
         state, steps = self._state, self._steps

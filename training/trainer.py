@@ -39,6 +39,8 @@ class EnhancedTrainer:
             self.evaluate()
         if state.is_unsaved:
             state.save()
+        if limits.stop is None:
+            self._rewind.forget_abandoned()
         return reason
 
     def _run_epochs(self) -> str:

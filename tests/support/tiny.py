@@ -15,6 +15,7 @@ from hparams import HParams
 from models import TrainableModel, build_model
 from models.tacotron2.model import Tacotron2
 from reports import (
+    AbandonedReport,
     ArmReport,
     CheckpointReport,
     EvaluationReport,
@@ -127,6 +128,8 @@ class RecordingObserver:
         self.checkpoints: list[tuple[Path, Path | None]] = []
         self.restored: dict[str, Any] | None = None
         self.rollbacks: list[RollbackReport] = []
+        self.abandoned: list[AbandonedReport] = []
+        self.returns = False  # to what was left
         self.races: list[list[ArmReport]] = []
         self.winner = 0
 
@@ -163,6 +166,11 @@ class RecordingObserver:
         self.races.append(list(report.arms))
         self.events.append(f"race from {report.start_step}")
         return RaceWinner(self.winner, self.scores.get(report.arms[self.winner].evaluation.step))
+
+    def on_abandoned(self, report: AbandonedReport) -> bool:
+        self.abandoned.append(report)
+        self.events.append(f"tried what was left at {report.start_step}")
+        return self.returns
 
     def state_dict(self) -> dict[str, Any]:
         return {"n_steps": len(self.steps)}

@@ -11,7 +11,11 @@ from typing import Any
 import torch
 
 from files import is_disk_full, write_atomically
-from models.checkpoint_file import CHECKPOINT_NAME, SCHEMA_VERSION
+from hparams import UserError
+from models.checkpoint_file import CHECKPOINT_NAME, SCHEMA_VERSION, load_checkpoint
+
+ABANDONED_FILE = "abandoned.pt"
+"""State that the last rollback or restart abandoned, kept until its verdict."""
 
 
 class DiskFull(Exception):
@@ -49,10 +53,42 @@ def save_checkpoint(folder: Path, state: dict[str, Any], *, keep: int, best_step
         except OSError as error:
             if not is_disk_full(error):
                 raise
-            if not _remove_oldest(folder, best_step):
+            if not remove_abandoned(folder) and not _remove_oldest(folder, best_step):
                 raise DiskFull(f"the disk is full: no room for {len(content) / 1e6:.0f} MB at {folder}") from error
     _remove_outdated(folder, path, keep=keep, best_step=best_step)
     return path
+
+
+def save_abandoned(folder: Path, state: dict[str, Any]) -> None:
+    """Keep the state that training leaves, in place of an earlier one; a full disk has no room for it."""
+    buffer = io.BytesIO()
+    torch.save({"schema_version": SCHEMA_VERSION, **state}, buffer)
+    folder.mkdir(parents=True, exist_ok=True)
+    remove_abandoned(folder)
+    try:
+        write_atomically(folder / ABANDONED_FILE, buffer.getbuffer())
+    except OSError as error:
+        if not is_disk_full(error):
+            raise
+
+
+def load_abandoned(folder: Path, step: int, *, fingerprint: str) -> dict[str, Any]:
+    """Load the state abandoned at a step with the same data; a UserError says why there is none."""
+    path = folder / ABANDONED_FILE
+    state = load_checkpoint(path)
+    if (abandoned_at := int(state["progress"]["step"])) != step:
+        raise UserError(f"{path}: expected the state abandoned at step {step}, found that of step {abandoned_at}")
+    if state["data_fingerprint"] != fingerprint:
+        raise UserError(f"{path}: expected the data of this run, found others; they have changed since")
+    return state
+
+
+def remove_abandoned(folder: Path) -> bool:
+    """Remove the abandoned state; False if there is none."""
+    path = folder / ABANDONED_FILE
+    is_there = path.exists()
+    path.unlink(missing_ok=True)
+    return is_there
 
 
 def _remove_temporary_files(folder: Path) -> None:

@@ -55,6 +55,11 @@ def add_to_quarantine(folder: Path, utterances: Sequence[str], *, step: int) -> 
     _write(folder / QUARANTINE_FILE, dict.fromkeys(utterances, step) | read_quarantine(folder))
 
 
+def remove_from_quarantine(folder: Path, utterances: Sequence[str]) -> None:
+    kept = {id_: step for id_, step in read_quarantine(folder).items() if id_ not in utterances}
+    _write(folder / QUARANTINE_FILE, kept)
+
+
 def _read(path: Path, expected: str, value_type: type | UnionType) -> dict[str, Any]:
     """Content of the file, {} if there is none; `expected` describes a valid one in error messages."""
     if not path.is_file():

@@ -19,6 +19,7 @@ from training.checkpoints.json_files import (
     apply_amendments,
     read_choices,
     read_quarantine,
+    remove_from_quarantine,
     write_choices,
 )
 
@@ -92,3 +93,9 @@ def test_failing_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.M
         add_to_quarantine(tmp_path, ["b"], step=2)
     assert read_quarantine(tmp_path) == {"a": 1}
     assert [path.name for path in tmp_path.iterdir()] == [QUARANTINE_FILE]
+
+
+def test_released_utterances_are_trained_on_again(tmp_path: Path) -> None:
+    add_to_quarantine(tmp_path, ["a", "b", "c"], step=3)
+    remove_from_quarantine(tmp_path, ["b", "unknown"])
+    assert read_quarantine(tmp_path) == {"a": 3, "c": 3}

@@ -32,6 +32,16 @@ def test_quarantine_takes_effect_at_once_although_batches_were_prefetched(tmp_pa
     assert read_quarantine(trainer.state.folder) == dict.fromkeys(excluded, 1)
 
 
+def test_released_utterances_are_used_from_the_next_step_on(tmp_path: Path) -> None:
+    reference, expected = train_with_orders(tmp_path / "reference", max_steps=6)
+    excluded = expected.ids[1][0]
+    orders = {1: [quarantine(excluded)], 3: [TrainerOrder("release", utterances=(excluded,))]}
+    trainer, observer = train_with_orders(tmp_path / "released", orders, max_steps=6)
+    used = [step for step, ids in enumerate(observer.ids, start=1) if excluded in ids]
+    assert [step for step in used if step <= 3] == [] and [step for step in used if step > 3] != []
+    assert read_quarantine(trainer.state.folder) == {}
+
+
 def test_batch_without_remaining_utterances_is_skipped(tmp_path: Path) -> None:
     reference, expected = train_with_orders(tmp_path / "reference", max_steps=3)
     trainer, observer = train_with_orders(tmp_path / "quarantine", {1: [quarantine(*expected.ids[1])]}, max_steps=2)
