@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from monitoring.measures.evaluation import UtteranceSignals
+from monitoring.measures.residuals import OddGroup
 from monitoring.measures.signals import Signals
 from reports import ArmReport, CheckpointReport, EvaluationReport, QuarantineReport, RollbackReport, StepReport
 
@@ -31,6 +32,24 @@ class EvaluationEvent:
     report: EvaluationReport
     signals: Signals
     utterances: Sequence[UtteranceSignals]
+    odd_group: OddGroup | None = None  # of the training utterances
+
+    @property
+    def odd_utterances(self) -> tuple[str, ...]:
+        """Training utterances that stand apart as a group."""
+        group = self.odd_group
+        return group.utterances if group is not None and group.stands_apart else ()
+
+    @property
+    def distances(self) -> dict[str, float]:
+        """Distance of what is said from the recording, by held-out utterance."""
+        return known_distances(self.report, self.utterances)
+
+
+def known_distances(report: EvaluationReport, utterances: Sequence[UtteranceSignals]) -> dict[str, float]:
+    """Mel distances of the utterances that were said."""
+    pairs = zip(report.decodes, utterances, strict=True)
+    return {decode.id: signals.mel_distance for decode, signals in pairs if signals.mel_distance is not None}
 
 
 @dataclass(frozen=True)
@@ -78,6 +97,24 @@ class RaceDecisionEvent:
     report: ArmReport
 
 
+@dataclass(frozen=True)
+class AbandonedEvent:
+    """The state that an intervention left was trained on and evaluated; nothing is decided yet."""
+
+    start_step: int
+    arm: ArmSignals | None
+    problem: str
+
+
+@dataclass(frozen=True)
+class ReturnEvent:
+    """Training continues with the state that an intervention had left."""
+
+    start_step: int
+    arm: ArmSignals
+    evaluation: EvaluationEvent
+
+
 Event = (
     StepEvent
     | EvaluationStartEvent
@@ -89,5 +126,7 @@ Event = (
     | RaceStepEvent
     | RaceEvent
     | RaceDecisionEvent
+    | AbandonedEvent
+    | ReturnEvent
 )
 Subscriber = Callable[[Event], None]

@@ -48,6 +48,7 @@ def run_facts(trainer: EnhancedTrainer, preset: HParams, *, pinned: tuple[str, .
         spectrum_loss=model.SPECTRUM_LOSS,
         log_losses=model.LOG_LOSSES,
         n_frames_per_step=hparams.n_frames_per_step if has_reduction_factor else None,
+        alignment_prior=None if model.HAS_ATTENTION else hparams.alignment_prior,
         utterances=len(data.train.examples),
         evaluated_utterances=len(data.held_out.examples),
         effective_batch_size=hparams.batch_size,

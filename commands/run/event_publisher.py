@@ -8,6 +8,7 @@ from typing import Any
 
 from commands.process.heartbeat import Heartbeat
 from monitoring.events import (
+    AbandonedEvent,
     ArmSignals,
     CheckpointEvent,
     EvaluationEvent,
@@ -16,14 +17,18 @@ from monitoring.events import (
     RaceDecisionEvent,
     RaceEvent,
     RaceStepEvent,
+    ReturnEvent,
     SaveStartEvent,
     StepEvent,
     Subscriber,
+    known_distances,
 )
 from monitoring.journal.recorder import RunRecorder
 from monitoring.measures.evaluation import evaluation_signals, utterance_signals
+from monitoring.measures.residuals import UtteranceResiduals
 from monitoring.measures.signals import outlier_utterances, step_signals
 from reports import (
+    AbandonedReport,
     ArmReport,
     CheckpointReport,
     EvaluationReport,
@@ -39,8 +44,14 @@ from smart_tuner.runtime import SupervisorRuntime
 class EventPublisher:
     """The trainer's observer. Subscribers receive each event in this order: recorder, supervisor, the others."""
 
-    def __init__(self, recorder: RunRecorder, others: Sequence[Subscriber] = ()) -> None:
+    def __init__(
+        self,
+        recorder: RunRecorder,
+        others: Sequence[Subscriber] = (),
+        residuals: UtteranceResiduals | None = None,
+    ) -> None:
         self.recorder, self._others = recorder, tuple(others)
+        self._residuals = residuals or UtteranceResiduals()
         self.supervisor: SupervisorRuntime | None = None  # set once there is a trainer that it can steer
 
     def publish(self, event: Event) -> None:
@@ -53,6 +64,7 @@ class EventPublisher:
             receive(event)
 
     def on_step(self, report: StepReport) -> None:
+        self._residuals.record(report.utterance_ids, report.utterance_losses)
         self.publish(StepEvent(report, step_signals(report), outlier_utterances(report)))
 
     def on_evaluation_start(self) -> None:
@@ -60,8 +72,9 @@ class EventPublisher:
 
     def on_evaluation(self, report: EvaluationReport) -> float | None:
         utterances = [utterance_signals(decode) for decode in report.decodes]
-        signals = evaluation_signals(report, utterances)
-        self.publish(EvaluationEvent(report, signals, utterances))
+        group = self._residuals.odd_group()
+        signals = evaluation_signals(report, utterances) | (group.signals if group is not None else {})
+        self.publish(EvaluationEvent(report, signals, utterances, group))
         return signals["composite_tts_score"]
 
     def on_save_start(self) -> None:
@@ -78,9 +91,12 @@ class EventPublisher:
             self.supervisor.on_event(event)
 
     def on_rollback(self, report: RollbackReport) -> None:
+        if report.step is not None:
+            self._residuals.clear()
         self.publish(report)
 
     def on_quarantine(self, report: QuarantineReport) -> None:
+        self._residuals.forget(report.utterances)
         self.publish(report)
 
     def on_race_step(self) -> None:
@@ -94,13 +110,28 @@ class EventPublisher:
         self.publish(RaceDecisionEvent(report.start_step, arms[winner], report.arms[winner]))
         return RaceWinner(winner, arms[winner].evaluation["composite_tts_score"])
 
+    def on_abandoned(self, report: AbandonedReport) -> bool:
+        arm = None if report.arm is None else arm_signals(report.arm)
+        self.publish(AbandonedEvent(report.start_step, arm, report.problem))
+        assert self.supervisor is not None, "only a supervisor orders it"
+        returns = self.supervisor.on_abandoned(report.start_step, arm)
+        if returns and arm is not None and report.arm is not None:
+            evaluation = report.arm.evaluation
+            utterances = [utterance_signals(decode) for decode in evaluation.decodes]
+            event = EvaluationEvent(evaluation, arm.evaluation, utterances)
+            self._residuals.clear()
+            self.publish(ReturnEvent(report.start_step, arm, event))
+        return returns
+
     def state_dict(self) -> dict[str, Any]:
         """Return the state of recorder and supervisor; the key "listener" is that of earlier checkpoints."""
         supervisor = {} if self.supervisor is None else {"listener": self.supervisor.state_dict()}
-        return self.recorder.state_dict() | supervisor
+        return self.recorder.state_dict() | supervisor | {"residuals": self._residuals.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.recorder.load_state_dict(state)
+        if "residuals" in state:  # earlier versions had none
+            self._residuals.load_state_dict(state["residuals"])
         if self.supervisor is not None and "listener" in state:
             self.supervisor.load_state_dict(state["listener"])
 
@@ -113,11 +144,7 @@ def _checkpoint_event(report: CheckpointReport) -> CheckpointEvent:
 def arm_signals(arm: ArmReport) -> ArmSignals:
     steps = tuple((report.step, step_signals(report)) for report in arm.steps)
     utterances = [utterance_signals(decode) for decode in arm.evaluation.decodes]
-    distances = {
-        decode.id: signals.mel_distance
-        for decode, signals in zip(arm.evaluation.decodes, utterances, strict=True)
-        if signals.mel_distance is not None
-    }
+    distances = known_distances(arm.evaluation, utterances)
     return ArmSignals(arm.knobs, steps, evaluation_signals(arm.evaluation, utterances), distances)
 
 
@@ -132,7 +159,7 @@ def report_progress(heartbeat: Heartbeat) -> Subscriber:
                 heartbeat.begin("evaluation")
             case SaveStartEvent():
                 heartbeat.begin("save")
-            case EvaluationEvent() | CheckpointEvent() | RaceStepEvent() | RaceDecisionEvent():
+            case EvaluationEvent() | CheckpointEvent() | RaceStepEvent() | RaceDecisionEvent() | AbandonedEvent():
                 heartbeat.done()
 
     return on_event

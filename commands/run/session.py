@@ -37,6 +37,7 @@ from monitoring.journal.recorder import RunRecorder
 from monitoring.journal.sample_writer import SampleWriter
 from monitoring.journal.summary import read_summary
 from monitoring.language.english import ENGLISH
+from monitoring.measures.residuals import UtteranceResiduals
 from monitoring.report.summary import voice_quality
 from monitoring.terminal.progress import ProgressDisplay
 from training.checkpoints.checkpoint import DiskFull
@@ -126,7 +127,8 @@ def open_session(
     with closing(_open_recorder(job, corpus, folder=folder, plan=plan)) as recorder:
         correction = None if settled.plan is None else PlanCorrection(settled.plan, folder, recorder)
         checks = _forecast_checks(job, plan, estimate, recorder, correction)
-        publisher = EventPublisher(recorder, [report_progress(heartbeat), *checks])
+        residuals = UtteranceResiduals(losses_are_logarithms="total_loss" in model.LOG_LOSSES)
+        publisher = EventPublisher(recorder, [report_progress(heartbeat), *checks], residuals)
         device, ranks = job.device, job.rank_group
         state = RunState(model, data, hparams, folder=folder, observer=publisher, device=device, rank_group=ranks)
         if settled.plan is not None and correction is not None:

@@ -33,7 +33,7 @@ from training.trainer import EnhancedTrainer
 
 PRUNED, OUT_OF_TIME = "pruned", "max_minutes"
 MACHINE_KNOBS = ("micro_batches", "batches_per_update")
-DISABLED_ACTIONS = frozenset({"restart", "race"})
+DISABLED_ACTIONS = frozenset({"restart", "race", "try_abandoned"})
 """A trial measures its settings: its supervisor protects it from data and machine problems, and changes no setting."""
 
 

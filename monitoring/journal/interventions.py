@@ -56,7 +56,7 @@ class InterventionLog:
 
     def add_follow_up(self, record: Record) -> None:
         """Attach a follow-up to the newest intervention with its ailment, remedy and (if recorded) number."""
-        key = (record["ailment"], record["remedy"], record.get("number"))
+        key = (record["ailment"], record["remedy"], record.get("number") or None)
         for entry in reversed(self.entries):
             if (entry.record.get("ailment"), entry.record.get("remedy"), entry.record.get("number")) == key:
                 entry.follow_ups.append(record)

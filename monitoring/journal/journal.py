@@ -17,6 +17,9 @@ SCHEMA_VERSION = 1
 RESERVE_BYTES = 1_000_000
 """Size of the reserve file, which is deleted on a full disk: room for the last few thousand records."""
 
+RETURN_MARK = "returned"
+"""Field of records that repeat what a record `abandoned` holds, once training continues with it."""
+
 Record = Mapping[str, Any]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import pairwise
@@ -11,7 +12,7 @@ from pathlib import Path
 from statistics import median
 
 from monitoring.journal.interventions import InterventionEntry, InterventionLog
-from monitoring.journal.journal import Record, iter_records
+from monitoring.journal.journal import RETURN_MARK, Record, iter_records
 from monitoring.journal.series import DownsampledSeries
 
 PACE_BLOCKS = 30  # the newest blocks of steps, from which the time left is estimated
@@ -35,6 +36,8 @@ class JournalState:
     end: Record | None = None  # the `finished` record
     _log: InterventionLog = field(default_factory=InterventionLog)
     _arms: Sequence[Record] = ()  # of the newest race
+    _abandoned: tuple[dict[str, DownsampledSeries], list[Record]] | None = None  # curves before the newest rollback
+    _plan_before_restart: int | None = None
     _block_ends: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=PACE_BLOCKS))  # seconds, step
 
     @staticmethod
@@ -139,8 +142,21 @@ class JournalState:
         self.step = max(self.step, step)
 
     def _on_rollback(self, record: Record) -> None:
-        if record["to"] is not None:
-            self._drop_after(record["to"])
+        if record["to"] is None:
+            return
+        if record.get(RETURN_MARK):
+            self._restore_abandoned()
+        else:
+            self._abandoned = deepcopy(self.series), list(self.evaluations)
+        self._drop_after(record["to"])
+
+    def _restore_abandoned(self) -> None:
+        """Training returns to what it had left: the curves before a rollback, the plan before a restart."""
+        if self._abandoned is not None:
+            self.series, self.evaluations = self._abandoned
+        if self._plan_before_restart is not None:
+            self.planned_steps = self._plan_before_restart
+        self._abandoned = self._plan_before_restart = None
 
     def _on_race(self, record: Record) -> None:
         """Go back to the start of the race; the follow-up that names the winner adds the winner's steps."""
@@ -159,7 +175,10 @@ class JournalState:
     def _on_intervention(self, record: Record) -> None:
         if "on_the_way_to" not in record:  # a partial move of a knob belongs to the intervention before it
             self._log.add(record)
+        if record.get("action") in ("restart", "roll_back"):
+            self._abandoned = self._plan_before_restart = None
         if record.get("action") == "restart" and "advice" not in record and self.start is not None:
+            self._plan_before_restart = self.planned_steps
             self.planned_steps = _planned_steps_after_restart(record["step"], self.start)
 
     def _on_follow_up(self, record: Record) -> None:

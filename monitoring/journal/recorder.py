@@ -8,16 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from monitoring.events import (
+    AbandonedEvent,
+    ArmSignals,
     CheckpointEvent,
     EvaluationEvent,
     EvaluationStartEvent,
     Event,
     RaceDecisionEvent,
     RaceEvent,
+    ReturnEvent,
     SaveStartEvent,
     StepEvent,
 )
-from monitoring.journal.journal import Journal
+from monitoring.journal.journal import RETURN_MARK, Journal
 from monitoring.journal.sample_writer import SampleWriter
 from monitoring.journal.summary import write_summary
 from monitoring.measures.history import SignalHistory
@@ -80,6 +83,10 @@ class RunRecorder:
                 self._on_race(event)
             case RaceDecisionEvent():
                 self._on_race_decision(event)
+            case AbandonedEvent():
+                self._on_abandoned(event)
+            case ReturnEvent():
+                self._on_return(event)
 
     def _on_step(self, event: StepEvent) -> None:
         report = event.report
@@ -92,7 +99,7 @@ class RunRecorder:
         self._summary |= {"step": report.step, "epoch": report.epoch}
         self._display.on_step(report)
 
-    def _on_evaluation(self, event: EvaluationEvent) -> None:
+    def _on_evaluation(self, event: EvaluationEvent, **fields: Any) -> None:
         report = event.report
         self.write_steps()
         self.history.record(report.step, event.signals)
@@ -110,7 +117,9 @@ class RunRecorder:
                 {"id": decode.id, "text": decode.text, **asdict(utterance), "score": utterance.score}
                 for decode, utterance in zip(report.decodes, event.utterances, strict=True)
             ],
+            **({"odd_utterances": list(event.odd_utterances)} if event.odd_utterances else {}),
             **written.journal_fields,
+            **fields,
         )
         self.write_summary()
         self._display.on_evaluation(report.step, event.signals)
@@ -145,15 +154,7 @@ class RunRecorder:
         self._summary["step"] = step
 
     def _on_race(self, event: RaceEvent) -> None:
-        arms = [
-            {
-                "knobs": dict(arm.knobs),
-                **_columns(arm.steps),
-                "evaluation": arm.evaluation,
-                "distances": dict(arm.distances),
-            }
-            for arm in event.arms
-        ]
+        arms = [_arm_fields(arm) for arm in event.arms]
         self.write_steps()
         self.journal.write("race", self._summary["step"], from_step=event.start_step, arms=arms)
 
@@ -164,6 +165,28 @@ class RunRecorder:
         last = event.report.steps[-1]
         self.history.record(last.step, event.winner.evaluation)
         self._summary |= {"step": last.step, "epoch": last.epoch}
+
+    def _on_abandoned(self, event: AbandonedEvent) -> None:
+        self.write_steps()
+        arm = None if event.arm is None else _arm_fields(event.arm)
+        self.journal.write(
+            "abandoned", self._summary["step"], from_step=event.start_step, arm=arm, problem=event.problem
+        )
+
+    def _on_return(self, event: ReturnEvent) -> None:
+        """Journal the way back like a rollback, with the steps that were done there meanwhile."""
+        mark = {RETURN_MARK: True}
+        self.journal.write(
+            "rolled_back", event.start_step, wanted_step=event.start_step, to=event.start_step, problems=(), **mark
+        )
+        self._go_back(event.start_step)
+        for step, signals in event.arm.steps:
+            self.history.record(step, signals)
+            self._summary["step"] = step
+        if event.arm.steps:
+            self.journal.write("steps", event.arm.steps[-1][0], **_columns(event.arm.steps), **mark)
+        self._summary["epoch"] = event.evaluation.report.epoch
+        self._on_evaluation(event.evaluation, **mark)
 
     def on_decision(self, kind: str, step: int, fields: Mapping[str, Any]) -> None:
         """Journal a decision of the supervisor, after the signals it follows from."""
@@ -183,6 +206,7 @@ class RunRecorder:
 
     def on_plan(self, step: int, *, planned_steps: int, patience_steps: int, text: str) -> None:
         """Journal that the length of the training has changed, and with it the time that attention may take."""
+        self.write_steps()
         self.journal.write("plan", step, planned_steps=planned_steps, patience_steps=patience_steps, text=text)
         self._display.on_note(text)
         self._display.set_last_step(planned_steps)
@@ -233,6 +257,11 @@ class RunRecorder:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.history.load_state_dict(state["history"])
         self._display.add_earlier_seconds(state["seconds"])
+
+
+def _arm_fields(arm: ArmSignals) -> dict[str, Any]:
+    evaluation = {"evaluation": arm.evaluation, "distances": dict(arm.distances)}
+    return {"knobs": dict(arm.knobs), **_columns(arm.steps), **evaluation}
 
 
 def _columns(steps: Sequence[tuple[int, Signals]]) -> dict[str, Any]:

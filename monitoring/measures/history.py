@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping
-from itertools import takewhile
+from operator import itemgetter
 from typing import Any
 
 from monitoring.measures.signals import Signals, finite
@@ -60,9 +61,15 @@ class SignalHistory:
 
     def since(self, name: str, first_step: int) -> list[tuple[int, float]]:
         """Return the points of one signal from a step on, without gaps."""
-        series = self._series.get(name, ())
-        window = takewhile(lambda point: point[0] >= first_step, reversed(series))
-        return [(step, value) for step, value in window if value is not None][::-1]
+        series = self._series.get(name, [])
+        first = bisect_left(series, first_step, key=itemgetter(0))
+        return [(step, value) for step, value in series[first:] if value is not None]
+
+    def between(self, name: str, first_step: int, last_step: int) -> list[tuple[int, float]]:
+        """Return the points of one signal from a step to another, both included, without gaps."""
+        series = self._series.get(name, [])
+        first, end = (bisect_left(series, step, key=itemgetter(0)) for step in (first_step, last_step + 1))
+        return [(step, value) for step, value in series[first:end] if value is not None]
 
     def drop_after(self, step: int) -> None:
         """Drop all points after the step that training goes back to."""

@@ -62,6 +62,8 @@ def change_text(record: Record, language: Language) -> str:
 def follow_up_text(record: Record, language: Language) -> str:
     if "superseded_by" in record:
         return language.text("superseded")
+    if record.get("check") == "abandoned":
+        return language.text("abandoned", step=record["abandoned_at"], n=record["n_steps"])
     if "check" in record:
         return language.text("race", n=record.get("n_arms", ARMS_OF_EARLIER_RACES), step=record["from_step"])
     if "verdict" not in record:

@@ -51,6 +51,7 @@ TEXTS = {
     "outcome_worse": "{signal} {value}, worse than this run changes by itself",
     "without_it": "without the change {value} was expected",
     "reverted": "undone: {change}",
+    "abandoned": "To compare, what was left at step {step} is trained on for {n} steps",
     "race": "Too close to call: trained {n} times from step {step}, with the change and without it",
     "superseded": "Not judged: a person changed a setting meanwhile",
     "advice_only": "advice only",

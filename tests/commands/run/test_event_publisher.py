@@ -7,10 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import pytest
 
 from commands.run.event_publisher import EventPublisher
 from monitoring.events import (
+    AbandonedEvent,
     ArmSignals,
     CheckpointEvent,
     EvaluationEvent,
@@ -22,10 +24,11 @@ from monitoring.events import (
     StepEvent,
 )
 from monitoring.journal.journal import read_journal
+from monitoring.journal.journal_state import JournalState
 from monitoring.journal.recorder import STEPS_PER_RECORD, RunRecorder
 from monitoring.journal.summary import read_summary
 from monitoring.measures.signals import Signals
-from reports import ArmReport, CheckpointReport, RaceReport, RollbackReport
+from reports import AbandonedReport, ArmReport, CheckpointReport, RaceReport, RollbackReport
 from smart_tuner.runtime import SupervisorRuntime
 from tests.monitoring.measures.sample_reports import make_evaluation, make_step
 from tests.monitoring.recorders import open_recorder
@@ -44,6 +47,7 @@ class FakeSupervisor:
     def __init__(self, recorder: RunRecorder) -> None:
         self.recorder = recorder
         self.winning_arm = 0
+        self.returns = False
         self.events: list[Event] = []
         self.recorded: list[Signals] = []
         self.journal: list[list[str]] = []
@@ -61,6 +65,10 @@ class FakeSupervisor:
     def on_race(self, start_step: int, arms: Sequence[ArmSignals]) -> int:
         self.events.append(RaceEvent(start_step, tuple(arms)))
         return self.winning_arm
+
+    def on_abandoned(self, start_step: int, arm: ArmSignals | None) -> bool:
+        self.events.append(AbandonedEvent(start_step, arm, ""))
+        return self.returns
 
     def state_dict(self) -> dict[str, Any]:
         return {"events": len(self.events)}
@@ -255,3 +263,86 @@ def test_a_full_block_is_written_before_the_step_that_filled_it_is_published(
 ) -> None:
     steps(publisher, *range(1, STEPS_PER_RECORD + 1))
     assert supervisor.journal[-2:] == [[], ["steps"]]
+
+
+def try_abandoned(publisher: EventPublisher, *, left_at: int, n_steps: int) -> bool:
+    """Report what was left at a step, trained on for some steps with a loss of 100 and more."""
+    numbers = range(left_at + 1, left_at + n_steps + 1)
+    trained = tuple(make_step(step=number, loss_parts={"mel_loss": 100.0 + number}) for number in numbers)
+    evaluation = make_evaluation(step=left_at + n_steps)
+    return publisher.on_abandoned(AbandonedReport(left_at, ArmReport({"guide_sigma": 0.4}, trained, evaluation)))
+
+
+def test_what_was_left_and_stays_left_is_a_record_that_changes_no_curve(
+    publisher: EventPublisher, supervisor: FakeSupervisor, tmp_path: Path
+) -> None:
+    steps(publisher, *range(1, 8))
+    assert not try_abandoned(publisher, left_at=5, n_steps=2)
+    (record,) = [r for r in records(tmp_path) if r["kind"] == "abandoned"]
+    assert record["from_step"] == 5 and record["arm"]["steps"] == [6, 7] and record["arm"]["evaluation"]
+    assert publisher.recorder.history.latest()["mel_loss"] == 7.0
+    assert JournalState.load(tmp_path).latest_signals["mel_loss"] == 7.0
+
+
+def test_a_return_to_what_was_left_continues_its_curve(
+    publisher: EventPublisher, supervisor: FakeSupervisor, tmp_path: Path
+) -> None:
+    supervisor.returns = True
+    steps(publisher, *range(1, 10))
+    assert try_abandoned(publisher, left_at=5, n_steps=2)
+    assert [r["kind"] for r in records(tmp_path)] == ["steps", "abandoned", "rolled_back", "steps", "evaluation"]
+    assert [bool(r.get("returned")) for r in records(tmp_path)] == [False, False, True, True, True]
+    state = JournalState.load(tmp_path)
+    assert state.step == 7 and state.latest_signals["mel_loss"] == 107.0
+    assert publisher.recorder.history.latest()["mel_loss"] == 107.0
+    publisher.recorder.write_summary()
+    assert read_summary(tmp_path)["step"] == 7
+
+
+def test_a_return_from_a_rollback_shows_the_curve_before_it(
+    publisher: EventPublisher, supervisor: FakeSupervisor, tmp_path: Path
+) -> None:
+    steps(publisher, *range(1, 8))
+    publisher.on_rollback(RollbackReport(3, 3, ()))
+    for number in (4, 5, 6, 7, 8):
+        publisher.on_step(make_step(step=number, loss_parts={"mel_loss": 50.0}))
+    supervisor.returns = True
+    try_abandoned(publisher, left_at=7, n_steps=1)
+    curve = JournalState.load(tmp_path).series["mel_loss"].points()
+    assert [value for _, value in curve] == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 108.0]
+
+
+def test_a_corrected_plan_follows_the_steps_before_it(publisher: EventPublisher, tmp_path: Path) -> None:
+    steps(publisher, 1, 2)
+    publisher.recorder.on_plan(2, planned_steps=50, patience_steps=10, text="shorter")
+    assert [r["kind"] for r in records(tmp_path)] == ["steps", "plan"]
+
+
+def test_what_cannot_be_read_is_journalled_with_the_reason(
+    publisher: EventPublisher, supervisor: FakeSupervisor, tmp_path: Path
+) -> None:
+    assert not publisher.on_abandoned(AbandonedReport(5, None, "abandoned.pt: is damaged"))
+    (record,) = records(tmp_path)
+    assert record["arm"] is None and record["problem"] == "abandoned.pt: is damaged"
+
+
+def test_a_group_of_odd_utterances_is_named_in_the_journal(
+    publisher: EventPublisher, supervisor: FakeSupervisor, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    for step in range(1, 121):
+        ids = tuple(f"u{(3 * step + i) % 90:02}" for i in range(3))
+        losses = tuple(float(np.exp(rng.normal(0, 0.1) + (2.0 if id_ < "u06" else 0.0))) for id_ in ids)
+        publisher.on_step(make_step(step=step, utterance_ids=ids, utterance_losses=losses))
+    publisher.on_evaluation(make_evaluation(step=120))
+    record = records(tmp_path)[-1]
+    assert set(record["odd_utterances"]) == {f"u{i:02}" for i in range(6)}
+    assert record["signals"]["odd_group_separation"] > 4
+    event = supervisor.events[-1]
+    assert isinstance(event, EvaluationEvent) and list(event.odd_utterances) == record["odd_utterances"]
+    saved = publisher.state_dict()
+    (tmp_path / "other").mkdir()
+    other = EventPublisher(open_recorder(tmp_path / "other"))
+    other.load_state_dict(saved)
+    assert other.state_dict()["residuals"] == saved["residuals"]
+    other.recorder.close()
