@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -12,8 +11,8 @@ from smart_tuner.settings import Phases
 
 FIRST_PHASE = "pre_alignment"
 STABLE_EVALUATIONS = 2
-PLATEAU_EVALUATIONS = 3
-MIN_GAIN = 0.01  # of the validation loss
+PLATEAU_EVALUATIONS, PLATEAU_SHARE = 3, 0.1  # of the plan; the longer of both counts
+MIN_GAIN, MAX_RISE = 0.01, 0.05  # of the validation loss; more of a rise is trouble
 MAX_LOG_RISE = 700.0  # exp() of more overflows
 
 
@@ -60,18 +59,15 @@ def _alignment_is_stable(view: RunView) -> Mapping[str, float] | None:
 
 
 def _quality_is_reached(view: RunView) -> Mapping[str, float] | None:
-    """Speech ends correctly, gradients are moderate, the validation loss is at its target and no longer falls."""
+    """Speech ends correctly, and the validation loss no longer falls."""
     end_signal = "gate_accuracy" if view.values("gate_accuracy") else "length_accuracy"
-    accuracies, norms = view.values(end_signal), view.values("gradient_norm", view.facts.window_steps)
-    losses = [value for _, value in view.log_points("val_total_loss")]
-    if not accuracies or not norms or len(losses) <= PLATEAU_EVALUATIONS:
+    accuracies, losses = view.values(end_signal), [value for _, value in view.log_points("val_total_loss")]
+    plateau_steps = PLATEAU_SHARE * view.facts.planned_steps
+    n = max(PLATEAU_EVALUATIONS, math.ceil(plateau_steps / view.facts.steps_per_evaluation))
+    if not accuracies or len(losses) <= n or accuracies[-1] < view.quality.gate_accuracy_target:
         return None
-    before, recent = min(losses[:-PLATEAU_EVALUATIONS]), min(losses[-PLATEAU_EVALUATIONS:])
-    norm, gain = statistics.median(norms), -math.expm1(min(recent - before, MAX_LOG_RISE))
-    quality = view.quality
-    if accuracies[-1] < quality.gate_accuracy_target or norm > quality.gradient_norm_target:
-        return None
-    if losses[-1] > math.log(quality.loss_target) or gain > MIN_GAIN:
+    gain = -math.expm1(min(min(losses[-n:]) - min(losses[:-n]), MAX_LOG_RISE))
+    if not -MAX_RISE <= gain <= MIN_GAIN:
         return None
     loss = view.facts.measured_values("val_total_loss", val_total_loss=losses[-1])
-    return {end_signal: accuracies[-1], "gradient_norm": norm, **loss, "gain": gain}
+    return {end_signal: accuracies[-1], **loss, "gain": gain}

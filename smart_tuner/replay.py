@@ -18,7 +18,7 @@ from typing import Any
 
 from hparams import UserError
 from monitoring.events import ArmSignals
-from monitoring.journal.journal import read_journal
+from monitoring.journal.journal import RETURN_MARK, read_journal
 from smart_tuner.inputs.run_facts import RunFacts
 from smart_tuner.settings import Settings, load_settings
 from smart_tuner.supervisor import DECISION_VERSION, Supervisor
@@ -39,6 +39,7 @@ class Replay:
     recorded: list[dict[str, Any]] = field(default_factory=list)
     version: int = DECISION_VERSION  # of the decisions that are recorded next
     versions: list[int] = field(default_factory=list)  # of each recorded decision
+    _knows_return: bool = False  # whether the supervisor has gone back to the abandoned state itself
     _states: dict[int, dict[str, Any]] = field(default_factory=dict)  # of the supervisor, by checkpoint
 
     def on_record(self, record: Mapping[str, Any]) -> None:
@@ -47,6 +48,8 @@ class Replay:
             self.versions.append(self.version)
         elif "supervision" in record:
             self._start(record)
+        elif record.get(RETURN_MARK) and self._knows_return:  # it repeats a record of kind "abandoned"
+            return
         elif self.supervisor is not None and (observe := getattr(self, f"_observe_{record['kind']}", None)):
             self._add(observe(self.supervisor, record))
 
@@ -67,7 +70,12 @@ class Replay:
             yield from supervisor.observe_step(step, signals, outliers.get(str(step), {}))
 
     def _observe_evaluation(self, supervisor: Supervisor, record: Mapping[str, Any]) -> Iterable[Decision]:
-        return supervisor.observe_evaluation(record["step"], record["signals"])
+        distances = {
+            u["id"]: u["mel_distance"] for u in record.get("utterances", ()) if u.get("mel_distance") is not None
+        }
+        return supervisor.observe_evaluation(
+            record["step"], record["signals"], distances, record.get("odd_utterances", ())
+        )
 
     def _observe_checkpoint(self, supervisor: Supervisor, record: Mapping[str, Any]) -> Iterable[Decision]:
         self._states[record["step"]] = supervisor.state_dict()
@@ -94,11 +102,15 @@ class Replay:
     def _observe_race(self, supervisor: Supervisor, record: Mapping[str, Any]) -> Iterable[Decision]:
         if supervisor.state.pending is None or not supervisor.state.pending.racing:
             return self._observe_untreated_arm(supervisor, record)  # with these settings, no race was ordered
-        arms = [
-            ArmSignals(arm["knobs"], tuple(_rows(arm)), arm["evaluation"], arm.get("distances", {}))
-            for arm in record["arms"]
-        ]
-        return supervisor.observe_race(record["from_step"], arms)[0]
+        return supervisor.observe_race(record["from_step"], [_arm(arm) for arm in record["arms"]])[0]
+
+    def _observe_abandoned(self, supervisor: Supervisor, record: Mapping[str, Any]) -> Iterable[Decision]:
+        self._knows_return = False
+        if supervisor.state.pending is None or not supervisor.state.pending.racing:
+            return []  # with these settings, it was not asked for
+        arm = None if record["arm"] is None else _arm(record["arm"])
+        decisions, self._knows_return = supervisor.observe_abandoned(record["from_step"], arm)
+        return decisions
 
     @staticmethod
     def _observe_untreated_arm(supervisor: Supervisor, record: Mapping[str, Any]) -> Iterable[Decision]:
@@ -106,12 +118,17 @@ class Replay:
         yield from supervisor.observe_rollback(record["from_step"])
         for step, signals in _rows(arm):
             yield from supervisor.observe_step(step, signals)
-        yield from supervisor.observe_evaluation(arm["steps"][-1], arm["evaluation"])
+        yield from supervisor.observe_evaluation(arm["steps"][-1], arm["evaluation"], arm.get("distances", {}))
 
     def _add(self, decisions: Iterable[Decision]) -> None:
         for decision in decisions:
             fields = {"step": decision.step, "kind": decision.kind, **decision.fields}
             self.recomputed.append(json.loads(json.dumps(fields)))
+
+
+def _arm(recorded: Mapping[str, Any]) -> ArmSignals:
+    evaluation, distances = recorded["evaluation"], recorded.get("distances", {})
+    return ArmSignals(recorded["knobs"], tuple(_rows(recorded)), evaluation, distances)
 
 
 def _rows(record: Mapping[str, Any]) -> list[tuple[int, dict[str, float | None]]]:

@@ -35,7 +35,7 @@ class SupervisorRuntime:
             case StepEvent():
                 self.on_step(event.report.step, event.signals, event.outliers)
             case EvaluationEvent():
-                self.on_evaluation(event.report.step, event.signals)
+                self.on_evaluation(event.report.step, event.signals, event.distances, event.odd_utterances)
             case CheckpointEvent():
                 self.on_checkpoint(event.report.step, event.report.kept, event.signals)
             case RollbackReport():
@@ -44,8 +44,14 @@ class SupervisorRuntime:
     def on_step(self, step: int, signals: Signals, outliers: Mapping[str, float | None] | None = None) -> None:
         self._act(self.supervisor.observe_step(step, signals, outliers))
 
-    def on_evaluation(self, step: int, signals: Signals) -> None:
-        self._act(self.supervisor.observe_evaluation(step, signals))
+    def on_evaluation(
+        self,
+        step: int,
+        signals: Signals,
+        distances: Mapping[str, float] | None = None,
+        odd_utterances: Sequence[str] = (),
+    ) -> None:
+        self._act(self.supervisor.observe_evaluation(step, signals, distances, odd_utterances))
 
     def on_checkpoint(self, step: int, kept_steps: Sequence[int], signals: Signals) -> None:
         self._act(self.supervisor.observe_checkpoint(step, kept_steps, signals))
@@ -60,6 +66,14 @@ class SupervisorRuntime:
         decisions, winner = self.supervisor.observe_race(start_step, arms)
         self._act(decisions)
         return winner
+
+    def on_abandoned(self, start_step: int, arm: ArmSignals | None) -> bool:
+        """Return whether training continues with what the last rollback or restart left."""
+        decisions, returns = self.supervisor.observe_abandoned(start_step, arm)
+        self._act(decisions)
+        if returns:
+            self._enter_phase()
+        return returns
 
     def on_person_turn(self, knob: str, position: float) -> None:
         """Record that a person has turned a knob."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from hparams import UserError
 from monitoring.exporters.mlflow_settings import MlflowSettings
@@ -28,9 +28,14 @@ class QualityControl(SettingsSection):
     posterior_diagonality_target: float = Field(0.25, ge=0, le=1)
     gate_accuracy_threshold: float = Field(0.7, ge=0, le=1)
     gate_accuracy_target: float = Field(0.8, ge=0, le=1)
-    gradient_norm_threshold: float = Field(10.0, gt=0)
-    gradient_norm_target: float = Field(10.0, gt=0)
-    loss_target: float = Field(1.0, gt=0)
+    gradient_norm_threshold: float = Field(10.0, gt=0)  # times the run's usual norm
+    gradient_norm_target: float = Field(5.0, gt=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_loss_target(cls, values: Any) -> Any:
+        """Earlier versions had a loss target, which fitted one recipe's units."""
+        return {k: v for k, v in values.items() if k != "loss_target"} if isinstance(values, dict) else values
 
 
 class PhaseTargets(SettingsSection):

@@ -5,7 +5,10 @@ Field names are stored in checkpoints and stay.
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from reports import TrainerOrder
 from smart_tuner.phases import FIRST_PHASE
@@ -15,7 +18,7 @@ from smart_tuner.treatment.interventions import Expectation
 class PendingFollowUp(BaseModel):
     """An intervention that awaits its verdict."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
 
     ailment: str
     remedy: str
@@ -28,7 +31,20 @@ class PendingFollowUp(BaseModel):
     outcomes: list[Expectation] = Field(default_factory=list)  # of held-out signals, by the second deadline
     judged_by: int = 0  # step of the second deadline; 0: judged by the mechanism alone
     number: int = 0  # of the intervention
-    active_before: list[str] = Field(default_factory=list)  # ailments that were active at its start
+    active_before: list[str] = Field(
+        default_factory=list, validation_alias=AliasChoices("active_before", "known")
+    )  # ailments that were active at its start
+    utterances: list[str] = Field(default_factory=list)  # that it excluded from training
+    abandoned_at: int | None = None  # step of the state that a rollback or restart abandons, if it is kept
+    abandoned_length: int = 0  # steps that its attempt had lasted
+    lost_steps: int = 0  # that a rollback or restart gives up
+
+
+CARRIED_FIELDS = (
+    *("work_steps", "nonfinite_steps", "interventions", "n_started", "failed", "rejected"),
+    *("proposals", "proposed", "granted", "quarantined", "watching", "awaiting_outcome"),
+)
+"""Fields that count for the whole run, also where training returns to the abandoned state."""
 
 
 class SupervisorState(BaseModel):
@@ -70,6 +86,8 @@ class SupervisorState(BaseModel):
     proposed: dict[int, tuple[str, str]] = Field(default_factory=dict)  # number → (ailment, remedy) not answered yet
     granted: list[tuple[str, str]] = Field(default_factory=list)  # (ailment, remedy) that a person approved
     proposals: int = 0  # number of the latest proposal
+    resumed_at: int = 0  # step of the latest resume that changed settings of knobs
+    former: dict[str, float] = Field(default_factory=dict)  # their positions before it
 
     @property
     def phase(self) -> str:
@@ -114,6 +132,8 @@ class SupervisorState(BaseModel):
         if order.action == "quarantine":
             self.quarantined += order.utterances
             self.quarantined_until = self.step
+        if order.action == "release":
+            self.quarantined = [name for name in self.quarantined if name not in order.utterances]
         if order.action == "roll_back":
             self.rollbacks.append(self.step)
             self.rollback_knobs = dict(order.knobs)
@@ -130,6 +150,13 @@ class SupervisorState(BaseModel):
         self._allow_failed_remedies()
         self.entered_phases = [FIRST_PHASE]
         self.phases.append((self.step, FIRST_PHASE))
+
+    def returned_to(self, abandoned: Mapping[str, Any]) -> SupervisorState:
+        """The abandoned state, with what has happened since."""
+        state = SupervisorState.model_validate(abandoned)
+        carried = {name: getattr(self, name) for name in CARRIED_FIELDS}
+        periods = [(first, min(last, state.step)) for first, last in self.treated_periods if first <= state.step]
+        return state.model_copy(update={**carried, "treated_periods": periods, "pending": None})
 
     def roll_back(self, step: int) -> None:
         """Forget ailments, checkpoints and phases after this step; interventions and their verdicts stay."""

@@ -17,6 +17,7 @@ import soundfile
 from files import REPOSITORY
 from smart_tuner.replay import main, replay
 from smart_tuner.search.trials import find_best_trial
+from smart_tuner.settings import QualityControl, Settings, load_settings
 from tests.commands.search.studies import study_in
 from tests.support.program import Program, journal, losses, tiny
 
@@ -76,18 +77,39 @@ def test_the_report_of_a_run_is_made_from_its_folder(program: Program, output: P
     assert "held-out speech" in page
 
 
+def supervised_run(output: Path, model: str) -> Path:
+    run = output / "supervised"
+    run.mkdir()
+    (run / "journal.jsonl").write_bytes(gzip.decompress((output / f"sick_{model}.jsonl.gz").read_bytes()))
+    return run
+
+
 @pytest.mark.parametrize("model", MODELS)
 def test_a_journal_of_an_earlier_decision_version_is_recomputed_and_says_so(
     output: Path, model: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = output / "supervised"
-    run.mkdir()
-    (run / "journal.jsonl").write_bytes(gzip.decompress((output / f"sick_{model}.jsonl.gz").read_bytes()))
+    """The same ailment is found at the same step and treated alike, for another reason."""
+    run = supervised_run(output, model)
     replayed = replay(run)
-    assert replayed.version == 1 and replayed.recomputed[0] == replayed.recorded[0]
-    assert replayed.recomputed[1]["remedy"] == replayed.recorded[1]["remedy"]
+    first, second = (
+        [(decision["step"], decision["ailment"], decision.get("remedy")) for decision in decisions[:2]]
+        for decisions in (replayed.recorded, replayed.recomputed)
+    )
+    assert replayed.version == 1 and first == second and replayed.recomputed[0] != replayed.recorded[0]
     assert main([str(run)]) == 0
-    assert "5 decisions recorded by decision version 1; version 2 makes" in capsys.readouterr().out
+    assert capsys.readouterr().out == (
+        "5 decisions recorded by decision version 1; version 2 makes 6, which differ from number 1 on\n"
+    )
+
+
+def test_the_loss_target_of_an_earlier_version_is_dropped(output: Path, tmp_path: Path) -> None:
+    (start,) = (record for record in journal(supervised_run(output, "tacotron2"), "started"))
+    recorded = start["supervision"]["settings"]
+    assert recorded["quality_control"]["loss_target"] == 1.0
+    assert "loss_target" not in Settings.model_validate(recorded).model_dump()["quality_control"]
+    (tmp_path / "mine.yaml").write_text("quality_control: {loss_target: 2.5, gate_accuracy_target: 0.9}")
+    settings = load_settings(tmp_path / "mine.yaml")
+    assert settings == Settings(quality_control=QualityControl(gate_accuracy_target=0.9))
 
 
 def test_a_study_opens_and_knows_its_best_trial(output: Path) -> None:

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
+
+RESTART_FACTS = ("warmup_steps", "n_frames_per_step", "alignment_prior")
+"""Facts of the same name as the setting that a restart may change."""
+MIN_WINDOW_STEPS = 20  # enough for a median
+WINDOWS_PER_PLAN = 15
+STRIDES_PER_WINDOW = 30
 
 
 class KnobFacts(BaseModel):
@@ -39,6 +46,7 @@ class RunFacts(BaseModel):
     spectrum_loss: str = "mel_loss"  # the signal that measures how well recordings are predicted
     log_losses: tuple[str, ...] = ()  # losses that are logarithms, and may be negative
     n_frames_per_step: int | None = None  # the decoder's reduction factor, if the model has one
+    alignment_prior: float | None = None  # of a model that searches its alignment
     utterances: int = Field(0, ge=0)  # in the training set
     evaluated_utterances: int = Field(0, ge=0)  # 0: not known
     effective_batch_size: int = Field(1, ge=1)
@@ -50,13 +58,22 @@ class RunFacts(BaseModel):
 
     def after_restart(self, changes: Mapping[str, float]) -> RunFacts:
         """Facts of the attempt that a restart with these changed settings begins."""
-        known = {name: value for name, value in changes.items() if name in ("warmup_steps", "n_frames_per_step")}
+        known = {name: value for name, value in changes.items() if name in RESTART_FACTS}
         return self.model_copy(update={**known, "preset_settings": {}})
 
     def after_plan(self, planned_steps: int, patience_steps: int) -> RunFacts:
         """Facts of a plan whose length has been corrected."""
         patience = "search_patience_steps" if self.search_patience_steps else "alignment_patience_steps"
         return self.model_copy(update={"planned_steps": planned_steps, patience: patience_steps})
+
+    def of_settings(self) -> dict[str, Any]:
+        """Facts that a restart may change."""
+        return {name: getattr(self, name) for name in (*RESTART_FACTS, "preset_settings")}
+
+    def with_former(self, resumed_at: int, former: Mapping[str, float]) -> RunFacts:
+        """Facts of a session after the one that changed settings, with the positions before that change."""
+        knobs = {name: knob.model_copy(update={"former": former.get(name)}) for name, knob in self.knobs.items()}
+        return self.model_copy(update={"resumed_at": resumed_at, "knobs": knobs})
 
     def signal_name(self, signal: str) -> str:
         """The signal with `spectrum_loss` replaced by this model's name for it."""
@@ -74,5 +91,10 @@ class RunFacts(BaseModel):
 
     @property
     def window_steps(self) -> int:
-        """Steps that a detector looks back: enough for a median, no longer than the time between evaluations."""
-        return min(100, max(20, self.steps_per_evaluation))
+        """Steps that a detector looks back: those between two evaluations, but at most a fifteenth of the plan."""
+        return max(MIN_WINDOW_STEPS, min(self.steps_per_evaluation, self.planned_steps // WINDOWS_PER_PLAN))
+
+    @property
+    def stride_steps(self) -> int:
+        """Steps that count as one: detectors see each run as if its window had about thirty steps."""
+        return max(1, round(self.window_steps / STRIDES_PER_WINDOW))

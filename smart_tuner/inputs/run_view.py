@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 
 from monitoring.measures.history import SignalHistory
+from smart_tuner.inputs.held_out import DistanceHistory
 from smart_tuner.inputs.outliers import OutlierHistory
 from smart_tuner.inputs.run_facts import RunFacts
 from smart_tuner.settings import QualityControl
@@ -29,6 +32,8 @@ class RunView:
     knobs: Mapping[str, float] = field(default_factory=dict)
     active: Mapping[str, int] = field(default_factory=dict)  # ailment → the step it began at
     untreatable: Mapping[str, int] = field(default_factory=dict)  # critical ailment → step since when no remedy is left
+    distances: DistanceHistory = field(default_factory=DistanceHistory)
+    odd_utterances: tuple[str, ...] = ()  # the group that the last evaluation found
 
     @property
     def attempt_steps(self) -> int:
@@ -59,9 +64,39 @@ class RunView:
             first = max(first, self.step - n_steps + 1)
         return self.history.since(name, first)
 
+    def levels(self, name: str, n: int, *, spacing: int = 1, until: int | None = None) -> Points:
+        """Medians of the latest `n` strides, each at its last known step; incomplete strides do not count.
+
+        `spacing`: steps between two measurements of the signal; a stride then has as many measurements.
+        `until`: the last step that counts, instead of the present one.
+        """
+        size = spacing * self.facts.stride_steps
+        end = (self.step if until is None else until) // size * size
+        points = self.history.between(name, max(self.attempt_start + 1, end - n * size + 1), end)
+        if size == 1:
+            return points
+        groups = groupby(points, key=lambda point: (point[0] - 1) // size)
+        strides = [list(group) for _, group in groups]
+        return [(stride[-1][0], statistics.median([value for _, value in stride])) for stride in strides]
+
+    def log_levels(self, name: str, n: int, *, spacing: int = 1, until: int | None = None) -> Points:
+        """Logarithms of a signal's levels, as `log_points` takes them."""
+        return self._logarithms(name, self.levels(name, n, spacing=spacing, until=until))
+
+    def log_levels_before(self, ailment: str, name: str, n: int, *, recent: int) -> Points:
+        """The latest levels before the recent ones and, if it is active, before the ailment."""
+        recent_start = self.step // self.facts.stride_steps * self.facts.stride_steps - recent * self.facts.stride_steps
+        return self.log_levels(name, n, until=min(recent_start, self.active.get(ailment, self.step) - 1))
+
+    def first_step_of(self, level: tuple[int, float]) -> int:
+        """First step of the stride that a level was measured in."""
+        return (level[0] - 1) // self.facts.stride_steps * self.facts.stride_steps + 1
+
     def log_points(self, name: str, n_steps: int | None = None) -> Points:
         """Points of a signal's logarithm; empty if a value is negative and the signal is not a logarithm itself."""
-        points = self.points(name, n_steps)
+        return self._logarithms(name, self.points(name, n_steps))
+
+    def _logarithms(self, name: str, points: Points) -> Points:
         if self.facts.is_logarithm(name):
             return points
         if any(value < 0 for _, value in points):

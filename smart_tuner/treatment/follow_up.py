@@ -8,13 +8,15 @@ from typing import Any
 
 from monitoring.events import ArmSignals
 from reports import TrainerOrder
+from smart_tuner.inputs.held_out import DistanceHistory
 from smart_tuner.inputs.run_view import RunView
 from smart_tuner.settings import SupervisionSettings
 from smart_tuner.state import PendingFollowUp, SupervisorState
 from smart_tuner.treatment.decisions import Decision, make_decision
-from smart_tuner.treatment.interventions import Direction, Expectation, InterventionPlan
+from smart_tuner.treatment.interventions import WEIGHT_CHANGES, Direction, Expectation, InterventionPlan
 from smart_tuner.treatment.knob_moves import move_knob
 from smart_tuner.treatment.selection import FREE_REMEDIES
+from smart_tuner.treatment.verdicts.abandoned import judge_abandoned
 from smart_tuner.treatment.verdicts.forecast import forecast_signal, is_measured_at_evaluations, signal_level
 from smart_tuner.treatment.verdicts.judgement import (
     Judgement,
@@ -31,6 +33,8 @@ from smart_tuner.treatment.verdicts.race import N_CONTROLS, N_SEEDS, can_judge_r
 HORIZONS_TO_OUTCOME = 2
 """The outcome is judged so many times the time of a follow-up after the mechanism."""
 HELD_OUT_SIGNALS: tuple[tuple[str, Direction], ...] = (("val_spectrum_loss", "down"), ("composite_tts_score", "up"))
+MAX_LOST_SHARE = 0.1
+"""Of the plan: whoever gives up more steps compares with what is abandoned, whatever the settings say."""
 MIN_OUTCOME_EVALUATIONS = 4
 """Fewer make no forecast of a held-out signal."""
 
@@ -47,7 +51,7 @@ def expect_outcomes(
     There is no such forecast of a return to other weights: what the sick run would have become is not known.
     """
     horizon = HORIZONS_TO_OUTCOME * limits.follow_up_evaluations * view.facts.steps_per_evaluation
-    moves = {"roll_back", "restart"} & {order.action for order in plan.orders}
+    moves = set(WEIGHT_CHANGES) & {order.action for order in plan.orders}
     start = view.step if "restart" in moves else view.attempt_start
     by_step = min(plan.expected.by_step + horizon, start + view.facts.planned_steps)
     if moves:
@@ -76,7 +80,7 @@ class FollowUps:
 
     def judge_due(self, view: RunView, state: SupervisorState, *, after_evaluation: bool) -> list[Decision]:
         waiting = [*state.watching, *([state.pending] if state.pending is not None else [])]
-        decisions = [self._judge(p, view, state) for p in waiting if _is_due(p, state, after_evaluation)]
+        decisions = [self._judge(p, view, state) for p in waiting if _is_due(p, view, state, after_evaluation)]
         working = [
             p for p in state.awaiting_outcome if state.step >= p.judged_by and (after_evaluation or not p.outcomes)
         ]
@@ -87,6 +91,9 @@ class FollowUps:
         result = judge_mechanism(pending.expected, signal_level(view, pending.expected.signal), view.facts)
         if result.is_within_noise and (race := self._order_race(pending, view, state)) is not None:
             return race
+        has_moved = result.mechanism != "no_effect" or result.value is None
+        if has_moved and (trial := self._try_abandoned(pending, view, state)) is not None:
+            return trial
         if result.mechanism == "works" and pending.judged_by > state.step:
             return self._await_outcome(pending, result, view, state)
         points = view.points(pending.expected.signal)
@@ -151,6 +158,27 @@ class FollowUps:
         order = TrainerOrder("race", step=checkpoints[-1], arms=arms, seeds=seeds, n_steps=n_steps)
         return make_decision(state, "follow_up", fields | {"knob": pending.knob, "n_steps": n_steps}, order)
 
+    def _try_abandoned(self, pending: PendingFollowUp, view: RunView, state: SupervisorState) -> Decision | None:
+        """Train the abandoned state for as many steps as training has done instead, if that is affordable."""
+        if pending.abandoned_at is None or not can_judge_race(view.facts.evaluated_utterances):
+            return None
+        planned, n_steps = view.facts.planned_steps, view.attempt_steps - pending.abandoned_length
+        must_be_tried = pending.lost_steps > MAX_LOST_SHARE * planned
+        is_affordable = state.work_steps + n_steps <= self._limits.work_budget * planned
+        if not (self._limits.strong_checks or must_be_tried) or not is_affordable or view.attempt_steps >= planned:
+            return None
+        pending.racing = True
+        order = TrainerOrder("try_abandoned", step=pending.abandoned_at, n_steps=n_steps)
+        fields = _describe(pending) | {"check": "abandoned", "abandoned_at": pending.abandoned_at, "n_steps": n_steps}
+        return make_decision(state, "follow_up", fields, order)
+
+    @staticmethod
+    def judge_trial(arm: ArmSignals | None, distances: DistanceHistory) -> Judgement:
+        """Verdict on the abandoned state, beside the latest evaluation; unknown if it cannot be read any more."""
+        if arm is None:
+            return Judgement("unknown")
+        return judge_abandoned(distances.latest(), arm.distances, distances.levels())
+
     def judge_race(self, arms: Sequence[ArmSignals], start: int) -> tuple[Judgement, int]:
         """Verdict on the race that the pending intervention ordered, and the arm to continue with.
 
@@ -197,6 +225,13 @@ class FollowUps:
         if judgement.verdict in ("helped", "unknown"):
             return make_decision(state, "follow_up", fields)
         state.mark_failed(pending.ailment, pending.remedy)
+        if judgement.verdict == "harmful" and pending.abandoned_at is not None and pending.racing:
+            fields |= {"reverted": True, "action": "try_abandoned", "to_step": pending.abandoned_at}
+            return make_decision(state, "follow_up", fields)
+        if judgement.verdict == "harmful" and pending.utterances:
+            order = TrainerOrder("release", utterances=tuple(pending.utterances))
+            state.apply_order(order)
+            return make_decision(state, "follow_up", fields | {"reverted": True, "action": "release"}, order)
         is_turned_again = was_working and not is_at_target
         if pending.knob is None or pending.before in (None, state.knobs[pending.knob]) or is_turned_again:
             return make_decision(state, "follow_up", fields | {"reverted": False})
@@ -208,9 +243,11 @@ class FollowUps:
         return make_decision(state, "follow_up", fields, order)
 
 
-def _is_due(pending: PendingFollowUp, state: SupervisorState, after_evaluation: bool) -> bool:
+def _is_due(pending: PendingFollowUp, view: RunView, state: SupervisorState, after_evaluation: bool) -> bool:
     if pending.racing or state.step < pending.expected.by_step:
         return False
+    if pending.abandoned_at is not None:  # it can be compared with what it left, at an evaluation after as many steps
+        return after_evaluation and view.attempt_steps >= pending.abandoned_length
     if pending.knob is not None and state.knobs[pending.knob] != pending.target:
         return False  # the knob is still on its way
     return after_evaluation or not is_measured_at_evaluations(pending.expected.signal)

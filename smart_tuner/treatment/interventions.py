@@ -8,6 +8,8 @@ from typing import Literal
 from reports import TrainerOrder
 
 Direction = Literal["up", "down"]
+WEIGHT_CHANGES = ("roll_back", "restart")
+"""Orders that abandon the present weights, which are kept until the verdict."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class InterventionPlan:
     orders: tuple[TrainerOrder, ...] = ()
     knob: str | None = None
     target: float | None = None
+    asks: bool = False  # whether a person must agree, whatever the settings say
 
     @property
     def required_actions(self) -> set[str]:

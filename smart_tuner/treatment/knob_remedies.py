@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from smart_tuner.detectors.optimization.learning_rate import typical_update_ratio
 from smart_tuner.treatment.interventions import Direction, InterventionPlan
 from smart_tuner.treatment.remedies import Remedy, RemedyContext, expect_improvement
 from smart_tuner.treatment.verdicts.forecast import signal_level
 
 KnobTarget = Callable[[RemedyContext], float | None]
 
+LARGEST_RAISE = 4.0  # of the learning rate, unless it is compared with what it replaces
 NO_MOVE_SHARE = 0.05  # a knob so near to its target is not turned
-HEALTHY_UPDATE_RATIO = 0.003  # in the middle of training
-HEALTHY_FIRST_RATIO = 0.025  # of fresh weights; it falls as they grow
 FAR_FROM_BALANCED = 4.0  # a gate weight within this factor of the balanced one is not the cause
 SMALL_BATCH = 16
 
@@ -47,11 +45,12 @@ def turn_by(knob: str, factor: float, signal: str, direction: Direction) -> Reme
 
 
 def healthy_learning_rate(context: RemedyContext) -> float | None:
-    """The multiplier at which updates have a healthy size; fresh weights, which have hardly moved, need larger ones."""
-    ratio = typical_update_ratio(context.view)
-    is_fresh = context.diagnosis.ailment == "learning_rate_too_low"
-    healthy = HEALTHY_FIRST_RATIO if is_fresh else HEALTHY_UPDATE_RATIO
-    return None if not ratio else context.state.knobs["learning_rate_multiplier"] * healthy / ratio
+    """The multiplier that brings back the run's own updates or, if they never were healthy, the recipe's rate."""
+    evidence, knob = context.diagnosis.evidence, "learning_rate_multiplier"
+    if "before" in evidence:
+        return context.state.knobs[knob] * evidence["before"] / evidence["update_ratio"]
+    now, preset = context.state.knobs[knob], context.facts.knobs[knob].preset
+    return None if preset is None else min(preset, LARGEST_RAISE * now)
 
 
 def stronger_guidance(context: RemedyContext) -> float | None:
@@ -83,6 +82,5 @@ def twice_the_batches(context: RemedyContext) -> float | None:
 
 def tighter_clip_threshold(context: RemedyContext) -> float | None:
     """Twice the median norm before the ailment, at most half of the present clipping threshold."""
-    norms = [value for step, value in context.view.points("gradient_norm") if step < context.diagnosis.since]
-    usual = sorted(norms)[len(norms) // 2] if norms else context.view.quality.gradient_norm_threshold
-    return min(context.state.knobs["grad_clip_thresh"] / 2, 2 * usual)
+    half, usual = context.state.knobs["grad_clip_thresh"] / 2, context.usual_gradient_norm()
+    return half if usual is None else min(half, 2 * usual)

@@ -12,7 +12,7 @@ from smart_tuner.settings import Settings
 from smart_tuner.state import PendingFollowUp, SupervisorState
 from smart_tuner.treatment.decisions import Decision, make_decision
 from smart_tuner.treatment.follow_up import FollowUps, cooldown_steps, expect_outcomes
-from smart_tuner.treatment.interventions import InterventionPlan
+from smart_tuner.treatment.interventions import WEIGHT_CHANGES, InterventionPlan
 from smart_tuner.treatment.knob_moves import move_knob
 from smart_tuner.treatment.remedies import RemedyContext
 from smart_tuner.treatment.selection import FREE_REMEDIES, select_remedy
@@ -24,7 +24,9 @@ DIVERGENCE = (
     *("nonfinite_step", "exploding_gradient", "loss_spike", "oscillating_loss", "learning_rate_too_high"),
     *("exploding_flow", "sawtooth_loss"),
 )
-"""Symptoms of one trouble: if another one of them appears, the intervention did not help, but did no harm either."""
+"""Symptoms that a bad utterance causes too."""
+MACHINE_AILMENTS = ("data_starvation", "disk_running_full", "out_of_memory")
+"""They leave the model as it was: they mark no checkpoint as sick, and fail no treatment."""
 
 
 class InterventionLifecycle:
@@ -47,15 +49,15 @@ class InterventionLifecycle:
             may_roll_back = self.phases.of(state.phase).rollbacks
             if selected := select_remedy(RemedyContext(diagnosis, view, state, self.limits, may_roll_back)):
                 remedy, plan = selected
-                if self._needs_approval(diagnosis.ailment, remedy, state):
+                if self._needs_approval(diagnosis.ailment, remedy, plan, state):
                     decisions += self._propose(diagnosis, remedy, plan, state)
                 else:
                     decisions.append(self._start(diagnosis, remedy, plan, view, state))
                 break
         return decisions
 
-    def _needs_approval(self, ailment: str, remedy: str, state: SupervisorState) -> bool:
-        if self.limits.approval == "none" or self.advise or remedy in FREE_REMEDIES:
+    def _needs_approval(self, ailment: str, remedy: str, plan: InterventionPlan, state: SupervisorState) -> bool:
+        if self.advise or (not plan.asks and (self.limits.approval == "none" or remedy in FREE_REMEDIES)):
             return False
         return (ailment, remedy) not in state.granted
 
@@ -74,7 +76,7 @@ class InterventionLifecycle:
         fields = _describe(diagnosis, remedy, plan, state) | {
             "number": number,
             "timeout_seconds": 60 * self.limits.approval_minutes,
-            "default": self.limits.approval_default,
+            "default": "reject" if plan.asks else self.limits.approval_default,
         }
         return [make_decision(state, "proposal", fields)]
 
@@ -83,8 +85,7 @@ class InterventionLifecycle:
         pending = state.pending
         if pending is None or diagnosis.severity != "critical" or diagnosis.ailment == pending.ailment:
             return []
-        is_same_trouble = diagnosis.ailment in DIVERGENCE and pending.ailment in DIVERGENCE
-        if diagnosis.ailment in pending.active_before or not (is_same_trouble or diagnosis.since > pending.step):
+        if diagnosis.ailment in (*pending.active_before, *MACHINE_AILMENTS) or diagnosis.since <= pending.step:
             return []
         judgement = Judgement("no_effect", evidence={"then": diagnosis.ailment})
         return [self.follow_ups.conclude(pending, judgement, view, state)]
@@ -112,6 +113,10 @@ class InterventionLifecycle:
             before=state.knobs[plan.knob] if plan.knob else None,
             target=plan.target,
             active_before=sorted(state.active),
+            abandoned_at=state.step if self._keeps_abandoned(plan, view) else None,
+            abandoned_length=view.attempt_steps,
+            lost_steps=_lost_steps(plan, view),
+            utterances=[name for order in plan.orders for name in order.utterances],
             judged_by=0 if remedy in FREE_REMEDIES else judged_by,
             outcomes=outcomes,
             racing=any(order.action == "race" for order in plan.orders),
@@ -128,6 +133,17 @@ class InterventionLifecycle:
         state.returning.pop(plan.knob, None)
         order = move_knob(plan.knob, plan.target, view.facts, state, self.limits)
         return make_decision(state, "intervention", fields, order)
+
+    @staticmethod
+    def _keeps_abandoned(plan: InterventionPlan, view: RunView) -> bool:
+        is_move = any(order.action in WEIGHT_CHANGES for order in plan.orders)
+        return is_move and "try_abandoned" in view.facts.actions
+
+
+def _lost_steps(plan: InterventionPlan, view: RunView) -> int:
+    """Steps that a rollback or restart gives up."""
+    back_to = [order.step if order.action == "roll_back" else view.attempt_start for order in plan.orders]
+    return view.step - min(back_to) if any(order.action in WEIGHT_CHANGES for order in plan.orders) else 0
 
 
 def _describe(diagnosis: Diagnosis, remedy: str, plan: InterventionPlan, state: SupervisorState) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from smart_tuner.treatment.verdicts.forecast import forecast_signal, signal_leve
 RESET_MOMENTS = TrainerOrder("reset_moments", n_steps=20)  # steps of the new warm-up
 MEMORY_FOLLOW_UP_STEPS = 10
 NEARLY = 0.15  # of a healthy level: a signal so near to it is healthy again
-EXTREME_GRADIENT_FACTOR = 10.0  # times the threshold
+EXTREME_GRADIENT_FACTOR = 100.0  # times the usual norm
 MAX_ROLLBACKS = 2  # at one place: more of them would not help
 SMOOTHED_EVALUATIONS, MIN_SCORE_FALL = 3, 0.02
 
@@ -47,6 +47,11 @@ class RemedyContext:
     def remaining_work(self) -> float:
         """Steps that may still be done, repeated ones included."""
         return self.limits.work_budget * self.facts.planned_steps - self.state.work_steps
+
+    def usual_gradient_norm(self) -> float | None:
+        """Median norm before the ailment."""
+        norms = [value for step, value in self.view.points("gradient_norm") if step < self.diagnosis.since]
+        return statistics.median(norms) if norms else None
 
     def newest_healthy_checkpoint(self, before_step: int | None = None) -> int | None:
         """Step of the newest checkpoint of this attempt that was saved while no ailment was active."""
@@ -113,10 +118,23 @@ def quarantine(context: RemedyContext) -> InterventionPlan | None:
     orders = [TrainerOrder("quarantine", utterances=bad, reason=context.diagnosis.ailment)]
     if context.diagnosis.evidence.get("not_finite"):
         orders.append(TrainerOrder("screen"))
-    if _clipped_norm(context) > EXTREME_GRADIENT_FACTOR * context.view.quality.gradient_norm_threshold:
+    usual = context.usual_gradient_norm()
+    if usual is None or _clipped_norm(context) > EXTREME_GRADIENT_FACTOR * usual:
         orders.append(RESET_MOMENTS)
     supported = [order for order in orders if order.action in ("quarantine", *context.facts.actions)]
     return InterventionPlan(expected, tuple(supported))
+
+
+def quarantine_group(context: RemedyContext) -> InterventionPlan | None:
+    """Exclude a whole group of utterances; a person is asked if it is larger than the share that may be excluded."""
+    known = set(context.state.quarantined)
+    group = tuple(name for name in context.diagnosis.utterances if name not in known)
+    if not group:
+        return None
+    expected = expect_improvement(context, "val_spectrum_loss", "down")
+    order = TrainerOrder("quarantine", utterances=group, reason=context.diagnosis.ailment)
+    is_large = len(known) + len(group) > context.limits.quarantine_share * context.facts.utterances
+    return InterventionPlan(expected, (order,), asks=is_large)
 
 
 def _clipped_norm(context: RemedyContext) -> float:
@@ -126,7 +144,9 @@ def _clipped_norm(context: RemedyContext) -> float:
     return min(norms[-1], clip) if norms else 0.0
 
 
-def roll_back(signal: str, direction: Direction, *, learning_rate_factor: float = 1.0) -> Remedy:
+def roll_back(
+    signal: str, direction: Direction, *, learning_rate_factor: float = 1.0, skips_data: bool = True
+) -> Remedy:
     """Return to the newest checkpoint from before the ailment, and skip the data that may have caused it."""
 
     def plan(context: RemedyContext) -> InterventionPlan | None:
@@ -146,7 +166,9 @@ def roll_back(signal: str, direction: Direction, *, learning_rate_factor: float 
         by_step = checkpoint + context.step_after(context.limits.follow_up_evaluations) - context.view.step
         target = _nearly_healthy_level(context, signal, direction)
         expected = Expectation(signal, direction, by_step, signal_level(context.view, signal), 0.05, target)
-        return InterventionPlan(expected, (TrainerOrder("roll_back", step=checkpoint, skip_since=since, knobs=knobs),))
+        skip_since = since if skips_data else None
+        order = TrainerOrder("roll_back", step=checkpoint, skip_since=skip_since, knobs=knobs)
+        return InterventionPlan(expected, (order,))
 
     return plan
 
@@ -179,8 +201,10 @@ def finish_with_best(context: RemedyContext) -> InterventionPlan | None:
     """End training if more of it makes the voice worse; the best checkpoint is the result."""
     if not _has_fallen(context.view.values("composite_tts_score")):
         return None  # the held-out loss follows the recordings; what the voice says by itself is as good as ever
+    if context.state.pending is not None:
+        return None  # it may help yet
     signal = context.facts.signal_name("val_spectrum_loss")
-    order = TrainerOrder("finish", reason="overfitting: the best checkpoint is the result")
+    order = TrainerOrder("finish", reason=f"{context.diagnosis.ailment}: the best checkpoint is the result")
     return InterventionPlan(Expectation(signal, "down", context.view.step, None, 0.0), (order,))
 
 
@@ -196,6 +220,7 @@ def _has_fallen(scores: Sequence[float]) -> bool:
 
 ADVICE_BY_AILMENT: Mapping[str, str] = {
     "attention_not_forming": "check that transcripts fit their recordings (--mode check), or give more recordings",
+    "odd_group": "listen to the recordings that are named, and correct their texts or leave them out",
     "alignment_not_forming": "check that transcripts fit their recordings (--mode check), or give more recordings",
     "attention_lost": "give more recordings, or a smaller learning rate",
     "exploding_gradient": "look for broken recordings (--mode check), or give a smaller learning rate",

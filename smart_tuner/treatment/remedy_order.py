@@ -27,6 +27,7 @@ from smart_tuner.treatment.remedies import (
     if_healthy_before,
     if_never_healthy,
     quarantine,
+    quarantine_group,
     rerun_step,
     roll_back,
     split_batches,
@@ -37,6 +38,7 @@ from smart_tuner.treatment.restarts import (
     restart_with_balanced_gate,
     restart_with_larger_steps,
     restart_with_preset,
+    restart_with_stronger_prior,
 )
 
 EARLY_SHARE = 0.3  # of the plan: until then a restart costs little
@@ -130,11 +132,13 @@ REMEDIES_BY_AILMENT: dict[str, Mapping[str, Remedy]] = {
     "alignment_not_forming": {
         "restart_with_preset": restart_with_preset("free_diagonality", "up"),
         "lower_learning_rate": lower_learning_rate("free_diagonality", "up"),
+        "restart_with_stronger_prior": restart_with_stronger_prior,
         "restart": restart("free_diagonality", "up"),
     },
     "attention_lost": {
         "undo_changed_settings": undo_changed_settings("free_diagonality", "up"),
         "roll_back": roll_back("free_diagonality", "up"),
+        "restart_with_preset": restart_with_preset("free_diagonality", "up"),
         "more_guidance": more_guidance("free_diagonality", "up"),
         "roll_back_slower": roll_back_slower("free_diagonality", "up"),
         "restart": restart("free_diagonality", "up"),
@@ -148,10 +152,20 @@ REMEDIES_BY_AILMENT: dict[str, Mapping[str, Remedy]] = {
     "premature_stop": {
         "undo_changed_settings": undo_changed_settings("gate_accuracy", "up"),
         "restart_with_balanced_gate": restart_with_balanced_gate,
+        "restart_with_preset": restart_with_preset("gate_accuracy", "up"),
         "balanced_gate_weight": turn_to("gate_positive_weight", balanced_gate_weight("down"), "gate_premature", "down"),
         "calibrated_threshold": calibrated_threshold,
         "less_gate_weight": turn_by("gate_positive_weight", 0.5, "gate_accuracy", "up"),
     },
+    "settings_far_from_recipe": {"restart_with_preset": restart_with_preset("total_loss", "down")},
+    "learning_stopped": {"higher_learning_rate": turn_by("learning_rate_multiplier", 4.0, "val_spectrum_loss", "down")},
+    "quality_regressed": {
+        "undo_changed_settings": undo_changed_settings("mel_distance", "down"),
+        "roll_back_slower": roll_back_slower("mel_distance", "down", skips_data=False),
+        "roll_back": roll_back("mel_distance", "down", skips_data=False),
+        "finish_with_best": finish_with_best,
+    },
+    "odd_group": {"quarantine_group": quarantine_group},
     "plateau": {
         "fork_and_race": fork_and_race,
         "lower_learning_rate": lower_learning_rate("val_total_loss", "down"),

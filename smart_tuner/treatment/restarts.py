@@ -6,12 +6,13 @@ from dataclasses import replace
 
 from reports import TrainerOrder
 from smart_tuner.treatment.interventions import Direction, Expectation, InterventionPlan
-from smart_tuner.treatment.knob_remedies import balanced_gate_weight, healthy_learning_rate
+from smart_tuner.treatment.knob_remedies import balanced_gate_weight
 from smart_tuner.treatment.remedies import Remedy, RemedyContext
 from smart_tuner.treatment.verdicts.forecast import signal_level
 
-HALF_WAY = 0.5  # of the plan: a later restart costs more than it is worth
+LATEST_SHARE = 0.6  # of the plan: a later restart costs more than it is worth
 MAX_FRAMES_PER_STEP = 10
+MAX_PRIOR = 10_000.0
 KNOBS_FROM_THE_START = ("learning_rate_multiplier", "gate_positive_weight")
 """Knobs whose position matters from the first step; guidance, for example, can be corrected later."""
 
@@ -36,7 +37,7 @@ def restart(
 
 def restart_with_preset(signal: str, direction: Direction) -> Remedy:
     """Restart with the preset's settings, if those that matter from the first step are far from them."""
-    plan_restart = restart(signal, direction, until_share=HALF_WAY, learning_rate_factor=1.0)
+    plan_restart = restart(signal, direction, until_share=LATEST_SHARE, learning_rate_factor=1.0)
 
     def plan(context: RemedyContext) -> InterventionPlan | None:
         knobs, now = context.facts.knobs, context.state.knobs
@@ -56,10 +57,20 @@ def restart_with_larger_steps(context: RemedyContext) -> InterventionPlan | None
     return replace(plan, orders=(replace(order, hparams={**order.hparams, "n_frames_per_step": 2 * frames}),))
 
 
+def restart_with_stronger_prior(context: RemedyContext) -> InterventionPlan | None:
+    """Restart with the alignment that is searched for drawn ten times as strongly to where it is expected."""
+    prior = context.facts.alignment_prior
+    plan = restart("free_diagonality", "up", learning_rate_factor=1.0)(context)
+    if plan is None or prior is None or not 0 < 10 * prior <= MAX_PRIOR:
+        return None
+    (order,) = plan.orders
+    return replace(plan, orders=(replace(order, hparams={**order.hparams, "alignment_prior": 10 * prior}),))
+
+
 def restart_with_balanced_gate(context: RemedyContext) -> InterventionPlan | None:
     """Restart with a balanced gate weight: too much weight of the gate prevented learning of the rest."""
     weight = balanced_gate_weight("down")(context)
-    plan = restart("gate_premature", "down", until_share=HALF_WAY, learning_rate_factor=1.0)(context)
+    plan = restart("gate_premature", "down", until_share=LATEST_SHARE, learning_rate_factor=1.0)(context)
     if plan is None or weight is None or "gate_positive_weight" in context.facts.pinned:
         return None
     (order,) = plan.orders
@@ -84,14 +95,10 @@ def _safer_knobs(context: RemedyContext, learning_rate_factor: float) -> dict[st
 
 
 def _safer_learning_rate(context: RemedyContext, factor: float) -> float:
-    """The preset's if that is safer; else one with healthy updates, or the present one times the factor."""
+    """The preset's if that is safer, or else the present one times the factor."""
     now, facts = context.state.knobs["learning_rate_multiplier"], context.facts
     preset = facts.knobs["learning_rate_multiplier"].preset
     too_low, too_high = (context.diagnosis.ailment == f"learning_rate_too_{end}" for end in ("low", "high"))
     if preset is not None and (preset > now if too_low else preset < now or (factor == 1.0 and not too_high)):
         return preset
-    if not (too_low or too_high) or "before" in context.diagnosis.evidence:
-        return now * factor
-    if facts.preset_settings:
-        return now  # the measured updates say nothing about the settings that come next
-    return healthy_learning_rate(context) or now * factor
+    return now * factor

@@ -51,8 +51,8 @@ def _can_be_judged(plan: InterventionPlan, context: RemedyContext) -> bool:
 
 
 def _may_start(remedy: str, context: RemedyContext) -> bool:
-    """One intervention at a time that changes how the model learns, with a cooldown unless the ailment is critical."""
+    """One intervention at a time that changes how the model learns, with a cooldown after it."""
     state = context.state
     if remedy in FREE_REMEDIES:
         return remedy in REPEATABLE_REMEDIES or all(other.remedy != remedy for other in state.watching)
-    return state.pending is None and (context.diagnosis.severity == "critical" or state.step >= state.cooldown_until)
+    return state.pending is None and state.step >= state.cooldown_until

@@ -13,6 +13,7 @@ import torch
 from docs import any_training_loop
 
 STEPS = 1200
+DIVERGENCE = {"exploding_gradient", "loss_spike", "oscillating_loss", "nonfinite_step"}
 
 
 def train(learning_rate: float) -> tuple[float, list[tuple[str, Mapping[str, Any]]]]:
@@ -36,9 +37,9 @@ def test_a_healthy_loop_is_left_alone() -> None:
 def test_a_diverging_loop_is_rescued(learning_rate: float, monkeypatch: pytest.MonkeyPatch) -> None:
     loss, decisions = train(learning_rate)
     assert loss < 0.01
-    assert {fields["ailment"] for kind, fields in decisions if kind == "diagnosis"} >= {"exploding_gradient"}
-    follow_ups = [fields for kind, fields in decisions if kind == "follow_up"]
-    assert follow_ups[-1]["verdict"] == "unknown"  # healthy again, without a control that shows why
+    assert {fields["ailment"] for kind, fields in decisions if kind == "diagnosis"} & DIVERGENCE
+    verdicts = [fields["verdict"] for kind, fields in decisions if kind == "follow_up" and "verdict" in fields]
+    assert verdicts[0] == "unknown"  # healthy again, without a control that shows why
     monkeypatch.setattr(any_training_loop.SineModel, "actions", ())
     unsupervised_loss, _ = train(learning_rate)
     assert not unsupervised_loss < 1e6 or math.isnan(unsupervised_loss)

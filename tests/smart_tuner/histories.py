@@ -11,7 +11,7 @@ import numpy as np
 
 from monitoring.measures.history import SignalHistory
 from monitoring.measures.signals import Signals
-from smart_tuner.detectors import EVERY_CHECKPOINT, EVERY_EVALUATION, EVERY_STEP, EVERY_TENTH_STEP, Detector
+from smart_tuner.detectors import EVERY_CHECKPOINT, EVERY_EVALUATION, EVERY_STEP, EVERY_TENTH_STRIDE, Detector
 from smart_tuner.diagnosis import Diagnosis
 from smart_tuner.inputs.outliers import OutlierHistory
 from smart_tuner.inputs.run_facts import KnobFacts, RunFacts
@@ -50,7 +50,7 @@ def make_facts(**changes: Any) -> RunFacts:
     values: dict[str, Any] = {
         "steps_per_evaluation": 100,
         "steps_per_epoch": 50,
-        "planned_steps": 10_000,
+        "planned_steps": 450,
         "alignment_patience_steps": 400,
         "peak_learning_rate": 1e-3,
         "knobs": KNOBS,
@@ -248,7 +248,7 @@ def simulate(run: Healthy, seed: int) -> Iterator[tuple[str, RunView]]:
 def _detectors_at(moment: str, step: int) -> Mapping[str, Detector]:
     if moment == "evaluation":
         return EVERY_EVALUATION | EVERY_CHECKPOINT
-    return EVERY_STEP if step % 10 else EVERY_STEP | EVERY_TENTH_STEP
+    return EVERY_STEP if step % 10 else EVERY_STEP | EVERY_TENTH_STRIDE
 
 
 @cache

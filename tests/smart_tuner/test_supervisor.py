@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from smart_tuner.inputs.run_facts import KnobFacts
+from smart_tuner.inputs.run_facts import KnobFacts, RunFacts
 from smart_tuner.settings import Settings
 from smart_tuner.state import PendingFollowUp
 from smart_tuner.supervisor import Supervisor
 from smart_tuner.treatment.interventions import Expectation
-from tests.smart_tuner.simulated_loop import SimulatedLoop
+from tests.smart_tuner.simulated_loop import FULL_DISK, SIZES, SimulatedLoop
 from tests.smart_tuner.simulated_runs import (
     EVALUATION_STEPS,
     FACTS,
@@ -33,15 +33,33 @@ def broken_between(first: int, last: int) -> Change:
     return lambda step, work: (BROKEN if first <= work < last else {}, {}, {})
 
 
-def constant_validation_loss(step: int, work: int) -> Any:
-    return {}, {"val_total_loss": 3.0, "val_mel_loss": 3.0}, {}
+def exploding_then_broken(broken_from: int) -> Change:
+    """Gradients that explode after 130 steps, and a broken model after so many."""
+
+    def change(step: int, work: int) -> Any:
+        exploding = {"gradient_norm": 1e6} if 130 <= work < 140 else {}
+        return exploding | (BROKEN if work >= broken_from else {}), {}, {}
+
+    return change
 
 
-def large_updates(step: int, work: int) -> Any:
-    return {"update_ratio": None if step % 10 else 0.2, "total_loss": 3.0}, {}, {}
+def standing_loss(step: int) -> dict[str, float]:
+    """A validation loss that stands still after a fall."""
+    loss = 3.0 if step > EVALUATION_STEPS else 4.0
+    return {"val_total_loss": loss, "val_mel_loss": loss}
 
 
-def facts_without(action: str) -> Any:
+def plateau(step: int, work: int) -> Any:
+    return {}, standing_loss(step), {}
+
+
+def facts_of_high_rate(**changes: Any) -> RunFacts:
+    """A run whose learning rate is twenty times the recipe's."""
+    rate = FACTS.knobs["learning_rate_multiplier"].model_copy(update={"preset": 0.05})
+    return FACTS.model_copy(update={"knobs": FACTS.knobs | {"learning_rate_multiplier": rate}, **changes})
+
+
+def facts_without(action: str) -> RunFacts:
     return FACTS.model_copy(update={"actions": tuple(name for name in FACTS.actions if name != action)})
 
 
@@ -89,7 +107,7 @@ def test_held_out_signals_decide_whether_a_turned_knob_helped(factor: float, ver
 
     def trace(step: int, work: int) -> Any:
         is_lower = loop.supervisor.state.knobs["learning_rate_multiplier"] < 1
-        swing = 0.0 if step < 600 or is_lower else 0.35 * (-1) ** (step // 3)
+        swing = 0.0 if step < 600 or is_lower else 0.4 * (step // 5 % 2)
         signals = healthy_step(step, work)
         loss = (signals["total_loss"] or 0.0) * float(np.exp(swing))
         held_out = (2 + np.exp(-step / 300)) * (factor if is_lower else 1.0)
@@ -137,11 +155,34 @@ def test_after_two_useless_rollbacks_other_remedies_follow() -> None:
 
 
 def test_checkpoints_saved_during_an_ailment_are_not_used() -> None:
-    def change(step: int, work: int) -> Any:
-        return {"data_wait_share": 0.9} if 70 <= work < 130 else BROKEN if work >= 132 else {}, {}, {}
+    """The gate's knobs are pinned: nothing is done about it."""
 
-    rollbacks = [order for _, order in simulate(change, n_steps=145).orders if order.action == "roll_back"]
-    assert [order.step for order in rollbacks] == [60]
+    def change(step: int, work: int) -> Any:
+        gate = {"gate_overrun": 1.0, "gate_accuracy": 0.0} if 70 <= work < 130 else {}
+        return BROKEN if work >= 132 else {}, gate, {}
+
+    loop = simulate(change, facts=FACTS.model_copy(update={"pinned": tuple(FACTS.knobs)}), n_steps=145)
+    assert [order.step for _, order in loop.orders if order.action == "roll_back"] == [80]
+
+
+@pytest.mark.parametrize("ailment", ["data_starvation", "disk_running_full", "out_of_memory"])
+def test_trouble_of_the_machine_marks_no_checkpoint_as_sick(ailment: str) -> None:
+    def change(step: int, work: int) -> Any:
+        signals = {
+            "data_starvation": {"data_wait_share": 0.9},
+            "out_of_memory": {"out_of_memory_steps": float(step // EVALUATION_STEPS)},
+        }
+        return signals.get(ailment, {}), {}, {}
+
+    loop = simulate(change, n_steps=80, sizes=FULL_DISK if ailment == "disk_running_full" else SIZES)
+    assert [record["ailment"] for record in loop.decisions("diagnosis")][:1] == [ailment]
+    assert loop.checkpoints == [20, 40, 60, 80] and loop.supervisor.state.sick_checkpoints == []
+
+
+def test_a_spike_marks_the_checkpoints_during_it_as_sick() -> None:
+    facts = FACTS.model_copy(update={"actions": ()})
+    loop = simulate(broken_between(130, 150), facts=facts, actions=(), n_steps=160)
+    assert loop.supervisor.state.sick_checkpoints == [140]
 
 
 def test_if_no_checkpoint_is_readable_the_next_remedy_is_tried() -> None:
@@ -170,14 +211,14 @@ def test_a_restart_changes_the_facts() -> None:
 
 def test_a_knob_that_did_not_help_returns() -> None:
     facts = FACTS.model_copy(update={"actions": ("turn",)})
-    loop = simulate(constant_validation_loss, facts=facts, actions=("turn",))
+    loop = simulate(plateau, facts=facts, actions=("turn",))
     assert remedies(loop) == ["lower_learning_rate"] and verdicts(loop) == ["no_effect"]
     assert [order.knobs["learning_rate_multiplier"] for _, order in loop.orders] == [0.5, 1.0]
     assert loop.decisions("follow_up")[0]["reverted"] is True
 
 
 def test_an_effect_within_the_noise_is_decided_by_a_race() -> None:
-    loop = simulate(constant_validation_loss)
+    loop = simulate(plateau)
     race = next(order for _, order in loop.orders if order.action == "race")
     untreated, treated = {"learning_rate_multiplier": 1.0}, {"learning_rate_multiplier": 0.5}
     assert race.arms == (untreated, untreated, untreated, treated, treated) and race.seeds == (0, 1, 2, 0, 1)
@@ -195,8 +236,7 @@ def test_the_better_arm_of_a_race_is_kept() -> None:
             return replace(arm, distances={name: gain * value for name, value in arm.distances.items()})
 
     def trace(step: int, work: int) -> Any:
-        evaluation = {**HEALTHY_EVALUATION, "val_total_loss": 3.0, "val_mel_loss": 3.0}
-        return healthy_step(step, work), evaluation, {}
+        return healthy_step(step, work), {**HEALTHY_EVALUATION, **standing_loss(step)}, {}
 
     loop = LoopWithBetterTreatment(FACTS, trace)
     loop.run(300)
@@ -205,21 +245,31 @@ def test_the_better_arm_of_a_race_is_kept() -> None:
     assert [order.knobs["learning_rate_multiplier"] for _, order in loop.orders if order.knobs][:2] == [0.5, 0.25]
 
 
-def test_a_mild_remedy_is_replaced_when_a_worse_symptom_appears() -> None:
-    """An exploding gradient is clipped first; then the loss shows that the model is broken."""
+@pytest.mark.parametrize("broken_from", [130, 137])
+def test_a_treatment_is_failed_only_by_a_divergence_that_began_after_it(broken_from: int) -> None:
+    """An exploding gradient is clipped at step 132; the loss shows that the model is broken."""
+    loop = simulate(exploding_then_broken(broken_from), n_steps=160)
+    assert remedies(loop) == ["tighter_clipping"] and loop.decisions("intervention")[0]["step"] == 132
+    spike = next(record for record in loop.decisions("diagnosis") if record["ailment"] == "loss_spike")
+    assert spike["since"] == broken_from + 1 and spike["step"] < 145
+    if broken_from < 132:
+        assert verdicts(loop) == []
+    else:
+        (follow_up,) = loop.decisions("follow_up")
+        assert (follow_up["step"], follow_up["verdict"]) == (spike["step"], "no_effect")
+        assert follow_up["evidence"] == {"then": "loss_spike"}
 
-    def change(step: int, work: int) -> Any:
-        return ({**BROKEN, "gradient_norm": 1e6 if work < 132 else 4.0} if 130 <= work < 137 else {}), {}, {}
 
-    loop = simulate(change, n_steps=180)
-    assert remedies(loop) == ["tighter_clipping", "roll_back"]
-    assert verdicts(loop) == ["no_effect"] and loop.decisions("follow_up")[-1]["mechanism"] == "works"
-    assert loop.decisions("intervention")[-1]["step"] < 140
+def test_a_critical_ailment_waits_for_the_cooldown() -> None:
+    """A rollback for a spike follows the end of the treatment before it, but not at once."""
+    loop = simulate(exploding_then_broken(137), n_steps=170)
+    ended = next(record["step"] for record in loop.decisions("follow_up") if "verdict" in record)
+    rollback = next(record for record in loop.decisions("intervention") if record.get("remedy") == "roll_back")
+    assert rollback["severity"] == "critical" and rollback["step"] == ended + EVALUATION_STEPS
 
 
 def test_pinned_knobs_are_not_turned() -> None:
-    facts = FACTS.model_copy(update={"pinned": tuple(FACTS.knobs)})
-    loop = simulate(lambda step, work: ({"update_ratio": None if step % 10 else 0.3}, {}, {}), facts=facts)
+    loop = simulate(facts=facts_of_high_rate(pinned=tuple(FACTS.knobs)))
     assert loop.decisions("diagnosis") and all(not order.knobs for _, order in loop.orders)
 
 
@@ -251,9 +301,9 @@ def test_a_run_without_a_remedy_left_is_stopped_as_hopeless() -> None:
 
 
 def test_a_restart_uses_safer_knobs() -> None:
-    loop = simulate(large_updates, n_steps=60)
+    loop = simulate(facts=facts_of_high_rate(), n_steps=60)
     step, order = next((step, order) for step, order in loop.orders if order.action == "restart")
-    assert order.knobs["learning_rate_multiplier"] == pytest.approx(0.003 / 0.2, rel=0.5)
+    assert order.knobs["learning_rate_multiplier"] == 0.05
     assert order.knobs["guide_weight_multiplier"] > 0
     assert loop.supervisor.state.begin == step
 
@@ -263,24 +313,23 @@ def test_a_restart_for_a_high_learning_rate_is_judged_by_its_updates_not_its_los
         ratio, loss = (0.2, 3.0) if work <= 30 else (0.01, 6.0)
         return {"update_ratio": None if step % 10 else ratio, "total_loss": loss, "mel_loss": loss}, {}, {}
 
-    loop = simulate(change, n_steps=100)
+    loop = simulate(change, facts=facts_of_high_rate(), n_steps=100)
     assert remedies(loop) == ["restart"] and loop.decisions("follow_up")[0]["mechanism"] == "works"
 
 
 def test_a_rollback_restores_the_knobs_of_the_checkpoint() -> None:
-    def change(step: int, work: int) -> Any:
-        evaluation = {"val_total_loss": 3.0, "val_mel_loss": 3.0}
-        return (BROKEN if 143 <= work < 149 else {}), evaluation, {}
-
-    loop = simulate(change, facts=facts_without("race"), n_steps=155)
-    turn = next(record for record in loop.decisions("intervention") if record.get("knob"))
-    rollback = next(record for record in loop.decisions("intervention") if record.get("to_step"))
-    assert turn["step"] > rollback["to_step"] and turn["to"] == 0.5
+    """A person turns a knob after the checkpoint of step 140; the model breaks in the cooldown after that."""
+    loop = simulate(broken_between(150, 170), n_steps=145)
+    loop.runtime.on_person_turn("learning_rate_multiplier", 0.5)
+    loop.run(160)
+    assert loop.supervisor.state.knobs["learning_rate_multiplier"] == 0.5
+    loop.run(170)
+    assert [order.step for _, order in loop.orders if order.action == "roll_back"] == [140]
     assert loop.supervisor.state.knobs["learning_rate_multiplier"] == 1.0
 
 
 def test_a_restart_enters_the_first_phase() -> None:
-    actions = [order.action for _, order in simulate(large_updates, n_steps=60).orders]
+    actions = [order.action for _, order in simulate(facts=facts_of_high_rate(), n_steps=60).orders]
     assert actions[actions.index("restart") + 1] == "enter_phase"
 
 

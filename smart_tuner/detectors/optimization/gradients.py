@@ -8,19 +8,20 @@ from itertools import pairwise
 
 from smart_tuner.detectors.series import measure_baseline
 from smart_tuner.diagnosis import Diagnosis, Severity
+from smart_tuner.inputs.run_facts import STRIDES_PER_WINDOW
 from smart_tuner.inputs.run_view import RunView
 
 # exploding_gradient
-RECENT_STEPS = 10
+RECENT_LEVELS, BASELINE_LEVELS = 10, STRIDES_PER_WINDOW
+MIN_BASELINE_LEVELS = 10
 EXTREME_DEVIATIONS = 6.0  # spreads above the baseline; healthy runs stay below 4.5
 MIN_SPREAD = 0.3
-BASELINE_STEPS = 10
-CRITICAL_FACTOR = 300.0  # times the threshold: an explosion whatever the baseline is
-ENTER_STEPS, STAY_STEPS = 5, 2  # extreme ones among the recent steps
-CRITICAL_STEPS = 2  # a single norm of any size is harmless: it is clipped, and the next step shows whether it lasts
+CRITICAL_FACTOR = 300.0  # times the threshold
+ENTER_LEVELS, STAY_LEVELS = 5, 2  # extreme ones among the recent ones
+CRITICAL_LEVELS = 2  # a single norm of any size is harmless: it is clipped, and the next step shows whether it lasts
 
 # vanishing_gradient
-VANISHED_SHARE = 1e-5  # of the threshold
+VANISHED_SHARE = 1e-4  # of the usual norm
 LEAVE_FACTOR = 3.0
 
 # nonfinite_step
@@ -29,52 +30,50 @@ WARNING_EVENTS, CRITICAL_EVENTS = 3, 10
 
 
 def detect_exploding_gradient(view: RunView) -> Diagnosis | None:
-    """Several recent norms far above the threshold and the run's own baseline, which may be high at the start."""
-    recent = view.points("gradient_norm", RECENT_STEPS)
-    threshold = view.quality.gradient_norm_threshold
-    if not recent or max(value for _, value in recent) <= threshold:
+    """Several recent norms far above the run's own baseline."""
+    ailment = "exploding_gradient"
+    is_active = ailment in view.active
+    recent = view.log_levels("gradient_norm", RECENT_LEVELS)
+    before = view.log_levels_before(ailment, "gradient_norm", BASELINE_LEVELS, recent=RECENT_LEVELS)
+    baseline = measure_baseline([value for _, value in before], least_spread=MIN_SPREAD)
+    if baseline is None or baseline.count < MIN_BASELINE_LEVELS:
         return None
-    baseline = measure_baseline(_norm_logs_before(view), least_spread=MIN_SPREAD)
-    comparable = baseline if baseline is not None and baseline.count >= BASELINE_STEPS else None
-    limit = CRITICAL_FACTOR * threshold
-    extreme = [
-        (step, value)
-        for step, value in recent
-        if value > limit
-        or (comparable and value > threshold and comparable.deviations(math.log(value)) > EXTREME_DEVIATIONS)
-    ]
-    largest = max((value for _, value in extreme), default=0.0)
-    is_critical = sum(value > limit for _, value in extreme) >= CRITICAL_STEPS
-    enough = STAY_STEPS if "exploding_gradient" in view.active else ENTER_STEPS
-    if len(extreme) < enough and not is_critical:
-        return None  # clipping makes a few jumps harmless
-    evidence = {"gradient_norm": largest, "threshold": threshold, "steps": float(len(extreme))}
-    if baseline is not None:
-        evidence["deviations"] = baseline.deviations(math.log(largest))
+    quality = view.quality
+    factor = quality.gradient_norm_target if is_active else quality.gradient_norm_threshold
+    deviations = EXTREME_DEVIATIONS / 2 if is_active else EXTREME_DEVIATIONS
+    limit = baseline.median + max(math.log(factor), deviations * baseline.spread)
+    extreme = [level for level in recent if level[1] > limit]
+    critical_limit = limit + math.log(CRITICAL_FACTOR)
+    is_critical = sum(value > critical_limit for _, value in extreme) >= CRITICAL_LEVELS
+    if len(extreme) < (STAY_LEVELS if is_active else ENTER_LEVELS) and not is_critical:
+        return None
+    largest = max(value for _, value in extreme)
+    evidence = {
+        "gradient_norm": math.exp(largest),
+        "usual": math.exp(baseline.median),
+        "steps": float(len(extreme) * view.facts.stride_steps),
+        "deviations": baseline.deviations(largest),
+    }
     severity: Severity = "critical" if is_critical else "warning"
-    return Diagnosis("exploding_gradient", severity, view.step, extreme[0][0], evidence)
-
-
-def _norm_logs_before(view: RunView) -> list[float]:
-    """Logarithms of the norms in the window before the recent steps."""
-    points = view.log_points("gradient_norm", view.facts.window_steps + RECENT_STEPS)
-    return [value for step, value in points if step <= view.step - RECENT_STEPS]
+    since = view.active.get(ailment, view.first_step_of(extreme[0]))
+    return Diagnosis(ailment, severity, view.step, since, evidence)
 
 
 def detect_vanishing_gradient(view: RunView) -> Diagnosis | None:
-    """Norms too small for any learning, while the loss is still above its target."""
-    window = view.facts.window_steps
-    points, losses = view.points("gradient_norm", window), view.log_points("total_loss", window)
-    if len(points) < window // 2 or not losses:
+    """Norms that have become a tiny part of the run's usual ones."""
+    ailment = "vanishing_gradient"
+    until = min(view.step - view.facts.window_steps, view.active.get(ailment, view.step) - 1)
+    norms = view.history.between("gradient_norm", view.attempt_start + 1, until)
+    recent = view.levels("gradient_norm", STRIDES_PER_WINDOW)
+    if len(recent) < STRIDES_PER_WINDOW // 2 or not norms:
         return None
-    norm, loss = (statistics.median(value for _, value in series) for series in (points, losses))
-    limit = VANISHED_SHARE * view.quality.gradient_norm_threshold
-    limit *= LEAVE_FACTOR if "vanishing_gradient" in view.active else 1
-    if norm >= limit or loss <= math.log(view.quality.loss_target):
+    usual, norm = (statistics.median(value for _, value in series) for series in (norms, recent))
+    limit = VANISHED_SHARE * usual * (LEAVE_FACTOR if ailment in view.active else 1)
+    if norm > limit:
         return None
-    since = next(step for step, value in points if value < limit)
-    evidence = {"gradient_norm": norm, "limit": limit, **view.facts.measured_values("total_loss", total_loss=loss)}
-    return Diagnosis("vanishing_gradient", "warning", view.step, since, evidence)
+    first = next(level for level in recent if level[1] <= limit)
+    evidence = {"gradient_norm": norm, "usual": usual}
+    return Diagnosis(ailment, "warning", view.step, view.active.get(ailment, view.first_step_of(first)), evidence)
 
 
 def detect_nonfinite_step(view: RunView) -> Diagnosis | None:

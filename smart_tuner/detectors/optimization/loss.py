@@ -11,22 +11,21 @@ from smart_tuner.diagnosis import Diagnosis
 from smart_tuner.inputs.run_view import Points, RunView
 
 # loss_spike
-RECENT_STEPS = 6
-BASELINE_STEPS = 30  # a longer one would compare with a loss that has fallen far since
-MIN_BASELINE_STEPS = 15
-EXTREME_DEVIATIONS = 5.0  # of a single step; the median of the recent ones strays half as far
+RECENT_LEVELS = 6
+BASELINE_LEVELS, MIN_BASELINE_LEVELS = 30, 15  # more would compare with a loss that has fallen far since
+EXTREME_DEVIATIONS = 5.0  # of a single level; the median of the recent ones strays half as far
 MIN_SPREAD = 0.06
 ENTER_RISE, LEAVE_RISE = math.log(1.5), math.log(1.2)
 
 # oscillating_loss
-N_LEVELS = 12
+N_SECTIONS, SECTION_LEVELS = 12, 5
 ENTER_SWING, LEAVE_SWING = 0.25, 0.15  # in the loss's logarithm
 TURNS_SHARE = 0.6
-NOISE_SWING = 2.5  # of the noise of a level of one step; noise alone makes levels swing by about 0.85 of it
+NOISE_SWING = 2.5  # of the noise of a section of one level; noise alone makes sections swing by about 0.85 of it
 
 # sawtooth_loss
-SAWTOOTH_WINDOW_STEPS, MIN_SAWTOOTH_STEPS = 200, 60
-JUMP_WINDOW_STEPS = 5
+SAWTOOTH_LEVELS, MIN_SAWTOOTH_LEVELS = 200, 60
+JUMP_LEVELS = 5
 MIN_JUMP = 0.3  # nats per mel value
 JUMP_NOISE_FACTOR = 6.0  # times the loss's noise from step to step
 ENTER_JUMPS, LEAVE_JUMPS = 4, 1
@@ -34,13 +33,9 @@ MAX_FALL = 0.2  # nats: a loss that falls by more between the jumps makes progre
 
 
 def detect_loss_spike(view: RunView) -> Diagnosis | None:
-    """A loss that rose far above its baseline and has stayed there for some steps."""
-    baseline_end = min(view.step - RECENT_STEPS, view.active.get("loss_spike", view.step) - 1)
-    window = view.step - baseline_end + min(BASELINE_STEPS, view.facts.window_steps)
-    points = view.log_points("total_loss", window)
-    recent = [(step, value) for step, value in points if step > view.step - RECENT_STEPS]
-    before = [value for step, value in points if step <= baseline_end]
-    if len(recent) < RECENT_STEPS // 2 or len(before) < MIN_BASELINE_STEPS:
+    """A loss that rose far above its baseline and has stayed there for some strides."""
+    recent, before = _recent_and_before(view, "total_loss")
+    if len(recent) < RECENT_LEVELS // 2 or len(before) < MIN_BASELINE_LEVELS:
         return None
     baseline = measure_baseline(before, least_spread=MIN_SPREAD)
     if baseline is None:
@@ -52,34 +47,38 @@ def detect_loss_spike(view: RunView) -> Diagnosis | None:
         return None
     if not is_active and deviations < EXTREME_DEVIATIONS:
         return None
-    if _only_weights_changed(view, window, baseline_end):
+    if _only_weights_changed(view):
         return None
-    since = next(step for step, value in recent if value >= baseline.median + LEAVE_RISE)
+    first = next(point for point in recent if point[1] >= baseline.median + LEAVE_RISE)
+    since = view.active.get("loss_spike", view.first_step_of(first))
     evidence = view.facts.measured_values("total_loss", total_loss=level, before=baseline.median)
     evidence |= {"deviations": deviations}
-    return Diagnosis("loss_spike", "critical", view.step, view.active.get("loss_spike", since), evidence)
+    return Diagnosis("loss_spike", "critical", view.step, since, evidence)
 
 
-def _only_weights_changed(view: RunView, window: int, baseline_end: int) -> bool:
+def _recent_and_before(view: RunView, loss: str) -> tuple[Points, list[float]]:
+    """Logarithms of the recent levels, and of those before them and before the spike."""
+    before = view.log_levels_before("loss_spike", loss, BASELINE_LEVELS, recent=RECENT_LEVELS)
+    return view.log_levels(loss, RECENT_LEVELS), [value for _, value in before]
+
+
+def _only_weights_changed(view: RunView) -> bool:
     """Whether the spectrum loss did not rise too: its weight is no knob, so another term was given more weight."""
-    points = view.log_points(view.facts.spectrum_loss, window)
-    recent = [value for step, value in points if step > view.step - RECENT_STEPS]
-    before = [value for step, value in points if step <= baseline_end]
-    return bool(recent and before) and statistics.median(recent) < statistics.median(before) + LEAVE_RISE
+    recent, before = _recent_and_before(view, view.facts.spectrum_loss)
+    return bool(recent and before) and statistics.median(v for _, v in recent) < statistics.median(before) + LEAVE_RISE
 
 
 def detect_oscillating_loss(view: RunView) -> Diagnosis | None:
     """A loss that swings up and down by more than its noise without falling."""
-    window = 2 * view.facts.window_steps
-    points = view.log_points("total_loss", window)
-    if len(points) < window * 3 // 4:
+    points = view.log_levels("total_loss", N_SECTIONS * SECTION_LEVELS)
+    if len(points) < N_SECTIONS * SECTION_LEVELS * 3 // 4:
         return None
-    size = len(points) // N_LEVELS
-    levels = [statistics.median(v for _, v in points[i * size : (i + 1) * size]) for i in range(N_LEVELS)]
-    changes = [later - earlier for earlier, later in pairwise(levels)]
+    size = len(points) // N_SECTIONS
+    sections = [statistics.median(v for _, v in points[i * size : (i + 1) * size]) for i in range(N_SECTIONS)]
+    changes = [later - earlier for earlier, later in pairwise(sections)]
     turns_share = sum(first * second < 0 for first, second in pairwise(changes)) / (len(changes) - 1)
     swing = statistics.median(abs(change) for change in changes)
-    net_fall = statistics.fmean(levels[: N_LEVELS // 3]) - statistics.fmean(levels[-N_LEVELS // 3 :])
+    net_fall = statistics.fmean(sections[: N_SECTIONS // 3]) - statistics.fmean(sections[-N_SECTIONS // 3 :])
     limit = LEAVE_SWING if "oscillating_loss" in view.active else ENTER_SWING
     limit = max(limit, NOISE_SWING * change_spread([value for _, value in points]) / math.sqrt(size))
     if swing < limit or turns_share < TURNS_SHARE or net_fall > swing:
@@ -91,8 +90,8 @@ def detect_oscillating_loss(view: RunView) -> Diagnosis | None:
 def detect_sawtooth_loss(view: RunView) -> Diagnosis | None:
     """A flow's loss that jumps up again and again: each time the model loses the progress since the last jump."""
     is_active = "sawtooth_loss" in view.active  # then only the time after the remedy counts
-    points = view.points("nll_loss", 2 * view.facts.window_steps if is_active else SAWTOOTH_WINDOW_STEPS)
-    if not is_active and len(points) < MIN_SAWTOOTH_STEPS:
+    points = view.levels("nll_loss", MIN_SAWTOOTH_LEVELS if is_active else SAWTOOTH_LEVELS)
+    if not is_active and len(points) < MIN_SAWTOOTH_LEVELS:
         return None
     jumps = _find_jumps(points)
     if len(jumps) < (LEAVE_JUMPS if is_active else ENTER_JUMPS):
@@ -106,15 +105,15 @@ def detect_sawtooth_loss(view: RunView) -> Diagnosis | None:
 
 
 def _find_jumps(points: Points) -> list[tuple[int, float]]:
-    """(step, height) of each rise far above the steps before it; a jump that lasts several steps counts once."""
+    """(step, height) of each rise far above the levels before it; a jump that lasts several levels counts once."""
     values = [value for _, value in points]
     least = max(MIN_JUMP, JUMP_NOISE_FACTOR * change_spread(values))
-    jumps: list[tuple[int, float]] = []
-    for i in range(JUMP_WINDOW_STEPS, len(points)):
-        step, height = points[i][0], values[i] - statistics.median(values[i - JUMP_WINDOW_STEPS : i])
-        if height >= least and (not jumps or step > jumps[-1][0] + JUMP_WINDOW_STEPS):
-            jumps.append((step, height))
-    return jumps
+    jumps: dict[int, tuple[int, float]] = {}
+    for i in range(JUMP_LEVELS, len(points)):
+        height = values[i] - statistics.median(values[i - JUMP_LEVELS : i])
+        if height >= least and not any(i - JUMP_LEVELS <= j for j in jumps):
+            jumps[i] = points[i][0], height
+    return list(jumps.values())
 
 
 def _lower_quartile(points: Points) -> float:

@@ -15,6 +15,7 @@ TRAINING_FALL = math.log(0.95)
 ENTER_MARGIN, LEAVE_MARGIN = 2.0, 1.0  # of the noise of the distance between speech and recordings
 LEAST_NOISE, LARGEST_NOISE = 0.005, 0.02  # of that distance, which falls quickly at first
 RECENT_CHANGES = 12
+LONG_AGO = 20  # windows: the history's points are a hundredth of their age apart
 
 
 def detect_overfitting(view: RunView) -> Diagnosis | None:
@@ -54,12 +55,8 @@ def detect_held_out_rise(
     if not training or not _is_above(best + math.log(rise), later):
         return None
     window = view.facts.window_steps
-    known_since = max(best_step, training[0][0] + window - 1)  # the history does not keep older steps
-    if known_since >= view.step:
-        return None
-    now, then = _median_level(training, view.step, window), _median_level(training, known_since, window)
-    known_share = min(1.0, (view.step - known_since) / (view.step - best_step))
-    if now is None or then is None or now > then + TRAINING_FALL * known_share:
+    now, then = (_median_level(training, step, window, now=view.step) for step in (view.step, best_step))
+    if now is None or then is None or now > then + TRAINING_FALL:
         return None
     logarithms = {f"val_{loss}": later[-1], "best": best, loss: now, f"{loss}_then": then}
     return Diagnosis(ailment, "warning", view.step, best_step, view.facts.measured_values(loss, **logarithms))
@@ -78,6 +75,8 @@ def _medians_of_three(losses: Points) -> Points:
     return [(step, statistics.median((before, value, after))) for (_, before), (step, value), (_, after) in triples]
 
 
-def _median_level(losses: Points, step: int, window: int) -> float | None:
+def _median_level(losses: Points, step: int, window: int, *, now: int) -> float | None:
+    """Median of a window, or of a longer one long ago, where the history has few points."""
+    window = max(window, (now - step) // LONG_AGO)
     values = [value for at, value in losses if step - window < at <= step]
     return statistics.median(values) if values else None

@@ -7,6 +7,7 @@ import statistics
 
 from smart_tuner.detectors.series import measure_baseline
 from smart_tuner.diagnosis import Diagnosis
+from smart_tuner.inputs.run_facts import STRIDES_PER_WINDOW
 from smart_tuner.inputs.run_view import RunView
 
 BOUNDS = {
@@ -15,28 +16,30 @@ BOUNDS = {
     "latent_deviation": 10.0,  # latents should have a deviation of 1
 }
 LEAVE_SHARE = 0.5
-RECENT_STEPS = 10
-MIN_BASELINE_VALUES = 10
+MEASURED_EVERY_STEPS = 10
+RECENT_LEVELS = 10
+MIN_BASELINE_LEVELS = 10
 ENTER_SHIFT, LEAVE_SHIFT = 1.0, 0.5  # nats per mel value, of the log-determinant
 LEARNING_SHARE = 0.5  # of the shift: a likelihood that gains as much means that the flow learns
 PART_PREFIX = "gradient_norm_"
 EXTREME_DEVIATIONS, MIN_SPREAD = 6.0, 0.3
-EXTREME_MEASUREMENTS = 3  # of a part's gradient norm, in a row
-PART_WINDOW_STEPS = 260  # for these and the baseline, when every tenth step is measured
+EXTREME_LEVELS = 3  # of a part's gradient norm, in a row
+PART_LEVELS = 26  # these and the baseline
 
 
 def detect_exploding_flow(view: RunView) -> Diagnosis | None:
     evidence = _signals_beyond_bounds(view) | _shifted_determinant(view) | _exploding_parts(view)
     if not evidence:
         return None
-    since = view.active.get("exploding_flow", max(view.attempt_start + 1, view.step - RECENT_STEPS + 1))
+    recent_start = view.step - RECENT_LEVELS * view.facts.stride_steps + 1
+    since = view.active.get("exploding_flow", max(view.attempt_start + 1, recent_start))
     return Diagnosis("exploding_flow", "critical", view.step, since, evidence)
 
 
 def _signals_beyond_bounds(view: RunView) -> dict[str, float]:
     share = LEAVE_SHARE if "exploding_flow" in view.active else 1.0
-    recent = {name: view.values(name, RECENT_STEPS) for name in BOUNDS}
-    levels = {name: statistics.median(values) for name, values in recent.items() if values}
+    recent = {name: view.levels(name, 1, spacing=MEASURED_EVERY_STEPS) for name in BOUNDS}
+    levels = {name: points[-1][1] for name, points in recent.items() if points}
     return {name: level for name, level in levels.items() if level > share * BOUNDS[name]}
 
 
@@ -54,30 +57,29 @@ def _shifted_determinant(view: RunView) -> dict[str, float]:
 
 
 def _levels_before_and_now(view: RunView, name: str) -> tuple[float | None, float | None]:
-    """Medians of the window before the last one, and of the last few steps."""
-    window = view.facts.window_steps
-    points = view.points(name, 2 * window)
-    before = [value for step, value in points if step <= view.step - window]
-    recent = [value for step, value in points if step > view.step - RECENT_STEPS]
-    if len(recent) < RECENT_STEPS // 2 or len(before) < MIN_BASELINE_VALUES:
+    """Medians of the window before the last one, and of its last few levels."""
+    stride, window = view.facts.stride_steps, STRIDES_PER_WINDOW
+    points = view.levels(name, 2 * window)
+    before = [value for step, value in points if step <= view.step - window * stride]
+    recent = [value for step, value in points if step > view.step - RECENT_LEVELS * stride]
+    if len(recent) < RECENT_LEVELS // 2 or len(before) < MIN_BASELINE_LEVELS:
         return None, None
     return statistics.median(before), statistics.median(recent)
 
 
 def _exploding_parts(view: RunView) -> dict[str, float]:
-    """Gradient norms of parts far above their own baseline and above the threshold for the whole model."""
-    threshold = math.log(view.quality.gradient_norm_threshold)
+    """Gradient norms of parts far above their own baseline."""
+    factor = math.log(view.quality.gradient_norm_threshold)
     exploding = {}
     for name in view.history.names:
         if not name.startswith(PART_PREFIX):
             continue
-        points = view.log_points(name, PART_WINDOW_STEPS)
-        recent = points[-EXTREME_MEASUREMENTS:]
-        before = points[: -2 * EXTREME_MEASUREMENTS][-2 * MIN_BASELINE_VALUES :]
-        baseline = measure_baseline([value for _, value in before], least_spread=MIN_SPREAD)
-        if baseline is None or baseline.count < MIN_BASELINE_VALUES:
+        levels = view.log_levels(name, PART_LEVELS, spacing=MEASURED_EVERY_STEPS)
+        before = [value for _, value in levels[: -2 * EXTREME_LEVELS]]
+        baseline = measure_baseline(before, least_spread=MIN_SPREAD)
+        if baseline is None or baseline.count < MIN_BASELINE_LEVELS:
             continue
-        least = min(value for _, value in recent)
-        if least > threshold and baseline.deviations(least) > EXTREME_DEVIATIONS:
+        least = min(value for _, value in levels[-EXTREME_LEVELS:])
+        if least > baseline.median + factor and baseline.deviations(least) > EXTREME_DEVIATIONS:
             exploding[name] = math.exp(least)
     return exploding

@@ -21,7 +21,7 @@ LEVEL_POINTS: Mapping[str, int] = {
     "latent_deviation": 10,
     "out_of_memory_share": 5,
 }
-"""Points whose median is a signal's level; one point of signals that are not listed, which evaluations measure."""
+"""Points whose median is a level, in a run whose stride is one step; of signals of evaluations, the latest point."""
 MIN_NOISE_SHARE = 0.05  # of signals between 0 and 1
 MIN_NOISE_LOG = 0.05  # of all others, in their logarithm
 TREND_POINTS = 4
@@ -34,13 +34,13 @@ def signal_level(view: RunView, signal: str) -> float | None:
     """Median of a signal's latest points."""
     if signal in DERIVED_SIGNALS:
         return DERIVED_SIGNALS[signal](view, LEVEL_POINTS[signal])
-    values = view.values(signal)[-LEVEL_POINTS.get(signal, 1) :]
+    values = view.values(signal)[-level_points(signal, view.facts) :]
     return statistics.median(values) if values else None
 
 
-def level_points(signal: str) -> int:
-    """Number of points whose median is a signal's level."""
-    return LEVEL_POINTS.get(signal, 1)
+def level_points(signal: str, facts: RunFacts) -> int:
+    """Number of points whose median is a signal's level: of steps, so many strides."""
+    return LEVEL_POINTS[signal] * facts.stride_steps if signal in LEVEL_POINTS else 1
 
 
 def is_measured_at_evaluations(signal: str) -> bool:
@@ -97,7 +97,7 @@ def forecast_points(points: Points, signal: str, facts: RunFacts, *, by_step: in
     """Continue the line through a signal's latest points, damped, to a later step."""
     if not points:
         return None
-    n_level = level_points(signal)
+    n_level = level_points(signal, facts)
     takes_log = _is_compared_in_logarithms(signal) and not facts.is_logarithm(signal)
     latest = points[-(4 * n_level if n_level > 1 else TREND_POINTS) :]
     series = [(step, math.log(value) if takes_log else value) for step, value in latest if value > 0 or not takes_log]

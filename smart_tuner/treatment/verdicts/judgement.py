@@ -72,7 +72,7 @@ def measure_outcome(
     if not points or points[-1][0] <= start or expected.forecast is None:
         return None
     step = points[-1][0]
-    value = level_at(points, step, expected.signal)
+    value = level_at(points, step, expected.signal, facts)
     gain = gain_over(expected, value, expected.forecast, facts)
     before = [point for point in points if point[0] <= start]
     placebo = measure_placebo(before, expected, step - start, treated, facts)

@@ -64,7 +64,7 @@ def measure_placebo(
             continue
         forecast = forecast_points(points[: end + 1], expected.signal, facts, by_step=now + horizon)
         if forecast is not None:
-            value = level_at(points, now + horizon, expected.signal)
+            value = level_at(points, now + horizon, expected.signal, facts)
             gains.append(gain_over(expected, value, forecast.value, facts))
             if now + horizon <= nearest:  # moments are visited from the latest on
                 n_apart, nearest = n_apart + 1, now
@@ -80,9 +80,9 @@ def _moments(points: Points, horizon: int) -> list[int]:
     return list(range(last - 1, 1, -every))
 
 
-def level_at(points: Points, step: int, signal: str) -> float:
+def level_at(points: Points, step: int, signal: str, facts: RunFacts) -> float:
     """Level of a signal at a step: of the points up to it, or of the first one after it if it is measured rarely."""
-    n_level = level_points(signal)
+    n_level = level_points(signal, facts)
     after = bisect_right(points, step, key=lambda point: point[0])
     if n_level == 1:
         after = after if points[after - 1][0] == step else after + 1

@@ -13,8 +13,8 @@ from smart_tuner.diagnosis import Diagnosis
 from tests.smart_tuner.histories import FLOW, Values, by_step, every, falling, make_facts, make_view, noisy
 
 FALLING = falling(5.0, 1.5, 120, 0.1)
-OSCILLATING = [level * factor for level in (2.0, 4.0) * 7 for factor in noisy(1.0, 16, 0.05)][:200]
-RATIO = {"update_ratio": every(10, [0.03] * 20)}
+OSCILLATING = [level * factor for level in (2.0, 4.0) * 7 for factor in noisy(1.0, 5, 0.05)][:60]
+RATIO = {"update_ratio": every(10, [0.004] * 17 + [0.03] * 3)}
 OVERFITTING: dict[str, Values] = {
     "val_mel_loss": every(100, [1.0, 0.8, 0.7, 0.7, 0.7, 0.9, 0.95, 1.0]),
     "mel_loss": falling(1, 0.3, 800),
@@ -23,9 +23,8 @@ OVERFITTING: dict[str, Values] = {
 SIGNALS_BY_AILMENT: dict[str, dict[str, Values]] = {
     "loss_spike": {"total_loss": [*FALLING, *noisy(6.0, 6, 0.1)]},
     "oscillating_loss": {"total_loss": OSCILLATING},
-    "plateau": {"val_total_loss": every(100, [3.0, 2.0, *[1.9] * 7]), "learning_rate": [1e-3] * 900},
+    "plateau": {"val_total_loss": every(50, [3.0, *[1.9] * 6]), "learning_rate": [1e-3] * 350},
     "overfitting": OVERFITTING,
-    "vanishing_gradient": {"total_loss": [3.0] * 200, "gradient_norm": [1e-7] * 200},
     "learning_rate_too_high": {"total_loss": [3.0] * 200, **RATIO},
 }
 
@@ -50,7 +49,7 @@ def test_a_flow_has_the_same_ailments_with_values_on_its_own_scale(ailment: str)
     assert usual is not None and flow is not None
     assert (flow.severity, flow.step, flow.since) == (usual.severity, usual.step, usual.since)
     for name in ("total_loss", "val_total_loss", "before", "best"):
-        if name in usual.evidence:
+        if name in usual.evidence and "update_ratio" not in usual.evidence:
             assert flow.evidence[name] == pytest.approx(math.log(usual.evidence[name]))
 
 
@@ -61,9 +60,9 @@ def test_a_healthy_flow_with_negative_losses_has_no_ailment(ailment: str) -> Non
     series: dict[str, Values] = {
         "total_loss": losses,
         "nll_loss": losses,
-        "gradient_norm": noisy(1.0, 1000, 0.3),
+        "update_ratio": every(10, noisy(0.004, 100, 0.3)),
         "learning_rate": [1e-3] * 1000,
         "val_total_loss": every(100, levels[99::100]),
         "val_nll_loss": every(100, levels[99::100]),
     }
-    assert diagnose(ailment, series, **FLOW) is None
+    assert diagnose(ailment, series, planned_steps=2000, **FLOW) is None

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from smart_tuner.inputs.run_facts import RunFacts
+from smart_tuner.settings import Settings
+from smart_tuner.supervisor import Supervisor
 from smart_tuner.treatment.changed_settings import SUSPECT_EVALUATIONS
 from tests.smart_tuner.simulated_runs import EVALUATION_STEPS, FACTS, remedies, simulate
 from tests.smart_tuner.test_supervisor import broken_between
@@ -52,3 +54,15 @@ def test_a_change_that_is_undone_is_no_suspect_any_more() -> None:
 )
 def test_other_troubles_are_treated_as_usual(facts: RunFacts) -> None:
     assert remedies(simulate(broken_between(130, 136), facts=facts, n_steps=160)) == ["roll_back"]
+
+
+def test_the_suspect_is_remembered_by_a_session_that_a_kill_began() -> None:
+    knobs = FACTS.knobs
+    rate = knobs["learning_rate_multiplier"].model_copy(update={"former": 0.1})
+    changed = FACTS.model_copy(update={"resumed_at": 100, "knobs": knobs | {"learning_rate_multiplier": rate}})
+    first = Supervisor(changed, Settings())
+    first.load_state_dict(Supervisor(FACTS, Settings()).state_dict())
+    after_a_kill = Supervisor(FACTS, Settings())
+    after_a_kill.load_state_dict(first.state_dict())
+    assert after_a_kill.facts.resumed_at == 100
+    assert after_a_kill.facts.knobs["learning_rate_multiplier"].former == 0.1

@@ -12,11 +12,12 @@ from smart_tuner.diagnosis import Diagnosis
 from smart_tuner.inputs.run_facts import KnobFacts
 from smart_tuner.settings import SupervisionSettings
 from smart_tuner.state import SupervisorState
-from smart_tuner.treatment.knob_remedies import HEALTHY_FIRST_RATIO, HEALTHY_UPDATE_RATIO
 from smart_tuner.treatment.remedies import RemedyContext
 from smart_tuner.treatment.remedy_order import REMEDIES_BY_AILMENT
 from smart_tuner.treatment.restarts import restart, restart_with_preset
 from tests.smart_tuner.histories import every, make_facts, make_view
+
+WAS_HEALTHY = {"update_ratio": 0.1, "before": 0.004}
 
 
 def rate_knob(preset: float | None) -> dict[str, KnobFacts]:
@@ -27,12 +28,11 @@ def context_of(
     ailment: str,
     knobs: dict[str, KnobFacts],
     *,
-    ratio: float = 0.1,
     step: int = 30,
     evidence: dict[str, float] | None = None,
     **facts: Any,
 ) -> RemedyContext:
-    view = make_view({"update_ratio": every(10, [ratio] * (step // 10))}, make_facts(knobs=knobs, **facts))
+    view = make_view({"update_ratio": every(10, [0.1] * (step // 10))}, make_facts(knobs=knobs, **facts))
     state = SupervisorState(knobs={name: knob.start for name, knob in knobs.items()})
     diagnosis = Diagnosis(ailment, "critical", step, 1, evidence or {})
     return RemedyContext(diagnosis, view, state, SupervisionSettings(), may_roll_back=True)
@@ -41,10 +41,8 @@ def context_of(
 restart_to_preset = restart_with_preset("free_diagonality", "up")
 
 
-def order_of(
-    ailment: str, knobs: dict[str, KnobFacts], *, ratio: float = 0.1, factor: float = 0.5, **facts: Any
-) -> TrainerOrder:
-    context = context_of(ailment, knobs, ratio=ratio, **facts)
+def order_of(ailment: str, knobs: dict[str, KnobFacts], *, factor: float = 0.5, **facts: Any) -> TrainerOrder:
+    context = context_of(ailment, knobs, **facts)
     plan = restart("total_loss", "down", learning_rate_factor=factor)(context)
     assert plan is not None
     (order,) = plan.orders
@@ -55,10 +53,7 @@ def order_of(
     ("ailment", "preset", "expected"),
     [
         ("learning_rate_too_high", 1 / 30, 1 / 30),
-        ("learning_rate_too_high", 2.0, HEALTHY_UPDATE_RATIO / 0.1),
-        ("learning_rate_too_high", None, HEALTHY_UPDATE_RATIO / 0.1),
         ("learning_rate_too_low", 100.0, 100.0),
-        ("learning_rate_too_low", 0.5, HEALTHY_FIRST_RATIO / 0.1),
         ("exploding_gradient", 1 / 30, 1 / 30),
         ("exploding_gradient", 2.0, 0.5),
         ("exploding_gradient", None, 0.5),
@@ -88,10 +83,10 @@ def test_attention_that_does_not_form_gets_the_presets_rate_higher_or_lower(pres
 
 def test_a_restart_with_the_preset_needs_settings_far_from_it_and_enough_time() -> None:
     far: dict[str, Any] = {"preset_settings": {"weight_decay": 1e-6}, "planned_steps": 100}
-    plan = restart_to_preset(context_of("attention_not_forming", rate_knob(None), step=50, **far))
+    plan = restart_to_preset(context_of("attention_not_forming", rate_knob(None), step=60, **far))
     assert plan is not None and plan.orders[0].hparams == {"weight_decay": 1e-6}
     assert plan.orders[0].knobs == {"learning_rate_multiplier": 1.0}
-    assert restart_to_preset(context_of("attention_not_forming", rate_knob(None), step=60, **far)) is None
+    assert restart_to_preset(context_of("attention_not_forming", rate_knob(None), step=70, **far)) is None
     assert restart_to_preset(context_of("attention_not_forming", rate_knob(None))) is None
     is_at_preset = rate_knob(1.0)
     assert restart_to_preset(context_of("attention_not_forming", is_at_preset)) is None
@@ -116,24 +111,41 @@ def test_all_knobs_get_the_presets_positions_unless_pinned() -> None:
 
 def test_the_learning_rate_is_not_raised_if_updates_were_healthy_before() -> None:
     turn = REMEDIES_BY_AILMENT["learning_rate_too_low"]["healthy_learning_rate"]
-    assert turn(context_of("learning_rate_too_low", rate_knob(None), ratio=1e-5)) is not None
-    collapsed = context_of("learning_rate_too_low", rate_knob(None), ratio=1e-5, evidence={"before": 0.004})
-    assert turn(collapsed) is None
+    plan = turn(context_of("learning_rate_too_low", rate_knob(100.0)))
+    assert plan is not None and plan.target == 4.0
+    assert turn(context_of("learning_rate_too_low", rate_knob(100.0), evidence=WAS_HEALTHY)) is None
+
+
+@pytest.mark.parametrize(
+    ("evidence", "preset", "target"),
+    [
+        (WAS_HEALTHY, 0.1, 0.04),  # the run's own updates count more than the recipe's rate
+        (WAS_HEALTHY, None, 0.04),
+        ({"update_ratio": 0.1}, 0.1, 0.1),
+        ({"update_ratio": 0.1}, None, None),
+    ],
+)
+def test_a_high_learning_rate_is_lowered_to_the_runs_own_updates_or_the_recipes_rate(
+    evidence: dict[str, float], preset: float | None, target: float | None
+) -> None:
+    turn = REMEDIES_BY_AILMENT["learning_rate_too_high"]["healthy_learning_rate"]
+    plan = turn(context_of("learning_rate_too_high", rate_knob(preset), evidence=evidence))
+    assert (None if plan is None else plan.target) == (None if target is None else pytest.approx(target))
 
 
 @pytest.mark.parametrize("ailment", ["learning_rate_too_low", "learning_rate_too_high"])
 def test_a_run_that_was_healthy_is_not_restarted_first(ailment: str) -> None:
     remedies = REMEDIES_BY_AILMENT[ailment]
     assert remedies["restart"](context_of(ailment, rate_knob(0.1))) is not None
-    assert remedies["restart"](context_of(ailment, rate_knob(0.1), evidence={"before": 0.004})) is None
+    assert remedies["restart"](context_of(ailment, rate_knob(0.1), evidence=WAS_HEALTHY)) is None
     restart_to_preset = REMEDIES_BY_AILMENT["learning_rate_too_high"]["restart_with_preset"]
-    was_healthy = context_of("learning_rate_too_high", rate_knob(0.1), evidence={"before": 0.004})
+    was_healthy = context_of("learning_rate_too_high", rate_knob(0.1), evidence=WAS_HEALTHY)
     assert restart_to_preset(was_healthy) is None
 
 
 def test_a_run_that_never_was_healthy_is_not_rolled_back() -> None:
     roll_back = REMEDIES_BY_AILMENT["learning_rate_too_high"]["roll_back"]
-    for evidence, is_possible in (({}, False), ({"before": 0.004}, True)):
+    for evidence, is_possible in (({}, False), (WAS_HEALTHY, True)):
         context = context_of("learning_rate_too_high", rate_knob(None), evidence=evidence)
         context.state.checkpoints = [20]
         diagnosis = replace(context.diagnosis, since=25)
@@ -142,14 +154,14 @@ def test_a_run_that_never_was_healthy_is_not_rolled_back() -> None:
 
 def test_a_restart_of_a_run_that_was_healthy_ignores_its_present_updates() -> None:
     restart_late = REMEDIES_BY_AILMENT["learning_rate_too_high"]["restart_late"]
-    plan = restart_late(context_of("learning_rate_too_high", rate_knob(None), evidence={"before": 0.004}))
+    plan = restart_late(context_of("learning_rate_too_high", rate_knob(None), evidence=WAS_HEALTHY))
     assert plan is not None and plan.orders[0].knobs == {"learning_rate_multiplier": 0.5}
 
 
-@pytest.mark.parametrize("ailment", ["learning_rate_too_low", "learning_rate_too_high"])
-def test_updates_measured_with_other_settings_are_ignored(ailment: str) -> None:
-    order = order_of(ailment, rate_knob(None), preset_settings={"adam_beta2": 0.98})
-    assert order.knobs == {"learning_rate_multiplier": 1.0} and order.hparams == {"adam_beta2": 0.98}
+@pytest.mark.parametrize(("ailment", "preset"), [("learning_rate_too_low", 100.0), ("learning_rate_too_high", 1 / 30)])
+def test_a_restart_with_the_presets_settings_has_its_learning_rate(ailment: str, preset: float) -> None:
+    order = order_of(ailment, rate_knob(preset), preset_settings={"adam_beta2": 0.98})
+    assert order.knobs == {"learning_rate_multiplier": preset} and order.hparams == {"adam_beta2": 0.98}
 
 
 def test_guidance_without_a_preset_is_switched_on_at_its_first_position() -> None:

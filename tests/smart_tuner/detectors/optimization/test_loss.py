@@ -13,6 +13,8 @@ from smart_tuner.detectors.optimization.loss import (
     detect_sawtooth_loss,
 )
 from smart_tuner.diagnosis import Diagnosis
+from smart_tuner.inputs.run_facts import RunFacts
+from tests.smart_tuner.detectors.optimization.stretching import LONG, is_stretched, stretched
 from tests.smart_tuner.histories import FLOW, every, falling, make_facts, make_view, noisy, on_series
 
 FALLING = falling(5.0, 1.5, 120, 0.1)
@@ -39,9 +41,10 @@ def test_up_to_three_high_losses_are_no_spike(n_high: int) -> None:
     assert diagnose_spike({"total_loss": FALLING + raised(20, n_high) + raised(1, 3)}) is None
 
 
+@pytest.mark.parametrize("scale", [0.1, 1.0, 10.0])
 @pytest.mark.parametrize(("factor", "is_spike"), [(1.49, False), (1.51, True)])
-def test_a_quiet_loss_must_rise_by_half_for_a_spike(factor: float, is_spike: bool) -> None:
-    assert (diagnose_spike({"total_loss": [2.0] * 50 + [2.0 * factor] * 6}) is not None) is is_spike
+def test_a_quiet_loss_of_any_size_must_rise_by_half_for_a_spike(factor: float, is_spike: bool, scale: float) -> None:
+    assert (diagnose_spike({"total_loss": [scale] * 50 + [factor * scale] * 6}) is not None) is is_spike
 
 
 def test_a_noisy_loss_must_rise_further_for_a_spike() -> None:
@@ -88,12 +91,26 @@ def test_negative_losses_are_no_spike_unless_they_are_logarithms() -> None:
     assert diagnose_spike({"total_loss": [-2.0] * 50 + [-1.0] * 6}) is None
 
 
+@pytest.mark.parametrize(("n_high", "is_spike"), [(3, False), (4, True)])
+def test_a_spike_ten_times_as_long_is_the_same(n_high: int, is_spike: bool) -> None:
+    losses = FALLING + raised(3, n_high)
+    short = diagnose_spike({"total_loss": losses})
+    long = diagnose_spike({"total_loss": stretched(losses)}, make_facts(**LONG))
+    assert (short is not None) is is_spike and is_stretched(long, short)
+
+
+def test_steps_that_do_not_fill_a_stride_make_no_spike() -> None:
+    losses, facts = stretched(FALLING + raised(3, 4)), make_facts(**LONG)
+    assert diagnose_spike({"total_loss": losses}, facts) is not None
+    assert diagnose_spike({"total_loss": losses[:-1]}, facts) is None
+
+
 ACTIVE_OSCILLATION = {"oscillating_loss": 1}
 diagnose_oscillation = on_series(detect_oscillating_loss)
 
 
 def oscillating(
-    swing: float, *, half_period: int = 16, n: int = 200, noise: float = 0.1, fall: float = 0.0
+    swing: float, *, half_period: int = 5, n: int = 60, noise: float = 0.05, fall: float = 0.0
 ) -> list[float]:
     """Losses whose logarithm alternates between two levels `swing` apart, every `half_period` steps."""
     side = np.where(np.arange(n) // half_period % 2, 0.5, -0.5)
@@ -101,58 +118,73 @@ def oscillating(
     return [float(v) for v in 4.0 * np.exp(swing * side + rng.normal(0, noise, n) - fall * np.arange(n) / n)]
 
 
+def oscillates(losses: Sequence[float | None], **changes: Any) -> bool:
+    return diagnose_oscillation({"total_loss": losses}, **changes) is not None
+
+
 def test_a_loss_that_swings_up_and_down_oscillates() -> None:
-    diagnosis = diagnose_oscillation({"total_loss": oscillating(0.6)})
+    diagnosis = diagnose_oscillation({"total_loss": falling(5.0, 4.0, 60) + oscillating(0.6)})
     assert diagnosis is not None
-    assert (diagnosis.severity, diagnosis.step, diagnosis.since) == ("warning", 200, 1)
+    assert (diagnosis.severity, diagnosis.step, diagnosis.since) == ("warning", 120, 61)
     assert diagnosis.evidence["swing"] == pytest.approx(0.6, abs=0.1)
     assert diagnosis.evidence["turns_share"] == 1.0
 
 
-def test_oscillations_of_other_periods_are_diagnosed() -> None:
-    for half_period in (13, 20, 24):
-        assert diagnose_oscillation({"total_loss": oscillating(1.0, half_period=half_period)}) is not None
+@pytest.mark.parametrize("half_period", [4, 6, 7])
+def test_oscillations_of_other_periods_are_diagnosed(half_period: int) -> None:
+    assert oscillates(oscillating(1.0, half_period=half_period))
 
 
+@pytest.mark.parametrize("half_period", [20, 60])
+def test_slow_changes_are_no_oscillation(half_period: int) -> None:
+    assert not oscillates(oscillating(1.0, half_period=half_period))
+
+
+@pytest.mark.parametrize("scale", [0.1, 1.0, 10.0])
 @pytest.mark.parametrize(("swing", "enters", "stays"), [(0.1, False, False), (0.2, False, True), (0.3, True, True)])
-def test_an_oscillation_must_shrink_below_the_entry_limit_to_end(swing: float, enters: bool, stays: bool) -> None:
-    series = {"total_loss": oscillating(swing, noise=0.02)}
-    assert (diagnose_oscillation(series) is not None) is enters
-    assert (diagnose_oscillation(series, active=ACTIVE_OSCILLATION) is not None) is stays
+def test_an_oscillation_of_any_size_must_shrink_below_the_entry_limit_to_end(
+    swing: float, enters: bool, stays: bool, scale: float
+) -> None:
+    losses = [scale * value for value in oscillating(swing, noise=0.02)]
+    assert oscillates(losses) is enters
+    assert oscillates(losses, active=ACTIVE_OSCILLATION) is stays
 
 
 def test_a_swinging_loss_that_falls_does_not_oscillate() -> None:
-    assert diagnose_oscillation({"total_loss": oscillating(0.5, fall=2.0)}) is None
-    assert diagnose_oscillation({"total_loss": oscillating(0.5, fall=0.2)}) is not None
+    assert not oscillates(oscillating(0.5, fall=2.0))
+    assert oscillates(oscillating(0.5, fall=0.2))
 
 
 def test_falling_rising_and_constant_losses_do_not_oscillate() -> None:
     for losses in (falling(8.0, 1.0, 200), falling(1.0, 8.0, 200), noisy(3.0, 200), [3.0] * 200):
-        assert diagnose_oscillation({"total_loss": losses}) is None
+        assert not oscillates(losses)
 
 
-@pytest.mark.parametrize("steps_per_evaluation", [20, 50, 100])
-def test_the_noise_of_small_batches_is_no_oscillation(steps_per_evaluation: int) -> None:
-    facts = make_facts(steps_per_evaluation=steps_per_evaluation)
-    alarms = [
-        seed
-        for seed in range(30)
-        if diagnose_oscillation({"total_loss": noisy(3.0, 2 * steps_per_evaluation, 0.4, seed)}, facts)
-    ]
-    assert alarms == []
+@pytest.mark.parametrize(("facts", "n"), [(make_facts(), 60), (make_facts(**LONG), 600)])
+def test_the_noise_of_small_batches_is_no_oscillation(facts: RunFacts, n: int) -> None:
+    assert [seed for seed in range(30) if oscillates(noisy(3.0, n, 0.4, seed), facts=facts)] == []
 
 
 def test_too_few_losses_are_no_oscillation() -> None:
     assert diagnose_oscillation({}) is None
-    assert diagnose_oscillation({"total_loss": oscillating(1.0)[:149]}) is None
-    assert diagnose_oscillation({"total_loss": oscillating(1.0)[:152]}) is not None
-    assert diagnose_oscillation({"total_loss": every(2, oscillating(1.0))}) is None
+    losses = oscillating(1.0, half_period=3, n=45)
+    assert oscillates(losses)
+    assert not oscillates(losses[:44])
+    assert diagnose_oscillation({"total_loss": every(2, losses)}) is None
 
 
 def test_negative_losses_do_not_oscillate_unless_they_are_logarithms() -> None:
-    losses: list[float] = [0.001 if step // 16 % 2 else 0.5 for step in range(199)]
-    assert diagnose_oscillation({"total_loss": [0.5, *losses]}) is not None
-    assert diagnose_oscillation({"total_loss": [-0.1, *losses]}) is None
+    losses: list[float] = [0.001 if step // 5 % 2 else 0.5 for step in range(59)]
+    assert oscillates([0.5, *losses])
+    assert not oscillates([-0.1, *losses])
+
+
+@pytest.mark.parametrize(("swing", "is_oscillation"), [(0.2, False), (0.3, True)])
+def test_an_oscillation_ten_times_as_slow_is_the_same(swing: float, is_oscillation: bool) -> None:
+    losses = oscillating(swing, noise=0.02)
+    short = diagnose_oscillation({"total_loss": losses})
+    long = diagnose_oscillation({"total_loss": stretched(losses)}, make_facts(**LONG))
+    assert (short is not None) is is_oscillation and is_stretched(long, short)
 
 
 ACTIVE_SAWTOOTH = {"sawtooth_loss": 40}
@@ -179,17 +211,17 @@ def test_repeated_jumps_without_a_fall_are_a_sawtooth() -> None:
     assert diagnosis.evidence["teeth"] == 5 and diagnosis.evidence["height"] == pytest.approx(2.0, abs=0.3)
 
 
-def test_jumps_before_the_last_two_windows_do_not_keep_a_sawtooth_active() -> None:
-    facts = make_facts(**FLOW, steps_per_evaluation=20)
-    cured = {"nll_loss": [*sawtooth(5, 2.0), *sawtooth(0, 0.0, n=40)]}
-    assert detect_sawtooth_loss(make_view(cured, facts)) is not None
-    assert detect_sawtooth_loss(make_view(cured, facts, active=ACTIVE_SAWTOOTH)) is None
+@pytest.mark.parametrize(("n_jumps", "stays"), [(0, False), (1, True)])
+def test_only_jumps_in_the_last_two_windows_keep_a_sawtooth_active(n_jumps: int, stays: bool) -> None:
+    losses = sawtooth(5, 2.0) + sawtooth(n_jumps, 2.0, n=60)
+    assert (diagnose_sawtooth(losses, active=ACTIVE_SAWTOOTH) is not None) is stays
 
 
 @pytest.mark.parametrize(("n_jumps", "enters", "stays"), [(0, False, False), (3, False, True), (4, True, True)])
 def test_a_sawtooth_needs_four_jumps_to_enter_and_none_to_end(n_jumps: int, enters: bool, stays: bool) -> None:
-    assert (diagnose_sawtooth(sawtooth(n_jumps, 2.0)) is not None) is enters
-    assert (diagnose_sawtooth(sawtooth(n_jumps, 2.0), active=ACTIVE_SAWTOOTH) is not None) is stays
+    losses = sawtooth(n_jumps, 2.0, n=120)
+    assert (diagnose_sawtooth(losses) is not None) is enters
+    assert (diagnose_sawtooth(losses, active=ACTIVE_SAWTOOTH) is not None) is stays
 
 
 def test_jumps_of_a_falling_loss_are_no_sawtooth() -> None:
@@ -210,6 +242,21 @@ def test_a_sawtooth_is_seen_despite_huge_and_missing_values() -> None:
     assert diagnose_sawtooth([None] * 200) is None
     assert diagnose_sawtooth(sawtooth(5, 2.0, n=59)) is None
     assert diagnose_sawtooth(sawtooth(5, 2.0, n=60)) is not None
+
+
+@pytest.mark.parametrize("offset", [-math.log(10), math.log(10)])
+@pytest.mark.parametrize(("height", "is_found"), [(0.2, False), (0.5, True)])
+def test_a_sawtooth_of_ten_times_the_likelihood_is_the_same(height: float, is_found: bool, offset: float) -> None:
+    losses = [offset + value for value in sawtooth(5, height)]
+    assert (diagnose_sawtooth(losses) is not None) is is_found
+
+
+@pytest.mark.parametrize(("n_jumps", "is_sawtooth"), [(3, False), (5, True)])
+def test_a_sawtooth_ten_times_as_slow_is_the_same(n_jumps: int, is_sawtooth: bool) -> None:
+    losses = sawtooth(n_jumps, 2.0)
+    short = diagnose_sawtooth(losses)
+    long = detect_sawtooth_loss(make_view({"nll_loss": stretched(losses)}, make_facts(**FLOW, **LONG)))
+    assert (short is not None) is is_sawtooth and is_stretched(long, short)
 
 
 def test_a_sawtooth_is_diagnosed_of_flows_only() -> None:

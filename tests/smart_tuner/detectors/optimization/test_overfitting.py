@@ -7,7 +7,8 @@ import pytest
 
 from smart_tuner.detectors.optimization.overfitting import detect_overfitting
 from smart_tuner.diagnosis import Diagnosis
-from tests.smart_tuner.histories import by_step, every, falling, make_facts, make_view, noisy
+from tests.smart_tuner.detectors.optimization.stretching import LONG, is_stretched, stretched
+from tests.smart_tuner.histories import Values, by_step, every, falling, make_facts, make_view, noisy
 
 RISING = [3.0, 2.0, 1.6, 1.5, 1.55, 1.75, 1.85, 1.95]
 
@@ -61,13 +62,37 @@ def test_noise_around_a_constant_loss_is_no_overfitting() -> None:
 
 
 @pytest.mark.parametrize("n_steps", [1000, 3000])
-def test_the_training_loss_at_the_best_need_not_be_in_the_history(n_steps: int) -> None:
-    facts, losses = make_facts(steps_per_evaluation=n_steps), every(n_steps, RISING)
+def test_the_training_loss_at_the_best_is_known_from_the_few_older_points(n_steps: int) -> None:
+    facts, losses = make_facts(steps_per_evaluation=n_steps, planned_steps=8 * n_steps), every(n_steps, RISING)
     training = dict(enumerate(falling(3.0, 0.2, 8 * n_steps, 0.05), start=1))
-    diagnosis = detect_overfitting(make_view({"val_mel_loss": losses, "mel_loss": training}, facts))
+    view = make_view({"val_mel_loss": losses, "mel_loss": training}, facts)
+    assert len(view.points("mel_loss")) < 8 * n_steps
+    diagnosis = detect_overfitting(view)
     assert diagnosis is not None and diagnosis.since == 4 * n_steps
     flat = {step: 1.5 for step in training}
     assert detect_overfitting(make_view({"val_mel_loss": losses, "mel_loss": flat}, facts)) is None
+
+
+@pytest.mark.parametrize("scale", [0.1, 1.0, 10.0])
+@pytest.mark.parametrize(("last", "is_found"), [(1.69, False), (1.72, True)])
+def test_losses_of_any_size_overfit_by_the_same_factor(last: float, is_found: bool, scale: float) -> None:
+    losses = [scale * loss for loss in (*RISING[:5], *[last] * 3)]
+    assert (diagnose(losses, [scale * loss for loss in LEARNING]) is not None) is is_found
+    assert diagnose(losses, [scale * loss for loss in STANDING]) is None
+
+
+@pytest.mark.parametrize(("fallen", "is_found"), [(0.96, False), (0.94, True)])
+def test_the_training_loss_must_have_fallen_by_a_twentieth_since(fallen: float, is_found: bool) -> None:
+    assert (diagnose(RISING, [1.0] * 770 + [fallen] * 30) is not None) is is_found
+
+
+@pytest.mark.parametrize(("last", "is_found"), [(1.69, False), (1.72, True)])
+def test_overfitting_ten_times_as_slowly_is_the_same(last: float, is_found: bool) -> None:
+    losses = [*RISING[:5], *[last] * 3]
+    short = diagnose(losses, LEARNING)
+    series: dict[str, Values] = {"val_mel_loss": every(1000, losses), "mel_loss": stretched(LEARNING)}
+    long = detect_overfitting(make_view(series, make_facts(**LONG)))
+    assert (short is not None) is is_found and is_stretched(long, short)
 
 
 def diagnose_with_speech(
