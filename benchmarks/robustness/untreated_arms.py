@@ -34,6 +34,7 @@ from hparams import HParams
 from models import build_model
 from models.checkpoint_file import load_checkpoint
 from reports import (
+    AbandonedReport,
     CheckpointReport,
     EvaluationReport,
     QuarantineReport,
@@ -64,6 +65,9 @@ class ArmObserver:
     def on_race(self, report: RaceReport) -> RaceWinner:
         self.distances = [dict(arm_signals(arm).distances) for arm in report.arms]
         return RaceWinner(0, None)
+
+    def on_abandoned(self, report: AbandonedReport) -> bool:
+        return False
 
     def on_evaluation(self, report: EvaluationReport) -> float | None:
         return None

@@ -18,10 +18,10 @@ import soundfile
 import torch
 
 import train_enhanced
-from benchmarks.robustness.fault import EVENT_STEP, Fault
-from benchmarks.robustness.faults import FAULT_GROUPS, faults_of
+from benchmarks.robustness.faults.fault import EVENT_STEP, Fault
+from benchmarks.robustness.faults.lists import FAULT_GROUPS, faults_of
+from benchmarks.robustness.faults.new import NEW_FAULTS, ascend_gradient, repeat_batch
 from benchmarks.robustness.faulty_run import child_command, faulty_trainer, train
-from benchmarks.robustness.new_faults import NEW_FAULTS, ascend_gradient, repeat_batch
 from commands.run import session
 from hparams import ModelName
 from smart_tuner.treatment import selection
@@ -148,12 +148,13 @@ def test_the_program_runs_with_a_faulty_trainer_and_random_remedies(
 
 
 def test_a_restarted_process_has_the_same_fault() -> None:
-    command = child_command("glow_tts", "nan_clips", ["--seed=3"])
+    command = child_command("glow_tts", "nan_clips", "random", ["--seed=3"])
     assert command[2:] == [
         "benchmarks.robustness.faulty_run",
+        "child",
         "glow_tts",
         "nan_clips",
-        "child",
+        "random",
         "--seed=3",
         "--watchdog=off",
     ]

@@ -16,8 +16,8 @@ from unittest.mock import patch
 import numpy as np
 import torch
 
-from benchmarks.robustness.fault import EVENT_STEP, Fault, Rows, draw, rewrite
-from benchmarks.robustness.new_faults import NEW_FAULTS
+from benchmarks.robustness.faults.fault import EVENT_STEP, Fault, Rows, draw, rewrite
+from benchmarks.robustness.faults.new import NEW_FAULTS
 from corpus.batches import Batch
 from hparams import ModelName
 from models.glow_tts.model import GlowTTS

@@ -9,7 +9,7 @@ import numpy as np
 import soundfile
 import torch
 
-from benchmarks.robustness.fault import Fault, Rows, draw, rewrite
+from benchmarks.robustness.faults.fault import Fault, Rows, draw, rewrite
 from corpus.batches import Batch
 from models.tacotron2.model import Tacotron2
 from training.trainer import EnhancedTrainer

@@ -1,0 +1,1 @@
+"""Faults that are injected into trainings: bad settings, damaged recordings, events in the middle."""
