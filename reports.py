@@ -178,8 +178,8 @@ class TrainingObserver(Protocol):
         """Choose the arm that training continues with."""
         ...
 
-    def on_abandoned(self, report: AbandonedReport) -> bool:
-        """Choose whether training continues with what was abandoned."""
+    def on_abandoned(self, report: AbandonedReport) -> RaceWinner | None:
+        """Choose whether training continues with the abandoned state; None: it does not."""
         ...
 
     def state_dict(self) -> dict[str, Any]: ...

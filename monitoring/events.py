@@ -113,6 +113,7 @@ class ReturnEvent:
     start_step: int
     arm: ArmSignals
     evaluation: EvaluationEvent
+    phase: str  # that training is in there
 
 
 Event = (

@@ -67,13 +67,14 @@ class SupervisorRuntime:
         self._act(decisions)
         return winner
 
-    def on_abandoned(self, start_step: int, arm: ArmSignals | None) -> bool:
-        """Return whether training continues with what the last rollback or restart left."""
+    def on_abandoned(self, start_step: int, arm: ArmSignals | None) -> str | None:
+        """Return the phase that training goes back to with the abandoned state; None if it does not."""
         decisions, returns = self.supervisor.observe_abandoned(start_step, arm)
         self._act(decisions)
-        if returns:
-            self._enter_phase()
-        return returns
+        if not returns:
+            return None
+        self._enter_phase()
+        return self.supervisor.state.phase
 
     def on_person_turn(self, knob: str, position: float) -> None:
         """Record that a person has turned a knob."""

@@ -41,7 +41,7 @@ class PendingFollowUp(BaseModel):
 
 
 CARRIED_FIELDS = (
-    *("work_steps", "nonfinite_steps", "interventions", "n_started", "failed", "rejected"),
+    *("work_steps", "nonfinite_steps", "interventions", "n_started"),
     *("proposals", "proposed", "granted", "quarantined", "watching", "awaiting_outcome"),
 )
 """Fields that count for the whole run, also where training returns to the abandoned state."""
@@ -155,8 +155,15 @@ class SupervisorState(BaseModel):
         """The abandoned state, with what has happened since."""
         state = SupervisorState.model_validate(abandoned)
         carried = {name: getattr(self, name) for name in CARRIED_FIELDS}
+        failed = {
+            ailment: list(dict.fromkeys([*state.failed.get(ailment, ()), *self.failed.get(ailment, ())]))
+            for ailment in sorted(state.failed.keys() | self.failed.keys())
+        }
+        rejected = list(dict.fromkeys([*state.rejected, *self.rejected]))
         periods = [(first, min(last, state.step)) for first, last in self.treated_periods if first <= state.step]
-        return state.model_copy(update={**carried, "treated_periods": periods, "pending": None})
+        return state.model_copy(
+            update={**carried, "failed": failed, "rejected": rejected, "treated_periods": periods, "pending": None}
+        )
 
     def roll_back(self, step: int) -> None:
         """Forget ailments, checkpoints and phases after this step; interventions and their verdicts stay."""

@@ -40,7 +40,7 @@ class RunControl:
             "finish": lambda order: self._finish(order.reason),
             "stop": lambda order: self._stop(order.reason),
         }
-        self._executors |= dict.fromkeys(MOVES, lambda order: state.pending_orders.append(order))
+        self._executors |= dict.fromkeys(MOVES, self._queue)
 
     @property
     def actions(self) -> tuple[str, ...]:
@@ -82,6 +82,13 @@ class RunControl:
         del error  # its traceback holds what was computed
         release_gpu_memory()
         self._rerun_step()
+
+    def _queue(self, order: TrainerOrder) -> None:
+        """Keep the order until the end of the step; by then a restart's first phase has begun already."""
+        state = self._state
+        if order.action in ("roll_back", "restart"):
+            state.phase_plan_before_move = state.phase_plan
+        state.pending_orders.append(order)
 
     def _rerun_step(self) -> None:
         """Read the batches of the last step again."""

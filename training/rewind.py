@@ -12,7 +12,7 @@ import torch
 from hparams import UserError, build_hparams
 from models import build_model
 from models.checkpoint_file import load_checkpoint
-from reports import AbandonedReport, ArmReport, RaceReport, RollbackReport, StepReport, TrainerOrder
+from reports import AbandonedReport, ArmReport, RaceReport, RaceWinner, RollbackReport, StepReport, TrainerOrder
 from training.checkpoints.checkpoint import list_checkpoints, load_abandoned, remove_abandoned, save_abandoned
 from training.checkpoints.initial_weights import load_initial_weights
 from training.checkpoints.json_files import add_amendments
@@ -51,7 +51,11 @@ class Rewind:
         content = {name: value for name, value in state.state_dict().items() if name != "watcher"}
         former = {name: getattr(state.hparams, name) for name in order.hparams}
         first_step = state.progress.step if order.action == "restart" else order.step + 1
-        return content | {"former": former, "phase_plan": asdict(state.phase_plan), "undone_from": first_step}
+        return content | {
+            "former": former,
+            "phase_plan": asdict(state.phase_plan_before_move),
+            "undone_from": first_step,
+        }
 
     def forget_abandoned(self) -> None:
         """Training is over: there is no verdict to come."""
@@ -174,26 +178,32 @@ class Rewind:
             return False
         state.observer.on_evaluation_start()
         arm = ArmReport(asdict(state.knobs), tuple(reports), self._steps.validate())
-        if state.observer.on_abandoned(AbandonedReport(order.step, arm)):
-            self._return_to_abandoned(abandoned)
+        winner = state.observer.on_abandoned(AbandonedReport(order.step, arm))
+        if winner is not None:
+            self._return_to_abandoned(abandoned, winner)
         else:
             self._switch_to(present, changed, phase_plan)
             state.save()  # with the verdict, before the file goes
         remove_abandoned(self._folder)
         return True
 
-    def _return_to_abandoned(self, abandoned: dict[str, Any]) -> None:
-        """Save the state that is there now; then delete the checkpoints of what came instead."""
+    def _return_to_abandoned(self, abandoned: dict[str, Any], winner: RaceWinner) -> None:
+        """Replace the checkpoints of what came instead by one of the present state; the newest goes last."""
         state = self._state
+        undone = [saved.path for saved in list_checkpoints(self._folder) if saved.step >= abandoned["undone_from"]]
+        for path in undone[:-1]:
+            path.unlink()
+        progress = state.progress
+        if progress.best_step is not None and progress.best_step >= abandoned["undone_from"]:
+            progress.best_step = progress.best_score = None
+        progress.evaluated_step = progress.step
+        if not state.keep_if_best(winner.score):
+            state.save()
+        for path in undone[-1:]:
+            path.unlink(missing_ok=True)
         if abandoned["former"]:
             add_amendments(state.folder, state.hparams, abandoned["former"])
-        state.progress.evaluated_step = state.progress.step
-        newest = state.save()
-        for saved in list_checkpoints(self._folder):
-            if saved.step >= abandoned["undone_from"] and saved.path != newest:
-                saved.path.unlink()
-        if state.best_checkpoint() is None:
-            state.progress.best_step = state.progress.best_score = None
+        state.report_checkpoint(list_checkpoints(self._folder)[-1].path)
 
     def _switch_to(self, saved: dict[str, Any], changes: dict[str, Any], phase_plan: PhasePlan) -> None:
         """Continue from a state of this run, whose model has another shape if these settings differ."""

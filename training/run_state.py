@@ -137,6 +137,7 @@ class RunState:
         self.folder, self.observer, self.device = folder, observer, device
         self.knobs, self.progress, self.limits = Knobs.from_hparams(hparams), TrainingProgress(), RunLimits()
         self.clock, self.phase_plan = ScheduleClock(), PhasePlan()
+        self.phase_plan_before_move = self.phase_plan  # when the newest rollback or restart was ordered
         self.stretch = PlanStretch()  # of the run's plan: the same after a rollback
         self.keep_checkpoints = hparams.keep_checkpoints
         self.pending_orders: list[TrainerOrder] = []  # those that move training, until they are executed
@@ -215,9 +216,13 @@ class RunState:
         best = self.progress.best_step
         path = save_checkpoint(folder, self.state_dict(), keep=self.keep_checkpoints, best_step=best)
         self.is_unsaved = False
-        kept = [saved.step for saved in list_checkpoints(folder)]
-        self.observer.on_checkpoint(CheckpointReport(self.progress.step, path, self.best_checkpoint(), kept))
+        self.report_checkpoint(path)
         return path
+
+    def report_checkpoint(self, path: Path) -> None:
+        """Report the checkpoint that was written last, and which ones there are."""
+        kept = [saved.step for saved in list_checkpoints(path.parent)]
+        self.observer.on_checkpoint(CheckpointReport(self.progress.step, path, self.best_checkpoint(), kept))
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that an exact resume needs, as tensors and plain values, under the keys of earlier checkpoints."""

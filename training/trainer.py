@@ -39,7 +39,7 @@ class EnhancedTrainer:
             self.evaluate()
         if state.is_unsaved:
             state.save()
-        if limits.stop is None:
+        if reason == "epochs" or self.control.end is not None:
             self._rewind.forget_abandoned()
         return reason
 

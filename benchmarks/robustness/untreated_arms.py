@@ -66,8 +66,8 @@ class ArmObserver:
         self.distances = [dict(arm_signals(arm).distances) for arm in report.arms]
         return RaceWinner(0, None)
 
-    def on_abandoned(self, report: AbandonedReport) -> bool:
-        return False
+    def on_abandoned(self, report: AbandonedReport) -> None:
+        return None
 
     def on_evaluation(self, report: EvaluationReport) -> float | None:
         return None

@@ -110,18 +110,19 @@ class EventPublisher:
         self.publish(RaceDecisionEvent(report.start_step, arms[winner], report.arms[winner]))
         return RaceWinner(winner, arms[winner].evaluation["composite_tts_score"])
 
-    def on_abandoned(self, report: AbandonedReport) -> bool:
+    def on_abandoned(self, report: AbandonedReport) -> RaceWinner | None:
         arm = None if report.arm is None else arm_signals(report.arm)
         self.publish(AbandonedEvent(report.start_step, arm, report.problem))
         assert self.supervisor is not None, "only a supervisor orders it"
-        returns = self.supervisor.on_abandoned(report.start_step, arm)
-        if returns and arm is not None and report.arm is not None:
-            evaluation = report.arm.evaluation
-            utterances = [utterance_signals(decode) for decode in evaluation.decodes]
-            event = EvaluationEvent(evaluation, arm.evaluation, utterances)
-            self._residuals.clear()
-            self.publish(ReturnEvent(report.start_step, arm, event))
-        return returns
+        phase = self.supervisor.on_abandoned(report.start_step, arm)
+        if phase is None or arm is None or report.arm is None:
+            return None
+        evaluation = report.arm.evaluation
+        utterances = [utterance_signals(decode) for decode in evaluation.decodes]
+        event = EvaluationEvent(evaluation, arm.evaluation, utterances)
+        self._residuals.clear()
+        self.publish(ReturnEvent(report.start_step, arm, event, phase))
+        return RaceWinner(0, arm.evaluation["composite_tts_score"])
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of recorder and supervisor; the key "listener" is that of earlier checkpoints."""

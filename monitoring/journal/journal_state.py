@@ -36,7 +36,8 @@ class JournalState:
     end: Record | None = None  # the `finished` record
     _log: InterventionLog = field(default_factory=InterventionLog)
     _arms: Sequence[Record] = ()  # of the newest race
-    _abandoned: tuple[dict[str, DownsampledSeries], list[Record]] | None = None  # curves before the newest rollback
+    _abandoned: tuple[dict[str, DownsampledSeries], list[Record], list[tuple[int, str]]] | None = None
+    """Curves, evaluations and phases before the newest rollback."""
     _plan_before_restart: int | None = None
     _block_ends: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=PACE_BLOCKS))  # seconds, step
 
@@ -147,13 +148,13 @@ class JournalState:
         if record.get(RETURN_MARK):
             self._restore_abandoned()
         else:
-            self._abandoned = deepcopy(self.series), list(self.evaluations)
+            self._abandoned = deepcopy(self.series), list(self.evaluations), list(self.phases)
         self._drop_after(record["to"])
 
     def _restore_abandoned(self) -> None:
         """Training returns to what it had left: the curves before a rollback, the plan before a restart."""
         if self._abandoned is not None:
-            self.series, self.evaluations = self._abandoned
+            self.series, self.evaluations, self.phases = self._abandoned
         if self._plan_before_restart is not None:
             self.planned_steps = self._plan_before_restart
         self._abandoned = self._plan_before_restart = None

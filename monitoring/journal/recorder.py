@@ -39,6 +39,7 @@ class RunRecorder:
         self.folder, self._samples, self._display = folder, samples, display
         self.journal = Journal(folder / "journal.jsonl")
         self.history = SignalHistory()
+        self._history_before_rollback: dict[str, Any] | None = None  # None after a restart
         self._pending: list[tuple[int, Signals]] = []
         self._outliers: dict[str, dict[str, float | None]] = {}  # step → utterances whose loss stands out
         self._summary: dict[str, Any] = {
@@ -147,6 +148,7 @@ class RunRecorder:
             "rolled_back", step, wanted_step=report.wanted_step, to=report.step, problems=report.problems
         )
         if report.step is not None:
+            self._history_before_rollback = self.history.state_dict()
             self._go_back(report.step)
 
     def _go_back(self, step: int) -> None:
@@ -176,6 +178,9 @@ class RunRecorder:
     def _on_return(self, event: ReturnEvent) -> None:
         """Journal the way back like a rollback, with the steps that were done there meanwhile."""
         mark = {RETURN_MARK: True}
+        self.enter_phase(event.phase)
+        if self._history_before_rollback is not None:
+            self.history.load_state_dict(self._history_before_rollback)
         self.journal.write(
             "rolled_back", event.start_step, wanted_step=event.start_step, to=event.start_step, problems=(), **mark
         )
@@ -193,6 +198,8 @@ class RunRecorder:
         self.write_steps()
         self.enter_phase(fields["phase"])
         self.journal.write(kind, step, **fields)
+        if fields.get("action") == "restart":
+            self._history_before_rollback = None
         if verdict := fields.get("verdict"):
             counts = self._summary["interventions"]
             counts[verdict] = counts.get(verdict, 0) + 1

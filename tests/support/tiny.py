@@ -167,10 +167,10 @@ class RecordingObserver:
         self.events.append(f"race from {report.start_step}")
         return RaceWinner(self.winner, self.scores.get(report.arms[self.winner].evaluation.step))
 
-    def on_abandoned(self, report: AbandonedReport) -> bool:
+    def on_abandoned(self, report: AbandonedReport) -> RaceWinner | None:
         self.abandoned.append(report)
         self.events.append(f"tried what was left at {report.start_step}")
-        return self.returns
+        return RaceWinner(0, None) if self.returns else None
 
     def state_dict(self) -> dict[str, Any]:
         return {"n_steps": len(self.steps)}

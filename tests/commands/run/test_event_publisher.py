@@ -28,7 +28,7 @@ from monitoring.journal.journal_state import JournalState
 from monitoring.journal.recorder import STEPS_PER_RECORD, RunRecorder
 from monitoring.journal.summary import read_summary
 from monitoring.measures.signals import Signals
-from reports import AbandonedReport, ArmReport, CheckpointReport, RaceReport, RollbackReport
+from reports import AbandonedReport, ArmReport, CheckpointReport, RaceReport, RaceWinner, RollbackReport
 from smart_tuner.runtime import SupervisorRuntime
 from tests.monitoring.measures.sample_reports import make_evaluation, make_step
 from tests.monitoring.recorders import open_recorder
@@ -66,9 +66,9 @@ class FakeSupervisor:
         self.events.append(RaceEvent(start_step, tuple(arms)))
         return self.winning_arm
 
-    def on_abandoned(self, start_step: int, arm: ArmSignals | None) -> bool:
+    def on_abandoned(self, start_step: int, arm: ArmSignals | None) -> str | None:
         self.events.append(AbandonedEvent(start_step, arm, ""))
-        return self.returns
+        return "quality" if self.returns else None
 
     def state_dict(self) -> dict[str, Any]:
         return {"events": len(self.events)}
@@ -265,7 +265,7 @@ def test_a_full_block_is_written_before_the_step_that_filled_it_is_published(
     assert supervisor.journal[-2:] == [[], ["steps"]]
 
 
-def try_abandoned(publisher: EventPublisher, *, left_at: int, n_steps: int) -> bool:
+def try_abandoned(publisher: EventPublisher, *, left_at: int, n_steps: int) -> RaceWinner | None:
     """Report what was left at a step, trained on for some steps with a loss of 100 and more."""
     numbers = range(left_at + 1, left_at + n_steps + 1)
     trained = tuple(make_step(step=number, loss_parts={"mel_loss": 100.0 + number}) for number in numbers)

@@ -113,7 +113,7 @@ def state_at_step_7(folder: Path) -> dict[str, Any]:
 def test_the_trial_runs_under_the_phase_that_was_left(tmp_path: Path) -> None:
     slow = TrainerOrder("enter_phase", targets={"learning_rate_share": 0.1})
     _, expected = train_with_orders(tmp_path / "undisturbed", max_steps=LEFT_AT + TRIAL.n_steps)
-    observer = OrderingObserver({LEFT_AT: [MOVES["restart"]], LEFT_AT + 1: [slow], TRIED_AFTER: [TRIAL]})
+    observer = OrderingObserver({LEFT_AT: [MOVES["restart"], slow], TRIED_AFTER: [TRIAL]})  # as the supervisor orders
     trainer, _ = train_with_orders(tmp_path / "tried", observer=observer, max_steps=13)
     (report,) = observer.abandoned
     assert report.arm is not None
@@ -137,9 +137,13 @@ def test_a_full_disk_has_the_abandoned_state_go_first(tmp_path: Path, monkeypatc
     assert saved_steps(trainer)[-1] == 3 and not (folder / ABANDONED_FILE).exists()
 
 
-def test_nothing_is_kept_once_training_is_over(tmp_path: Path) -> None:
+def test_nothing_is_kept_once_training_is_over_but_a_limit_of_steps_may_be_raised(tmp_path: Path) -> None:
+    file = tmp_path / "checkpoints" / ABANDONED_FILE
     trainer, _ = train_with_orders(tmp_path, {LEFT_AT: [MOVES["restart"]]}, max_steps=9)
-    assert not (tmp_path / "checkpoints" / ABANDONED_FILE).exists()
+    assert file.exists()
+    trainer.state.hparams = trainer.state.hparams.model_copy(update={"epochs": trainer.state.progress.epoch + 1})
+    assert trainer.fit(RunLimits(max_steps=1000)) == "epochs"
+    assert not file.exists()
 
 
 def test_what_is_missing_or_of_another_step_cannot_be_tried(tmp_path: Path) -> None:
