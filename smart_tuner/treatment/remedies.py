@@ -92,6 +92,17 @@ def if_healthy_before(remedy: Remedy) -> Remedy:
     return lambda context: remedy(context) if "before" in context.diagnosis.evidence else None
 
 
+def if_half_formed(remedy: Remedy) -> Remedy:
+    """Apply only if attention has formed by half under guidance: more of that leads nowhere."""
+
+    def plan(context: RemedyContext) -> InterventionPlan | None:
+        signals = (context.diagnosis.evidence[name] for name in ("diagonality", "free_diagonality"))
+        is_guided = context.state.knobs.get("guide_weight_multiplier", 0.0) > 0
+        return remedy(context) if is_guided and max(signals) >= context.view.failing_diagonality else None
+
+    return plan
+
+
 def for_exploded_signal(remedy_for: Callable[[str, Direction], Remedy]) -> Remedy:
     """Expect a fall of the signal that showed the explosion: the loss may not show a layer that is not invertible."""
 

@@ -24,6 +24,7 @@ from smart_tuner.treatment.remedies import (
     finish_with_best,
     for_exploded_signal,
     give_order,
+    if_half_formed,
     if_healthy_before,
     if_never_healthy,
     quarantine,
@@ -122,6 +123,7 @@ REMEDIES_BY_AILMENT: dict[str, Mapping[str, Remedy]] = {
     },
     "attention_not_forming": {
         "restart_with_preset": restart_with_preset("free_diagonality", "up"),
+        "restart_from_half": if_half_formed(restart("free_diagonality", "up", learning_rate_factor=1.0)),
         "more_guidance": more_guidance("free_diagonality", "up"),
         "narrower_guidance": turn_by("guide_sigma", 0.5, "free_diagonality", "up"),
         "larger_effective_batch": larger_effective_batch("diagonality", "up"),

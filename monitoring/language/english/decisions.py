@@ -39,6 +39,7 @@ REMEDIES = {
     "roll_back_slower": "roll back and continue with half the learning rate",
     "restart": "restart with safer settings",
     "restart_slower": "restart with a tenth of the learning rate",
+    "restart_from_half": "restart, because attention stays half formed",
     "restart_late": "restart, even this late in training",
     "restart_with_preset": "restart with the preset's settings",
     "restart_with_balanced_gate": "restart with a balanced gate loss",

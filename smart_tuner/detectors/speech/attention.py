@@ -8,6 +8,7 @@ from smart_tuner.inputs.run_view import RunView
 
 MIN_EVALUATIONS = 2
 TREND_EVALUATIONS = 4
+HALF_FORMED_PATIENCE = 1.5  # times that of an alignment that has not begun
 LOST_SHARE, RECOVERED_SHARE = 0.5, 0.8  # of the best diagonality
 
 
@@ -29,6 +30,8 @@ def _detect_not_forming(view: RunView, ailment: str, patience: int) -> Diagnosis
     enough = view.formed_diagonality if view.attempt_steps < 2 * patience else view.healthy_diagonality
     best = max(value for _, value in free)
     latest = max(free[-1][1], forced[-1][1])
+    if latest >= view.failing_diagonality and view.attempt_steps < HALF_FORMED_PATIENCE * patience:
+        return None  # it is usable, and often completes itself
     trend = slope(free[-TREND_EVALUATIONS:]) or 0.0
     expected = latest + trend * patience / 2
     if max(best, latest) >= enough or expected >= view.healthy_diagonality:

@@ -176,3 +176,21 @@ def test_facts_after_a_restart_contain_its_settings() -> None:
     amended = facts.after_restart({"warmup_steps": 20, "weight_decay": 0.1})
     assert (amended.warmup_steps, amended.n_frames_per_step, amended.preset_settings) == (20, 2, {})
     assert facts.after_restart({"n_frames_per_step": 4}).n_frames_per_step == 4
+
+
+@pytest.mark.parametrize(
+    ("diagonality", "guidance", "applies"), [(0.4, 1.0, True), (0.2, 1.0, False), (0.4, 0.0, False)]
+)
+def test_attention_that_stays_half_formed_under_guidance_begins_anew(
+    diagonality: float, guidance: float, applies: bool
+) -> None:
+    knobs = rate_knob(None) | {
+        "guide_weight_multiplier": KnobFacts(start=guidance, low=0.0, high=8.0, first=0.25),
+    }
+    evidence = {"diagonality": diagonality, "free_diagonality": diagonality - 0.1}
+    context = context_of("attention_not_forming", knobs, evidence=evidence)
+    plan = REMEDIES_BY_AILMENT["attention_not_forming"]["restart_from_half"](context)
+    assert (plan is not None) is applies
+    if plan is not None:
+        (order,) = plan.orders
+        assert order.action == "restart" and order.knobs == {"learning_rate_multiplier": 1.0}

@@ -53,6 +53,13 @@ def test_an_alignment_that_is_found_by_search_has_levels_of_its_own(level: float
     assert detect_alignment_not_forming(flat(12, level)) is None  # it has attention
 
 
+@pytest.mark.parametrize(("n_evaluations", "is_diagnosed"), [(5, False), (6, True)])
+def test_an_alignment_that_has_formed_by_half_may_take_half_as_long_again(
+    n_evaluations: int, is_diagnosed: bool
+) -> None:
+    assert (detect_attention_not_forming(flat(n_evaluations, 0.4)) is not None) is is_diagnosed
+
+
 def test_not_forming_is_not_diagnosed_before_the_patience_is_over() -> None:
     assert detect_attention_not_forming(flat(3)) is None
     assert detect_attention_not_forming(flat(4)) is not None
