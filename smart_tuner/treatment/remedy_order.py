@@ -125,10 +125,10 @@ REMEDIES_BY_AILMENT: dict[str, Mapping[str, Remedy]] = {
         "restart_with_preset": restart_with_preset("free_diagonality", "up"),
         "restart_from_half": if_half_formed(restart("free_diagonality", "up", learning_rate_factor=1.0)),
         "more_guidance": more_guidance("free_diagonality", "up"),
+        "restart": restart("free_diagonality", "up"),
         "narrower_guidance": turn_by("guide_sigma", 0.5, "free_diagonality", "up"),
         "larger_effective_batch": larger_effective_batch("diagonality", "up"),
         "lower_learning_rate": lower_learning_rate("free_diagonality", "up"),
-        "restart": restart("free_diagonality", "up"),
         "larger_reduction_factor": restart_with_larger_steps,
     },
     "alignment_not_forming": {
