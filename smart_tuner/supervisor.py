@@ -142,7 +142,7 @@ class Supervisor:
         return decisions, returns
 
     def _return_to_abandoned(self, arm: ArmSignals) -> None:
-        assert self._abandoned is not None, "what was left is kept until the verdict"
+        assert self._abandoned is not None, "the abandoned state is kept until the verdict"
         abandoned, self.state = self._abandoned, self.state.returned_to(self._abandoned["memory"])
         self.facts = self.facts.model_copy(update=abandoned["facts"])
         self.history.load_state_dict(abandoned["history"])

@@ -23,7 +23,7 @@ from training.step_runner import StepRunner
 
 
 class Rewind:
-    """Executor of rollbacks, restarts and races."""
+    """Executor of rollbacks, restarts, races and trials of the abandoned state."""
 
     def __init__(self, state: RunState, steps: StepRunner) -> None:
         self._state, self._steps = state, steps
@@ -65,6 +65,8 @@ class Rewind:
         state, since = self._state, order.skip_since
         skipped = {(epoch, batch) for step, epoch, batch in state.recent_batches if since is not None and step >= since}
         step, problems = self._load_at_or_before(order.step)
+        if step != order.step:
+            remove_abandoned(self._folder)  # a return would not know which checkpoints to undo
         if step is not None:
             state.data.train.skipped_batches |= skipped
             self._delete_checkpoints_after(step)

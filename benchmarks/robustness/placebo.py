@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.program import read_records
-from benchmarks.reporting import Write, conclude
+from benchmarks.reporting import Write, conclude, wilson_interval
 from files import REPOSITORY
 from monitoring.measures.history import SignalHistory
 from smart_tuner.inputs.outliers import OutlierHistory
@@ -117,16 +116,6 @@ def print_table(summaries: Sequence[JournalSummary], write: Write) -> bool:
 
 def _line(size: str, n_journals: int, counts: Counter[str]) -> str:
     return f"{size:<24}{n_journals:>9}{counts.total():>9}{counts['helped']:>9}{counts['harmful']:>9}\n"
-
-
-def wilson_interval(count: int, total: int, deviations: float = 1.96) -> tuple[float, float]:
-    """95 % interval of a share."""
-    if total == 0:
-        return 0.0, 1.0
-    share, weight = count / total, deviations**2 / total
-    middle = (share + weight / 2) / (1 + weight)
-    width = deviations / (1 + weight) * math.sqrt(share * (1 - share) / total + weight / (4 * total))
-    return max(0.0, middle - width), min(1.0, middle + width)
 
 
 def main() -> int:

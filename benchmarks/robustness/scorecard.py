@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from benchmarks.reporting import Write, result_word
+from benchmarks.reporting import Write, result_word, wilson_interval
 from benchmarks.robustness.faults.lists import FAULT_GROUPS, MAIN_FAULTS, faults_of
 
 POLICIES = ("nothing", "random", "obvious", "supervised")
@@ -17,7 +16,7 @@ MIN_SCORE_SHARE, MAX_WORK = 0.9, 2.0  # relative to clean runs
 COLUMNS = ("fault", *POLICIES, "diagnosis", "after steps", "interventions")
 MAX_WORSE = 0.06
 """Of the score: a supervised run may end so much worse than one left alone."""
-Z_95, N_DRAWS = 1.96, 10_000
+N_DRAWS = 10_000
 
 Record = dict[str, Any]
 
@@ -36,15 +35,6 @@ def clean_run(results: Sequence[Record]) -> Record:
     """Median score and work of the runs without fault and supervisor."""
     clean = [r for r in results if r["fault"] == "none" and r["policy"] == "nothing" and r["score"] is not None]
     return {name: statistics.median(r[name] for r in clean) for name in ("score", "work")}
-
-
-def wilson_interval(n_hits: int, n: int) -> tuple[float, float]:
-    """95 % interval of a share."""
-    if n == 0:
-        return 0.0, 1.0
-    share, z2 = n_hits / n, Z_95**2
-    middle, width = share + z2 / (2 * n), Z_95 * math.sqrt(share * (1 - share) / n + z2 / (4 * n**2))
-    return max(0.0, (middle - width) / (1 + z2 / n)), min(1.0, (middle + width) / (1 + z2 / n))
 
 
 def difference_interval(by_kind: Sequence[Sequence[float]]) -> tuple[float, float]:

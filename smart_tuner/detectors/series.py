@@ -47,6 +47,12 @@ def slope(points: Points) -> float | None:
     return statistics.median(slopes) if len(sample) >= 3 and slopes else None
 
 
+def median_level(points: Points, step: int, window: int) -> float | None:
+    """Median of the window up to a step; None without a point in it."""
+    values = [value for at, value in points if step - window < at <= step]
+    return statistics.median(values) if values else None
+
+
 def change_spread(values: Sequence[float]) -> float:
     """Spread of the changes from value to value, with their trend removed: the noise of a signal."""
     changes = [later - earlier for earlier, later in pairwise(values)]

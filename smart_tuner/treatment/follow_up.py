@@ -246,7 +246,7 @@ class FollowUps:
 def _is_due(pending: PendingFollowUp, view: RunView, state: SupervisorState, after_evaluation: bool) -> bool:
     if pending.racing or state.step < pending.expected.by_step:
         return False
-    if pending.abandoned_at is not None:  # it can be compared with what it left, at an evaluation after as many steps
+    if pending.abandoned_at is not None:  # comparable at an evaluation after as many steps
         return after_evaluation and view.attempt_steps >= pending.abandoned_length
     if pending.knob is not None and state.knobs[pending.knob] != pending.target:
         return False  # the knob is still on its way

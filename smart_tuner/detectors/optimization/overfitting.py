@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Sequence
 from itertools import pairwise
 
+from smart_tuner.detectors.series import median_level
 from smart_tuner.diagnosis import Diagnosis
 from smart_tuner.inputs.run_view import Points, RunView
 
@@ -55,7 +56,9 @@ def detect_held_out_rise(
     if not training or not _is_above(best + math.log(rise), later):
         return None
     window = view.facts.window_steps
-    now, then = (_median_level(training, step, window, now=view.step) for step in (view.step, best_step))
+    # long ago, the history has few points
+    longer = max(window, (view.step - best_step) // LONG_AGO)
+    now, then = median_level(training, view.step, window), median_level(training, best_step, longer)
     if now is None or then is None or now > then + TRAINING_FALL:
         return None
     logarithms = {f"val_{loss}": later[-1], "best": best, loss: now, f"{loss}_then": then}
@@ -73,10 +76,3 @@ def _medians_of_three(losses: Points) -> Points:
     """Smoothed losses: the lowest of many noisy values is low by chance."""
     triples = zip(losses, losses[1:], losses[2:], strict=False)
     return [(step, statistics.median((before, value, after))) for (_, before), (step, value), (_, after) in triples]
-
-
-def _median_level(losses: Points, step: int, window: int, *, now: int) -> float | None:
-    """Median of a window, or of a longer one long ago, where the history has few points."""
-    window = max(window, (now - step) // LONG_AGO)
-    values = [value for at, value in losses if step - window < at <= step]
-    return statistics.median(values) if values else None

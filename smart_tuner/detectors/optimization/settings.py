@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import statistics
 
+from smart_tuner.detectors.series import median_level
 from smart_tuner.diagnosis import Diagnosis
-from smart_tuner.inputs.run_view import Points, RunView
+from smart_tuner.inputs.run_view import RunView
 
 # settings_far_from_recipe
 UNTIL_SHARE = 0.3  # of the plan: later, all learning has become slow
@@ -28,8 +29,8 @@ def detect_settings_far_from_recipe(view: RunView) -> Diagnosis | None:
     is_early = n_windows >= MIN_WINDOWS and view.attempt_steps <= UNTIL_SHARE * view.facts.planned_steps
     if not is_early or view.attempt_steps < view.facts.warmup_steps + 2 * window:
         return None
-    now, before = _level(losses, view.step, window), _level(losses, view.step - window, window)
-    first = _level(losses, view.attempt_start + window // 3, window // 3)
+    now, before = median_level(losses, view.step, window), median_level(losses, view.step - window, window)
+    first = median_level(losses, view.attempt_start + window // 3, window // 3)
     if now is None or before is None or first is None:
         return None
     fall, mean_fall = before - now, (first - now) / n_windows
@@ -38,12 +39,6 @@ def detect_settings_far_from_recipe(view: RunView) -> Diagnosis | None:
     evidence = {"fall": fall, "mean_fall": mean_fall, **far}
     since = view.active.get("settings_far_from_recipe", view.step - window)
     return Diagnosis("settings_far_from_recipe", "warning", view.step, since, evidence)
-
-
-def _level(losses: Points, step: int, window: int) -> float | None:
-    """Median of the window up to a step."""
-    values = [value for at, value in losses if step - window < at <= step]
-    return statistics.median(values) if values else None
 
 
 def detect_learning_stopped(view: RunView) -> Diagnosis | None:

@@ -1,20 +1,19 @@
-"""Verdict on a rollback or restart: what came of it beside what it left behind, after equally many steps."""
+"""Verdict on a rollback or restart: present and abandoned state, compared after equally many steps."""
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from smart_tuner.detectors.series import change_spread
 from smart_tuner.treatment.verdicts.judgement import Judgement
 from smart_tuner.treatment.verdicts.paired_gain import MIN_UTTERANCES, measure_gain
+from smart_tuner.treatment.verdicts.race import Distances
 
 MIN_GAIN = 0.1
 """Of the distance, in its logarithm: equal runs that differ by their seeds are up to 3 % apart."""
 NOISE_FACTOR, RECENT_EVALUATIONS = 2.0, 12
-Distances = Mapping[str, float]
-"""Utterance id → distance of what is said from the recording."""
 
 
 def judge_abandoned(present: Distances, abandoned: Distances, levels: Sequence[float]) -> Judgement:

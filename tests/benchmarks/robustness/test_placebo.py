@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from benchmarks.reporting import wilson_interval
 from benchmarks.robustness.placebo import (
     JournalSummary,
     imagined_verdicts,
     print_table,
     summarize_run,
-    wilson_interval,
 )
 from tests.smart_tuner.histories import falling
 from tests.smart_tuner.simulated_runs import FACTS

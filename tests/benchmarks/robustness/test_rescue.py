@@ -9,6 +9,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 
+from benchmarks.reporting import wilson_interval
 from benchmarks.robustness.faults.lists import FAULT_GROUPS, MAIN_FAULTS, faults_of, few_utterances, wrong_transcripts
 from benchmarks.robustness.faulty_run import obvious_remedies, random_remedies
 from benchmarks.robustness.rescue import digest_of, plan_jobs, settings_of
@@ -18,7 +19,6 @@ from benchmarks.robustness.scorecard import (
     difference_interval,
     is_rescued,
     print_scorecard,
-    wilson_interval,
 )
 from hparams import ModelName, build_hparams
 from recipes import RECIPES

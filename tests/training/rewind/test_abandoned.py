@@ -23,6 +23,7 @@ from tests.training.orders import (
     saved_steps,
     train_with_orders,
     trainer_with_orders,
+    truncate,
 )
 from training.checkpoints.checkpoint import ABANDONED_FILE, load_abandoned, save_abandoned
 from training.checkpoints.json_files import apply_amendments
@@ -153,6 +154,14 @@ def test_what_is_missing_or_of_another_step_cannot_be_tried(tmp_path: Path) -> N
     assert trainer.state.clock.origin_step == LEFT_AT
     with pytest.raises(UserError):
         load_abandoned(tmp_path / "nowhere", 6, fingerprint="")
+
+
+def test_a_rollback_to_an_earlier_checkpoint_than_ordered_is_not_returned_from(tmp_path: Path) -> None:
+    trainer, _ = train_with_orders(tmp_path / "tried", max_steps=LEFT_AT)
+    truncate(saved_path(trainer, LEFT_AT - 1))
+    trainer.control.execute(TrainerOrder("roll_back", step=LEFT_AT - 1))
+    trainer.fit(RunLimits(max_steps=LEFT_AT))
+    assert not (tmp_path / "tried" / "checkpoints" / ABANDONED_FILE).exists()
 
 
 def test_a_stop_during_the_trial_leaves_the_order_for_the_resume(tmp_path: Path) -> None:
